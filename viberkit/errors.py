@@ -1,0 +1,220 @@
+"""Every error that viberkit raises, in one tree::
+
+    ViberkitError
+    ├── InvalidRequest        what you asked for breaks a rule; nothing was sent (.violations)
+    ├── ConfigurationError    a missing key, an address that must not be called
+    ├── UnreadableRecord      an answer, a callback or a line of a file that cannot be read
+    ├── ArchiveError          the archive cannot be opened, or is of another version
+    ├── ConnectionFault       no answer came; whatever was asked changed nothing
+    ├── UnknownOutcome        a send that may or may not have been accepted: never repeat it blindly
+    └── ApiError              the server answered, and refused (.status, .title, .detail, .violations)
+        ├── BadRequest        400, 409, 413, 415, 422
+        ├── Unauthorized      401
+        ├── Forbidden         403
+        ├── NotFound          404, 410
+        ├── NotOffered        405, 501
+        ├── RateLimited       429 (.retry_after_s)
+        ├── ServerError       5xx
+        └── UnexpectedAnswer  anything else: a redirect, a success that cannot be read
+
+No error keeps the request, so none can carry the API key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = [
+    "ApiError",
+    "ArchiveError",
+    "BadRequest",
+    "ConfigurationError",
+    "ConnectionFault",
+    "Forbidden",
+    "InvalidRequest",
+    "NotFound",
+    "NotOffered",
+    "RateLimited",
+    "ServerError",
+    "Unauthorized",
+    "UnexpectedAnswer",
+    "UnknownOutcome",
+    "UnreadableRecord",
+    "ViberkitError",
+    "Violation",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One broken rule: the field, the value found there, the rule, and what to do instead.
+
+    >>> print(Violation("button.url", "'htp://x'", "is not an http(s) URL", "pass e.g. 'https://example.org'"))
+    button.url: 'htp://x' is not an http(s) URL; pass e.g. 'https://example.org'
+    """
+
+    field: str
+    value: str
+    rule: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        said = f"{self.field}: {self.value} {self.rule}" if self.value else f"{self.field}: {self.rule}"
+        return f"{said}; {self.remedy}" if self.remedy else said
+
+
+class ViberkitError(Exception):
+    """The root of every error of this library."""
+
+
+class InvalidRequest(ViberkitError, ValueError):
+    """A message or a setting that breaks a rule of the API. Nothing was sent.
+
+    ``violations`` holds all of them, not only the first.
+    """
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        self.violations = tuple(violations)
+        super().__init__(self.violations)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.violations))
+
+
+class ConfigurationError(ViberkitError):
+    """The client cannot be set up as asked: the text says what is missing and how to give it."""
+
+
+class UnreadableRecord(ViberkitError, ValueError):
+    """Something from outside that cannot be read; the text says which field and why."""
+
+
+class ArchiveError(ViberkitError):
+    """The archive cannot be opened or used."""
+
+
+class ConnectionFault(ViberkitError):
+    """No answer came (refused, reset, timed out, DNS, TLS). What was asked changed nothing."""
+
+
+class UnknownOutcome(ViberkitError):
+    """A send whose fate is not known: the server may have accepted it, and may charge for it.
+
+    Never send it again without evidence. ``reason`` says what happened, ``to`` the recipient
+    (masked), ``context`` what will come back on callbacks as ``userContext``.
+    """
+
+    def __init__(self, reason: str, *, to: str = "", context: str | None = None, status: int | None = None) -> None:
+        self.reason, self.to, self.context, self.status = reason, to, context, status
+        super().__init__(reason)
+
+    def __str__(self) -> str:
+        about = f" (context {self.context!r})" if self.context else ""
+        return (
+            f"the message to {self.to or 'the recipient'}{about} may or may not have been sent: {self.reason}; "
+            "do not send it again before a callback or the provider has told what became of it"
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_unknown, (self.reason, self.to, self.context, self.status)
+
+
+def _rebuild_unknown(reason: str, to: str, context: str | None, status: int | None) -> UnknownOutcome:
+    return UnknownOutcome(reason, to=to, context=context, status=status)
+
+
+class ApiError(ViberkitError):
+    """The server's refusal, as it put it (RFC 7807 where it did).
+
+    ``status`` is the HTTP status, ``title`` and ``detail`` the server's words, ``violations`` the
+    fields it complained about, ``asked`` the method and path.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        title: str = "",
+        detail: str = "",
+        violations: Sequence[Violation] = (),
+        *,
+        asked: str = "",
+        retry_after_s: float | None = None,
+    ) -> None:
+        self.status, self.title, self.detail = status, title, detail
+        self.violations, self.asked, self.retry_after_s = tuple(violations), asked, retry_after_s
+        super().__init__(status, title, detail, self.violations)
+
+    def __str__(self) -> str:
+        head = f"{self.asked}: {self.status} {self.title}".strip(": ")
+        return "; ".join([head, *filter(None, [self.detail]), *map(str, self.violations)])
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_api, (
+            type(self),
+            self.status,
+            self.title,
+            self.detail,
+            self.violations,
+            self.asked,
+            self.retry_after_s,
+        )
+
+
+def _rebuild_api(
+    kind: type[ApiError],
+    status: int,
+    title: str,
+    detail: str,
+    violations: Sequence[Violation],
+    asked: str,
+    retry: float | None,
+) -> ApiError:
+    return kind(status, title, detail, violations, asked=asked, retry_after_s=retry)
+
+
+class BadRequest(ApiError):
+    """The server found the request wrong; ``violations`` says where."""
+
+
+class Unauthorized(ApiError):
+    """The API key is missing, wrong or withdrawn."""
+
+
+class Forbidden(ApiError):
+    """The key is known, the service id or the call is not yours."""
+
+
+class NotFound(ApiError):
+    """The id is unknown, or has expired (bodies after 48 h, histories after 90 days)."""
+
+
+class NotOffered(ApiError):
+    """This server does not offer the call."""
+
+
+class RateLimited(ApiError):
+    """Too many requests; ``retry_after_s`` is what the server asked for, if it did."""
+
+
+class ServerError(ApiError):
+    """The server failed."""
+
+
+class UnexpectedAnswer(ApiError):
+    """An answer that is neither a success nor a known refusal: a redirect, or a body that cannot be read."""
+
+
+def for_status(status: int) -> type[ApiError]:
+    """The error class of an HTTP status.
+
+    >>> for_status(404).__name__, for_status(503).__name__
+    ('NotFound', 'ServerError')
+    """
+    named: dict[int, type[ApiError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound, 410: NotFound}
+    named |= {405: NotOffered, 501: NotOffered, 429: RateLimited}
+    if status in named:
+        return named[status]
+    if 400 <= status < 500:
+        return BadRequest
+    return ServerError if status >= 500 else UnexpectedAnswer

@@ -1,0 +1,403 @@
+"""Any answer or callback, in any dialect of the API, to plain records. Pure: no I/O, no clock.
+
+Histories come in three dialects (the guide's, v2's, v3's) that mean the same; sends, statuses, stored
+messages and callbacks vary too. Every reader here takes parsed JSON, accepts all dialects, and raises
+:class:`~viberkit.errors.UnreadableRecord` naming the field where it cannot read one. A history with an
+unreadable event keeps the others: :class:`Reading` carries what was set aside.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from viberkit.content import Content, from_wire, quote
+from viberkit.errors import ApiError, UnreadableRecord, Violation, for_status
+from viberkit.phone import mask
+from viberkit.records import (
+    Accepted,
+    Aside,
+    Bulk,
+    Channel,
+    Configuration,
+    Event,
+    Inbound,
+    Media,
+    Reading,
+    Status,
+    StoredMessage,
+)
+from viberkit.states import state_of
+
+__all__ = [
+    "instant",
+    "parse",
+    "problem",
+    "read_accepted",
+    "read_bulk",
+    "read_callback",
+    "read_channel",
+    "read_configuration",
+    "read_inbound",
+    "read_media",
+    "read_message",
+    "read_record",
+    "read_status",
+]
+
+
+def parse(body: bytes | str) -> Any:
+    """JSON text to Python, or :class:`~viberkit.errors.UnreadableRecord`; NaN and Infinity are refused.
+
+    >>> parse(b'{"a": 1}')
+    {'a': 1}
+    """
+    try:
+        text = body.decode("utf-8-sig") if isinstance(body, bytes) else body.removeprefix("\ufeff")
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as fault:
+        why = "nested too deeply" if isinstance(fault, RecursionError) else str(fault)
+        raise UnreadableRecord(f"not JSON: {why}") from None
+
+
+def _refuse(word: str) -> Any:
+    raise ValueError(f"{word} is not JSON")
+
+
+_NUMBER = re.compile(r"(?<![\w-])\+?\d{9,15}(?![\w-])")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def excerpt(record: object) -> str:
+    """The beginning of a record, as it may be shown: 120 characters, phone numbers masked."""
+    text = record if isinstance(record, str) else json.dumps(record, ensure_ascii=False, default=str)
+    return _NUMBER.sub(lambda found: mask(found[0]), _SURROGATE.sub("\ufffd", text[:120]))
+
+
+def instant(value: object, field: str = "timestamp") -> tuple[datetime, bool]:
+    """An ISO 8601 text to UTC, and whether it came without a zone (then it was taken as UTC).
+
+    >>> instant("2020-07-13T12:19:17.606Z")
+    (datetime.datetime(2020, 7, 13, 12, 19, 17, 606000, tzinfo=datetime.timezone.utc), False)
+    """
+    if not isinstance(value, str) or ("T" not in value.upper() and " " not in value):
+        raise UnreadableRecord(f"{field}: {quote(value)} is not an ISO 8601 instant")
+    try:
+        read = datetime.fromisoformat(value.strip())
+        naive = read.tzinfo is None
+        return (read.replace(tzinfo=UTC) if naive else read.astimezone(UTC)), naive
+    except (ValueError, OverflowError):
+        raise UnreadableRecord(f"{field}: {quote(value)} is not an ISO 8601 instant") from None
+
+
+def _id(given: Mapping[str, Any], *names: str) -> str:
+    for name in names:
+        value = given.get(name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        if isinstance(value, str) and value.strip() and not _SURROGATE.search(value):
+            return value
+        if value is not None:
+            raise UnreadableRecord(f"{name}: {quote(value)} is not an id")
+    raise UnreadableRecord(f"{names[0]}: is missing")
+
+
+def _text(value: object) -> str | None:
+    """An optional text; other JSON keeps its own notation."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return _SURROGATE.sub("\ufffd", text)
+
+
+def _first(given: Mapping[str, Any], *names: str) -> tuple[str, Any]:
+    """The first of several names that holds something, and what it holds."""
+    for name in names:
+        if given.get(name) is not None:
+            return name, given[name]
+    return names[-1], None
+
+
+def _object(record: object, what: str = "record") -> Mapping[str, Any]:
+    if not isinstance(record, Mapping):
+        raise UnreadableRecord(f"{what}: {quote(record)} is not a JSON object")
+    return record
+
+
+def _maybe_object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(str(_text(one)) for one in value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
+
+
+def _maybe_instant(given: Mapping[str, Any], *names: str) -> tuple[datetime | None, bool]:
+    name, value = _first(given, *names)
+    return (None, False) if value is None else instant(value, name)
+
+
+# --- answers -----------------------------------------------------------------------------------------
+
+
+def read_accepted(record: object) -> Accepted:
+    """The 202 of a send.
+
+    >>> read_accepted({"messageId": "8fb360a1"})
+    Accepted(message_id='8fb360a1', accepted_at=None)
+    """
+    given = _object(record)
+    return Accepted(_id(given, "messageId"), _lenient_instant(given, "acceptedAt", "timestamp"))
+
+
+def read_bulk(record: object) -> Bulk:
+    """The 202 of a bulk."""
+    given = _object(record)
+    ids = given.get("messageIds")
+    if not isinstance(ids, Sequence) or isinstance(ids, str) or not ids:
+        raise UnreadableRecord(f"messageIds: {quote(ids)} is not a list of ids")
+    read = tuple(_id({"messageIds": one}, "messageIds") for one in ids)
+    return Bulk(_id(given, "bulkId"), read, _lenient_instant(given, "acceptedAt", "timestamp"))
+
+
+def _lenient_instant(given: Mapping[str, Any], *names: str) -> datetime | None:
+    """When a paid send's answer has an id, a broken instant beside it must not hide that."""
+    try:
+        return _maybe_instant(given, *names)[0]
+    except UnreadableRecord:
+        return None
+
+
+def read_status(record: object) -> Status:
+    """Where a message stands.
+
+    >>> read_status({"messageId": "8fb360a1", "status": "delivered", "timestamp": "2020-07-13T13:02:53.704Z"}).state
+    'delivered'
+    """
+    given = _object(record)
+    since, naive = _maybe_instant(given, "timestamp")
+    return Status(_id(given, "messageId"), _state(given, "status"), since, _channel(given), naive)
+
+
+def read_message(record: object) -> StoredMessage:
+    """A stored message, shaped as the guide (v2) or as the request (v3) has it."""
+    given = _object(record)
+    channels = _texts(given.get("channels"))
+    channel = _channel(given) or (channels[0] if channels else None)
+    body = _maybe_object(given.get(channel or "viber")) or given
+    rate_type = _text(_first(body, "rateType", "messagePurpose")[1])
+    return StoredMessage(
+        message_id=_id(given, "messageId", "id"),
+        to=_text(given.get("to")),
+        channel=channel,
+        service_id=_text(body.get("from")),
+        rate_type=rate_type,
+        content=_stored_content(body),
+    )
+
+
+def _stored_content(body: Mapping[str, Any]) -> Content | None:
+    try:
+        if "content" in body:
+            return from_wire(body["content"])
+        if isinstance(parts := body.get("components"), Sequence):
+            return from_wire({"contentType": "components", "components": {"body": parts}})
+        return from_wire(body)
+    except UnreadableRecord:
+        return None
+
+
+def read_channel(record: object) -> Channel:
+    """One channel of the account's configuration."""
+    given = _object(record)
+    named = given.get("id")
+    service_id = _maybe_object(named).get("serviceId") if isinstance(named, Mapping) else named
+    return Channel(
+        channel=_text(given.get("channel")) or "viber",
+        service_id=_text(service_id),
+        name=_text(given.get("name")),
+        service_type=_text(_maybe_object(given.get("config")).get("serviceType")),
+        scopes=_texts(given.get("scopes")),
+        callback=_without_secrets(_maybe_object(given.get("callback"))),
+    )
+
+
+def read_configuration(record: object) -> Configuration:
+    """The account's configuration."""
+    given = _object(record)
+    callback = _without_secrets(_maybe_object(given.get("callback")))
+    return Configuration(_texts(given.get("scopes")), callback, dict(_maybe_object(given.get("config"))))
+
+
+def _without_secrets(callback: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A callback configuration as it may be shown: the secret and the extra header's value hidden."""
+    shown = dict(callback)
+    for part, hidden in (("signature", "secret"), ("header", "value")):
+        if isinstance(shown.get(part), Mapping) and hidden in shown[part]:
+            shown[part] = {**shown[part], hidden: "***"}
+    return shown
+
+
+def read_media(record: object) -> Media:
+    """An uploaded file."""
+    given = _object(record)
+    return Media(_id(given, "mediaId"), _text(given.get("url")), _text(given.get("quota")), _text(given.get("usage")))
+
+
+def problem(status: int, body: bytes, *, asked: str = "", retry_after_s: float | None = None) -> ApiError:
+    """The error that an answer means: RFC 7807 where the body holds it, else the status alone.
+
+    >>> problem(404, b"<html>gone</html>", asked="GET /x")
+    NotFound(404, 'Not Found', '', ())
+    """
+    try:
+        given = _maybe_object(parse(body))
+    except UnreadableRecord:
+        given = {}
+    listed = given.get("violations")
+    found = [
+        Violation(_text(one.get("field")) or "request", "", _text(one.get("message")) or "is not valid")
+        for one in (listed if isinstance(listed, list) else [])
+        if isinstance(one, Mapping)
+    ]
+    title = _text(given.get("title")) or _PHRASES.get(status, "")
+    kind = for_status(status)
+    return kind(status, title, _text(given.get("detail")) or "", found, asked=asked, retry_after_s=retry_after_s)
+
+
+_PHRASES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    410: "Gone",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
+
+
+# --- events and callbacks ----------------------------------------------------------------------------
+
+
+def read_record(record: object) -> Reading:
+    """The events of one answer or callback: a history in any dialect, a status, a send, a status callback.
+
+    >>> reading = read_record({"messageId": "m", "history": [
+    ...     {"happendAt": "2020-07-13T12:19:17.606Z", "state": "message-accepted"},
+    ...     {"happendAt": "soon", "state": "message-delivered"}]})
+    >>> [event.state for event in reading.events], reading.aside[0].reason
+    (['accepted'], "history[1].happendAt: 'soon' is not an ISO 8601 instant")
+    """
+    given = _object(record)
+    name = "history" if given.get("history") is not None else "events"
+    if given.get(name) is not None:
+        return _read_history(given, name)
+    if given.get("event") is not None:
+        if str(given["event"]).startswith(("MoMessage", "InboundMessage")):
+            raise UnreadableRecord(f"event: {quote(given['event'])} is an inbound message, not a status event")
+        return Reading(_id(given, "messageId"), (_event(given, _id(given, "messageId"), "", "callback"),))
+    if given.get("status") is not None:
+        return Reading(_id(given, "messageId"), (_event(given, _id(given, "messageId"), "", "status"),))
+    name, at = _first(given, "acceptedAt", "timestamp")
+    if at is not None:
+        happened_at, naive = instant(at, name)
+        message_id = _id(given, "messageId")
+        return Reading(message_id, (Event(message_id, "accepted", happened_at, "send", naive=naive),))
+    raise UnreadableRecord("record: holds neither history, events, event, status nor an instant")
+
+
+def _read_history(given: Mapping[str, Any], name: str) -> Reading:
+    message_id = _id(given, "messageId")
+    items = given[name]
+    if not isinstance(items, Sequence) or isinstance(items, str):
+        raise UnreadableRecord(f"{name}: {quote(items)} is not a list of events")
+    context = _text(given.get("userContext"))
+    events, aside = [], []
+    for place, item in enumerate(items):
+        where = f"{name}[{place}]"
+        try:
+            events.append(_event(_object(item, where), message_id, f"{where}.", "history", context))
+        except UnreadableRecord as fault:
+            aside.append(Aside(where, str(fault), excerpt(item)))
+    return Reading(message_id, tuple(events), tuple(aside))
+
+
+def _event(given: Mapping[str, Any], message_id: str, where: str, source: str, context: str | None = None) -> Event:
+    name, at = _first(given, "happendAt", "happenedAt", "timestamp")
+    if at is None:
+        raise UnreadableRecord(f"{where}{name}: is missing")
+    happened_at, naive = instant(at, where + name)
+    details = _maybe_object(given.get("details"))
+    return Event(
+        message_id=message_id,
+        state=_state(given, "state", "event", "status", where=where),
+        happened_at=happened_at,
+        source=source,
+        channel=_channel(given),
+        code=_text(details.get("code")),
+        detail=_text(details.get("message")),
+        sender=_text(details.get("from")),
+        user_context=_text(given.get("userContext")) or context,
+        naive=naive,
+    )
+
+
+def _state(given: Mapping[str, Any], *names: str, where: str = "") -> str:
+    name, state = _first(given, *names)
+    if not isinstance(state, str) or not state.strip() or _SURROGATE.search(state):
+        raise UnreadableRecord(
+            f"{where}{name}: " + ("is missing" if state is None else f"{quote(state)} is not a state")
+        )
+    return state_of(state)
+
+
+def _channel(given: Mapping[str, Any]) -> str | None:
+    return _text(_first(given, "channel", "deliveryChannel")[1])
+
+
+def read_callback(record: object) -> Event | Inbound:
+    """A callback: a status event of a sent message, or something from a recipient.
+
+    >>> read_callback({"event": "MessageStatus::delivered", "messageId": "m", "channel": "viber",
+    ...                "timestamp": "2020-07-13T12:19:18.967"}).naive
+    True
+    """
+    given = _object(record)
+    name = _text(given.get("event")) or ""
+    if name.startswith(("MoMessage", "InboundMessage")) or (not name and "content" in given):
+        return read_inbound(given)
+    if not name:
+        raise UnreadableRecord("event: is missing")
+    return read_record({key: value for key, value in given.items() if key not in ("history", "events")}).events[0]
+
+
+def read_inbound(record: object) -> Inbound:
+    """A message or postback from a recipient, version 2.x or the 3.0 preview."""
+    given = _object(record)
+    content = _maybe_object(given.get("content"))
+    media = _maybe_object(content.get("media"))
+    kind = _text(_first(content, "contentType", "type")[1]) or "unknown"
+    postback = _maybe_object(given.get("postback")).get("data")
+    happened_at, naive = _maybe_instant(given, "receivedAt", "timestamp")
+    return Inbound(
+        message_id=_id(given, "messageId"),
+        sender=_text(given.get("from")),
+        to=_text(given.get("to")),
+        channel=_channel(given),
+        happened_at=happened_at,
+        kind="postback" if postback is not None else _text(media.get("type")) or kind,
+        text=_text(content.get("text", media.get("caption"))),
+        media_id=_text(media.get("mediaId")),
+        media_url=_text(media.get("url")),
+        reply_to=_text(_maybe_object(given.get("context")).get("messageId")),
+        postback=_text(postback),
+        naive=naive,
+    )
