@@ -240,8 +240,8 @@ def from_wire(wire: Any) -> Content:
             items = _sequence("content.carousel.items", inner.get("items"))
             return Carousel(inner.get("text"), [_read_item(place, item) for place, item in enumerate(items)])  # type: ignore[arg-type]
         case "components":
-            inner = given.get("components")
-            return _read_body(inner.get("body") if isinstance(inner, Mapping) else inner)
+            parts = given.get("components")
+            return _read_body(parts.get("body") if isinstance(parts, Mapping) else parts)
         case None | "":
             raise UnreadableRecord("content.contentType: must not be empty")
     raise UnreadableRecord(f"content.contentType: {quote(what)} is not a kind of content that Viber knows")
