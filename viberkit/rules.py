@@ -7,17 +7,29 @@ that is wrong, each with field, value, rule and remedy; nothing that breaks a ru
 from __future__ import annotations
 
 import difflib
-import math
+import ipaddress
 import re
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Real
 from typing import Any
 from urllib.parse import urlsplit
 
 from viberkit.content import Button, Carousel, CarouselItem, Content, File, Image, List, Text, Video, kind, quote
 from viberkit.errors import Violation
 
-__all__ = ["RATE_TYPES", "cautions", "text_rule", "url_rule", "violations"]
+__all__ = [
+    "EVENTS",
+    "RATE_TYPES",
+    "callback_url_rule",
+    "callback_violations",
+    "cautions",
+    "choice_rule",
+    "text_rule",
+    "url_rule",
+    "violations",
+]
 
+#: What a message may be sent as; the rate type decides its price, and what it may carry.
 RATE_TYPES = ("transaction", "promotion", "session")
 FILE_TYPES = tuple(
     "doc docx rtf dot dotx odt odf fodt txt info pdf xps pdax eps xls xlsx ods fods csv xlsm xltx".split()
@@ -45,7 +57,7 @@ MAX_URL = 2000
 
 def text_rule(field: str, value: object, most: int | None = None, least: int = 1) -> Iterator[Violation]:
     """A required text of ``least`` to ``most`` characters that UTF-8 can carry."""
-    if value is None or value == "":
+    if value is None or (isinstance(value, str) and not value):
         yield Violation(field, "", "is missing", "give it a text")
     elif not isinstance(value, str):
         yield Violation(field, quote(value), "is not a text", "pass a str")
@@ -63,13 +75,15 @@ def text_rule(field: str, value: object, most: int | None = None, least: int = 1
         )
 
 
-_URL = re.compile(r"https?://[\w.\-]+(?::\d{1,5})?(?:[/?#][\w\-.~:/?#\[\]@!$&'()*+,;=%]*)?", re.ASCII | re.IGNORECASE)
+_URL = re.compile(
+    r"https?://[\w\-]+(?:\.[\w\-]+)*\.?(?::\d{1,5})?(?:[/?#][\w\-.~:/?#\[\]@!$&'()*+,;=%]*)?", re.ASCII | re.IGNORECASE
+)
 
 
 def url_rule(field: str, value: object) -> Iterator[Violation]:
     """A required public http(s) URL, percent-encoded where needed."""
     remedy = "pass e.g. 'https://example.org'"
-    if value is None or value == "":
+    if value is None or (isinstance(value, str) and not value):
         yield Violation(field, "", "is missing", remedy)
         return
     if not isinstance(value, str) or not value.lower().startswith(("http://", "https://")):
@@ -79,35 +93,43 @@ def url_rule(field: str, value: object) -> Iterator[Violation]:
         yield Violation(field, quote(value), f"has {len(value)} characters, more than {MAX_URL}", "use a shorter URL")
         return
     try:
-        host = urlsplit(value).hostname or ""
-    except ValueError:
-        host = ""
-    if not _URL.fullmatch(value):
+        parts = urlsplit(value)
+        host, well_formed = parts.hostname or "", parts.port != 0 and _URL.fullmatch(value)
+    except ValueError:  # brackets without an address, a port above 65535
+        host, well_formed = "", None
+    if not well_formed:
         yield Violation(
             field, quote(value), "is not a well-formed URL", "percent-encode blanks and letters outside ASCII"
         )
-    elif re.fullmatch(
-        r"localhost|.*\.(local|localhost|internal)|127\..*|10\..*|192\.168\..*|169\.254\..*", host
-    ) or "." not in host.strip("."):
+    elif not _is_public(host.removesuffix(".")):
         yield Violation(
             field, quote(value), "is not reachable from the internet", "Viber fetches it: put it on a public host"
         )
 
 
+def _is_public(host: str) -> bool:
+    """Whether a host can be one of the internet: an address of it, or a name with a domain."""
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        return "." in host and not host.endswith((".local", ".localhost", ".internal"))
+
+
 def _number_rule(field: str, value: object, least: float, most: float, unit: str) -> Iterator[Violation]:
     if value is None:
         yield Violation(field, "", "is missing", f"give it in {unit}")
-    elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    elif isinstance(value, bool) or not isinstance(value, Real) or value != value:
         yield Violation(field, quote(value), "is not a number", f"give it in {unit}")
-    elif not least <= value <= most:
+    elif value < least or not value <= most:
         yield Violation(
             field, quote(value), f"is outside {least:g}–{most:g} {unit}", f"keep it within {least:g}–{most:g}"
         )
 
 
 def choice_rule(field: str, value: object, choices: Sequence[str]) -> Iterator[Violation]:
-    if value not in choices:
-        near = difflib.get_close_matches(str(value).lower(), choices, 1)
+    """One of several texts; a near miss is answered with the one that was meant."""
+    if not isinstance(value, str) or value not in choices:
+        near = difflib.get_close_matches(value.lower()[:40], choices, 1) if isinstance(value, str) else []
         hint = f"did you mean {near[0]!r}? " if near else ""
         yield Violation(field, quote(value), "is not allowed", f"{hint}use one of {', '.join(choices)}")
 
@@ -227,3 +249,63 @@ def cautions(content: Content) -> list[Violation]:
             Violation("duration_s", quote(video.duration_s), "is longer than 600 s", "some refuse longer videos")
         )
     return found
+
+
+# --- callbacks -----------------------------------------------------------------------------------
+
+
+#: What an account may opt in to by ``eventFilter``.
+EVENTS = (
+    *(
+        f"MessageStatus::{name}"
+        for name in "accepted dispatched channelFailed delivered seen failed deleted unknown".split()
+    ),
+    "InboundMessage",
+)
+VERSIONS = ("2.11", "2.12", "2.13")
+
+
+def callback_url_rule(field: str, value: object) -> Iterator[Violation]:
+    """Where callbacks go: https, or http on loopback (a listener beside the sandbox)."""
+    remedy = "pass e.g. 'https://example.org/viber/status'"
+    if not isinstance(value, str) or not re.fullmatch(
+        r"https://\S+|http://(localhost|127\.[\d.]+|\[::1\])(:\d+)?(/\S*)?", value
+    ):
+        yield Violation(field, quote(value), "is not an https URL", remedy)
+    elif len(value) > MAX_URL:
+        yield Violation(field, quote(value), f"has {len(value)} characters, more than {MAX_URL}", "use a shorter URL")
+
+
+def callback_violations(
+    inbound_url: str | None,
+    status_url: str | None,
+    events: Sequence[str],
+    version: str,
+    secret: str | None,
+    method: str,
+    header: tuple[str, str] | None,
+) -> list[Violation]:
+    """Everything wrong with a callback setting; neither the secret nor the header's value is quoted."""
+    found: list[Violation] = []
+    for field, url in (("inbound_url", inbound_url), ("status_url", status_url)):
+        if url is not None:
+            found += callback_url_rule(field, url)
+    if isinstance(events, str):
+        found.append(Violation("events", quote(events), "is not a list", "pass a list of event names"))
+    else:
+        for place, event in enumerate(events):
+            found += choice_rule(f"events[{place}]", event, EVENTS)
+    found += choice_rule("version", version, VERSIONS)
+    if secret is not None:
+        found += _length_rule("secret", secret, 8, 125)
+        found += choice_rule("method", method, ("HS256", "HS512"))
+    if header is not None:
+        found += _length_rule("header[0]", header[0], 4, 125)
+        found += _length_rule("header[1]", header[1], 8, 1024)
+    return found
+
+
+def _length_rule(field: str, value: object, least: int, most: int) -> Iterator[Violation]:
+    if not isinstance(value, str) or not least <= len(value) <= most:
+        size = f"has {len(value)} characters" if isinstance(value, str) else "is not a text"
+        yield Violation(field, "", f"{size}; it must have {least} to {most}", "change its length")

@@ -1,0 +1,254 @@
+"""The archive: verbatim, idempotent, shared by processes, and honest about what it could not read."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sqlite3
+import stat
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import DATA
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import create_engine, text
+
+import viberkit as vk
+from viberkit import frames, schema
+from viberkit.archive import journal_mode
+from viberkit.errors import ArchiveError
+from viberkit.transport import Answer
+
+NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
+REQUEST = {
+    "to": "+491701234567",
+    "from": "S",
+    "channel": "viber",
+    "rateType": "transaction",
+    "content": {"contentType": "text", "text": "hi"},
+}
+
+
+def answer(body: object, at: datetime = NOW, status: int = 200) -> Answer:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Answer(status, raw, at, {})
+
+
+def history(message_id: str, *entered: tuple[str, float]) -> dict[str, object]:
+    def at(seconds: float) -> str:
+        return (NOW + timedelta(seconds=seconds)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    return {
+        "messageId": message_id,
+        "events": [{"event": f"MessageStatus::{s}", "timestamp": at(t)} for s, t in entered],
+    }
+
+
+def dump(archive: vk.Archive) -> list[str]:
+    with sqlite3.connect(archive.path) as connection:
+        lines = list(connection.iterdump())
+    connection.close()
+    return lines
+
+
+def test_a_new_archive_is_private(archive: vk.Archive) -> None:
+    assert stat.S_IMODE(archive.path.stat().st_mode) == 0o600
+
+
+def test_empty_frames_have_their_columns(archive: vk.Archive) -> None:
+    for frame, shape in (
+        (archive.messages(), frames.MESSAGES),
+        (archive.statuses(), frames.STATUSES),
+        (archive.inbound(), frames.INBOUND),
+        (archive.events(), frames.EVENTS),
+    ):
+        assert frame.empty
+        assert [str(frame[column.name].dtype) for column in shape] == [column.dtype for column in shape]
+
+
+def test_the_guides_answers_are_kept_verbatim_and_read(archive: vk.Archive) -> None:
+    body = (DATA / "guide" / "events.response.json").read_bytes()
+    assert archive.keep_answers("events", [("8fb360a1-f58c-4af1-932b-8f6651603cd4", answer(body))]) == {
+        "8fb360a1-f58c-4af1-932b-8f6651603cd4": "changed"
+    }
+    assert archive.answers("events") == [body]
+    assert archive.events()["state"].tolist() == ["accepted", "routed", "dispatched", "delivered"]
+    archive.keep_answers("status", [("x", answer((DATA / "guide" / "status.response.json").read_bytes()))])
+    assert archive.statuses()["state"].tolist() == ["delivered"]
+    archive.keep_callback((DATA / "guide" / "inbound.callback.json").read_bytes(), NOW)
+    assert archive.inbound().loc[0, ["message_id", "text"]].tolist() == ["5463481551745434076", "Hi!"]
+    assert archive.inbound().loc[0, "sender"] == "12345*****89"
+
+
+def test_the_same_answer_twice_changes_nothing(archive: vk.Archive) -> None:
+    def keep() -> dict[str, str]:
+        archive.keep_sent("m", REQUEST, answer({"messageId": "m"}, status=202))
+        archive.keep_callback(
+            json.dumps(
+                {"event": "MessageStatus::seen", "messageId": "m", "timestamp": "2026-01-05T09:00:00Z"}
+            ).encode(),
+            NOW,
+        )
+        return archive.keep_answers("events", [("m", answer(history("m", ("accepted", 0), ("delivered", 2))))])
+
+    assert keep() == {"m": "changed"}
+    before = dump(archive)
+    assert keep() == {"m": "same"}
+    assert dump(archive) == before
+
+
+def test_looking_again_moves_only_the_observation(archive: vk.Archive) -> None:
+    told = history("m", ("accepted", 0))
+    archive.keep_answers("events", [("m", answer(told))])
+    events = archive.events()
+    archive.keep_answers("events", [("m", answer(told, NOW + timedelta(days=1)))])
+    archive.keep_answers("events", [("m", answer(told, NOW + timedelta(hours=1)))])
+    again = archive.events()
+    assert again.loc[0, "observed_until"] == NOW + timedelta(days=1)
+    pd.testing.assert_frame_equal(events.drop(columns="observed_until"), again.drop(columns="observed_until"))
+
+
+@given(st.permutations(range(5)), st.lists(st.integers(0, 4), max_size=3))
+@settings(max_examples=25, deadline=None)
+def test_order_and_repetition_do_not_matter(order: list[int], repeated: list[int]) -> None:
+    import tempfile
+
+    told = [
+        ("events", history("m", ("accepted", 0))),
+        ("events", history("m", ("accepted", 0), ("dispatched", 1))),
+        ("events", history("m", ("accepted", 0), ("dispatched", 1), ("delivered", 3), ("seen", 9))),
+        ("status", {"messageId": "m", "status": "dispatched", "timestamp": "2026-01-05T08:00:01.000Z"}),
+        ("callback", {"event": "MessageStatus::delivered", "messageId": "m", "timestamp": "2026-01-05T08:00:03.000Z"}),
+    ]
+    with tempfile.TemporaryDirectory() as folder, vk.Archive(Path(folder) / "a.db") as archive:
+        for place in [*order, *repeated]:
+            what, body = told[place]
+            if what == "callback":
+                archive.keep_callback(json.dumps(body).encode(), NOW)
+            else:
+                archive.keep_answers(what, [("m", answer(body))])
+        events = archive.events()
+        assert events["state"].tolist() == ["accepted", "dispatched", "delivered", "seen"]
+        assert set(events["source"]) == {"history"}
+        assert archive.messages()["state"].tolist() == ["seen"]
+        assert archive.open_messages() == []
+
+
+def test_a_sent_message_is_open_until_it_is_final_or_gone(archive: vk.Archive) -> None:
+    for name in ("a", "b", "c"):
+        archive.keep_sent(name, REQUEST, answer({"messageId": name}, status=202))
+    assert archive.open_messages() == ["a", "b", "c"]
+    became = archive.keep_answers(
+        "events",
+        [("a", answer(history("a", ("failed", 1)))), ("b", answer(b"", status=404)), ("c", answer(b"", status=500))],
+    )
+    assert became == {"a": "changed", "b": "gone", "c": "refused (500)"}
+    assert archive.open_messages() == ["c"]
+    events = archive.events()
+    assert events.loc[events["message_id"] == "b", ["state", "source"]].to_numpy().tolist() == [["accepted", "send"]]
+
+
+def test_a_bulk_keeps_each_content(archive: vk.Archive) -> None:
+    contents = [
+        {"contentType": "text", "text": "one"},
+        {"contentType": "image", "image": {"url": "https://example.org/a.png"}},
+    ]
+    request = {name: value for name, value in REQUEST.items() if name != "content"} | {"messages": contents}
+    archive.keep_sent("b", request, answer({"bulkId": "b", "messageIds": ["m1", "m2"]}, status=202))
+    messages = archive.messages()
+    assert messages[["message_id", "content_type", "bulk_id"]].to_numpy().tolist() == [
+        ["m1", "text", "b"],
+        ["m2", "image", "b"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b'{"messageId": "m", "events": 5}', b'{"a": ' * 5000, b"\xff\xfe"]
+)
+def test_what_cannot_be_read_is_kept_and_said(archive: vk.Archive, body: bytes) -> None:
+    became = archive.keep_answers("events", [("m", answer(body)), ("n", answer(history("n", ("delivered", 1))))])
+    assert became["m"].startswith("unreadable: ")
+    assert became["n"] == "changed"
+    archive.keep_callback(body, NOW)
+    assert archive.unreadable()["body"].tolist() == [body, body]
+    assert archive.events()["message_id"].tolist() == ["n"]
+
+
+def test_a_half_readable_history_keeps_its_good_half(archive: vk.Archive) -> None:
+    told = history("m", ("accepted", 0), ("delivered", 1))
+    told["events"][0]["timestamp"] = "yesterday"  # type: ignore[index]
+    archive.keep_answers("events", [("m", answer(told))])
+    assert archive.events()["state"].tolist() == ["delivered"]
+    assert "yesterday" in archive.unreadable()["reason"].item()
+
+
+# --- files, versions, processes -------------------------------------------------------------------------
+
+
+def test_strange_files_are_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("no database at all, but long enough to look like one " * 10)
+    for target, words in (
+        (tmp_path / "text.db", "another kind of file"),
+        (tmp_path, "cannot be opened"),
+        (tmp_path / "no" / "folder.db", "cannot be opened"),
+        (":memory:", "is not the path of a SQLite file"),
+        ("postgresql://user:secret@host/db", "is not the path of a SQLite file"),
+    ):
+        with pytest.raises(ArchiveError, match=words) as caught:
+            vk.Archive(target)
+        assert "secret" not in str(caught.value)
+
+
+def test_an_archive_of_the_future_is_refused(archive: vk.Archive) -> None:
+    with sqlite3.connect(archive.path) as connection:
+        connection.execute("UPDATE viberkit_version SET version = 99")
+    connection.close()
+    with pytest.raises(ArchiveError, match="install a newer viberkit"):
+        vk.Archive(archive.path)
+
+
+def test_old_archives_are_brought_forward(archive: vk.Archive) -> None:
+    archive.keep_answers("events", [("m", answer(history("m", ("delivered", 1))))])
+    engine = create_engine(f"sqlite:///{archive.path}")
+    steps = (
+        *schema.MIGRATIONS,
+        lambda connection: connection.execute(text("ALTER TABLE messages ADD COLUMN colour TEXT")),
+    )
+    for _ in range(2):  # the second time there is nothing left to do
+        with engine.begin() as connection:
+            schema.migrate(connection, steps)
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT message_id, colour FROM messages")).all() == [("m", None)]
+        assert connection.execute(text("SELECT version FROM viberkit_version")).scalar_one() == len(steps)
+    engine.dispose()
+
+
+def test_journal_modes() -> None:
+    safe = {(3, 40, 1): "DELETE", (3, 44, 6): "WAL", (3, 45, 0): "DELETE", (3, 50, 6): "DELETE", (3, 50, 7): "WAL"}
+    safe |= {(3, 51, 2): "DELETE", (3, 51, 3): "WAL", (3, 52, 0): "WAL"}
+    assert {version: journal_mode(version)[0] for version in safe} == safe
+
+
+def _write_some(path: Path, name: str, count: int) -> None:
+    with vk.Archive(path) as archive:
+        for number in range(count):
+            archive.keep_answers(
+                "events", [(f"{name}{number}", answer(history(f"{name}{number}", ("delivered", number))))]
+            )
+
+
+def test_several_processes_share_a_file(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    path = tmp_path / "shared.db"
+    processes = [context.Process(target=_write_some, args=(path, name, 40)) for name in "abc"]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    with vk.Archive(path) as archive:
+        assert len(archive.events()) == 120
+        assert archive.messages()["message_id"].nunique() == 120

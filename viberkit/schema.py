@@ -1,0 +1,150 @@
+"""The archive's tables and their versions. Instants are integers: microseconds since 1970, UTC.
+
+``raw`` holds every answer and callback verbatim; everything else is derived from it and could be made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    insert,
+    inspect,
+    select,
+    text,
+    update,
+)
+from sqlalchemy import UniqueConstraint as Unique
+
+from viberkit.errors import ArchiveError
+
+__all__ = ["MIGRATIONS", "events", "inbound", "messages", "migrate", "raw", "statuses"]
+
+metadata = MetaData()
+
+version = Table("viberkit_version", metadata, Column("version", Integer, nullable=False))
+
+raw = Table(
+    "raw",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("kind", String(16), nullable=False),  # send, bulk, status, events, message, callback
+    Column("message_id", String(128), nullable=False),
+    Column("http_status", Integer, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("request", LargeBinary),
+    Column("first_seen", BigInteger, nullable=False),
+    Column("last_seen", BigInteger, nullable=False),
+    Column("derived", Boolean, nullable=False, default=False),  # whether its rows below are made
+    Column("unreadable", Text),  # why it, or a part of it, could not be read
+    Unique("kind", "message_id", "http_status", "digest"),
+    Index("raw_pending", "id", sqlite_where=text("NOT derived"), postgresql_where=text("NOT derived")),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("message_id", String(128), primary_key=True),
+    Column("to", String(32)),
+    Column("rate_type", String(16)),
+    Column("content_type", String(32)),
+    Column("service_id", String(64)),
+    Column("channel", String(16)),
+    Column("campaign", String(128)),
+    Column("bulk_id", String(128)),
+    Column("context", String(125)),
+    Column("text", Text),
+    Column("content", Text),  # as it went out, JSON
+    Column("sent_at", BigInteger),
+    Column("accepted_at", BigInteger),
+    Column("state", String(64)),
+    Column("state_at", BigInteger),
+    Column("observed_until", BigInteger),
+    Column("final", Boolean, nullable=False, default=False),
+    Column("gone", Boolean, nullable=False, default=False),  # the server no longer knows it
+    Index("open_messages", "final", "gone"),
+)
+
+statuses = Table(
+    "statuses",
+    metadata,
+    Column("message_id", String(128), primary_key=True),
+    Column("state", String(64), primary_key=True),
+    Column("since", BigInteger, primary_key=True),
+    Column("observed_at", BigInteger, nullable=False),
+    Column("channel", String(16)),
+    Column("naive", Boolean, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("message_id", String(128), primary_key=True),
+    Column("state", String(128), primary_key=True),
+    Column("happened_at", BigInteger, primary_key=True),
+    Column("source", String(16), primary_key=True),
+    Column("channel", String(16)),
+    Column("code", String(128)),
+    Column("detail", Text),
+    Column("sender", String(64)),
+    Column("user_context", Text),
+    Column("received_at", BigInteger, nullable=False),
+    Column("naive", Boolean, nullable=False),
+)
+
+inbound = Table(
+    "inbound",
+    metadata,
+    Column("message_id", String(128), primary_key=True),
+    Column("sender", String(64)),
+    Column("to", String(64)),
+    Column("channel", String(16)),
+    Column("happened_at", BigInteger),
+    Column("received_at", BigInteger, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("text", Text),
+    Column("media_id", String(128)),
+    Column("media_url", Text),
+    Column("reply_to", String(128)),
+    Column("postback", Text),
+    Column("naive", Boolean, nullable=False),
+)
+
+
+def _create(connection: Connection) -> None:
+    metadata.create_all(connection)
+
+
+#: Step n brings an archive from version n to n + 1. Steps are only ever added.
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create,)
+
+
+def migrate(connection: Connection, steps: Sequence[Callable[[Connection], None]] = MIGRATIONS) -> None:
+    """Bring an archive to the newest version, within the caller's transaction.
+
+    Raises :class:`~viberkit.errors.ArchiveError` for an archive that a newer viberkit has written.
+    """
+    known = inspect(connection).has_table(version.name)
+    found = connection.execute(select(version.c.version)).scalar_one() if known else 0
+    if found > len(steps):
+        raise ArchiveError(
+            f"the archive is of version {found}, this viberkit knows {len(steps)}; install a newer viberkit to open it"
+        )
+    for step in steps[found:]:
+        step(connection)
+    if not known:
+        connection.execute(insert(version).values(version=len(steps)))
+    elif found < len(steps):
+        connection.execute(update(version).values(version=len(steps)))
