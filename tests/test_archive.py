@@ -243,12 +243,12 @@ def _write_some(path: Path, name: str, count: int) -> None:
 def test_several_processes_share_a_file(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     path = tmp_path / "shared.db"
-    processes = [context.Process(target=_write_some, args=(path, name, 40)) for name in "abc"]
+    processes = [context.Process(target=_write_some, args=(path, name, 15)) for name in "abc"]
     for process in processes:
         process.start()
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0, 0]
     with vk.Archive(path) as archive:
-        assert len(archive.events()) == 120
-        assert archive.messages()["message_id"].nunique() == 120
+        assert len(archive.events()) == 45
+        assert archive.messages()["message_id"].nunique() == 45

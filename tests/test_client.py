@@ -14,6 +14,7 @@ from conftest import Scripted
 
 import viberkit as vk
 from viberkit import errors, transport
+from viberkit.records import SentMessage
 
 TO = "+491701234567"
 OK = (202, {}, b'{"messageId": "m1"}')
@@ -26,7 +27,7 @@ def client(scripted: Scripted) -> Iterator[vk.Client]:
         yield made
 
 
-def send(client: vk.Client) -> vk.client.SentMessage:  # type: ignore[name-defined]
+def send(client: vk.Client) -> SentMessage:
     return client.send(TO, vk.Text("hi"), rate_type="transaction", context="order 7")
 
 

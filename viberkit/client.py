@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import mimetypes
-import re
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import quote as percent
-from urllib.parse import urljoin, urlsplit
 
 from viberkit import rules, wire
 from viberkit.content import Content, kind, to_wire
@@ -24,16 +20,16 @@ from viberkit.errors import (
     Violation,
 )
 from viberkit.phone import mask, normalize
-from viberkit.records import Channel, Configuration, Event, Media, Status, StoredMessage
+from viberkit.records import Channel, Configuration, Event, Media, SentBulk, SentMessage, Status, StoredMessage
 from viberkit.settings import BASE_URL, checked_key, setting
-from viberkit.transport import Answer, Fault, Transport, retry_after_s
+from viberkit.transport import Answer, Fault, Transport, retry_after_s, says_unknown, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from viberkit.archive import Archive
 
-__all__ = ["Client", "SentBulk", "SentMessage"]
+__all__ = ["Client"]
 
 T = TypeVar("T")
 
@@ -43,30 +39,6 @@ _PATHS = {
     "status": ("/messages/{id}/status", "/{id}/status"),
     "events": ("/messages/{id}/events", "/{id}/events"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class SentMessage:
-    """A message that the server accepted: keep its id, no call lists it again."""
-
-    message_id: str
-    to: str = field(repr=False)
-    rate_type: str
-    content: Content
-    accepted_at: datetime | None = None
-    context: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SentBulk:
-    """Several messages to one recipient, accepted together, in the order of their contents."""
-
-    bulk_id: str
-    message_ids: tuple[str, ...]
-    to: str = field(repr=False)
-    rate_type: str
-    contents: tuple[Content, ...]
-    accepted_at: datetime | None = None
 
 
 class Client:
@@ -275,7 +247,7 @@ class Client:
         first: Answer | None = None
         for path in (known,) if known else paths:
             answer = self._transport.ask("GET", path.format(id=name))
-            if answer.status != 404 or _says_unknown(answer):
+            if answer.status != 404 or says_unknown(answer):
                 if len(paths) > 1:
                     self._path_of[what] = path
                 return answer
@@ -386,28 +358,12 @@ class Client:
             if not isinstance(page, list):
                 raise UnexpectedAnswer(answer.status, "the answer could not be read", f"{path}: is not a list")
             found += page
-            path = _within(self.base_url, answer.links.get("next", ""))
+            path = within(self.base_url, answer.links.get("next", ""))
         return found
 
 
 def _service_path(service_id: str) -> str:
     return f"/configurations/channels/viber/service-ids/{percent(service_id, safe='')}"
-
-
-def _within(base_url: str, link: str) -> str:
-    """A link's path below the API's address, or nothing where it leads elsewhere."""
-    if not link:
-        return ""
-    whole = urljoin(base_url + "/", link)
-    same = urlsplit(whole)[:2] == urlsplit(base_url)[:2] and whole.startswith(base_url + "/")
-    return whole.removeprefix(base_url) if same else ""
-
-
-def _says_unknown(answer: Answer) -> bool:
-    """Whether a 404 is the API's word on the message, not a web server's on the path."""
-    refusal = wire.problem(answer.status, answer.body)
-    said = "problem+json" in answer.headers.get("content-type", "") or bool(refusal.detail)
-    return said and not re.search(r"\b(path|route|handler|endpoint|resource .*/)", refusal.detail, re.IGNORECASE)
 
 
 def _problem(answer: Answer, asked: str) -> Exception:

@@ -10,6 +10,7 @@ import difflib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any, TypeVar, dataclass_transform
 
 from viberkit.errors import UnreadableRecord
@@ -144,6 +145,7 @@ class Carousel:
         object.__setattr__(self, "items", _tuple(self.items))
 
 
+#: Whatever a message can carry.
 Content = Text | Image | File | Video | List | Carousel
 
 
@@ -213,7 +215,10 @@ def _item(item: CarouselItem) -> dict[str, Any]:
 
 
 def _whole(number: float) -> float:
-    return int(number) if isinstance(number, float) and number.is_integer() else number
+    """A number as JSON writes it shortest; NumPy's own integers become plain ones."""
+    if isinstance(number, Real) and not isinstance(number, int):
+        return int(number) if isinstance(number, Integral) or float(number).is_integer() else float(number)
+    return number
 
 
 def from_wire(wire: Any) -> Content:
@@ -226,7 +231,7 @@ def from_wire(wire: Any) -> Content:
     Text(text='Hello world!', image=None, video=None, button=None)
     """
     given = _mapping("content", wire)
-    what = given.get("contentType", given.get("type"))
+    what = given.get("contentType") or given.get("type")
     match what:
         case "text":
             return Text(given.get("text"))  # type: ignore[arg-type]
@@ -252,13 +257,15 @@ def _read_body(body: Any) -> Content:
     parts: dict[str, Any] = {}
     for place, each in enumerate(_sequence(where, body)):
         part = _mapping(f"{where}[{place}]", each)
-        what = part.get("type", part.get("contentType"))
+        what = part.get("type") or part.get("contentType")
         if what not in ("text", "image", "video", "file", "button"):
             raise UnreadableRecord(f"{where}[{place}].type: {quote(what)} is not a component that Viber knows")
         if what in parts:
             raise UnreadableRecord(f"{where}[{place}].type: {what!r} stands there twice; a message has one of each")
         inner = part.get(what)
         parts[what] = inner if what == "text" else _read_part(f"{where}[{place}].{what}", what, inner)
+    if not parts:
+        raise UnreadableRecord(f"{where}: holds no component")
     if len(parts) == 1 and (alone := next(iter(parts))) in ("image", "video", "file"):
         return parts[alone]  # type: ignore[no-any-return]
     if "file" in parts:
@@ -305,6 +312,13 @@ def _sequence(where: str, given: Any) -> Sequence[Any]:
 
 
 def quote(value: object) -> str:
-    """A value as an error quotes it: its repr, at most 60 characters of it."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…" + text[0]
+    """A value as an error quotes it: its repr, at most 60 characters of it.
+
+    >>> quote("x" * 100), quote({"key": "x" * 100})[-5:], quote(10**5000)
+    ("'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…'", 'xxx…}', 'a value of type int')
+    """
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # more digits or levels than Python prints
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}…{text[-1]}"

@@ -2,46 +2,57 @@
 
 from __future__ import annotations
 
+import random
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import click
 import pandas as pd
 from matplotlib.figure import Figure
+from tqdm.auto import tqdm
 
 from viberkit import charts, timing
 from viberkit.archive import Archive
+from viberkit.client import Client
 from viberkit.collect import collect
-from viberkit.content import Button, Content, Image, Text
+from viberkit.content import Button, Image, Text
 from viberkit.errors import ConfigurationError
+from viberkit.records import SentMessage
 from viberkit.sandbox import Sandbox
 
 __all__ = ["run", "send_campaign", "table"]
 
 _DAYS = 14
-_PICTURE = "https://example.org/sale.png"
+#: Messages leave by day: so many in each hour, of a hundred.
+_BY_HOUR = (0, 0, 0, 0, 0, 1, 2, 5, 9, 10, 9, 7, 6, 6, 7, 8, 8, 7, 6, 5, 3, 1, 0, 0)
+_PREFIXES = ("+4917", "+43664", "+38163", "+35988", "+30690")  # Germany, Austria, Serbia, Bulgaria, Greece
+_SALE = Text(
+    "Ten per cent off until Sunday.",
+    image=Image("https://example.org/sale.png"),
+    button=Button("See it", "https://example.org/sale"),
+)
 
 
-def send_campaign(sandbox: Sandbox, archive: Archive, messages: int, *, workers: int = 8) -> None:
-    """Send messages to a sandbox over two virtual weeks: three transactions to every promotion."""
-    with sandbox.client(archive=archive) as client, ThreadPoolExecutor(workers) as pool:
+def send_campaign(sandbox: Sandbox, client: Client, messages: int, seed: int) -> Iterator[SentMessage]:
+    """Send messages one by one over two virtual weeks, by day more than by night, and give each as it was sent.
 
-        def send(number: int) -> None:
-            content, rate_type = _message(number)
-            client.send(f"+49170{1_000_000 + number}", content, rate_type=rate_type)
-
-        for day in range(_DAYS):
-            list(pool.map(send, range(day, messages, _DAYS)))
-            sandbox.advance(days=1)
-
-
-def _message(number: int) -> tuple[Content, str]:
-    if number % 4 == 3:
-        return Text(
-            "Ten per cent off until Sunday.", image=Image(_PICTURE), button=Button("See it", "https://example.org/sale")
-        ), "promotion"
-    return Text(f"Your parcel {number} is on its way."), "transaction"
+    Three of four are transactions (a text), the others promotions (a text with a picture and a button).
+    """
+    chance = random.Random(f"campaign {seed}")  # noqa: S311 - the same seed gives the same campaign
+    started = sandbox.now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    hours = chance.choices(range(24), _BY_HOUR, k=messages)
+    offsets = sorted(chance.randrange(_DAYS) * 86_400 + hour * 3_600 + chance.random() * 3_600 for hour in hours)
+    for number, offset in enumerate(offsets):
+        due = started + timedelta(seconds=offset)
+        sandbox.advance(seconds=(due - sandbox.now).total_seconds())
+        to = f"{chance.choice(_PREFIXES)}{6_000_000 + number:07d}"
+        if chance.random() < 0.25:
+            yield client.send(to, _SALE, rate_type="promotion")
+        else:
+            yield client.send(to, Text(f"Your parcel {number + 1} is on its way."), rate_type="transaction")
+    sandbox.advance(seconds=max(0.0, (started + timedelta(days=_DAYS) - sandbox.now).total_seconds()))
 
 
 def run(out: Path, messages: int, seed: int) -> None:
@@ -53,9 +64,10 @@ def run(out: Path, messages: int, seed: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with Sandbox(seed=seed, speed=0, dialect="mixed") as sandbox, Archive(database) as archive:
         click.echo(f"Sending {messages:,} messages over HTTP to a sandbox at {sandbox.base_url} …")
-        send_campaign(sandbox, archive, messages)
-        click.echo(f"Two virtual weeks have passed; it is {sandbox.now:%d %B %Y}. Collecting …")
-        with sandbox.client() as client:
+        with sandbox.client(archive=archive) as client:
+            for _ in tqdm(send_campaign(sandbox, client, messages, seed), total=messages, unit="message", disable=None):
+                pass
+            click.echo(f"Two virtual weeks have passed; it is {sandbox.now:%d %B %Y}. Collecting …")
             summary = collect(client, archive, progress=False)
         click.echo(summary.drop(columns="reasons").to_string(index=False))
         events = archive.events()

@@ -3,12 +3,13 @@
     ViberkitError
     ├── InvalidRequest        what you asked for breaks a rule; nothing was sent (.violations)
     ├── ConfigurationError    a missing key, an address that must not be called
+    ├── MissingColumn         a frame without a column that was asked of it (also a KeyError)
     ├── UnreadableRecord      an answer, a callback or a line of a file that cannot be read
     ├── ArchiveError          the archive cannot be opened, or is of another version
     ├── ConnectionFault       no answer came; whatever was asked changed nothing
     ├── UnknownOutcome        a send that may or may not have been accepted: never repeat it blindly
     └── ApiError              the server answered, and refused (.status, .title, .detail, .violations)
-        ├── BadRequest        400, 409, 413, 415, 422
+        ├── BadRequest        400, 409, 413, 415, 422 and any other 4xx
         ├── Unauthorized      401
         ├── Forbidden         403
         ├── NotFound          404, 410
@@ -22,7 +23,7 @@ No error keeps the request, so none can carry the API key.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "ConnectionFault",
     "Forbidden",
     "InvalidRequest",
+    "MissingColumn",
     "NotFound",
     "NotOffered",
     "RateLimited",
@@ -86,6 +88,18 @@ class ConfigurationError(ViberkitError):
     """The client cannot be set up as asked: the text says what is missing and how to give it."""
 
 
+class MissingColumn(ViberkitError, KeyError):
+    """A frame without a column that was asked of it; the text names the columns that are there."""
+
+    def __init__(self, asked_by: str, lacking: Iterable[str], there: Iterable[str]) -> None:
+        self.asked_by, self.lacking, self.there = asked_by, tuple(lacking), tuple(there)
+        super().__init__(asked_by, self.lacking, self.there)
+
+    def __str__(self) -> str:
+        lacking, there = (", ".join(map(repr, names)) for names in (self.lacking, self.there))
+        return f"{self.asked_by}: no column {lacking}; the columns are: {there or 'none'}"
+
+
 class UnreadableRecord(ViberkitError, ValueError):
     """Something from outside that cannot be read; the text says which field and why."""
 
@@ -117,7 +131,7 @@ class UnknownOutcome(ViberkitError):
         )
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild_unknown, (self.reason, self.to, self.context, self.status)
+        return _rebuild_unknown, (self.reason, self.to, self.context, self.status), self.__dict__
 
 
 def _rebuild_unknown(reason: str, to: str, context: str | None, status: int | None) -> UnknownOutcome:
@@ -150,14 +164,18 @@ class ApiError(ViberkitError):
         return "; ".join([head, *filter(None, [self.detail]), *map(str, self.violations)])
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild_api, (
-            type(self),
-            self.status,
-            self.title,
-            self.detail,
-            self.violations,
-            self.asked,
-            self.retry_after_s,
+        return (
+            _rebuild_api,
+            (
+                type(self),
+                self.status,
+                self.title,
+                self.detail,
+                self.violations,
+                self.asked,
+                self.retry_after_s,
+            ),
+            self.__dict__,
         )
 
 
@@ -217,4 +235,4 @@ def for_status(status: int) -> type[ApiError]:
         return named[status]
     if 400 <= status < 500:
         return BadRequest
-    return ServerError if status >= 500 else UnexpectedAnswer
+    return ServerError if 500 <= status < 600 else UnexpectedAnswer

@@ -8,7 +8,7 @@ import phonenumbers
 
 from viberkit.errors import Violation
 
-__all__ = ["mask", "normalize"]
+__all__ = ["mask", "mask_all", "normalize"]
 
 _PUNCTUATION = re.compile(r"[\s().\-/\u00a0\u2011\u2013]+")
 
@@ -32,13 +32,13 @@ def normalize(to: object, field: str = "to") -> str | Violation:
     digits = "+" + digits.removeprefix("+").removeprefix("00")
     if not re.fullmatch(r"\+[0-9]+", digits):
         rule = "is missing" if digits == "+" else "holds something other than digits"
-        return Violation(field, f"'{mask(to)}'", rule, remedy)
+        return Violation(field, repr(mask(to)), rule, remedy)
     try:
         number = phonenumbers.parse(digits)
     except phonenumbers.NumberParseException as fault:
         code = fault.error_type == phonenumbers.NumberParseException.INVALID_COUNTRY_CODE
         rule = "has no country's calling code" if code else "is not a phone number"
-        return Violation(field, f"'{mask(to)}'", rule, remedy)
+        return Violation(field, repr(mask(to)), rule, remedy)
     reason = phonenumbers.is_possible_number_with_reason(number)
     if reason != phonenumbers.ValidationResult.IS_POSSIBLE:
         words = {
@@ -47,7 +47,7 @@ def normalize(to: object, field: str = "to") -> str | Violation:
             phonenumbers.ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "lacks its area code",
             phonenumbers.ValidationResult.INVALID_LENGTH: "has a length that its country does not use",
         }
-        return Violation(field, f"'{mask(to)}'", words.get(reason, "is not a possible number"), remedy)
+        return Violation(field, repr(mask(to)), words.get(reason, "is not a possible number"), remedy)
     return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
 
 
@@ -61,3 +61,15 @@ def mask(number: str) -> str:
     if len(bare) < 9:
         return bare[:2] + "*" * min(3, max(0, len(bare) - 2))
     return bare[:5] + "*" * 5 + bare[-2:]
+
+
+_IN_TEXT = re.compile(r"(?<![\w-])(?:\+?\d{9,15}|\+\d[\d ().\-/]{6,18}\d)(?![\w-])", re.ASCII)
+
+
+def mask_all(text: str) -> str:
+    """A text with everything masked that looks like a phone number (ids of other lengths stay).
+
+    >>> mask_all("from +49 170 1234567 to 5463481551745434076")
+    'from +4917*****67 to 5463481551745434076'
+    """
+    return _IN_TEXT.sub(lambda found: mask(found[0]), text)

@@ -19,6 +19,8 @@ __all__ = [
     "Inbound",
     "Media",
     "Reading",
+    "SentBulk",
+    "SentMessage",
     "Status",
     "StoredMessage",
 ]
@@ -145,3 +147,27 @@ class Media:
     url: str | None
     quota: str | None = None
     usage: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SentMessage:
+    """A message that the server accepted: keep its id, no call lists it again."""
+
+    message_id: str
+    to: str = field(repr=False)
+    rate_type: str
+    content: Content
+    accepted_at: datetime | None = None
+    context: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SentBulk:
+    """Several messages to one recipient, accepted together, in the order of their contents."""
+
+    bulk_id: str
+    message_ids: tuple[str, ...]
+    to: str = field(repr=False)
+    rate_type: str
+    contents: tuple[Content, ...]
+    accepted_at: datetime | None = None

@@ -7,6 +7,7 @@ that is wrong, each with field, value, rule and remedy; nothing that breaks a ru
 from __future__ import annotations
 
 import difflib
+import math
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -52,7 +53,7 @@ KINDS = frozenset(
     }
 )
 MAX_TEXT = 3000
-MAX_URL = 2000
+MAX_CALLBACK_URL = 2000
 
 
 def text_rule(field: str, value: object, most: int | None = None, least: int = 1) -> Iterator[Violation]:
@@ -89,9 +90,6 @@ def url_rule(field: str, value: object) -> Iterator[Violation]:
     if not isinstance(value, str) or not value.lower().startswith(("http://", "https://")):
         yield Violation(field, quote(value), "is not an http(s) URL", remedy)
         return
-    if len(value) > MAX_URL:
-        yield Violation(field, quote(value), f"has {len(value)} characters, more than {MAX_URL}", "use a shorter URL")
-        return
     try:
         parts = urlsplit(value)
         host, well_formed = parts.hostname or "", parts.port != 0 and _URL.fullmatch(value)
@@ -120,10 +118,9 @@ def _number_rule(field: str, value: object, least: float, most: float, unit: str
         yield Violation(field, "", "is missing", f"give it in {unit}")
     elif isinstance(value, bool) or not isinstance(value, Real) or value != value:
         yield Violation(field, quote(value), "is not a number", f"give it in {unit}")
-    elif value < least or not value <= most:
-        yield Violation(
-            field, quote(value), f"is outside {least:g}–{most:g} {unit}", f"keep it within {least:g}–{most:g}"
-        )
+    elif not least <= value <= most or value == math.inf:
+        words = f"{least:g}–{most:g} {unit}" if most < math.inf else f"0 {unit} or more"
+        yield Violation(field, quote(value), f"is not within {words}", f"give {words}")
 
 
 def choice_rule(field: str, value: object, choices: Sequence[str]) -> Iterator[Violation]:
@@ -152,7 +149,7 @@ def _part_rules(field: str, part: Any) -> Iterator[Violation]:
             yield from url_rule(f"{at}url", part.url)
             yield from url_rule(f"{at}thumbnail_url", part.thumbnail_url)
             yield from _number_rule(f"{at}size_mb", part.size_mb, 0, 200, "MB")
-            yield from _number_rule(f"{at}duration_s", part.duration_s, 0, 86_400, "s")
+            yield from _number_rule(f"{at}duration_s", part.duration_s, 0, math.inf, "s")
             if part.type is not None:
                 yield from choice_rule(f"{at}type", part.type, VIDEO_TYPES)
         case Text():
@@ -272,8 +269,8 @@ def callback_url_rule(field: str, value: object) -> Iterator[Violation]:
         r"https://\S+|http://(localhost|127\.[\d.]+|\[::1\])(:\d+)?(/\S*)?", value
     ):
         yield Violation(field, quote(value), "is not an https URL", remedy)
-    elif len(value) > MAX_URL:
-        yield Violation(field, quote(value), f"has {len(value)} characters, more than {MAX_URL}", "use a shorter URL")
+    elif len(value) > MAX_CALLBACK_URL:
+        yield Violation(field, quote(value), f"has {len(value)} characters, more than {MAX_CALLBACK_URL}", "use a shorter URL")
 
 
 def callback_violations(

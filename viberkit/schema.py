@@ -29,7 +29,7 @@ from sqlalchemy import UniqueConstraint as Unique
 
 from viberkit.errors import ArchiveError
 
-__all__ = ["MIGRATIONS", "events", "inbound", "messages", "migrate", "raw", "statuses"]
+__all__ = ["MIGRATIONS", "migrate"]
 
 metadata = MetaData()
 

@@ -14,6 +14,7 @@ from viberkit.errors import ConfigurationError
 
 __all__ = ["BASE_URL", "Secret", "checked_base_url", "checked_key", "is_loopback", "setting"]
 
+#: Where the API is.
 BASE_URL = "https://api.tyntec.com/conversations/v3"
 
 

@@ -51,10 +51,10 @@ def state_of(text: str) -> str:
 
     >>> state_of("message-dispatching-success"), state_of("success"), state_of("MessageStatus::channelFailed")
     ('dispatched', 'delivered', 'channel_failed')
-    >>> state_of("message-dispatching-failed"), state_of("message-teleported")
-    ('channel_failed', 'message-teleported')
+    >>> state_of("message-dispatching-failed"), state_of("message-failed"), state_of("message-teleported")
+    ('channel_failed', 'failed', 'message-teleported')
     """
-    if text.startswith("message-") and text.endswith("-failed"):
+    if text not in NAMES and text.startswith("message-") and text.endswith("-failed"):
         return "channel_failed"
     return NAMES.get(text, text)
 

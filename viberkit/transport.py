@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -24,10 +25,11 @@ from requests.auth import AuthBase
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from viberkit import wire
 from viberkit.errors import ConfigurationError, ConnectionFault
 from viberkit.settings import Secret, checked_base_url, is_loopback
 
-__all__ = ["Answer", "Fault", "Pace", "Transport", "retry_after_s"]
+__all__ = ["Answer", "Fault", "Pace", "Transport", "retry_after_s", "says_unknown", "within"]
 
 log = logging.getLogger("viberkit")
 
@@ -281,6 +283,26 @@ def retry_after_s(answer: Answer) -> float | None:
         return float(text)
     until = _http_date(text)
     return max(0.0, (until - answer.observed_at).total_seconds()) if until else None
+
+
+def within(base_url: str, link: str) -> str:
+    """A link's path below the API's address, or nothing where it leads elsewhere: no key goes there.
+
+    >>> within("https://api.example.org/v3", "/v3/media?page=2"), within("https://api.example.org/v3", "//evil.example")
+    ('/media?page=2', '')
+    """
+    if not link:
+        return ""
+    whole = urljoin(base_url + "/", link)
+    same = urlsplit(whole)[:2] == urlsplit(base_url)[:2] and whole.startswith(base_url + "/")
+    return whole.removeprefix(base_url) if same else ""
+
+
+def says_unknown(answer: Answer) -> bool:
+    """Whether a 404 is the API's word on the message, not a web server's on the path."""
+    refusal = wire.problem(answer.status, answer.body)
+    said = "problem+json" in answer.headers.get("content-type", "") or bool(refusal.detail)
+    return said and not re.search(r"\b(path|route|handler|endpoint|resource .*/)", refusal.detail, re.IGNORECASE)
 
 
 def _pause(attempt: int, answer: Answer | None) -> float:

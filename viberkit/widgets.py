@@ -13,12 +13,12 @@ import ipywidgets as w
 
 from viberkit import rules
 from viberkit.archive import Archive
-from viberkit.client import Client, SentMessage
+from viberkit.client import Client
 from viberkit.content import Content
 from viberkit.errors import ApiError, UnknownOutcome, ViberkitError, Violation
 from viberkit.fields import KINDS, Field, note
 from viberkit.phone import mask, normalize
-from viberkit.records import Event
+from viberkit.records import Event, SentMessage
 from viberkit.states import FINAL
 
 __all__ = ["SendForm"]

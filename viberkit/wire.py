@@ -12,11 +12,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
-from viberkit.content import Content, from_wire, quote
+from viberkit.content import Content, from_wire
+from viberkit.content import quote as plain_quote
 from viberkit.errors import ApiError, UnreadableRecord, Violation, for_status
-from viberkit.phone import mask
+from viberkit.phone import mask_all
 from viberkit.records import (
     Accepted,
     Aside,
@@ -67,14 +69,21 @@ def _refuse(word: str) -> Any:
     raise ValueError(f"{word} is not JSON")
 
 
-_NUMBER = re.compile(r"(?<![\w-])\+?\d{9,15}(?![\w-])")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+#: What no database and no file can carry: NUL, and half a surrogate pair.
+_BROKEN = re.compile("[\0\ud800-\udfff]")
 
 
 def excerpt(record: object) -> str:
     """The beginning of a record, as it may be shown: 120 characters, phone numbers masked."""
-    text = record if isinstance(record, str) else json.dumps(record, ensure_ascii=False, default=str)
-    return _NUMBER.sub(lambda found: mask(found[0]), _SURROGATE.sub("\ufffd", text[:120]))
+    return mask_all((_text(record) or "null")[:1000])[:120]
+
+
+def quote(value: object) -> str:
+    """A value as an error quotes it, phone numbers masked."""
+    return mask_all(plain_quote(value))
+
+
+_INSTANT = re.compile(r"\d{4}[\dW-]{3,6}[T ]\d\d[\d:.,]*(?:Z|[+-][\d:.]+)?", re.ASCII)
 
 
 def instant(value: object, field: str = "timestamp") -> tuple[datetime, bool]:
@@ -83,10 +92,10 @@ def instant(value: object, field: str = "timestamp") -> tuple[datetime, bool]:
     >>> instant("2020-07-13T12:19:17.606Z")
     (datetime.datetime(2020, 7, 13, 12, 19, 17, 606000, tzinfo=datetime.timezone.utc), False)
     """
-    if not isinstance(value, str) or ("T" not in value.upper() and " " not in value):
+    if not isinstance(value, str) or not _INSTANT.fullmatch(told := value.strip().upper()):
         raise UnreadableRecord(f"{field}: {quote(value)} is not an ISO 8601 instant")
     try:
-        read = datetime.fromisoformat(value.strip())
+        read = datetime.fromisoformat(told)
         naive = read.tzinfo is None
         return (read.replace(tzinfo=UTC) if naive else read.astimezone(UTC)), naive
     except (ValueError, OverflowError):
@@ -96,9 +105,9 @@ def instant(value: object, field: str = "timestamp") -> tuple[datetime, bool]:
 def _id(given: Mapping[str, Any], *names: str) -> str:
     for name in names:
         value = given.get(name)
-        if isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**64:
             return str(value)
-        if isinstance(value, str) and value.strip() and not _SURROGATE.search(value):
+        if isinstance(value, str) and value.strip() and not _BROKEN.search(value):
             return value
         if value is not None:
             raise UnreadableRecord(f"{name}: {quote(value)} is not an id")
@@ -107,10 +116,13 @@ def _id(given: Mapping[str, Any], *names: str) -> str:
 
 def _text(value: object) -> str | None:
     """An optional text; other JSON keeps its own notation."""
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    return _SURROGATE.sub("\ufffd", text)
+    if value is None or isinstance(value, str):
+        return value and _BROKEN.sub("\ufffd", value)
+    try:
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str)
+    except (TypeError, ValueError, RecursionError):  # not JSON, or more digits or levels than Python writes
+        text = plain_quote(value)
+    return _BROKEN.sub("\ufffd", text)
 
 
 def _first(given: Mapping[str, Any], *names: str) -> tuple[str, Any]:
@@ -132,15 +144,13 @@ def _maybe_object(value: object) -> Mapping[str, Any]:
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    return tuple(str(_text(one)) for one in value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    listed = value if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    return tuple(text for one in listed if (text := _text(one)) is not None)
 
 
 def _maybe_instant(given: Mapping[str, Any], *names: str) -> tuple[datetime | None, bool]:
     name, value = _first(given, *names)
     return (None, False) if value is None else instant(value, name)
-
-
-# --- answers -----------------------------------------------------------------------------------------
 
 
 def read_accepted(record: object) -> Accepted:
@@ -188,13 +198,12 @@ def read_message(record: object) -> StoredMessage:
     channels = _texts(given.get("channels"))
     channel = _channel(given) or (channels[0] if channels else None)
     body = _maybe_object(given.get(channel or "viber")) or given
-    rate_type = _text(_first(body, "rateType", "messagePurpose")[1])
     return StoredMessage(
         message_id=_id(given, "messageId", "id"),
         to=_text(given.get("to")),
         channel=channel,
         service_id=_text(body.get("from")),
-        rate_type=rate_type,
+        rate_type=_text(_first(body, "rateType", "messagePurpose")[1]),
         content=_stored_content(body),
     )
 
@@ -214,10 +223,9 @@ def read_channel(record: object) -> Channel:
     """One channel of the account's configuration."""
     given = _object(record)
     named = given.get("id")
-    service_id = _maybe_object(named).get("serviceId") if isinstance(named, Mapping) else named
     return Channel(
         channel=_text(given.get("channel")) or "viber",
-        service_id=_text(service_id),
+        service_id=_text(named.get("serviceId") if isinstance(named, Mapping) else named),
         name=_text(given.get("name")),
         service_type=_text(_maybe_object(given.get("config")).get("serviceType")),
         scopes=_texts(given.get("scopes")),
@@ -268,23 +276,7 @@ def problem(status: int, body: bytes, *, asked: str = "", retry_after_s: float |
     return kind(status, title, _text(given.get("detail")) or "", found, asked=asked, retry_after_s=retry_after_s)
 
 
-_PHRASES = {
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    410: "Gone",
-    429: "Too Many Requests",
-    500: "Internal Server Error",
-    501: "Not Implemented",
-    502: "Bad Gateway",
-    503: "Service Unavailable",
-    504: "Gateway Timeout",
-}
-
-
-# --- events and callbacks ----------------------------------------------------------------------------
+_PHRASES = {int(status): status.phrase for status in HTTPStatus}
 
 
 def read_record(record: object) -> Reading:
@@ -300,18 +292,20 @@ def read_record(record: object) -> Reading:
     name = "history" if given.get("history") is not None else "events"
     if given.get(name) is not None:
         return _read_history(given, name)
-    if given.get("event") is not None:
-        if str(given["event"]).startswith(("MoMessage", "InboundMessage")):
-            raise UnreadableRecord(f"event: {quote(given['event'])} is an inbound message, not a status event")
-        return Reading(_id(given, "messageId"), (_event(given, _id(given, "messageId"), "", "callback"),))
-    if given.get("status") is not None:
-        return Reading(_id(given, "messageId"), (_event(given, _id(given, "messageId"), "", "status"),))
-    name, at = _first(given, "acceptedAt", "timestamp")
-    if at is not None:
-        happened_at, naive = instant(at, name)
-        message_id = _id(given, "messageId")
-        return Reading(message_id, (Event(message_id, "accepted", happened_at, "send", naive=naive),))
-    raise UnreadableRecord("record: holds neither history, events, event, status nor an instant")
+    if _is_inbound(given.get("event")):
+        raise UnreadableRecord(f"event: {quote(given['event'])} is an inbound message, not a status event")
+    message_id = _id(given, "messageId")
+    for name, source in (("event", "callback"), ("status", "status")):
+        if given.get(name) is not None:
+            return Reading(message_id, (_event(given, message_id, "", source),))
+    happened_at, naive = _maybe_instant(given, "acceptedAt", "timestamp")
+    if happened_at is None:
+        raise UnreadableRecord("record: holds neither history, events, event, status nor an instant")
+    return Reading(message_id, (Event(message_id, "accepted", happened_at, "send", naive=naive),))
+
+
+def _is_inbound(event: object) -> bool:
+    return isinstance(event, str) and event.startswith(("MoMessage", "InboundMessage"))
 
 
 def _read_history(given: Mapping[str, Any], name: str) -> Reading:
@@ -352,10 +346,9 @@ def _event(given: Mapping[str, Any], message_id: str, where: str, source: str, c
 
 def _state(given: Mapping[str, Any], *names: str, where: str = "") -> str:
     name, state = _first(given, *names)
-    if not isinstance(state, str) or not state.strip() or _SURROGATE.search(state):
-        raise UnreadableRecord(
-            f"{where}{name}: " + ("is missing" if state is None else f"{quote(state)} is not a state")
-        )
+    if not isinstance(state, str) or not state.strip() or _BROKEN.search(state):
+        why = "is missing" if state is None else f"{quote(state)} is not a state"
+        raise UnreadableRecord(f"{where}{name}: {why}")
     return state_of(state)
 
 
@@ -371,10 +364,10 @@ def read_callback(record: object) -> Event | Inbound:
     True
     """
     given = _object(record)
-    name = _text(given.get("event")) or ""
-    if name.startswith(("MoMessage", "InboundMessage")) or (not name and "content" in given):
+    event = given.get("event")
+    if _is_inbound(event) or (not event and "content" in given):
         return read_inbound(given)
-    if not name:
+    if not event:
         raise UnreadableRecord("event: is missing")
     return read_record({key: value for key, value in given.items() if key not in ("history", "events")}).events[0]
 
@@ -386,6 +379,7 @@ def read_inbound(record: object) -> Inbound:
     media = _maybe_object(content.get("media"))
     kind = _text(_first(content, "contentType", "type")[1]) or "unknown"
     postback = _maybe_object(given.get("postback")).get("data")
+    pressed = postback is not None or str(_text(given.get("event"))).endswith("::Postback")
     happened_at, naive = _maybe_instant(given, "receivedAt", "timestamp")
     return Inbound(
         message_id=_id(given, "messageId"),
@@ -393,7 +387,7 @@ def read_inbound(record: object) -> Inbound:
         to=_text(given.get("to")),
         channel=_channel(given),
         happened_at=happened_at,
-        kind="postback" if postback is not None else _text(media.get("type")) or kind,
+        kind="postback" if pressed else _text(media.get("type")) or kind,
         text=_text(content.get("text", media.get("caption"))),
         media_id=_text(media.get("mediaId")),
         media_url=_text(media.get("url")),
