@@ -1,0 +1,64 @@
+"""How near collecting comes to what the server's latency allows: workers / latency.
+
+The figure: ``VIBERKIT_BENCH_HISTORIES=2000 pytest tests/benchmarks/test_collect.py -s``
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import requests
+
+import viberkit as vk
+
+HISTORIES = int(os.environ.get("VIBERKIT_BENCH_HISTORIES", "64"))
+LATENCY_S, WORKERS = 0.05, 32
+
+
+def _serve(pipe: Connection) -> None:
+    with vk.Sandbox(seed=1, speed=0) as sandbox:
+        pipe.send((sandbox.base_url, sandbox.api_key))
+        while (command := pipe.recv()) != "stop":
+            if command == "late":
+                sandbox.advance(days=20)
+                sandbox.latency_s = LATENCY_S
+            pipe.send("done")
+
+
+def test_collecting_keeps_up_with_the_server(tmp_path: Path) -> None:
+    here, there = multiprocessing.get_context("spawn").Pipe()
+    server = multiprocessing.get_context("spawn").Process(target=_serve, args=(there,), daemon=True)
+    server.start()
+    base_url, key = here.recv()
+    with vk.Archive(tmp_path / "a.db") as archive, vk.Client(key, "VIBERKIT", base_url=base_url) as client:
+        with requests.Session() as session:  # sent without the archive: only collecting is measured
+            ids = []
+            for number in range(HISTORIES):
+                body = {"to": f"+49170{3_000_000 + number}", "from": "VIBERKIT", "channel": "viber"}
+                body |= {"rateType": "transaction", "content": {"contentType": "text", "text": "hi"}}
+                sent = session.post(f"{base_url}/messages", json=body, headers={"apikey": key})
+                ids.append((sent.json()["messageId"], body, sent))
+        archive._keep([_row(message_id, body, sent) for message_id, body, sent in ids])
+        here.send("late")
+        here.recv()
+        started = time.perf_counter()
+        summary = vk.collect(client, archive, workers=WORKERS, progress=False)
+        seconds = time.perf_counter() - started
+    here.send("stop")
+    server.join(10)
+    bound = WORKERS / LATENCY_S
+    print(f"\ncollect: {HISTORIES / seconds:,.0f} histories/s, {HISTORIES / seconds / bound:.0%} of {bound:,.0f}/s")
+    assert summary.loc[0, ["asked", "failed"]].tolist() == [HISTORIES, 0]
+
+
+def _row(message_id: str, body: dict[str, object], sent: requests.Response) -> dict[str, object]:
+    import json
+
+    from viberkit.archive import _raw_row
+    from viberkit.transport import _answer
+
+    return _raw_row("send", message_id, _answer(sent), json.dumps(body).encode())
