@@ -187,6 +187,13 @@ def test_zeros_stand_at_the_left_edge() -> None:
     assert ax.get_xlim()[0] < gutter < 0.1
 
 
+def test_many_latencies_all_alike_are_still_seen() -> None:
+    ax = charts.latency(transitions(400).assign(latency_s=1.5))
+    drawn = [np.isfinite(line.get_ydata()).sum() for line in ax.lines if len(line.get_xdata()) > 2]
+    assert len(drawn) == 6
+    assert min(drawn) >= 5
+
+
 def test_latencies_below_zero_are_counted_and_not_drawn() -> None:
     ax = charts.latency(transitions(60).assign(latency_s=lambda t: t["latency_s"].where(t.index > 2, -1.0)))
     assert "below zero, not drawn: 3" in ax.get_xlabel()

@@ -129,7 +129,8 @@ def _density(sheet: Sheet, values: _Floats, gutter: float, *, base: float, tall:
         curve = np.convolve(counts, kernel / kernel.sum(), mode="full")[len(reach) // 2 :][:_BINS] / len(values) / step
         heights.append(float(curve.max()))
         x = 10 ** (edges[:-1] + step / 2)
-        seen = (x >= later.min()) & (x <= later.max())
+        spare = 3 * sigma * step if logs.max() - logs.min() < 6 * sigma * step else 0.0  # else a spike would vanish
+        seen = (np.log10(x) >= logs.min() - spare) & (np.log10(x) <= logs.max() + spare)
         y = base - tall * curve / max(heights)
         ax.fill_between(x, base, y, where=seen, color=hue, alpha=0.5, lw=0)
         ax.plot(x, np.where(seen, y, np.nan), color=hue, lw=1.2)

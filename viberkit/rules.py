@@ -270,7 +270,8 @@ def callback_url_rule(field: str, value: object) -> Iterator[Violation]:
     ):
         yield Violation(field, quote(value), "is not an https URL", remedy)
     elif len(value) > MAX_CALLBACK_URL:
-        yield Violation(field, quote(value), f"has {len(value)} characters, more than {MAX_CALLBACK_URL}", "use a shorter URL")
+        size = f"has {len(value)} characters, more than {MAX_CALLBACK_URL}"
+        yield Violation(field, quote(value), size, "use a shorter URL")
 
 
 def callback_violations(
