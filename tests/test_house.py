@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 import pytest
 
+import viberkit
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "viberkit"
 
@@ -27,7 +29,7 @@ FLOORS = {
     "first: the outside world": (
         "settings transport client schema derived frames archive callbacks delivery_model sandbox"
     ),
-    "second: at work": "campaign collect reader jsonlines",
+    "second: at work": "campaigns collector reader jsonlines",
     "third: analysis": "trail timing survival fallback quality",
     "top: faces": "style charts fields widgets report demo cli",
     "roof": "__init__ __main__",
@@ -320,3 +322,9 @@ def test_no_file_tells_of_the_machine_it_was_written_on() -> None:
 )
 def test_what_is_unwanted_is_recognised(text: str, unwanted: bool) -> None:
     assert any(re.search(pattern, text) for pattern in UNWANTED.values()) == unwanted
+
+
+def test_no_module_has_the_name_of_a_public_function() -> None:
+    """Importing ``viberkit.x`` anywhere would put the module where ``vk.x`` was the function."""
+    clashes = set(viberkit._HOME) & {path.stem for path in PACKAGE.glob("*.py")}
+    assert not clashes, f"{sorted(clashes)}: rename the module, e.g. collector for collect"

@@ -23,7 +23,7 @@ _HOME = {
     "Sandbox": "sandbox",
     "Text": "content",
     "Video": "content",
-    "collect": "collect",
+    "collect": "collector",
     "journeys": "timing",
     "latency": "timing",
     "read_events": "reader",
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from viberkit import charts, errors, widgets
     from viberkit.archive import Archive
     from viberkit.client import Client
-    from viberkit.collect import collect
+    from viberkit.collector import collect
     from viberkit.content import Button, Carousel, CarouselItem, File, Image, List, Text, Video
     from viberkit.reader import read_events
     from viberkit.sandbox import Sandbox

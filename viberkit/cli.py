@@ -154,11 +154,11 @@ def message(message_id: str, archive: str) -> None:
 @ARCHIVE
 def collect(per_second: float | None, workers: int, archive: str) -> None:
     """Bring every message of the archive that is not final up to date."""
-    import viberkit.collect as collecting
+    from viberkit.collector import collect as bring_up_to_date
 
     with _client(archive) as client:
         assert client.archive is not None  # noqa: S101 - _client gives one
-        summary = collecting.collect(
+        summary = bring_up_to_date(
             client, client.archive, workers=workers, per_second=per_second, progress=sys.stderr.isatty()
         )
     click.echo(summary.to_string(index=False))

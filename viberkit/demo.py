@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from viberkit import charts, timing
 from viberkit.archive import Archive
 from viberkit.client import Client
-from viberkit.collect import collect
+from viberkit.collector import collect
 from viberkit.content import Button, Image, Text
 from viberkit.errors import ConfigurationError
 from viberkit.records import SentMessage

@@ -1,6 +1,6 @@
 """How near collecting comes to what the server's latency allows: workers / latency.
 
-The figure: ``VIBERKIT_BENCH_HISTORIES=2000 pytest tests/benchmarks/test_collect.py -s``
+The figure: ``VIBERKIT_BENCH_HISTORIES=2000 pytest tests/benchmarks/test_collect_speed.py -s``
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import os
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
-
-import requests
 
 import viberkit as vk
 
@@ -35,14 +33,9 @@ def test_collecting_keeps_up_with_the_server(tmp_path: Path) -> None:
     server.start()
     base_url, key = here.recv()
     with vk.Archive(tmp_path / "a.db") as archive, vk.Client(key, "VIBERKIT", base_url=base_url) as client:
-        with requests.Session() as session:  # sent without the archive: only collecting is measured
-            ids = []
-            for number in range(HISTORIES):
-                body = {"to": f"+49170{3_000_000 + number}", "from": "VIBERKIT", "channel": "viber"}
-                body |= {"rateType": "transaction", "content": {"contentType": "text", "text": "hi"}}
-                sent = session.post(f"{base_url}/messages", json=body, headers={"apikey": key})
-                ids.append((sent.json()["messageId"], body, sent))
-        archive._keep([_row(message_id, body, sent) for message_id, body, sent in ids])
+        keeping = client.keeping(archive)
+        for number in range(HISTORIES):
+            keeping.send(f"+49170{3_000_000 + number}", vk.Text("hi"), rate_type="transaction")
         here.send("late")
         here.recv()
         started = time.perf_counter()
@@ -53,12 +46,3 @@ def test_collecting_keeps_up_with_the_server(tmp_path: Path) -> None:
     bound = WORKERS / LATENCY_S
     print(f"\ncollect: {HISTORIES / seconds:,.0f} histories/s, {HISTORIES / seconds / bound:.0%} of {bound:,.0f}/s")
     assert summary.loc[0, ["asked", "failed"]].tolist() == [HISTORIES, 0]
-
-
-def _row(message_id: str, body: dict[str, object], sent: requests.Response) -> dict[str, object]:
-    import json
-
-    from viberkit.archive import _raw_row
-    from viberkit.transport import _answer
-
-    return _raw_row("send", message_id, _answer(sent), json.dumps(body).encode())
