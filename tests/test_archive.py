@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import sqlite3
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -252,3 +253,22 @@ def test_several_processes_share_a_file(tmp_path: Path) -> None:
     with vk.Archive(path) as archive:
         assert len(archive.events()) == 45
         assert archive.messages()["message_id"].nunique() == 45
+
+
+def test_many_threads_share_an_archive(archive: vk.Archive) -> None:
+    def keep(number: int) -> None:
+        archive.keep_answers("events", [(f"m{number}", answer(history(f"m{number}", ("delivered", number))))])
+        archive.messages()
+
+    with ThreadPoolExecutor(48) as pool:
+        list(pool.map(keep, range(96)))
+    assert len(archive.events()) == 96
+
+
+def test_a_fork_takes_no_connection_along(archive: vk.Archive) -> None:
+    archive.keep_answers("events", [("m", answer(history("m", ("delivered", 1))))])
+    child = multiprocessing.get_context("fork").Process(target=archive.keep_callback, args=(b"{}", NOW))
+    child.start()
+    child.join(30)
+    assert child.exitcode == 0
+    assert len(archive.unreadable()) == 1

@@ -16,7 +16,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from viberkit import charts
+from viberkit import charts, timing
 from viberkit.errors import MissingColumn
 from viberkit.states import ORDER
 from viberkit.style import duration, spread, state_colour
@@ -291,6 +291,16 @@ def test_a_frame_of_another_kind_is_refused_with_a_remedy() -> None:
         charts.timeline(transitions(3))
     with pytest.raises(MissingColumn, match=r"time_share.*vk\.latency\(events\).*'share'"):
         charts.time_share(transitions(3))
+    with pytest.raises(TypeError, match=r"latency.*a DataFrame is needed, not list"):
+        charts.latency([1.0])  # type: ignore[arg-type]
+
+
+def test_the_analysis_own_tables_can_be_drawn() -> None:
+    frame = events(*[QUICK] * 40).assign(channel="viber", source="history")
+    hops = timing.transitions(frame)
+    assert "n 40 · median 150 ms" in said(charts.latency(hops))
+    assert "delivered → seen" in said(charts.time_share(timing.latency(hops)))
+    legible(charts.time_share(timing.latency(frame, by="source")))
 
 
 @pytest.mark.parametrize("face", ["white", "#111111"])

@@ -238,7 +238,7 @@ def _masked(frame: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def _engine(path: Path) -> Engine:
-    engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": 30})
+    engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": 30}, max_overflow=-1)
     journal, synchronous = journal_mode()
 
     @event.listens_for(engine, "connect")

@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from viberkit.errors import MissingColumn
+from viberkit.frames import require
 from viberkit.states import rank
 from viberkit.style import LINE, Sheet, duration, hop_colours, on, spread, state_colour
 
@@ -386,6 +386,5 @@ def _in_order(hops: Iterable[_Hop]) -> list[_Hop]:
 
 def _need(frame: pd.DataFrame, chart: str, columns: tuple[str, ...], remedy: str) -> None:
     """Refuse a frame without these columns; one with neither rows nor columns is merely empty."""
-    missing = [name for name in columns if name not in frame.columns]
-    if missing and (len(frame) or len(frame.columns)):
-        raise MissingColumn(f"charts.{chart} (pass {remedy})", missing, map(str, frame.columns))
+    if not isinstance(frame, pd.DataFrame) or len(frame) or len(frame.columns):
+        require(frame, columns, f"charts.{chart} (pass {remedy})")

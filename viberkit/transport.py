@@ -217,7 +217,7 @@ class Transport:
             return _answer(response), None
         except KeyboardInterrupt:
             interrupted = True
-        except requests.RequestException as fault:
+        except Exception as fault:  # noqa: BLE001 - whatever it was, it holds the request; it goes on in words
             reason = _words(fault)
         if interrupted:
             self.close()
@@ -235,7 +235,7 @@ class Transport:
         return session
 
 
-def _words(fault: requests.RequestException) -> str:
+def _words(fault: Exception) -> str:
     """What went wrong, without the request."""
     cause: BaseException | None = fault
     seen: list[str] = []
