@@ -208,8 +208,12 @@ def export(target: Path, what: str, archive: str) -> None:
 )
 @click.option("--port", default=8888, show_default=True)
 @click.option("--browser/--no-browser", default=True, help="Open a browser.")
-def lab(folder: Path, port: int, browser: bool) -> None:
-    """Open JupyterLab on the tutorials, with a sandbox behind `vk.Client()`."""
+@click.argument("jupyter_args", nargs=-1, type=click.UNPROCESSED)
+def lab(folder: Path, port: int, browser: bool, jupyter_args: tuple[str, ...]) -> None:
+    """Open JupyterLab on the tutorials, with a sandbox behind `vk.Client()`.
+
+    What stands after `--` goes to JupyterLab, e.g. `viberkit lab -- --allow-root`.
+    """
     from viberkit.sandbox import Sandbox
 
     copied = _tutorials(folder)
@@ -221,7 +225,9 @@ def lab(folder: Path, port: int, browser: bool) -> None:
         }
         click.echo(f"The tutorials are in {copied}; vk.Client() there talks to a sandbox. Ctrl-C ends both.")
         asked = [sys.executable, "-m", "jupyterlab", f"--port={port}", "--ServerApp.root_dir", str(folder.resolve())]
-        code = subprocess.call([*asked, *([] if browser else ["--no-browser"])], env={**os.environ, **settings})  # noqa: S603
+        code = subprocess.call(
+            [*asked, *([] if browser else ["--no-browser"]), *jupyter_args], env={**os.environ, **settings}
+        )  # noqa: S603
     sys.exit(code)
 
 
