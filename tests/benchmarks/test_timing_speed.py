@@ -1,0 +1,127 @@
+"""How fast transitions, journeys and latency tables are, against numpy, pandas and pm4py; that figures agree.
+
+Small by default, to see that it runs. The real figures::
+
+    VIBERKIT_BENCH_MESSAGES=1000000 python -m pytest tests/benchmarks/test_timing_speed.py -s -p no:cacheprovider
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from bench_logs import MESSAGES, TELLING, fastest, write
+
+from viberkit.reader import read_events
+from viberkit.timing import journeys, latency, transitions
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    return read_events(write(tmp_path_factory.mktemp("logs") / "log.jsonl", MESSAGES))
+
+
+def by_numpy(events: pd.DataFrame) -> pd.DataFrame:
+    """Ids to numbers, one sort by a packed key unless in order already, differences of neighbours."""
+    number, ids = pd.factorize(events["message_id"])
+    at = np.asarray(events["happened_at"].astype("int64"))
+    state = events["state"].cat.codes.to_numpy()
+    if not ((np.diff(number) > 0) | ((np.diff(number) == 0) & (np.diff(at) >= 0))).all():
+        order = np.argsort((number.astype(np.int64) << 42) | (at - at.min()))
+        number, at, state = number[order], at[order], state[order]
+    start = np.flatnonzero(number[1:] == number[:-1])
+    seconds = (at[start + 1] - at[start]) / 1e6
+    columns = {"message_id": ids.take(number[start]), "from": state[start], "to": state[start + 1], "s": seconds}
+    return pd.DataFrame(columns)
+
+
+def by_pandas(events: pd.DataFrame) -> pd.DataFrame:
+    """Sorted by time alone, then shifted within each message: the fastest way of plain pandas."""
+    ordered = events.sort_values("happened_at", kind="stable")
+    previous = ordered.groupby("message_id", sort=False)[["state", "happened_at"]].shift()
+    seconds = (ordered["happened_at"] - previous["happened_at"]).dt.total_seconds()
+    return ordered.assign(from_state=previous["state"], latency_s=seconds).dropna(subset="from_state")
+
+
+@pytest.mark.parametrize("order", ["as loaded", "shuffled"])
+def test_transitions_against_numpy_and_pandas(events: pd.DataFrame, order: str) -> None:
+    log = events if order == "as loaded" else events.sample(frac=1, random_state=0, ignore_index=True)
+    assert len(transitions(log)) == len(by_numpy(log)) == len(by_pandas(log))
+    assert transitions(log)["latency_s"].sum() == pytest.approx(by_numpy(log)["s"].sum())
+    ours_s, numpy_s, pandas_s, trips_s = fastest(
+        lambda: transitions(log), lambda: by_numpy(log), lambda: by_pandas(log), lambda: journeys(log)
+    )
+    print(
+        f"\n{len(log):,} events {order}: transitions {ours_s:.2f} s, numpy {numpy_s:.2f} s ({ours_s / numpy_s:.2f}x), "
+        f"pandas {pandas_s:.2f} s ({ours_s / pandas_s:.2f}x); journeys {trips_s:.2f} s"
+    )
+    if MESSAGES >= TELLING:
+        assert ours_s <= 1.5 * numpy_s
+        assert ours_s <= pandas_s
+
+
+def test_latency_against_pandas(events: pd.DataFrame) -> None:
+    hops = transitions(events)
+    shares = [0.5, 0.9, 0.95, 0.99]
+
+    def theirs() -> pd.DataFrame:
+        return hops.groupby(["from_state", "to_state"], observed=True)["latency_s"].quantile(shares).unstack()
+
+    found = latency(hops).set_index(["from_state", "to_state"])[["p50_s", "p90_s", "p95_s", "p99_s"]]
+    np.testing.assert_allclose(found.sort_index().to_numpy(), theirs().sort_index().to_numpy(), rtol=1e-12)
+    ours_s, theirs_s = fastest(lambda: latency(hops), theirs, rounds=5)
+    ratio = ours_s / theirs_s
+    print(f"\n{len(hops):,} transitions: latency {ours_s:.3f} s, pandas quantile {theirs_s:.3f} s ({ratio:.2f}x)")
+    if MESSAGES >= TELLING:
+        assert ours_s <= 1.2 * theirs_s
+
+
+def test_against_pm4py(events: pd.DataFrame) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pm4py = pytest.importorskip("pm4py", reason="pm4py is not installed: pip install viberkit[oracles]")
+    ties = events.duplicated(["message_id", "happened_at"], keep=False)
+    log = events[~events["message_id"].isin(events.loc[ties, "message_id"])]
+    named = {"case:concept:name": log["message_id"], "concept:name": log["state"].astype("str")}
+    theirs = pd.DataFrame({**named, "time:timestamp": log["happened_at"]})
+
+    def ask() -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return pm4py.discover_performance_dfg(theirs, perf_aggregation_key="mean")[0]
+
+    def ours() -> dict[tuple[str, str], float]:
+        table = latency(log)
+        means = table["total_s"] / table["n"]
+        return dict(zip(zip(table["from_state"], table["to_state"], strict=True), means, strict=True))
+
+    answer = {hop: told["mean"] if isinstance(told, dict) else told for hop, told in ask().items()}
+    assert answer == pytest.approx(ours(), rel=1e-9)
+    ours_s, theirs_s = fastest(ours, ask, rounds=2)
+    print(f"\n{len(log):,} events: pm4py {theirs_s:.2f} s, viberkit {ours_s:.2f} s: {theirs_s / ours_s:.1f}x faster")
+    if MESSAGES >= TELLING:
+        assert theirs_s >= 8 * ours_s
+
+
+def test_linear_in_messages(events: pd.DataFrame) -> None:
+    few = events[events["message_id"].isin(events["message_id"].drop_duplicates()[: max(MESSAGES // 100, 10)])]
+    for work in (transitions, journeys, latency):
+        small_s, large_s = fastest(lambda work=work: work(few), lambda work=work: work(events), rounds=5)
+        print(
+            f"\n{work.__name__}: {len(few):,} events {small_s * 1e3:.1f} ms, {len(events):,} {large_s * 1e3:.0f} ms: "
+            f"{large_s / small_s / (len(events) / len(few)):.2f} of linear",
+            end="",
+        )
+        if MESSAGES >= TELLING:
+            assert large_s <= 1.2 * len(events) / len(few) * small_s
+            assert small_s <= 0.05 * MESSAGES / 1_000_000
+    print()
+
+
+@pytest.mark.parametrize("work", [transitions, journeys, latency])
+def test_speed(benchmark: Any, events: pd.DataFrame, work: Any, tmp_path: Path) -> None:
+    assert len(benchmark(work, events))
