@@ -331,3 +331,15 @@ def test_an_answer_carries_the_servers_clock(sandbox: vk.Sandbox) -> None:
     with sandbox.client() as client:
         sent = send(client)
         assert client.fetch("status", sent.message_id).observed_at == sandbox.now.replace(microsecond=0)
+
+
+def test_an_accepted_message_is_never_lost_for_want_of_an_archive(scripted: Scripted, tmp_path: Path) -> None:
+    scripted.says(OK)
+    with (
+        vk.Archive(tmp_path / "a.db") as archive,
+        vk.Client("k", "S", base_url=scripted.url, archive=archive) as client,
+    ):
+        archive.close()
+        archive.path.write_bytes(b"spoiled " * 1000)
+        with pytest.raises(errors.ArchiveError, match="accepted m1, do not send it again"):
+            send(client)

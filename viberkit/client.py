@@ -13,6 +13,7 @@ from urllib.parse import quote as percent
 from viberkit import rules, wire
 from viberkit.content import Content, kind, to_wire
 from viberkit.errors import (
+    ArchiveError,
     InvalidRequest,
     UnexpectedAnswer,
     UnknownOutcome,
@@ -130,8 +131,7 @@ class Client:
         except UnreadableRecord as fault:
             raise _unknown(request, f"the answer ({answer.status}) could not be read: {fault}", answer.status) from None
         sent = SentMessage(accepted.message_id, request["to"], rate_type, content, accepted.accepted_at, context)
-        if self.archive is not None:
-            self.archive.keep_sent(sent.message_id, request, answer)
+        self._keep_sent(sent.message_id, request, answer)
         return sent
 
     def bulk(self, to: str, contents: Sequence[Content], *, rate_type: str) -> SentBulk:
@@ -154,8 +154,7 @@ class Client:
         except UnreadableRecord as fault:
             raise _unknown(request, f"the answer ({answer.status}) could not be read: {fault}", answer.status) from None
         ids = accepted.message_ids
-        if self.archive is not None:
-            self.archive.keep_sent(accepted.bulk_id, request, answer)
+        self._keep_sent(accepted.bulk_id, request, answer)
         return SentBulk(accepted.bulk_id, ids, request["to"], rate_type, tuple(contents), accepted.accepted_at)
 
     def _request(
@@ -201,6 +200,17 @@ class Client:
         if 400 <= answer.status < 500:
             raise _problem(answer, f"POST {path}")
         raise _unknown(request, f"the server answered {answer.status}", answer.status)
+
+    def _keep_sent(self, sent_id: str, request: dict[str, Any], answer: Answer) -> None:
+        """Keep what was sent; if that fails, its id is in the error: no call of the API would tell it again."""
+        if self.archive is None:
+            return
+        try:
+            self.archive.keep_sent(sent_id, request, answer)
+        except ArchiveError as fault:
+            raise ArchiveError(
+                f"the server accepted {sent_id}, do not send it again, but it is not kept: {fault}"
+            ) from None
 
     # --- asking ----------------------------------------------------------------------------------------
 

@@ -118,7 +118,7 @@ def _number_rule(field: str, value: object, least: float, most: float, unit: str
         yield Violation(field, "", "is missing", f"give it in {unit}")
     elif isinstance(value, bool) or not isinstance(value, Real) or value != value:
         yield Violation(field, quote(value), "is not a number", f"give it in {unit}")
-    elif not least <= value <= most:
+    elif value < least or not value <= most:
         words = f"{least:g}–{most:g}"
         yield Violation(field, quote(value), f"is outside {words} {unit}", f"keep it within {words}")
 

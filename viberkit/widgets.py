@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import threading
-from collections.abc import Callable
 from html import escape
-from itertools import pairwise
-from typing import Any
 
 import ipywidgets as w
 
@@ -15,42 +11,48 @@ from viberkit import rules
 from viberkit.archive import Archive
 from viberkit.client import Client
 from viberkit.content import Content
-from viberkit.errors import ApiError, UnknownOutcome, ViberkitError, Violation
-from viberkit.fields import KINDS, Field, note
+from viberkit.errors import (
+    ApiError,
+    ConfigurationError,
+    ConnectionFault,
+    InvalidRequest,
+    ServerError,
+    UnexpectedAnswer,
+    UnknownOutcome,
+    Violation,
+)
+from viberkit.fields import INDENT, Field, note, reveal, shut, sort_out
+from viberkit.fields_kinds import KINDS
 from viberkit.phone import mask, normalize
-from viberkit.records import Event, SentMessage
-from viberkit.states import FINAL
+from viberkit.records import SentMessage
+from viberkit.widgets_form import Form, shown, told
+from viberkit.widgets_trail import Trail, Unknown
 
 __all__ = ["SendForm"]
 
-_POLL_S = (0.5, 1, 1, 2, 2, 5, 5, 10)  #: pauses between two looks at a message; the last one repeats
-_PATIENCE = 120  #: looks
+_REFUSED = (ApiError, ConnectionFault, InvalidRequest, ConfigurationError)  #: nothing was sent
+_UNCLEAR = (ServerError, UnexpectedAnswer)  #: though they are answers, they do not say so
+_OUTCOMES = 5  #: how many messages stay on the page
 
 
-def _shown(handler: Callable[..., None]) -> Callable[..., None]:
-    """A button's handler whose errors appear in the form: in a notebook they would appear nowhere."""
-
-    @functools.wraps(handler)
-    def handle(form: SendForm, *args: Any) -> None:
-        try:
-            handler(form, *args)
-        except Exception as fault:  # noqa: BLE001 - shown, not swallowed
-            form.tell(str(fault) if isinstance(fault, ViberkitError) else f"{type(fault).__name__}: {fault}", "error")
-            form.release()
-
-    return handle
-
-
-class SendForm(w.VBox):  # type: ignore[misc]
+class SendForm(Form):
     """A form that sends one message: checked while typing, confirmed before it costs anything.
 
-    *Send* asks first; *Yes, send it* sends exactly what was shown, once, however often it is clicked. Then the
-    message id and its trail of states appear, until the message is final. What was typed is cleared once the
-    message is out, so that a saved notebook does not hold it.
+    *Send* asks first; *Yes, send it* sends exactly what is shown, once, however often it is clicked. Then the
+    message id and its trail of states appear, until the message is final. ``archive`` keeps the message and
+    every answer about it. A send whose outcome is unknown is said so, and has to be typed anew to be sent again.
 
-    ``archive`` keeps the message and every answer about it. The parts can be driven from code too: ``to``,
-    ``rate_type``, ``kind`` and ``fields[path]`` hold the inputs, ``send_button``, ``confirm_button`` and
-    ``cancel_button`` are the buttons, ``sent`` is the last message that was accepted.
+    The parts can be driven from code too: ``to``, ``rate_type``, ``kind`` and ``fields[path]`` hold the inputs
+    (``.input``) and what is said below them (``.hint``); ``send_button``, ``confirm_button``, ``cancel_button``
+    and ``clear_button`` are the buttons; ``sent`` is the last message that was accepted.
+
+    What a saved notebook holds of it. The repr, which is saved with the output, tells nothing. Inputs are
+    emptied once the message is out or its outcome is unknown, by *Clear*, by :meth:`close`, and when another
+    kind of content takes them off the page; the key is in no widget at all. What is typed but neither sent nor
+    cleared has to be in the state of its widget, as in any form. JupyterLab leaves that state out of the file
+    unless *Settings, Save Widget State Automatically* is switched on (it is off by default); with it on, clear
+    the form before you save. nbclient and nbconvert do save the state as a notebook's run left it
+    (``store_widget_state``): a notebook that fills a form from code had better send, empty or close it.
 
     >>> with vk.Sandbox(seed=1, speed=600) as sandbox:
     ...     form = SendForm(sandbox.client())
@@ -59,59 +61,53 @@ class SendForm(w.VBox):  # type: ignore[misc]
     ...     form.send_button.click()
     ...     form.confirm_button.click()
     ...     form.wait(30)
+    ...     form.close()
     ...     form.sent.rate_type
     'transaction'
     """
 
     def __init__(self, client: Client, archive: Archive | None = None) -> None:
+        super().__init__()
         self._client = client if archive is None else client.keeping(archive)
         self.sent: SentMessage | None = None
         self._confirmed: tuple[str, Content, str] | None = None
-        self._watcher: threading.Thread | None = None
-        self._closed = threading.Event()
+        self._sending = False
+        self._complained = False
+        self._lock = threading.Lock()  # front ends may run handlers beside a cell, in threads of the kernel
+        self._typed_before: dict[str, str] = {}
 
         self.to = Field.text("to", "Recipient", "+49 170 1234567")
         self.rate_type = Field.choice("rate_type", "Rate type", rules.RATE_TYPES)
         self.kind = Field.choice("kind", "Content", KINDS)
         self.fields: dict[str, Field] = {}
         self.send_button = w.Button(description="Send", button_style="primary", icon="paper-plane")
-        self.clear_button = w.Button(description="Clear")
+        self.clear_button = w.Button(description="Clear", tooltip="Forget everything that was typed")
         self.confirm_button = w.Button(description="Yes, send it", button_style="danger")
         self.cancel_button = w.Button(description="No, go back")
-        self._question = w.HTML()
-        self._asking = w.VBox(
-            [self._question, w.HBox([self.confirm_button, self.cancel_button])], layout=w.Layout(display="none")
-        )
-        self._buttons = w.HBox([self.send_button, self.clear_button], layout=w.Layout(margin="4px 0 0 136px"))
+        indent = f"4px 0 4px calc({INDENT} - 2px)"  # buttons have a margin of their own
         self._content = w.VBox()
-        self._said = w.HTML()
-        self._trail = w.HTML()
+        self._rest = w.HTML(layout=w.Layout(margin=f"0 2px 0 {INDENT}"))
+        self._question = w.HTML()
+        choice = w.HBox([self.confirm_button, self.cancel_button])
+        self._asking = w.VBox([self._question, choice], layout=w.Layout(display="none", margin=indent))
+        self._outcomes = w.VBox()
 
         for each in (self.to, self.rate_type):
-            each.watch(self._typed)
-        self.kind.watch(self._show_kind)
-        self.send_button.on_click(self._ask)
-        self.clear_button.on_click(lambda _: self.empty())
-        self.confirm_button.on_click(self._send)
-        self.cancel_button.on_click(lambda _: self.release())
-        self._show_kind()
-        parts = [self.to.box, self.rate_type.box, self.kind.box, self._content, self._buttons]
-        layout = w.Layout(max_width="680px", padding="4px")
-        super().__init__([*parts, self._asking, self._said, self._trail], layout=layout)
+            each.watch(self._changed)
+        self.kind.watch(self._switch)
+        for button, handler in (
+            (self.send_button, self._ask),
+            (self.clear_button, self._clear),
+            (self.confirm_button, self._confirm),
+            (self.cancel_button, self._go_back),
+        ):
+            button.on_click(handler)
+        inputs = [self.to.box, self.rate_type.box, self.kind.box, self._content, self._rest]
+        buttons = w.HBox([self.send_button, self.clear_button], layout=w.Layout(margin=indent))
+        self.children = [*inputs, buttons, self._asking, self.said, self._outcomes]
+        self._switch()
 
     # --- what is typed -----------------------------------------------------------------------------------
-
-    def _show_kind(self) -> None:
-        """Just the fields that the chosen kind of content needs."""
-        made = KINDS[self.kind.value].fields()
-        for each in made:
-            before = self.fields.get(each.path)
-            if before is not None and type(before.input) is type(each.input):
-                each.input.value = before.value
-            each.watch(self._typed)
-        self.fields = {each.path: each for each in made}
-        self._content.children = [each.box for each in made]
-        self._check()
 
     def content(self) -> Content:
         """The content that the fields spell now."""
@@ -121,82 +117,152 @@ class SendForm(w.VBox):  # type: ignore[misc]
         """Everything that stands against sending what the form holds now."""
         number = normalize(self.to.value)
         found = [number] if isinstance(number, Violation) else []
-        return found + rules.violations(self.content(), self.rate_type.value)
-
-    def _typed(self) -> None:
-        self._check()
-
-    def _check(self, everywhere: bool = False) -> list[Violation]:
-        """Put each violation beside its field: where somebody has typed, or everywhere; gives all of them."""
-        found = self.violations()
-        places = [self.to, self.rate_type, *self.fields.values()]
-        beside: dict[str, list[Violation]] = {each.path: [] for each in places}
-        for one in found:
-            near = [path for path in beside if one.field == path or one.field.startswith(f"{path}.")]
-            beside[near[0] if near else "rate_type"].append(one)
-        cautions = rules.cautions(self.content())
-        for each in places:
-            wanted = everywhere or each.touched or each is self.rate_type
-            each.show(beside[each.path] if wanted else [], [one for one in cautions if one.field == each.path])
-        number = normalize(self.to.value)
-        if isinstance(number, str):
-            self.to.hint.value = note(f"{mask(number)} is a possible number", "good")
-        self.release()
+        found += rules.violations(self.content(), self.rate_type.value)
+        if not self._client.sender:
+            remedy = "pass Client(service_id=…) or set VIBER_SERVICE_ID"
+            found.append(Violation("service_id", "", "is missing", remedy))
         return found
 
+    @shown
+    def _switch(self) -> None:
+        """Just the fields that the chosen kind of content needs; what was typed under a label stays under it."""
+        self.release()
+        old = {each.label: each for each in self.fields.values()}
+        self._typed_before |= {label: each.typed for label, each in old.items()}
+        self.fields = {}
+        for each in KINDS[self.kind.value].fields():
+            if stays := old.pop(each.label, None):  # the same widget: somebody may be typing in it already
+                stays.path, stays.after = each.path, each.after
+            else:
+                if before := self._typed_before.get(each.label):
+                    each.input.value, each.touched = before, True
+                each.watch(self._changed)
+            self.fields[each.path] = stays or each
+        self._content.children = [each.box for each in self.fields.values()]
+        for gone in old.values():
+            gone.close()
+        self._check()
+
+    @shown
+    def _changed(self) -> None:
+        """Somebody typed: what was to be confirmed is no longer what is shown."""
+        self.release()
+        self._check()
+
+    def _places(self) -> dict[str, Field]:
+        return {each.path: each for each in (self.to, self.rate_type, *self.fields.values())}
+
+    def _check(self) -> list[Violation]:
+        """Put each violation beside its field, once somebody has typed there; gives all of them."""
+        found, places = self.violations(), self._places()
+        beside, rest = sort_out(found, places)
+        cautions, general = sort_out(rules.cautions(self.content()), places)
+        reveal(self.fields)
+        for path, each in places.items():
+            wanted = each.touched or each is self.rate_type
+            each.show(beside[path] if wanted else [], cautions[path])
+        number = normalize(self.to.value)
+        if isinstance(number, str):
+            self.to.say(note(f"{mask(number)} is a possible number", "good"))
+        others = [note(str(one), "error") for one in rest] + [note(str(one), "caution") for one in general]
+        self._rest.value = "".join(others)
+        if self._complained:
+            self._complain(len(found))
+        return found
+
+    def _complain(self, count: int) -> None:
+        what = "One thing is" if count == 1 else f"{count} things are"
+        self._complained = count > 0
+        self.tell(f"{what} to be mended before this can be sent." if count else "", "error")
+
     def empty(self) -> None:
-        """Clear everything that was typed."""
+        """Forget everything that was typed."""
+        self._typed_before.clear()
         for each in (self.to, *self.fields.values()):
             each.clear()
+        self._complained = False
+        self.tell("")
         self._check()
-        self.to.hint.value = ""
+        self.to.say()
+
+    @shown
+    def _clear(self, _: object) -> None:
+        if not self._sending:
+            self.release()
+            self.empty()
 
     # --- sending -----------------------------------------------------------------------------------------
 
-    @_shown
+    @shown
     def _ask(self, _: object) -> None:
         """Ask before sending; what is confirmed is what is shown now."""
-        found = self._check(everywhere=True)
-        if found:
-            count = f"{len(found)} things are" if len(found) > 1 else "One thing is"
-            self.tell(f"{count} to be mended before this can be sent.", "error")
+        if self._sending:
             return
-        number = normalize(self.to.value)
-        assert isinstance(number, str)  # noqa: S101 - no violation was found
-        self._confirmed = (number, self.content(), self.rate_type.value)
+        for each in self._places().values():
+            each.touched = True
+        self._complained = False
         self.tell("")
+        if found := self._check():
+            self._complain(len(found))
+            return
+        number = str(normalize(self.to.value))
         what = f"Send this <b>{escape(self.kind.value)}</b> as a <b>{escape(self.rate_type.value)}</b>"
         self._question.value = f"{what} to <b>{escape(mask(number))}</b>? It will be charged."
         self._busy(True)
         self._asking.layout.display = ""
+        with self._lock:
+            self._confirmed = (number, self.content(), self.rate_type.value)
+        self.cancel_button.focus()
 
-    @_shown
-    def _send(self, _: object) -> None:
-        confirmed, self._confirmed = self._confirmed, None
-        if confirmed is None:  # a second click: the first one has taken what was confirmed
-            return
+    @shown
+    def _confirm(self, _: object) -> None:
+        with self._lock:
+            confirmed, self._confirmed = self._confirmed, None
+            if confirmed is None:  # a second click: the first one has taken what was confirmed
+                return
+            self._sending = True
         self.confirm_button.disabled = self.cancel_button.disabled = True
         self.tell("Sending …")
-        to, content, rate_type = confirmed
+        try:
+            self._send_out(*confirmed)
+        finally:
+            self._sending = False
+            self.release()
+
+    def _send_out(self, to: str, content: Content, rate_type: str) -> None:
         try:
             self.sent = self._client.send(to, content, rate_type=rate_type)
-        except UnknownOutcome as fault:
+        except (Exception, KeyboardInterrupt) as fault:  # noqa: BLE001 - shown, not swallowed
+            if isinstance(fault, _REFUSED) and not isinstance(fault, _UNCLEAR):
+                self.tell(f"Nothing was sent. {told(fault)}", "error")
+                return
+            if not isinstance(fault, UnknownOutcome):
+                fault = UnknownOutcome(told(fault), to=mask(to))
             self.empty()
-            self.tell(str(fault), "error")
-            return
-        except ApiError as fault:
-            self.tell(f"The server refused it, nothing was sent: {fault}", "error")
-            self.release()
+            self._add(Unknown(fault))
             return
         self.empty()
-        self.tell(f"Accepted as {self.sent.message_id}", "good")
-        self._watcher = threading.Thread(target=self._watch, args=(self.sent.message_id,), daemon=True)
-        self._watcher.start()
+        self._add(Trail(self._client, self.sent))
+
+    def _add(self, outcome: w.HTML) -> None:
+        """Put what became of a message on top; the oldest make room."""
+        shown = (outcome, *self._outcomes.children)
+        self._outcomes.children = shown[:_OUTCOMES]
+        for old in shown[_OUTCOMES:]:
+            shut(old)
+
+    @shown
+    def _go_back(self, _: object) -> None:
+        self.release()
 
     def release(self) -> None:
-        """Back to typing: what was to be confirmed is forgotten."""
-        self._confirmed = None
+        """Back to typing: what was to be confirmed is forgotten. While a message goes out, nothing changes."""
+        with self._lock:
+            self._confirmed = None
+        if self._sending:
+            return
         self._asking.layout.display = "none"
+        self._question.value = ""
         self.confirm_button.disabled = self.cancel_button.disabled = False
         self._busy(False)
 
@@ -205,48 +271,9 @@ class SendForm(w.VBox):  # type: ignore[misc]
             each.input.disabled = busy
         self.send_button.disabled = self.clear_button.disabled = busy
 
-    def tell(self, text: str, tone: str = "quiet") -> None:
-        """Show one line below the form."""
-        self._said.value = note(text, tone)
-
-    # --- the trail ---------------------------------------------------------------------------------------
-
-    def _watch(self, message_id: str) -> None:
-        """Follow a message until it is final (in a thread: the kernel stays free)."""
-        for look in range(_PATIENCE):
-            if self._closed.wait(_POLL_S[min(look, len(_POLL_S) - 1)]):
-                return
-            try:
-                events = self._client.events(message_id)
-            except ViberkitError as fault:
-                self._trail.value = note(f"looking again: {fault}", "caution")
-                continue
-            self._trail.value = _trail(events)
-            if any(event.state in FINAL for event in events):
-                return
-        self._trail.value += note("Not final yet; vk.collect(client, archive) follows it further.")
+    # --- its end -----------------------------------------------------------------------------------------
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Wait until the trail has reached a final state (for code and tests)."""
-        if self._watcher is not None:
-            self._watcher.join(timeout_s)
-
-    def close(self) -> None:
-        """Stop following the message, and close the form."""
-        self._closed.set()
-        super().close()
-
-
-def _trail(events: tuple[Event, ...]) -> str:
-    """The states of a message, when each was entered, and how long that took."""
-    ordered = sorted(events, key=lambda event: event.happened_at)
-    gaps = [None, *((after.happened_at - before.happened_at).total_seconds() for before, after in pairwise(ordered))]
-    cell = 'style="padding: 1px 14px 1px 0; text-align: left"'
-    lines = []
-    for event, gap in zip(ordered, gaps, strict=True):
-        told = f" ({event.code})" if event.code else ""
-        after = "" if gap is None else f"+{gap:,.3f} s"
-        at = f"{event.happened_at:%H:%M:%S}.{event.happened_at.microsecond // 1000:03d}"
-        row = (escape(event.state + told), at, after)
-        lines.append("<tr>" + "".join(f"<td {cell}>{each}</td>" for each in row) + "</tr>")
-    return f'<table style="font-size: 13px; margin-left: 136px"><tbody>{"".join(lines)}</tbody></table>'
+        """Wait until the trail of the last message has ended (for code and tests)."""
+        if self._outcomes.children and isinstance(self._outcomes.children[0], Trail):
+            self._outcomes.children[0].wait(timeout_s)

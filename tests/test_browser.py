@@ -1,0 +1,309 @@
+"""The form in a real JupyterLab, in a real browser: seen, clicked, saved."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import viberkit as vk
+
+pytestmark = pytest.mark.browser
+
+NUMBER = "+49 170 12345 06"  # with this seed its first message is delivered after 2.7 virtual seconds
+MASKED = "+4917*****06"
+WORDS = "Your parcel waits at the harbour"
+KEY = "a-key-that-nobody-should-see"
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+READY = """() => {
+    const shown = window.jupyterapp?.shell?.currentWidget;
+    return Boolean(shown?.context?.isReady && shown.sessionContext?.isReady
+        && shown.sessionContext.session?.kernel?.status === 'idle');
+}"""
+WAIT_MS = 30_000
+
+
+def chromium() -> str:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    return found or pytest.skip("no chromium here: the browser tests need one")
+
+
+def jupyter() -> list[str]:
+    pytest.importorskip("jupyterlab", reason="jupyterlab is not installed: the browser tests need it")
+    return [sys.executable, "-m", "jupyterlab"]
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[vk.Sandbox]:
+    with vk.Sandbox(seed=1, speed=100, api_key=KEY) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def lab(sandbox: vk.Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A JupyterLab of its own: its address, and the folder it serves. Nothing of the user's settings is read."""
+    chromium()
+    command = jupyter()
+    home = tmp_path_factory.mktemp("lab")
+    work = home / "notebooks"
+    work.mkdir()
+    config = home / "config"
+    write(config / "labconfig" / "page_config.json", {
+        "disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}
+    })  # fmt: skip
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folders = {"CONFIG": config, "DATA": home / "data", "RUNTIME": home / "runtime"}
+    settings = {
+        **os.environ,
+        **{f"JUPYTER_{name}_DIR": str(path) for name, path in folders.items()},
+        "IPYTHONDIR": str(home / "ipython"),
+        "HOME": str(home),
+        "TYNTEC_API_KEY": sandbox.api_key,
+        "VIBER_SERVICE_ID": sandbox.service_id,
+        "VIBERKIT_BASE_URL": sandbox.base_url,
+    }
+    told = ["--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True", "--ServerApp.port_retries=0"]
+    told += ["--allow-root", "--ip=127.0.0.1", f"--port={port}", "--no-browser", f"--ServerApp.root_dir={work}"]
+    url = f"http://127.0.0.1:{port}"
+    with (home / "log").open("wb") as log:
+        server = subprocess.Popen([*command, *told], env=settings, stdout=log, stderr=log, cwd=work)
+    try:
+        reached(url, server, home / "log")
+        yield url, work
+    finally:
+        with contextlib.suppress(OSError):  # asked to stop, it ends its kernels too
+            urllib.request.urlopen(urllib.request.Request(f"{url}/api/shutdown", method="POST"), timeout=5).close()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait(10)
+
+
+def reached(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until and server.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/api/status", timeout=5):
+            return
+        time.sleep(0.2)
+    pytest.fail(f"JupyterLab did not start:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+def write(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: the browser tests need it")
+    with api.sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=chromium(), args=FLAGS)
+        yield opened
+        opened.close()
+
+
+NOTEBOOK = "import viberkit as vk\n\nform = vk.widgets.SendForm(vk.Client())\nform"
+
+
+@pytest.fixture
+def desk(lab: tuple[str, Path], browser: Any, request: pytest.FixtureRequest) -> Iterator[Desk]:
+    """A fresh notebook that shows the form, in a fresh page; theme and saving of widget state may be told."""
+    theme, save_state = getattr(request, "param", ("JupyterLab Light", False))
+    url, work = lab
+    settings = work.parent / "config" / "lab" / "user-settings" / "@jupyter-widgets" / "jupyterlab-manager"
+    write(settings / "plugin.jupyterlab-settings", {"saveState": save_state})
+    themes = work.parent / "config" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
+    write(themes / "themes.jupyterlab-settings", {"theme": theme})
+    cell = {"cell_type": "code", "id": "form", "execution_count": None, "metadata": {}, "outputs": []}
+    name = f"{request.node.name.partition('[')[0]}-{save_state}-{theme.split()[1].lower()}.ipynb"
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = {"cells": [{**cell, "source": NOTEBOOK}], "metadata": {"kernelspec": kernel}}
+    write(work / name, {**notebook, "nbformat": 4, "nbformat_minor": 5})
+    context = browser.new_context(viewport={"width": 1100, "height": 1000})
+    page = context.new_page()
+    page.set_default_timeout(WAIT_MS)
+    page.goto(f"{url}/doc/tree/{name}?reset")
+    page.wait_for_function(READY, timeout=90_000)
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    page.get_by_label("Recipient").wait_for()
+    yield Desk(page, work / name)
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    context.close()
+
+
+class Desk:
+    """A page that shows the form, as somebody uses it."""
+
+    def __init__(self, page: Any, path: Path) -> None:
+        self.page, self.path = page, path
+        self.shots = 0
+        self.form = page.locator(".jp-OutputArea-output")
+
+    def type(self, label: str, text: str) -> None:
+        box = self.page.get_by_label(label, exact=True)
+        box.fill("")
+        box.press_sequentially(text)
+
+    def choose(self, label: str, option: str) -> None:
+        self.page.get_by_label(label, exact=True).select_option(option)
+
+    def click(self, name: str, **more: Any) -> None:
+        self.button(name).click(**more)
+
+    def button(self, name: str) -> Any:
+        """A button by its name, which an icon may precede."""
+        return self.page.get_by_role("button", name=re.compile(rf"(^|\s){name}$"))
+
+    def reads(self, text: str) -> None:
+        self.form.get_by_text(text).first.wait_for(state="visible")
+
+    def lacks(self, text: str) -> None:
+        self.form.get_by_text(text).first.wait_for(state="hidden")
+
+    def emptied(self, label: str) -> None:
+        box = self.page.get_by_label(label, exact=True).element_handle()
+        self.page.wait_for_function("box => box.value === ''", arg=box)
+
+    def shoot(self, name: str) -> None:
+        self.shots += 1
+        self.page.mouse.move(5, 5)
+        self.page.screenshot(path=self.path.parent / f"{self.path.stem}-{self.shots}-{name}.png")
+
+    def saved(self) -> str:
+        """Save the notebook, and give what is in the file."""
+        self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+        return self.path.read_text(encoding="utf-8")
+
+
+def posts(sandbox: vk.Sandbox) -> list[Any]:
+    return [one.json for one in sandbox.requests if one.method == "POST"]
+
+
+@pytest.mark.parametrize("desk", [("JupyterLab Light", True), ("JupyterLab Dark", False)], indirect=True)
+def test_from_mistakes_to_delivered(desk: Desk, sandbox: vk.Sandbox) -> None:
+    before = len(posts(sandbox))
+    desk.shoot("empty")
+
+    desk.type("Recipient", "+49 12")
+    desk.reads("lacks its area code")
+    desk.choose("Content", "text, image, button")
+    desk.reads("'transaction' does not allow text+button+image")
+    desk.type("Text", WORDS)
+    desk.type("Picture", "htp://example.org/a.png")
+    desk.reads("'htp://example.org/a.png' is not an http(s) URL")
+    desk.click("Send")
+    desk.reads("5 things are to be mended before this can be sent.")
+    desk.shoot("mistakes")
+    assert len(posts(sandbox)) == before
+
+    desk.type("Recipient", NUMBER)
+    desk.reads(f"{MASKED} is a possible number")
+    desk.choose("Rate type", "promotion")
+    desk.lacks("does not allow")
+    desk.type("Picture", "https://example.org/a.png")
+    desk.type("Button", "Track it")
+    desk.type("Button opens", "https://example.org/t/1")
+    desk.lacks("to be mended")
+    desk.shoot("mended")
+
+    desk.click("Send", click_count=2)
+    desk.reads("It will be charged.")
+    assert desk.page.get_by_label("Recipient").is_disabled()
+    assert desk.button("Send").is_disabled()
+    assert desk.page.evaluate("() => document.activeElement.textContent") == "No, go back"
+    desk.shoot("asking")
+    assert len(posts(sandbox)) == before, "nothing goes out before it is confirmed"
+
+    desk.click("Yes, send it", click_count=2, delay=20)
+    desk.reads("Accepted for")
+    desk.reads("delivered")
+    desk.shoot("delivered")
+    (sent,) = posts(sandbox)[before:]
+    assert sent["content"]["components"]["body"][0] == {"type": "text", "text": WORDS}
+    message_id = sandbox.truth()["message_id"].iloc[-1]
+    desk.reads(message_id)
+    assert desk.page.get_by_label("Recipient").input_value() == ""
+    assert desk.page.get_by_label("Text", exact=True).input_value() == ""
+
+    file = desk.saved()
+    for secret in (NUMBER, NUMBER.replace(" ", ""), WORDS, "Track it", "https://example.org/t/1", KEY):
+        assert secret not in file
+    assert "SendForm()" in file
+
+    desk.type("Recipient", NUMBER)
+    desk.type("Text", "The next one")
+    desk.reads(f"{MASKED} is a possible number")
+    desk.reads(message_id)
+    desk.shoot("next")
+
+
+@pytest.mark.parametrize("desk", [("JupyterLab Dark", True)], indirect=True)
+def test_an_unknown_outcome_is_not_overlooked(desk: Desk, sandbox: vk.Sandbox) -> None:
+    before = len(posts(sandbox))
+    fault = sandbox.fault("drop", method="POST")
+    desk.type("Recipient", NUMBER)
+    desk.type("Text", WORDS)
+    desk.click("Send")
+    desk.click("Yes, send it", click_count=2)
+    desk.reads("It is not known whether this message was sent.")
+    fault.clear()
+    desk.click("Send")
+    desk.reads("2 things are to be mended")
+    desk.shoot("unknown")
+    assert len(posts(sandbox)) == before + 1
+    file = desk.saved()
+    assert not [typed for typed in (NUMBER, NUMBER.replace(" ", ""), WORDS, KEY) if typed in file]
+
+
+@pytest.mark.parametrize("desk", [("JupyterLab Light", False)], indirect=True)
+def test_what_is_typed_but_not_sent_stays_out_of_the_file_by_default(desk: Desk) -> None:
+    """Off unless switched on: that JupyterLab saves the state of widgets."""
+    desk.choose("Content", "carousel")
+    desk.type("Recipient", NUMBER)
+    desk.type("Text", WORDS)
+    for label, text in (("title", "Oak"), ("picture", "https://example.org/a.png"), ("button", "Buy")):
+        desk.type(f"Card 1 {label}", text)
+    desk.page.get_by_label("Card 1 2nd button").wait_for(state="visible")
+    desk.type("Card 2 title", "Elm")
+    desk.page.get_by_label("Card 3 title").wait_for(state="visible")
+    desk.shoot("carousel")
+    assert desk.page.get_by_label("Text", exact=True).input_value() == WORDS, "typed while the kind was changing"
+    assert NUMBER not in (file := desk.saved())
+    assert WORDS not in file
+
+
+@pytest.mark.parametrize("desk", [("JupyterLab Light", True)], indirect=True)
+def test_clear_takes_it_out_of_saved_widget_state(desk: Desk) -> None:
+    desk.type("Recipient", NUMBER)
+    desk.type("Text", WORDS)
+    desk.choose("Content", "list")
+    desk.type("Answer 1", "tomorrow")
+    desk.reads(f"{MASKED} is a possible number")
+    assert NUMBER in desk.saved(), "the state of widgets is saved, so that the rest of this test means something"
+
+    desk.click("Clear")
+    for label in ("Recipient", "Text", "Answer 1"):
+        desk.emptied(label)
+    file = desk.saved()
+    assert "widget-state+json" in file
+    for typed in (NUMBER, WORDS, "tomorrow", KEY):
+        assert typed not in file
