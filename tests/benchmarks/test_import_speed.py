@@ -1,4 +1,7 @@
-"""What ``import viberkit`` costs beside ``import pandas``: ``python -m pytest tests/benchmarks/test_import_speed.py -s``."""
+"""What ``import viberkit`` costs beside ``import pandas``.
+
+The figure: ``python -m pytest tests/benchmarks/test_import_speed.py -s``
+"""
 
 from __future__ import annotations
 
