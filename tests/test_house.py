@@ -29,7 +29,7 @@ FLOORS = {
     "first: the outside world": (
         "settings transport client schema derived frames archive callbacks delivery_model sandbox"
     ),
-    "second: at work": "campaigns collector reader jsonlines",
+    "second: at work": "campaigns collector reader jsonlines survey",
     "third: analysis": "trail timing survival fallback quality",
     "top: faces": "style charts fields widgets report demo cli",
     "roof": "__init__ __main__",

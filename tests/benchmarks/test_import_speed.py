@@ -11,7 +11,7 @@ import sys
 import time
 
 
-def seconds(code: str, times: int = 5) -> float:
+def seconds(code: str, times: int = 3) -> float:
     """The median time of a fresh interpreter that runs some code."""
     taken = []
     for _ in range(times):
