@@ -77,7 +77,8 @@ def test_the_guides_answers_are_kept_verbatim_and_read(archive: vk.Archive) -> N
     }
     assert archive.answers("events") == [body]
     assert archive.events()["state"].tolist() == ["accepted", "routed", "dispatched", "delivered"]
-    archive.keep_answers("status", [("x", answer((DATA / "guide" / "status.response.json").read_bytes()))])
+    status = (DATA / "guide" / "status.response.json").read_bytes()
+    archive.keep_answers("status", [("1697383a-f16d-4c91-9b75-2b5ee650b9a3", answer(status))])
     assert archive.statuses()["state"].tolist() == ["delivered"]
     archive.keep_callback((DATA / "guide" / "inbound.callback.json").read_bytes(), NOW)
     assert archive.inbound().loc[0, ["message_id", "text"]].tolist() == ["5463481551745434076", "Hi!"]
@@ -144,7 +145,11 @@ def test_a_sent_message_is_open_until_it_is_final_or_gone(archive: vk.Archive) -
     assert archive.open_messages() == ["a", "b", "c"]
     became = archive.keep_answers(
         "events",
-        [("a", answer(history("a", ("failed", 1)))), ("b", answer(b"", status=404)), ("c", answer(b"", status=500))],
+        [
+            ("a", answer(history("a", ("failed", 1)))),
+            ("b", answer({"status": 404}, NOW + timedelta(days=91), status=404)),
+            ("c", answer(b"", status=500)),
+        ],
     )
     assert became == {"a": "changed", "b": "gone", "c": "refused (500)"}
     assert archive.open_messages() == ["c"]
@@ -272,3 +277,46 @@ def test_a_fork_takes_no_connection_along(archive: vk.Archive) -> None:
     child.join(30)
     assert child.exitcode == 0
     assert len(archive.unreadable()) == 1
+
+
+def test_a_404_counts_only_if_the_api_says_it_and_nothing_newer_says_otherwise(archive: vk.Archive) -> None:
+    for name in ("proxy", "older", "newer"):
+        archive.keep_sent(name, REQUEST, answer({"messageId": name}, status=202))
+    open_still = answer(history("x", ("accepted", 0)))
+    gone = {"title": "Not Found", "status": 404}
+    became = archive.keep_answers("events", [("proxy", answer(b"<h1>nginx</h1>", NOW + timedelta(days=1), status=404))])
+    assert became == {"proxy": "refused (404)"}
+    for name, days in (("older", 1), ("newer", 3)):
+        archive.keep_answers("events", [(name, answer(gone, NOW + timedelta(days=days), status=404))])
+        told = Answer(200, open_still.body.replace(b'"x"', f'"{name}"'.encode()), NOW + timedelta(days=2), {})
+        archive.keep_answers("events", [(name, told)])
+    assert archive.open_messages() == ["older", "proxy"] or archive.open_messages() == ["proxy", "older"]
+
+
+def test_an_answer_about_another_message_is_not_taken_for_this_one(archive: vk.Archive) -> None:
+    archive.keep_sent("abc", REQUEST, answer({"messageId": "abc"}, status=202))
+    became = archive.keep_answers("events", [("abc", answer(history("xyz", ("delivered", 1))))])
+    assert became["abc"].startswith("unreadable: messageId: the answer is about 'xyz'")
+    assert archive.events()["state"].tolist() == ["accepted"]
+    archive.keep_answers("events", [("abc", answer(history("ABC", ("delivered", 1))))])
+    assert archive.events()["message_id"].unique().tolist() == ["abc"]
+    assert archive.open_messages() == []
+
+
+def test_a_foreign_database_is_left_alone(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "crm.db") as connection:
+        connection.execute("CREATE TABLE customers (name TEXT)")
+    connection.close()
+    before = (tmp_path / "crm.db").read_bytes()
+    with pytest.raises(ArchiveError, match="no archive"):
+        vk.Archive(tmp_path / "crm.db")
+    assert (tmp_path / "crm.db").read_bytes() == before
+
+
+def test_a_message_and_a_postback_may_share_an_id(archive: vk.Archive) -> None:
+    for more in (
+        {"event": "MoMessage", "content": {"contentType": "text", "text": "Hi"}},
+        {"event": "MoMessage::Postback", "postback": {"data": "yes"}},
+    ):
+        archive.keep_callback(json.dumps({"messageId": "5", "timestamp": "2026-01-05T08:00:00Z", **more}).encode(), NOW)
+    assert sorted(archive.inbound()["kind"]) == ["postback", "text"]

@@ -78,6 +78,9 @@ def test_sending_asks_first(run, sandbox: vk.Sandbox, monkeypatch: pytest.Monkey
         (("export", "x.xlsx"), 2, "neither .parquet nor .csv"),
         (("export", "x.csv", "--archive", "missing.db"), 2, "is not there"),
         (("nonsense",), 2, "No such command"),
+        (("collect", "--workers", "0"), 2, "--workers"),
+        (("sandbox", "--port", "99999"), 2, "--port"),
+        (("demo", "--out", "/proc/nothing"), 1, "error: "),
     ],
 )
 def test_errors_are_short_and_codes_mean_something(run, args: tuple[str, ...], code: int, words: str) -> None:  # type: ignore[no-untyped-def]
@@ -90,6 +93,18 @@ def test_errors_are_short_and_codes_mean_something(run, args: tuple[str, ...], c
 
 def test_an_unknown_outcome_has_a_code_of_its_own(run, sandbox: vk.Sandbox) -> None:  # type: ignore[no-untyped-def]
     sandbox.fault("drop")
+    code, _, err = run("send", "+491701234567", "Hi", "--rate-type", "session", "--yes")
+    assert code == 3
+    assert "may or may not have been sent" in err
+
+
+def test_a_send_that_is_interrupted_may_have_gone_out(
+    run, sandbox: vk.Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(vk.Client, "send", interrupted)
     code, _, err = run("send", "+491701234567", "Hi", "--rate-type", "session", "--yes")
     assert code == 3
     assert "may or may not have been sent" in err

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -251,7 +253,7 @@ def test_a_server_with_the_guides_paths() -> None:
 
 
 def test_ids_are_escaped(scripted: Scripted, client: vk.Client) -> None:
-    scripted.says((404, PROBLEM, b"{}"))
+    scripted.says((404, PROBLEM, b'{"status": 404}'))
     with pytest.raises(errors.NotFound):
         client.status("../x?y=1")
     assert scripted.asked[0][1] == "/messages/..%2Fx%3Fy%3D1/status"
@@ -341,5 +343,76 @@ def test_an_accepted_message_is_never_lost_for_want_of_an_archive(scripted: Scri
     ):
         archive.close()
         archive.path.write_bytes(b"spoiled " * 1000)
-        with pytest.raises(errors.ArchiveError, match="accepted m1, do not send it again"):
+        with pytest.raises(errors.NotKept, match="accepted m1, do not send it again") as caught:
             send(client)
+    assert caught.value.message_id == "m1"
+
+
+@pytest.mark.parametrize("path", ["/v 3", "/ü", "/a/../v3", "/v3"])
+def test_whatever_the_address_a_dropped_send_is_sent_once(scripted: Scripted, path: str) -> None:
+    scripted.says("drop")
+    with (
+        vk.Client("my-key", "S", base_url=scripted.url + path, patience_s=2) as client,
+        pytest.raises(errors.UnknownOutcome),
+    ):
+        send(client)
+    assert len(scripted.asked) == 1
+
+
+def test_behind_a_proxy_a_dropped_send_is_sent_once(scripted: Scripted) -> None:
+    scripted.says("drop")
+    with vk.Client("my-key", "S", base_url="http://127.0.0.1:9", patience_s=2) as client:
+        session = client._transport._session()
+        session.proxies = {"http": scripted.url}
+        with pytest.raises(errors.UnknownOutcome):
+            send(client)
+    assert len(scripted.asked) == 1
+    assert scripted.asked[0][1].startswith("http://127.0.0.1:9/")
+
+
+def test_a_refused_proxy_is_no_unknown_outcome() -> None:
+    with vk.Client("my-key", "S", base_url="http://127.0.0.1:9", patience_s=0.3) as client:
+        client._transport._session().proxies = {"http": "http://127.0.0.1:1"}
+        with pytest.raises(errors.ConnectionFault):
+            send(client)
+
+
+def test_a_late_answer_is_not_taken_for_the_next_one(scripted: Scripted) -> None:
+    """A server that answers 103 first, then 202: the second send must not read the first one's answer."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        for name in (b"FIRST", b"SECOND"):
+            connection, _ = listening.accept()
+            connection.recv(65536)
+            if name == b"FIRST":
+                connection.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+                time.sleep(0.3)
+            body = b'{"messageId": "' + name + b'"}'
+            with contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 202 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+            connection.close()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    with vk.Client(
+        "my-key", "S", base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout_s=(2, 2)
+    ) as client:
+        with pytest.raises(errors.UnknownOutcome, match="103"):
+            send(client)
+        time.sleep(0.5)
+        assert send(client).message_id == "SECOND"
+    thread.join(5)
+    listening.close()
+
+
+@pytest.mark.parametrize("extra", [{"callback_url": "https://example.org/\udcff"}, {"context": "half \ud83d"}])
+def test_what_no_archive_could_keep_is_not_sent(scripted: Scripted, client: vk.Client, extra: dict[str, str]) -> None:
+    with pytest.raises(errors.InvalidRequest):
+        client.send(TO, vk.Text("hi"), rate_type="transaction", **extra)
+    with (
+        vk.Client("k", "a\udcff", base_url=scripted.url) as other,
+        pytest.raises(errors.InvalidRequest, match="service_id"),
+    ):
+        send(other)
+    assert not scripted.asked

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "viberkit"
 
 FLOORS = {
-    "ground: words, no I/O": "errors states phone content rules records wire",
+    "ground: words, no I/O": "errors states phone content rules records wire problems",
     "first: the outside world": (
         "settings transport client schema derived frames archive callbacks delivery_model sandbox"
     ),

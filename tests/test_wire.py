@@ -18,6 +18,7 @@ from viberkit import rules, states, wire
 from viberkit.content import Text, from_wire
 from viberkit.errors import ApiError, UnreadableRecord, for_status
 from viberkit.phone import mask_all
+from viberkit.problems import problem
 from viberkit.records import Accepted, Bulk, Event, Inbound, Reading
 
 EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "150"))
@@ -427,7 +428,7 @@ def test_channels_and_configurations_hide_their_secrets() -> None:
 )
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b'{"violations": 5}', b'{"violations": [5, {}]}'])
 def test_a_problem_without_words_is_told_by_its_status(status: int, body: bytes) -> None:
-    told = wire.problem(status, body, asked="GET /x", retry_after_s=3.0)
+    told = problem(status, body, asked="GET /x", retry_after_s=3.0)
     assert type(told) is for_status(status)
     assert (told.status, told.asked, told.retry_after_s) == (status, "GET /x", 3.0)
     assert str(told).startswith(f"GET /x: {status}")
@@ -443,7 +444,7 @@ def test_a_problem_in_the_servers_words() -> None:
         "detail": "d",
         "violations": [violation],
     }
-    assert str(wire.problem(400, json.dumps(body).encode(), asked="POST /messages")) == (
+    assert str(problem(400, json.dumps(body).encode(), asked="POST /messages")) == (
         "POST /messages: 400 Constraint Violation; d; validate.request.content.contentType: must not be empty"
     )
 
@@ -575,13 +576,13 @@ def test_no_bytes_break_the_parser(body: bytes) -> None:
     assert not why or why.startswith("not JSON: ")
     survives(record)
     for status in (400, 404, 503, 202):
-        assert str(wire.problem(status, body)).encode()
+        assert str(problem(status, body)).encode()
 
 
 @many
 @given(st.dictionaries(st.sampled_from("type title status detail violations".split()), shapes), st.integers(0, 999))
 def test_a_problem_is_told_whatever_it_says(body: dict[str, Any], status: int) -> None:
-    told = wire.problem(status, json.dumps(body).encode())
+    told = problem(status, json.dumps(body).encode())
     assert isinstance(told, ApiError)
     assert str(told).encode()
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Connection, Engine, Select, and_, bindparam, create_engine, event, func, select, update
+from sqlalchemy import Connection, Engine, Select, and_, bindparam, create_engine, event, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -28,6 +28,7 @@ from viberkit import derived, frames, schema
 from viberkit.derived import micros
 from viberkit.errors import ArchiveError
 from viberkit.phone import mask
+from viberkit.problems import says_unknown
 from viberkit.states import FINAL, rank
 from viberkit.transport import Answer
 
@@ -151,7 +152,7 @@ class Archive:
         for row in rows:
             message_id, status = row["message_id"], row["http_status"]
             became[message_id] = "same" if row["digest"] in known else "changed"
-            if status in (404, 410):
+            if status in (404, 410) and says_unknown(row["body"]):
                 became[message_id] = "gone"
             elif not 200 <= status < 300:
                 became[message_id] = f"refused ({status})"
@@ -164,7 +165,8 @@ class Archive:
     def open_messages(self) -> list[str]:
         """The ids of messages that are not final and that the server still knows, oldest first."""
         table = schema.messages
-        asked = select(table.c.message_id).where(and_(~table.c.final, ~table.c.gone)).order_by(table.c.sent_at)
+        known = or_(table.c.gone_at.is_(None), table.c.gone_at <= table.c.observed_until)
+        asked = select(table.c.message_id).where(and_(~table.c.final, known)).order_by(table.c.sent_at)
         with self._read() as connection:
             return list(connection.execute(asked).scalars())
 
@@ -338,7 +340,7 @@ def _refresh(connection: Connection, made: Sequence[tuple[derived.Raw, derived.R
         for message_id, state, at, source in connection.execute(select(*columns).where(told.c.message_id.in_(chunk))):
             entered.setdefault(message_id, []).append((source != "send", at, rank(state), state))
     news = [_latest(message_id, entered.get(message_id, []), seen) for message_id, seen in observed.items()]
-    gone = [raw.message_id for raw, rows in made if rows.gone]
+    gone = [{"message_id": raw.message_id, "final": False, "gone_at": raw.last_seen} for raw, rows in made if rows.gone]
     if news:
         added = insert(table)
         seen = func.max(func.coalesce(table.c.observed_until, 0), added.excluded.observed_until)
@@ -346,15 +348,15 @@ def _refresh(connection: Connection, made: Sequence[tuple[derived.Raw, derived.R
         connection.execute(added.on_conflict_do_update(["message_id"], set_={**changed, "observed_until": seen}), news)
     if gone:
         added = insert(table)
-        rows_gone = [{"message_id": one, "final": False, "gone": True} for one in gone]
-        connection.execute(added.on_conflict_do_update(["message_id"], set_={"gone": True}), rows_gone)
+        later = func.max(func.coalesce(table.c.gone_at, 0), added.excluded.gone_at)
+        connection.execute(added.on_conflict_do_update(["message_id"], set_={"gone_at": later}), gone)
 
 
 def _latest(message_id: str, entered: list[tuple[bool, int, int, str]], seen: int) -> dict[str, Any]:
     """What others tell comes before our own note of the send; then the latest, then the life cycle decides."""
     _, at, _, state = max(entered, default=(False, None, 0, None))
     final = any(each in FINAL for *_, each in entered)
-    row = {"message_id": message_id, "state": state, "state_at": at, "final": final, "gone": False}
+    row = {"message_id": message_id, "state": state, "state_at": at, "final": final}
     return {**row, "observed_until": seen}
 
 

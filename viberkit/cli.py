@@ -1,6 +1,7 @@
 """The command line: wiring, and nothing else. Errors are one line on standard error.
 
-Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 a message that may or may not have been sent.
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 a message that was or may have been sent although the
+command did not end well: do not run it again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import click
 
 from viberkit import __version__
 from viberkit.content import Button, Content, Image, Text
-from viberkit.errors import UnknownOutcome, ViberkitError
+from viberkit.errors import NotKept, UnknownOutcome, ViberkitError
 
 __all__ = ["main"]
 
@@ -37,9 +38,10 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(fault.exit_code)
     except ViberkitError as fault:
         click.echo("error: " + str(fault).replace("\n", "\n       "), err=True)
-        sys.exit(3 if isinstance(fault, UnknownOutcome) else 1)
-    except BrokenPipeError:
-        sys.exit(0)
+        sys.exit(3 if isinstance(fault, UnknownOutcome | NotKept) else 1)
+    except OSError as fault:
+        click.echo(f"error: {fault.filename or 'output'}: {fault.strerror or fault}", err=True)
+        sys.exit(1)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -73,7 +75,13 @@ def demo(out: Path, messages: int, seed: int) -> None:
 
 
 @commands.command()
-@click.option("--port", default=8765, show_default=True, help="Port on loopback; 0 takes a free one.")
+@click.option(
+    "--port",
+    default=8765,
+    show_default=True,
+    type=click.IntRange(0, 65_535),
+    help="Port on loopback; 0 takes a free one.",
+)
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same deliveries.")
 @click.option("--speed", default=1.0, show_default=True, help="Virtual seconds per second; 0 stands still.")
 @click.option("--dialect", default="v3", show_default=True, type=click.Choice(["guide", "v2", "v3", "mixed"]))
@@ -110,7 +118,10 @@ def send(
     if not yes:
         click.confirm(f"Send this {rate_type} message to {mask(to)}? It will be charged", abort=True)
     with _client(archive) as client:
-        click.echo(client.send(to, content, rate_type=rate_type, context=context).message_id)
+        try:
+            click.echo(client.send(to, content, rate_type=rate_type, context=context).message_id)
+        except KeyboardInterrupt:
+            raise UnknownOutcome("stopped while the server was asked", to=mask(to), context=context) from None
 
 
 @commands.command()
@@ -150,7 +161,7 @@ def message(message_id: str, archive: str) -> None:
 
 @commands.command()
 @click.option("--per-second", type=float, help="At most so many requests a second.")
-@click.option("--workers", default=32, show_default=True)
+@click.option("--workers", default=32, show_default=True, type=click.IntRange(1, 256))
 @ARCHIVE
 def collect(per_second: float | None, workers: int, archive: str) -> None:
     """Bring every message of the archive that is not final up to date."""
@@ -206,7 +217,7 @@ def export(target: Path, what: str, archive: str) -> None:
 @click.option(
     "--folder", default="viberkit-tutorials", show_default=True, type=click.Path(file_okay=False, path_type=Path)
 )
-@click.option("--port", default=8888, show_default=True)
+@click.option("--port", default=8888, show_default=True, type=click.IntRange(1, 65_535))
 @click.option("--browser/--no-browser", default=True, help="Open a browser.")
 @click.argument("jupyter_args", nargs=-1, type=click.UNPROCESSED)
 def lab(folder: Path, port: int, browser: bool, jupyter_args: tuple[str, ...]) -> None:

@@ -13,17 +13,18 @@ from urllib.parse import quote as percent
 from viberkit import rules, wire
 from viberkit.content import Content, kind, to_wire
 from viberkit.errors import (
-    ArchiveError,
     InvalidRequest,
+    NotKept,
     UnexpectedAnswer,
     UnknownOutcome,
     UnreadableRecord,
     Violation,
 )
 from viberkit.phone import mask, normalize
+from viberkit.problems import problem, says_unknown
 from viberkit.records import Channel, Configuration, Event, Media, SentBulk, SentMessage, Status, StoredMessage
 from viberkit.settings import BASE_URL, checked_key, setting
-from viberkit.transport import Answer, Fault, Transport, retry_after_s, says_unknown, within
+from viberkit.transport import Answer, Fault, Transport, retry_after_s, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,9 +50,9 @@ class Client:
     environment (``TYNTEC_API_KEY``, ``VIBER_SERVICE_ID``), else from a ``.env`` file here or above;
     ``base_url`` likewise (``VIBERKIT_BASE_URL``). With an ``archive``, every answer is kept in it.
 
-    ``timeout_s`` is (to connect, between two bytes of an answer); ``patience_s`` bounds a call with all its
-    retries. GET and PUT are retried on 429, 502, 503, 504 and broken connections; a send only where it
-    certainly was not accepted (no byte left, or 429), so a message never goes out twice by a retry.
+    ``timeout_s`` is (to connect, between two bytes of an answer); no attempt of a call begins later than
+    ``patience_s`` after the first. GET and PUT are retried on 429, 502, 503, 504 and broken connections; a
+    send only where it certainly was not accepted (no byte left, or 429): no retry sends a message twice.
 
     Safe to use from many threads. Raises :class:`~viberkit.errors.ConfigurationError` when no key is found.
 
@@ -60,6 +61,8 @@ class Client:
     ...     client.status(sent.message_id).state
     'accepted'
     """
+
+    base_url, sender = "", None
 
     def __init__(
         self,
@@ -165,9 +168,9 @@ class Client:
         number = normalize(to)
         if isinstance(number, Violation):
             found.append(number)
-        if not self.sender:
-            remedy = "pass Client(service_id=…) or set VIBER_SERVICE_ID"
-            found.append(Violation("service_id", "", "is missing", remedy))
+        if not self.sender or not (self.sender.isascii() and self.sender.isprintable()):
+            rule = "holds something other than plain letters" if self.sender else "is missing"
+            found.append(Violation("service_id", "", rule, "pass Client(service_id=…) or set VIBER_SERVICE_ID"))
         if rate_type not in rules.RATE_TYPES:
             found += rules.choice_rule("rate_type", rate_type, rules.RATE_TYPES)
         request: dict[str, Any] = {
@@ -205,12 +208,13 @@ class Client:
         """Keep what was sent; if that fails, its id is in the error: no call of the API would tell it again."""
         if self.archive is None:
             return
+        reason = ""
         try:
             self.archive.keep_sent(sent_id, request, answer)
-        except ArchiveError as fault:
-            raise ArchiveError(
-                f"the server accepted {sent_id}, do not send it again, but it is not kept: {fault}"
-            ) from None
+        except Exception as fault:  # noqa: BLE001 - whatever it was, the id must reach the caller
+            reason = str(fault)
+        if reason:
+            raise NotKept(sent_id, reason)
 
     # --- asking ----------------------------------------------------------------------------------------
 
@@ -257,7 +261,7 @@ class Client:
         first: Answer | None = None
         for path in (known,) if known else paths:
             answer = self._transport.ask("GET", path.format(id=name))
-            if answer.status != 404 or says_unknown(answer):
+            if answer.status != 404 or says_unknown(answer.body):
                 if len(paths) > 1:
                     self._path_of[what] = path
                 return answer
@@ -377,7 +381,7 @@ def _service_path(service_id: str) -> str:
 
 
 def _problem(answer: Answer, asked: str) -> Exception:
-    return wire.problem(answer.status, answer.body, asked=asked, retry_after_s=retry_after_s(answer))
+    return problem(answer.status, answer.body, asked=asked, retry_after_s=retry_after_s(answer))
 
 
 def _unknown(request: Mapping[str, Any], reason: str, status: int | None = None) -> UnknownOutcome:

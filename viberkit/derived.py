@@ -10,6 +10,7 @@ from typing import Any
 from viberkit import wire
 from viberkit.content import from_wire, kind
 from viberkit.errors import UnreadableRecord
+from viberkit.problems import says_unknown
 from viberkit.records import Event, Inbound
 
 __all__ = ["Raw", "Rows", "micros", "rows"]
@@ -65,8 +66,8 @@ def rows(raw: Raw) -> Rows:
             _sent(raw, made)
         elif raw.kind == "callback":
             _called_back(raw, made)
-        elif raw.http_status in (404, 410):
-            made.gone = raw.kind != "message"  # bodies go after 48 hours, long before the history
+        elif raw.http_status in (404, 410):  # bodies go after 48 hours, long before the history
+            made.gone = raw.kind != "message" and says_unknown(raw.body)
         elif 200 <= raw.http_status < 300:
             _answered(raw, made)
     except UnreadableRecord as fault:
@@ -145,17 +146,27 @@ def _answered(raw: Raw, made: Rows) -> None:
         content_type = kind(stored.content) if stored.content else None
         made.messages.append({"message_id": raw.message_id, **facts, "content_type": content_type})
         return
-    made.observed.append(raw.message_id)
     if raw.kind == "status":
         status = wire.read_status(told)
+        _same(raw, status.message_id)
         since = micros(status.since) if status.since else raw.first_seen
         row = {"message_id": raw.message_id, "state": status.state, "since": since, "observed_at": raw.first_seen}
         made.statuses.append({**row, "channel": status.channel, "naive": status.naive})
         if status.since is None:
+            made.observed.append(raw.message_id)
             return
     reading = wire.read_record(told)
-    made.events += [_event_row(one, raw.first_seen) for one in reading.events]
+    _same(raw, reading.message_id)
+    made.observed.append(raw.message_id)
+    mine = {"message_id": raw.message_id}
+    made.events += [_event_row(one, raw.first_seen) | mine for one in reading.events]
     made.unreadable = "; ".join(aside.reason for aside in reading.aside) or None
+
+
+def _same(raw: Raw, message_id: str) -> None:
+    """An answer counts for the message that was asked for; only the case of its id may differ."""
+    if message_id.lower() != raw.message_id.lower():
+        raise UnreadableRecord(f"messageId: the answer is about {message_id!r}, not {raw.message_id!r}")
 
 
 def _event_row(told: Event, received: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@
     ├── MissingColumn         a frame without a column that was asked of it (also a KeyError)
     ├── UnreadableRecord      an answer, a callback or a line of a file that cannot be read
     ├── ArchiveError          the archive cannot be opened, or is of another version
+    │   └── NotKept           the server accepted a message, but it could not be kept (.message_id)
     ├── ConnectionFault       no answer came; whatever was asked changed nothing
     ├── UnknownOutcome        a send that may or may not have been accepted: never repeat it blindly
     └── ApiError              the server answered, and refused (.status, .title, .detail, .violations)
@@ -36,6 +37,7 @@ __all__ = [
     "InvalidRequest",
     "MissingColumn",
     "NotFound",
+    "NotKept",
     "NotOffered",
     "RateLimited",
     "ServerError",
@@ -106,6 +108,17 @@ class UnreadableRecord(ViberkitError, ValueError):
 
 class ArchiveError(ViberkitError):
     """The archive cannot be opened or used."""
+
+
+class NotKept(ArchiveError):
+    """The server accepted a message, but the archive could not keep it: note ``message_id``, send nothing again."""
+
+    def __init__(self, message_id: str, reason: str) -> None:
+        self.message_id, self.reason = message_id, reason
+        super().__init__(message_id, reason)
+
+    def __str__(self) -> str:
+        return f"the server accepted {self.message_id}, do not send it again, but it is not kept: {self.reason}"
 
 
 class ConnectionFault(ViberkitError):

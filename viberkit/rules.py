@@ -266,7 +266,7 @@ def callback_url_rule(field: str, value: object) -> Iterator[Violation]:
     """Where callbacks go: https, or http on loopback (a listener beside the sandbox)."""
     remedy = "pass e.g. 'https://example.org/viber/status'"
     if not isinstance(value, str) or not re.fullmatch(
-        r"https://\S+|http://(localhost|127\.[\d.]+|\[::1\])(:\d+)?(/\S*)?", value
+        r"https://[!-~]+|http://(localhost|127\.[\d.]+|\[::1\])(:\d+)?(/[!-~]*)?", value
     ):
         yield Violation(field, quote(value), "is not an https URL", remedy)
     elif len(value) > MAX_CALLBACK_URL:

@@ -73,8 +73,8 @@ messages = Table(
     Column("state_at", BigInteger),
     Column("observed_until", BigInteger),
     Column("final", Boolean, nullable=False, default=False),
-    Column("gone", Boolean, nullable=False, default=False),  # the server no longer knows it
-    Index("open_messages", "final", "gone"),
+    Column("gone_at", BigInteger),  # when the server said that it no longer knows it
+    Index("not_final", "final"),
 )
 
 statuses = Table(
@@ -113,7 +113,7 @@ inbound = Table(
     Column("channel", String(16)),
     Column("happened_at", BigInteger),
     Column("received_at", BigInteger, nullable=False),
-    Column("kind", String(32), nullable=False),
+    Column("kind", String(32), primary_key=True),
     Column("text", Text),
     Column("media_id", String(128)),
     Column("media_url", Text),
@@ -136,7 +136,12 @@ def migrate(connection: Connection, steps: Sequence[Callable[[Connection], None]
 
     Raises :class:`~viberkit.errors.ArchiveError` for an archive that a newer viberkit has written.
     """
-    known = inspect(connection).has_table(version.name)
+    tables = inspect(connection).get_table_names()
+    known = version.name in tables
+    if tables and not known:
+        raise ArchiveError(
+            f"the file is a database, but no archive (it holds {', '.join(tables[:3])}); choose another path"
+        )
     found = connection.execute(select(version.c.version)).scalar_one() if known else 0
     if found > len(steps):
         raise ArchiveError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import random
-import re
 import threading
 import time
 from collections.abc import Mapping
@@ -22,14 +21,15 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
+from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.poolmanager import ProxyManager
 
-from viberkit import wire
 from viberkit.errors import ConfigurationError, ConnectionFault
 from viberkit.settings import Secret, checked_base_url, is_loopback
 
-__all__ = ["Answer", "Fault", "Pace", "Transport", "retry_after_s", "says_unknown", "within"]
+__all__ = ["Answer", "Fault", "Pace", "Transport", "retry_after_s", "within"]
 
 log = logging.getLogger("viberkit")
 
@@ -86,28 +86,46 @@ class Pace:
 
 
 class _Watch(threading.local):
-    """Whether a byte of this thread's current request has left the process."""
+    """Whether it is certain that no byte of this thread's current request has left the process.
 
-    sent = False
+    Only a connection of ours that is still connecting can say so; whatever else carries a request (a proxy's
+    connection, one that was kept alive) leaves it at False, and the request counts as sent.
+    """
+
+    unsent = False
 
 
 _watch = _Watch()
 
 
-class _HTTP(HTTPConnection):
+class _Watched:
+    """Tells the watch when connecting begins and when the first byte of a request goes out."""
+
+    debuglevel = 0  # whatever is set for http.client as a whole: its printing would show the key
+    _connecting = False
+    sock: Any
+
+    def connect(self) -> None:
+        _watch.unsent, self._connecting = True, True
+        try:
+            super().connect()  # type: ignore[misc]
+        finally:
+            self._connecting = False
+
     def send(self, data: Any) -> None:
         if self.sock is None:
             self.connect()
-        _watch.sent = True
-        super().send(data)
+        if not self._connecting:  # what goes to a proxy while connecting is not the request
+            _watch.unsent = False
+        super().send(data)  # type: ignore[misc]
 
 
-class _HTTPS(HTTPSConnection):
-    def send(self, data: Any) -> None:
-        if self.sock is None:
-            self.connect()
-        _watch.sent = True
-        super().send(data)
+class _HTTP(_Watched, HTTPConnection):
+    pass
+
+
+class _HTTPS(_Watched, HTTPSConnection):
+    pass
 
 
 class _HTTPPool(HTTPConnectionPool):
@@ -121,7 +139,16 @@ class _HTTPSPool(HTTPSConnectionPool):
 class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **options)
+        if type(manager) is ProxyManager:  # a SOCKS manager has connections of its own: they are not watched
+            manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+
+_POOLS: dict[str, Any] = {"http": _HTTPPool, "https": _HTTPSPool}
 
 
 class _KeyHeader(AuthBase):
@@ -134,12 +161,16 @@ class _KeyHeader(AuthBase):
         request.headers["apikey"] = self._key
         return request
 
+    def scrub(self, body: bytes) -> bytes:
+        """A refusal without the key, should the server repeat it."""
+        return body.replace(self._key.encode(), b"***") if len(self._key) > 7 else body
+
 
 class Transport:
     """Sends requests to one address; safe in many threads, each with its own kept-alive connection.
 
-    ``timeout_s`` is (connect, between two bytes of the answer); ``patience_s`` bounds all attempts of one
-    call together. No redirect is ever followed: it would carry the key to another host.
+    ``timeout_s`` is (connect, between two bytes of the answer); no attempt begins later than ``patience_s``
+    after the first. No redirect is ever followed: it would carry the key to another host.
     """
 
     def __init__(self, base_url: str, key: Secret, *, timeout_s: tuple[float, float], patience_s: float) -> None:
@@ -199,8 +230,8 @@ class Transport:
     ) -> tuple[Answer | None, Fault | None]:
         """One attempt. Faults are told in words and raised by the caller: the library's own exceptions
         hold the request, and with it the key, in their attributes and in the frames below."""
-        _watch.sent = False
-        interrupted = False
+        _watch.unsent = False
+        stop: BaseException | None = None
         reason = ""
         try:
             response = self._session().request(
@@ -214,15 +245,24 @@ class Transport:
                 timeout=self._timeout,
                 allow_redirects=False,
             )
-            return _answer(response), None
-        except KeyboardInterrupt:
-            interrupted = True
+            if response.status_code >= 200:
+                return _answer(response, self._auth), None
+            reason = f"an interim answer ({response.status_code}) that nothing followed"
+        except (InvalidURL, InvalidSchema, MissingSchema) as fault:
+            _watch.unsent, reason = True, _words(fault)
         except Exception as fault:  # noqa: BLE001 - whatever it was, it holds the request; it goes on in words
             reason = _words(fault)
-        if interrupted:
-            self.close()
-            raise KeyboardInterrupt
-        return None, Fault(f"{method} {path}: {reason}", sent=_watch.sent)
+        except BaseException as fault:  # noqa: BLE001 - raised again below, without the frames that hold the key
+            stop = type(fault)(*fault.args)
+        self._drop()  # what comes late on this connection must not answer the next request
+        if stop is not None:
+            raise stop
+        return None, Fault(f"{method} {path}: {reason}", sent=not _watch.unsent)
+
+    def _drop(self) -> None:
+        """Close this thread's connections."""
+        session = self._session()
+        session.close()
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
@@ -230,7 +270,8 @@ class Transport:
             session = self._local.session = requests.Session()
             session.headers.update({"Accept": "application/json", "User-Agent": "viberkit"})
             session.trust_env = not is_loopback(urlsplit(self.base_url).hostname or "")
-            session.mount(self.base_url, _Adapter(max_retries=0))
+            for scheme in ("https://", "http://"):
+                session.mount(scheme, _Adapter(max_retries=0))
             self._sessions.append(session)
         return session
 
@@ -261,11 +302,12 @@ def _words(fault: Exception) -> str:
     return f"the connection failed ({type(fault).__name__})"
 
 
-def _answer(response: requests.Response) -> Answer:
+def _answer(response: requests.Response, auth: _KeyHeader) -> Answer:
     told = {name.lower(): value for name, value in response.headers.items()}
     observed_at = _http_date(told.get("date")) or datetime.now(UTC)
     links = {name: str(link.get("url", "")) for name, link in response.links.items()}
-    return Answer(response.status_code, response.content, observed_at, told, links)
+    body = response.content if response.ok else auth.scrub(response.content)
+    return Answer(response.status_code, body, observed_at, told, links)
 
 
 def _http_date(text: str | None) -> datetime | None:
@@ -296,13 +338,6 @@ def within(base_url: str, link: str) -> str:
     whole = urljoin(base_url + "/", link)
     same = urlsplit(whole)[:2] == urlsplit(base_url)[:2] and whole.startswith(base_url + "/")
     return whole.removeprefix(base_url) if same else ""
-
-
-def says_unknown(answer: Answer) -> bool:
-    """Whether a 404 is the API's word on the message, not a web server's on the path."""
-    refusal = wire.problem(answer.status, answer.body)
-    said = "problem+json" in answer.headers.get("content-type", "") or bool(refusal.detail)
-    return said and not re.search(r"\b(path|route|handler|endpoint|resource .*/)", refusal.detail, re.IGNORECASE)
 
 
 def _pause(attempt: int, answer: Answer | None) -> float:

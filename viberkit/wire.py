@@ -12,12 +12,11 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Any
 
 from viberkit.content import Content, from_wire
 from viberkit.content import quote as plain_quote
-from viberkit.errors import ApiError, UnreadableRecord, Violation, for_status
+from viberkit.errors import UnreadableRecord
 from viberkit.phone import mask_all
 from viberkit.records import (
     Accepted,
@@ -37,7 +36,6 @@ from viberkit.states import state_of
 __all__ = [
     "instant",
     "parse",
-    "problem",
     "read_accepted",
     "read_bulk",
     "read_callback",
@@ -48,6 +46,7 @@ __all__ = [
     "read_message",
     "read_record",
     "read_status",
+    "text_of",
 ]
 
 
@@ -75,7 +74,7 @@ _BROKEN = re.compile("[\0\ud800-\udfff]")
 
 def excerpt(record: object) -> str:
     """The beginning of a record, as it may be shown: 120 characters, phone numbers masked."""
-    return mask_all((_text(record) or "null")[:1000])[:120]
+    return mask_all((text_of(record) or "null")[:1000])[:120]
 
 
 def quote(value: object) -> str:
@@ -114,7 +113,7 @@ def _id(given: Mapping[str, Any], *names: str) -> str:
     raise UnreadableRecord(f"{names[0]}: is missing")
 
 
-def _text(value: object) -> str | None:
+def text_of(value: object) -> str | None:
     """An optional text; other JSON keeps its own notation."""
     if value is None or isinstance(value, str):
         return value and _BROKEN.sub("\ufffd", value)
@@ -145,7 +144,7 @@ def _maybe_object(value: object) -> Mapping[str, Any]:
 
 def _texts(value: object) -> tuple[str, ...]:
     listed = value if isinstance(value, Sequence) and not isinstance(value, str) else ()
-    return tuple(text for one in listed if (text := _text(one)) is not None)
+    return tuple(text for one in listed if (text := text_of(one)) is not None)
 
 
 def _maybe_instant(given: Mapping[str, Any], *names: str) -> tuple[datetime | None, bool]:
@@ -200,10 +199,10 @@ def read_message(record: object) -> StoredMessage:
     body = _maybe_object(given.get(channel or "viber")) or given
     return StoredMessage(
         message_id=_id(given, "messageId", "id"),
-        to=_text(given.get("to")),
+        to=text_of(given.get("to")),
         channel=channel,
-        service_id=_text(body.get("from")),
-        rate_type=_text(_first(body, "rateType", "messagePurpose")[1]),
+        service_id=text_of(body.get("from")),
+        rate_type=text_of(_first(body, "rateType", "messagePurpose")[1]),
         content=_stored_content(body),
     )
 
@@ -224,10 +223,10 @@ def read_channel(record: object) -> Channel:
     given = _object(record)
     named = given.get("id")
     return Channel(
-        channel=_text(given.get("channel")) or "viber",
-        service_id=_text(named.get("serviceId") if isinstance(named, Mapping) else named),
-        name=_text(given.get("name")),
-        service_type=_text(_maybe_object(given.get("config")).get("serviceType")),
+        channel=text_of(given.get("channel")) or "viber",
+        service_id=text_of(named.get("serviceId") if isinstance(named, Mapping) else named),
+        name=text_of(given.get("name")),
+        service_type=text_of(_maybe_object(given.get("config")).get("serviceType")),
         scopes=_texts(given.get("scopes")),
         callback=_without_secrets(_maybe_object(given.get("callback"))),
     )
@@ -252,31 +251,9 @@ def _without_secrets(callback: Mapping[str, Any]) -> Mapping[str, Any]:
 def read_media(record: object) -> Media:
     """An uploaded file."""
     given = _object(record)
-    return Media(_id(given, "mediaId"), _text(given.get("url")), _text(given.get("quota")), _text(given.get("usage")))
-
-
-def problem(status: int, body: bytes, *, asked: str = "", retry_after_s: float | None = None) -> ApiError:
-    """The error that an answer means: RFC 7807 where the body holds it, else the status alone.
-
-    >>> problem(404, b"<html>gone</html>", asked="GET /x")
-    NotFound(404, 'Not Found', '', ())
-    """
-    try:
-        given = _maybe_object(parse(body))
-    except UnreadableRecord:
-        given = {}
-    listed = given.get("violations")
-    found = [
-        Violation(_text(one.get("field")) or "request", "", _text(one.get("message")) or "is not valid")
-        for one in (listed if isinstance(listed, list) else [])
-        if isinstance(one, Mapping)
-    ]
-    title = _text(given.get("title")) or _PHRASES.get(status, "")
-    kind = for_status(status)
-    return kind(status, title, _text(given.get("detail")) or "", found, asked=asked, retry_after_s=retry_after_s)
-
-
-_PHRASES = {int(status): status.phrase for status in HTTPStatus}
+    return Media(
+        _id(given, "mediaId"), text_of(given.get("url")), text_of(given.get("quota")), text_of(given.get("usage"))
+    )
 
 
 def read_record(record: object) -> Reading:
@@ -313,7 +290,7 @@ def _read_history(given: Mapping[str, Any], name: str) -> Reading:
     items = given[name]
     if not isinstance(items, Sequence) or isinstance(items, str):
         raise UnreadableRecord(f"{name}: {quote(items)} is not a list of events")
-    context = _text(given.get("userContext"))
+    context = text_of(given.get("userContext"))
     events, aside = [], []
     for place, item in enumerate(items):
         where = f"{name}[{place}]"
@@ -336,10 +313,10 @@ def _event(given: Mapping[str, Any], message_id: str, where: str, source: str, c
         happened_at=happened_at,
         source=source,
         channel=_channel(given),
-        code=_text(details.get("code")),
-        detail=_text(details.get("message")),
-        sender=_text(details.get("from")),
-        user_context=_text(given.get("userContext")) or context,
+        code=text_of(details.get("code")),
+        detail=text_of(details.get("message")),
+        sender=text_of(details.get("from")),
+        user_context=text_of(given.get("userContext")) or context,
         naive=naive,
     )
 
@@ -353,7 +330,7 @@ def _state(given: Mapping[str, Any], *names: str, where: str = "") -> str:
 
 
 def _channel(given: Mapping[str, Any]) -> str | None:
-    return _text(_first(given, "channel", "deliveryChannel")[1])
+    return text_of(_first(given, "channel", "deliveryChannel")[1])
 
 
 def read_callback(record: object) -> Event | Inbound:
@@ -377,21 +354,21 @@ def read_inbound(record: object) -> Inbound:
     given = _object(record)
     content = _maybe_object(given.get("content"))
     media = _maybe_object(content.get("media"))
-    kind = _text(_first(content, "contentType", "type")[1]) or "unknown"
+    kind = text_of(_first(content, "contentType", "type")[1]) or "unknown"
     postback = _maybe_object(given.get("postback")).get("data")
-    pressed = postback is not None or str(_text(given.get("event"))).endswith("::Postback")
+    pressed = postback is not None or str(text_of(given.get("event"))).endswith("::Postback")
     happened_at, naive = _maybe_instant(given, "receivedAt", "timestamp")
     return Inbound(
         message_id=_id(given, "messageId"),
-        sender=_text(given.get("from")),
-        to=_text(given.get("to")),
+        sender=text_of(given.get("from")),
+        to=text_of(given.get("to")),
         channel=_channel(given),
         happened_at=happened_at,
-        kind="postback" if pressed else _text(media.get("type")) or kind,
-        text=_text(content.get("text", media.get("caption"))),
-        media_id=_text(media.get("mediaId")),
-        media_url=_text(media.get("url")),
-        reply_to=_text(_maybe_object(given.get("context")).get("messageId")),
-        postback=_text(postback),
+        kind="postback" if pressed else text_of(media.get("type")) or kind,
+        text=text_of(content.get("text", media.get("caption"))),
+        media_id=text_of(media.get("mediaId")),
+        media_url=text_of(media.get("url")),
+        reply_to=text_of(_maybe_object(given.get("context")).get("messageId")),
+        postback=text_of(postback),
         naive=naive,
     )
