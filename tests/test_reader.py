@@ -323,6 +323,15 @@ def test_odd_files_read_as_the_reference_reader_reads_them(data: bytes) -> None:
         "2020-07-13T1 :19:17.606Z",
         "2020-07-13T12:19:17.6 6Z",
         "2020-07-13T12:19:17.606Zjunk",
+        "2020-07-13T12:19:17",
+        "2020-07-13T12:19:8.967",
+        "2020-07-13T12:19:8.967Z",
+        "2020-07-13T12:19:8Z",
+        "2020-07-13T12:19:8 ",
+        "2020-07-13T12:19:8.",
+        "2020-07-13T12:9:17.606Z",
+        "2020-07-13T2:19:17.6061Z",
+        "2020-7-13T12:19:17.6061Z",
         "2020-07-13T12:19:17.606Z ",
         "2020-07-13T12:19:17.606 \n",
         "\t2020-07-13T12:19:17Z",
@@ -360,6 +369,25 @@ def test_gzip_also_where_it_ends_early(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a*b.jsonl", "a[1].jsonl", "what?.jsonl", "it's.jsonl", "a=b.jsonl", "ж.jsonl"])
 def test_a_name_is_never_a_pattern(name: str) -> None:
     assert len(read_text(ONE, name)) == 1
+
+
+def test_the_order_is_the_files_every_time(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(lines(SEND, GUIDE).rstrip())
+    assert {read(path)["message_id"][0] for _ in range(100)} == {"sd-1"}
+
+
+def test_lines_in_another_order_are_read_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(lines(SEND, GUIDE, STATUS))
+    expected, bulk = read(path), jsonlines._bulk
+
+    def turned(path: Path) -> dict[str, Any]:
+        table = bulk(path)
+        return {**table, "id": table["id"].take([2, 1, 0])}
+
+    monkeypatch.setattr(jsonlines, "_bulk", turned)
+    pd.testing.assert_frame_equal(read(path), expected)
 
 
 # --- agreement on whatever may come ------------------------------------------------------------------

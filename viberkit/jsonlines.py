@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -33,6 +33,7 @@ from viberkit.errors import UnreadableRecord
 from viberkit.frames import EVENTS
 from viberkit.records import Event
 from viberkit.states import NAMES, ORDER, state_of
+from viberkit.survey import Lines, as_array, survey
 from viberkit.wire import excerpt, parse, read_record
 
 __all__ = ["COLUMNS", "Read", "read_lines", "read_objects"]
@@ -139,15 +140,15 @@ def read_objects(records: Iterable[object]) -> Read:
 def read_lines(path: Path) -> Read:
     """A file of JSON Lines: one answer or callback a line; blank lines are nothing."""
     with ThreadPoolExecutor(1) as beside:
-        survey = beside.submit(_survey, path)
+        surveyed = beside.submit(survey, path)
         try:
             table = _bulk(path)
         except duckdb.Error as refused:
             _LOG.info("%s is read line by line: %s", path, refused)
             return _one_by_one(path)
         starts, regular = np.flatnonzero(table.pop("first")), table.pop("regular") & _known(table)
-        lines = survey.result()
-    if len(starts) != len(lines.numbers):
+        lines = surveyed.result()
+    if len(starts) != len(lines.numbers) or not _in_order(path, table["id"], lines):
         return _one_by_one(path)
     return _together(path, table, starts, regular, lines)
 
@@ -187,13 +188,15 @@ _PLAIN_ID = (
     r"[A-Za-z_][\w.:=/+@~-]*|[0-9]+|[0-9]+[A-DF-Za-df-z_-][\w-]*"
     r"|[0-9]+[eE](?:[A-Za-z_][\w-]*|[0-9]+[A-Za-z_-][\w-]*|-[0-9]*[A-Za-z_-][\w-]*)"
 )
+_OTHER_ID = "true|false|nan|inf|infinity"
 # DuckDB and the reference reader agree on these forms where the places of the signs are as in _SHAPE.
-_FORMS = ["%Y-%m-%dT%H:%M:%S" + end for end in (".%gZ", ".%g", ".%fZ", ".%f", "Z", "")]
-_SHAPE = "____-__-__T__:__:__%"
+_FORMS = ["%Y-%m-%dT%H:%M:%S" + end for end in (".%gZ", ".%g", ".%fZ", ".%f", "Z")]
+_SHAPE = "____-__-__T__:__:__"  # and then a fraction or the zone: without, one digit of seconds would do
 
 # From the inside: lines with what they hold beside a history, then one row an event (and one for a line without
 # any: `unnest([true])`; the id stands in a line's first row only), then the readings of each. A line's own event
-# counts only where it holds no list.
+# counts only where it holds no list. No `IN (…)` of several words: DuckDB makes a join of it, and a join on several
+# threads gives the rows in another order than the file's.
 _QUERY = f"""
 SELECT CASE WHEN first THEN id END AS id, first, moment, word, source, channel, code, detail, naive,
   coalesce(plain AND shape AND moment >= TIMESTAMP '1000-01-01' AND word IS NOT NULL, false) AS regular
@@ -202,7 +205,7 @@ FROM (
     try_strptime(said, {_FORMS}) AS moment,
     try_cast(said_word AS ENUM {_WORDS}) AS word,
     NOT contains(said, 'Z') AS naive,
-    said LIKE '{_SHAPE}' AS shape
+    CASE WHEN said LIKE '{_SHAPE}.%' THEN true ELSE said LIKE '{_SHAPE}Z%' END AS shape
   FROM (
     SELECT id, plain, first, source,
       coalesce(e.happendAt, e.happenedAt, e."timestamp", own_said) AS said,
@@ -218,7 +221,8 @@ FROM (
         CASE WHEN source IN (1, 2) THEN details END AS own_details
       FROM (
         SELECT *, messageId AS id, coalesce(history, events) AS kept,
-          coalesce(regexp_full_match(messageId, '{_PLAIN_ID}') AND lower(messageId) NOT IN ('true', 'false', 'nan', 'inf', 'infinity'), false)
+          coalesce(regexp_full_match(messageId, '{_PLAIN_ID}')
+            AND NOT regexp_full_match(lower(messageId), 'true|false|nan|inf|infinity'), false)
             AND (history IS NULL OR events IS NULL)
             AND (kept IS NOT NULL OR coalesce(state, happendAt, happenedAt) IS NULL) AS plain,
           CASE WHEN kept IS NOT NULL THEN 0 WHEN event IS NOT NULL THEN 1 WHEN status IS NOT NULL THEN 2
@@ -245,104 +249,34 @@ def _bulk(path: Path) -> dict[str, Any]:
         table = con.sql(_QUERY, params={"path": str(path)}).to_arrow_table()
     columns = {name: table[name] for name in table.column_names}
     first = pc.is_valid(columns["first"])
-    columns["first"], columns["id"] = _array(first), columns["id"].filter(first)
-    columns["regular"] = _array(columns["regular"])
+    columns["first"], columns["id"] = as_array(first), columns["id"].filter(first)
+    columns["regular"] = as_array(columns["regular"])
     return columns
 
 
-def _array(column: Any) -> npt.NDArray[Any]:
-    made: npt.NDArray[Any] = column.to_numpy() if isinstance(column, pa.ChunkedArray) else column.to_numpy(False)
-    return made
+_STRIDE = 512
+_IN_PLAIN = re.compile(r"[A-Za-z_-][\w-]*|[0-9]+[\w-]*", re.ASCII)
 
 
-# --- the survey of the bytes -------------------------------------------------------------------------
-
-_BLOCK = 1 << 20
-# Each begins with a plain character, for which the expression engine leaps ahead; one expression of all would not.
-_SUSPECT = (
-    r",[ \t\r]*[}\]]",  # a trailing comma
-    r"N[aA][nN]",  # numbers that are none
-    r"I[nN][fF]",
-    r"\v",  # spaces that are none
-    r"\f",
-    r"\\u00[0-7]",  # a plain character written as an escape: NUL, or a key in disguise
-    r'history"[ \t\r]*:[ \t\r]*[^\[n \t\r]',  # a history that is no list
-    r'vents"[ \t\r]*:[ \t\r]*[^\[n \t\r]',
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Lines:
-    """The lines that are not blank: their numbers, where they start and end, and the places of suspect ones."""
-
-    numbers: npt.NDArray[np.int64]
-    starts: npt.NDArray[np.int64]
-    ends: npt.NDArray[np.int64]
-    suspect: npt.NDArray[np.int64]
-
-
-def _survey(path: Path) -> _Lines:
-    starts, ends, numbers, suspects = [], [], [], []
-    lines = 0
+def _in_order(path: Path, ids: Any, lines: Lines) -> bool:
+    """Whether DuckDB kept the lines in order: lines from all over the file hold the ids that it read there."""
+    count = len(lines.numbers)
+    places = sorted({*range(0, count, _STRIDE), *range(max(count - 64, 0), count)})
     with path.open("rb") as file:
-        for offset, block in _blocks(file):
-            view = np.frombuffer(block, dtype=np.uint8)
-            stops = np.flatnonzero(view == ord("\n"))
-            if not len(stops) or stops[-1] != len(view) - 1:
-                stops = np.append(stops, len(view))
-            begins = np.concatenate([[0], stops[:-1] + 1])
-            blank = np.isin(view[np.minimum(begins, len(view) - 1)], _SPACES) | (begins == stops)
-            for place in np.flatnonzero(blank):
-                blank[place] = not block[begins[place] : stops[place]].strip()
-            suspects.append(_suspects(block, begins)[~blank])
-            starts.append(begins[~blank] + offset)
-            ends.append(stops[~blank] + offset)
-            numbers.append(np.flatnonzero(~blank) + lines + 1)
-            lines += len(begins)
-    joined = [np.concatenate(parts) if parts else np.empty(0, np.int64) for parts in (numbers, starts, ends, suspects)]
-    return _Lines(joined[0], joined[1], joined[2], np.flatnonzero(joined[3]))
-
-
-def _suspects(block: bytes, begins: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which lines of a block are suspect: the block is searched as a whole, its lines only where something is found."""
-    whole = _texts(block, np.zeros(1, np.int64))
-    suspect = np.zeros(len(begins), dtype=bool)
-    for sign in _SUSPECT:
-        if pc.match_substring_regex(whole, sign)[0].as_py():
-            suspect |= _array(pc.match_substring_regex(_texts(block, begins), sign))
-    return suspect
-
-
-def _texts(block: bytes, begins: npt.NDArray[np.int64]) -> Any:
-    """Parts of a block, where it lies."""
-    bounds = pa.py_buffer(np.append(begins, len(block)))
-    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(begins), [None, bounds, pa.py_buffer(block)])
-
-
-_SPACES = np.frombuffer(b" \t\r\n\v\f", dtype=np.uint8)
-
-
-def _blocks(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """The file in blocks of whole lines, and where each begins."""
-    offset, parts = 0, list[bytes]()
-    while read := file.read(_BLOCK):
-        cut = read.rfind(b"\n") + 1
-        if cut:
-            block = b"".join([*parts, read[:cut]])
-            yield offset, block
-            offset += len(block)
-            parts = []
-        if cut < len(read):
-            parts.append(read[cut:])
-    if parts:
-        yield offset, b"".join(parts)
+        for place, message_id in zip(places, ids.take(pa.array(places, pa.int64())).to_pylist(), strict=True):
+            file.seek(lines.starts[place])
+            line = file.read(lines.ends[place] - lines.starts[place])
+            plain = message_id is not None and _IN_PLAIN.fullmatch(message_id) and b"\\" not in line
+            if plain and message_id.encode() not in line:
+                return False
+    return True
 
 
 # --- both together -----------------------------------------------------------------------------------
 
 
 def _together(
-    path: Path, bulk: dict[str, Any], starts: npt.NDArray[np.int64], regular: npt.NDArray[np.bool_], lines: _Lines
+    path: Path, bulk: dict[str, Any], starts: npt.NDArray[np.int64], regular: npt.NDArray[np.bool_], lines: Lines
 ) -> Read:
     """The regular rows, with the irregular lines read again and put in their places."""
     books = _Books()
@@ -399,7 +333,7 @@ def _known(bulk: dict[str, Any]) -> npt.NDArray[np.bool_]:
             fine &= ~np.isin(_codes(encoded), strange)
     detail = bulk["detail"]
     if detail.null_count < len(detail):
-        fine &= ~_array(pc.fill_null(pc.match_substring_regex(detail, _OTHER_JSON.pattern), False))
+        fine &= ~as_array(pc.fill_null(pc.match_substring_regex(detail, _OTHER_JSON.pattern), False))
     return fine
 
 

@@ -161,8 +161,12 @@ _ZONED = r"(?:Z|[+-]\d\d:?\d\d)$"
 def _read_csv(path: Path, name: str) -> tuple[pd.DataFrame, Any, list[dict[str, Any]]]:
     """A CSV as texts, the line numbers, and the rows that have too many or too few fields."""
     try:
-        given = pd.read_csv(path, dtype="str", keep_default_na=False, na_values=[""], encoding_errors="replace")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows that are longer than the header
+            given = pd.read_csv(
+                path, dtype="str", keep_default_na=False, na_values=[""], encoding_errors="replace", index_col=False
+            )
+    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, ValueError):
         return _read_ragged(path, name)
     return given, np.arange(2, len(given) + 2), []
 

@@ -211,6 +211,8 @@ class SendForm(Form):
         self._busy(True)
         self._asking.layout.display = ""
         with self._lock:
+            if self._sending:  # a confirmation in another thread came between: its message is on its way
+                return
             self._confirmed = (number, self.content(), self.rate_type.value)
         self.cancel_button.focus()
 
@@ -218,7 +220,7 @@ class SendForm(Form):
     def _confirm(self, _: object) -> None:
         with self._lock:
             confirmed, self._confirmed = self._confirmed, None
-            if confirmed is None:  # a second click: the first one has taken what was confirmed
+            if confirmed is None or self._sending:  # a second click: the first one has taken what was confirmed
                 return
             self._sending = True
         self.confirm_button.disabled = self.cancel_button.disabled = True
