@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import click
 
 from viberkit import __version__
 from viberkit.content import Button, Content, Image, Text
-from viberkit.errors import NotKept, UnknownOutcome, ViberkitError
+from viberkit.errors import NotKept, UnknownOutcome, UnreadableRecord, ViberkitError
 
 __all__ = ["main"]
 
@@ -203,7 +204,8 @@ def export(target: Path, what: str, archive: str) -> None:
     from viberkit.archive import Archive
 
     if target.suffix not in (".parquet", ".csv"):
-        raise click.UsageError(f"TARGET: {target.name!r} ends in neither .parquet nor .csv")
+        what_to_do = "it is the file to write; name the archive with --archive"
+        raise click.UsageError(f"TARGET: {target.name!r} ends in neither .parquet nor .csv; {what_to_do}")
     with Archive(_existing(archive)) as kept:
         frame = timing.journeys(kept.events()) if what == "journeys" else getattr(kept, what)()
     if target.suffix == ".parquet":
@@ -278,4 +280,13 @@ def _events(source: str) -> Any:
     if Path(source).suffix in (".db", ".sqlite", ".sqlite3"):
         with Archive(source) as kept:
             return kept.events()
-    return read_events(source)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        events = read_events(source)
+    for one in told:
+        click.echo(f"warning: {one.message}", err=True)
+    if events.empty and events.attrs["set_aside"]:
+        raise UnreadableRecord(
+            f"{source}: holds no event; pass an archive (.db), or events as .jsonl, .parquet or .csv"
+        )
+    return events

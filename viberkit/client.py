@@ -255,6 +255,10 @@ class Client:
 
     def look(self, what: str, message_id: str) -> Answer:
         """As :meth:`fetch`, but gives every answer, refusals too, and keeps nothing."""
+        if not isinstance(message_id, str) or not message_id:
+            _raise_if(
+                [Violation("message_id", "", f"is a {type(message_id).__name__}, not an id", "pass sent.message_id")]
+            )
         name = percent(message_id, safe="")
         paths = _PATHS[what]
         known = self._path_of.get(what)
@@ -280,8 +284,6 @@ class Client:
         if not answer.ok:
             raise _problem(answer, f"{method} {path}")
         return answer
-
-    # --- configuration ---------------------------------------------------------------------------------
 
     def configuration(self) -> Configuration:
         """The account's scopes, callbacks (secrets hidden) and settings."""
@@ -336,8 +338,6 @@ class Client:
         if service_id is None:
             return self._read(wire.read_configuration, answer)
         return self._read(wire.read_channel, answer)
-
-    # --- media -----------------------------------------------------------------------------------------
 
     def download_media(self, media_id: str) -> bytes:
         """The bytes of an inbound or uploaded file, always from the API's own address."""

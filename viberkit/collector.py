@@ -36,6 +36,9 @@ def collect(
     written every quarter of a second, so a run that is interrupted goes on where it stopped. A message that
     cannot be asked or read is counted and does not stop the others.
 
+    A delivered message is final and is not asked again: a ``seen`` that comes later is known only from a callback,
+    so the share of messages seen is too low where collecting is prompt.
+
     Gives one row: ``asked``, ``changed`` (told something new), ``final`` (final now), ``expired`` (the server
     no longer knows it), ``failed``, and ``reasons``, a text of why, each with its count. The time of
     observation is the server's (its ``Date`` header).
@@ -48,6 +51,8 @@ def collect(
     ...     collect(client, archive, progress=False)[["asked", "changed", "final"]].to_dict("records")
     [{'asked': 1, 'changed': 1, 'final': 1}]
     """
+    if not isinstance(client, Client) or not isinstance(archive, Archive):
+        raise TypeError("collect takes a client and an archive, in this order: collect(client, archive)")
     ids = archive.open_messages()
     pace = Pace(per_second)
     became: dict[str, str] = {}

@@ -257,7 +257,8 @@ class Transport:
         self._drop()  # what comes late on this connection must not answer the next request
         if stop is not None:
             raise stop
-        return None, Fault(f"{method} {path}: {reason}", sent=not _watch.unsent)
+        host = urlsplit(self.base_url).netloc
+        return None, Fault(f"{method} {path}: {reason} (by {host})", sent=not _watch.unsent)
 
     def _drop(self) -> None:
         """Close this thread's connections."""
