@@ -27,6 +27,8 @@ def make(kind: type[Any]) -> Any:
         return kind(429, "Too Many", "slow down", VIOLATIONS, asked="POST /messages", retry_after_s=2.5)
     if kind is UnknownOutcome:
         return kind("timed out", to="+4917*****67", context="ref-1", status=502)
+    if kind is errors.NotKept:
+        return kind("8fb360a1", "the disk is full")
     if kind is MissingColumn:
         return kind("latency", ["state"], ["message_id", "happened_at"])
     return kind(VIOLATIONS) if kind is InvalidRequest else kind("what happened; what to do")
