@@ -28,7 +28,9 @@ def make(folder: Path) -> None:
             "message_id": [one.message_id for one in sent],
             "rate_type": pd.Categorical([one.rate_type for one in sent]),
             "content_type": pd.Categorical([kind(one.content) for one in sent]),
-            "country": pd.Categorical([phonenumbers.region_code_for_number(phonenumbers.parse(one.to)) for one in sent]),
+            "country": pd.Categorical(
+                [phonenumbers.region_code_for_number(phonenumbers.parse(one.to)) for one in sent]
+            ),
         }
     )
     events = vk.read_events(lines).merge(messages, on="message_id", how="left")
