@@ -27,7 +27,7 @@ PACKAGE = ROOT / "viberkit"
 FLOORS = {
     "ground: words, no I/O": "errors states phone content rules records wire problems",
     "first: the outside world": (
-        "settings transport client schema derived frames archive callbacks delivery_model sandbox"
+        "settings transport client schema derived frames callbacks archive server listener delivery_model sandbox"
     ),
     "second: at work": "campaigns collector reader jsonlines survey",
     "third: analysis": "trail timing survival fallback quality",

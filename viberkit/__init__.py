@@ -20,6 +20,7 @@ _HOME = {
     "File": "content",
     "Image": "content",
     "List": "content",
+    "Listener": "listener",
     "Sandbox": "sandbox",
     "Text": "content",
     "Video": "content",
@@ -40,6 +41,7 @@ __all__ = [
     "File",
     "Image",
     "List",
+    "Listener",
     "Sandbox",
     "Text",
     "Video",
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from viberkit.client import Client
     from viberkit.collector import collect
     from viberkit.content import Button, Carousel, CarouselItem, File, Image, List, Text, Video
+    from viberkit.listener import Listener
     from viberkit.reader import read_events
     from viberkit.sandbox import Sandbox
     from viberkit.timing import journeys, latency, transitions

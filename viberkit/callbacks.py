@@ -1,4 +1,4 @@
-"""Callbacks: is this one really from the provider? (The receiver that stores them comes on top of this.)
+"""Callbacks as they come, and whether they are really from the provider. Pure; the receiver is ``listener``.
 
 Signature version V1.0: ``x-signature`` = Base64URL(HMAC(secret, ``x-request-timestamp`` + newline + raw body)).
 """
@@ -10,12 +10,13 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from viberkit.errors import UnreadableRecord
 from viberkit.wire import instant
 
-__all__ = ["is_signed", "sign"]
+__all__ = ["Callback", "Refused", "sign", "signed_at"]
 
 _METHODS = {"HS256": hashlib.sha256, "HS512": hashlib.sha512}
 
@@ -30,58 +31,62 @@ def sign(secret: str, timestamp: str, body: bytes, method: str = "HS256") -> str
     return base64.urlsafe_b64encode(hmac.digest(secret.encode(), data, _METHODS[method]().name)).decode()
 
 
-def is_signed(
-    headers: Mapping[str, str],
-    body: bytes,
-    secrets: str | Sequence[str],
-    *,
-    now: datetime,
-    window: timedelta = timedelta(minutes=5),
-) -> tuple[bool, str]:
-    """Whether a callback carries the signature of one of the secrets, and why not.
+class Refused(Exception):
+    """A callback that is not let in; the text says why, and quotes nothing of it."""
 
-    Takes HS256 and HS512, padded and unpadded base64url, several secrets (while one is being changed),
-    and timestamps in ISO 8601, seconds or milliseconds. Compares in constant time. A timestamp further
-    than ``window`` from ``now`` is refused; junk is a refusal too, never an exception. An empty secret
-    never matches.
 
-    >>> now = datetime(2020, 7, 13, 12, 20, tzinfo=UTC)
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """A callback as it came: its raw body, when, when it was signed, and whether that was too long ago."""
+
+    body: bytes
+    received_at: datetime
+    signed_at: datetime | None = None
+    late: bool = False
+
+
+def signed_at(headers: Mapping[str, str], body: bytes, secrets: str | Sequence[str]) -> datetime:
+    """When a callback was signed with one of the secrets; :class:`Refused` if it was not.
+
+    Takes HS256 and HS512, padded and unpadded base64url, several secrets (while one is being changed), and
+    timestamps in ISO 8601, seconds or milliseconds. Compares bytes in constant time. Junk is a refusal, never another
+    exception. An empty secret never matches. How old a signature may be is for the caller to judge.
+
     >>> told = {"X-Signature": sign("a-shared-secret", "2020-07-13T12:19:18Z", b"{}"),
     ...         "X-Request-Timestamp": "2020-07-13T12:19:18Z", "X-Signature-Version": "V1.0"}
-    >>> is_signed(told, b"{}", "a-shared-secret", now=now), is_signed(told, b"{ }", "a-shared-secret", now=now)
-    ((True, ''), (False, 'the signature is of another body or secret'))
+    >>> signed_at(told, b"{}", "a-shared-secret")
+    datetime.datetime(2020, 7, 13, 12, 19, 18, tzinfo=datetime.timezone.utc)
+    >>> signed_at(told, b"{ }", "a-shared-secret")
+    Traceback (most recent call last):
+    viberkit.callbacks.Refused: the signature is of another body or secret
     """
     told = {name.lower(): value for name, value in headers.items()}
     signature, timestamp = told.get("x-signature"), told.get("x-request-timestamp")
     if not signature or not timestamp:
-        return False, "x-signature or x-request-timestamp is missing"
+        raise Refused("x-signature or x-request-timestamp is missing")
     if told.get("x-signature-version", "V1.0").upper() not in ("V1.0", "1.0"):
-        return False, "x-signature-version is not V1.0"
+        raise Refused("x-signature-version is not V1.0")
+    bare = signature.strip().rstrip("=")
     try:
-        given = base64.b64decode(
-            signature.strip().rstrip("=") + "=" * (-len(signature.strip().rstrip("=")) % 4), b"-_", True
-        )
+        given = base64.b64decode(bare + "=" * (-len(bare) % 4), b"-_", True)
         data = timestamp.encode("latin-1") + b"\n" + body
     except (binascii.Error, ValueError):
-        return False, "x-signature is not base64url"
+        raise Refused("x-signature is not base64url") from None
     match = False
     for secret in [secrets] if isinstance(secrets, str) else secrets:
         for method in _METHODS.values() if secret else ():  # anybody can sign with an empty secret
             match |= hmac.compare_digest(hmac.digest(secret.encode(), data, method().name), given)
     if not match:
-        return False, "the signature is of another body or secret"
-    sent_at = _sent_at(timestamp)
-    if sent_at is None or abs(now - sent_at) > window:
-        why = "not an instant" if sent_at is None else "too far from now"
-        return False, f"x-request-timestamp is {why}"
-    return True, ""
+        raise Refused("the signature is of another body or secret")
+    return _instant(timestamp)
 
 
-def _sent_at(timestamp: str) -> datetime | None:
+def _instant(timestamp: str) -> datetime:
+    told = timestamp.strip()
     try:
-        if timestamp.strip().isascii() and timestamp.strip().isdigit():
-            number = int(timestamp)
+        if told.isascii() and told.isdigit():
+            number = int(told)
             return datetime.fromtimestamp(number / 1000 if number > 10**11 else number, UTC)
-        return instant(timestamp)[0]
+        return instant(told)[0]
     except (UnreadableRecord, ValueError, OverflowError, OSError):
-        return None
+        raise Refused("x-request-timestamp is not an instant") from None

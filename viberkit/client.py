@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import mimetypes
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote as percent
 
 from viberkit import rules, wire
+from viberkit.client_account import AccountCalls, as_error, raise_if
 from viberkit.content import Content, kind, to_wire
 from viberkit.errors import (
-    InvalidRequest,
     NotKept,
-    UnexpectedAnswer,
     UnknownOutcome,
     UnreadableRecord,
     Violation,
 )
 from viberkit.phone import mask, normalize
-from viberkit.problems import problem, says_unknown
-from viberkit.records import Channel, Configuration, Event, Media, SentBulk, SentMessage, Status, StoredMessage
+from viberkit.problems import says_unknown
+from viberkit.records import Event, SentBulk, SentMessage, Status, StoredMessage
 from viberkit.settings import BASE_URL, checked_key, setting
-from viberkit.transport import Answer, Fault, Transport, retry_after_s, within
+from viberkit.transport import Answer, Fault, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from viberkit.archive import Archive
 
 __all__ = ["Client"]
-
-T = TypeVar("T")
 
 #: Where the reference and the guide disagree: the reference's path first.
 _PATHS = {
@@ -43,7 +36,7 @@ _PATHS = {
 }
 
 
-class Client:
+class Client(AccountCalls):
     """A client of tyntec's Conversations API v3 for Viber.
 
     ``api_key`` and ``service_id`` (what messages come from) are taken from the arguments, else from the
@@ -125,7 +118,7 @@ class Client:
         """
         found = rules.violations(content, rate_type)
         request, more = self._request(to, rate_type, context, callback_url)
-        _raise_if(found + more)
+        raise_if(found + more)
         _caution(content)
         request["content"] = to_wire(content)
         answer = self._post("/messages", request)
@@ -147,7 +140,7 @@ class Client:
                 where = one.field if one.field == "rate_type" else f"contents[{place}].{one.field}"
                 found.append(Violation(where, one.value, one.rule, one.remedy))
         request, more = self._request(to, rate_type, None, None)
-        _raise_if(found + more)
+        raise_if(found + more)
         for content in contents:
             _caution(content)
         request["messages"] = [to_wire(content) for content in contents]
@@ -201,7 +194,7 @@ class Client:
         if answer.ok:
             return answer
         if 400 <= answer.status < 500:
-            raise _problem(answer, f"POST {path}")
+            raise as_error(answer, f"POST {path}")
         raise _unknown(request, f"the server answered {answer.status}", answer.status)
 
     def _keep_sent(self, sent_id: str, request: dict[str, Any], answer: Answer) -> None:
@@ -250,13 +243,13 @@ class Client:
         if self.archive is not None:
             self.archive.keep_answers(what, [(message_id, answer)])
         if not answer.ok:
-            raise _problem(answer, f"GET {what} of {message_id}")
+            raise as_error(answer, f"GET {what} of {message_id}")
         return answer
 
     def look(self, what: str, message_id: str) -> Answer:
         """As :meth:`fetch`, but gives every answer, refusals too, and keeps nothing."""
         if not isinstance(message_id, str) or not message_id:
-            _raise_if(
+            raise_if(
                 [Violation("message_id", "", f"is a {type(message_id).__name__}, not an id", "pass sent.message_id")]
             )
         name = percent(message_id, safe="")
@@ -273,124 +266,9 @@ class Client:
         assert first is not None  # noqa: S101 - every call has a path
         return first
 
-    def _read(self, reader: Callable[[Any], T], answer: Answer) -> T:
-        try:
-            return reader(wire.parse(answer.body))
-        except UnreadableRecord as fault:
-            raise UnexpectedAnswer(answer.status, "the answer could not be read", str(fault)) from None
-
-    def _call(self, method: str, path: str, **options: Any) -> Answer:
-        answer = self._transport.ask(method, path, **options)
-        if not answer.ok:
-            raise _problem(answer, f"{method} {path}")
-        return answer
-
-    def configuration(self) -> Configuration:
-        """The account's scopes, callbacks (secrets hidden) and settings."""
-        return self._read(wire.read_configuration, self._call("GET", "/configurations"))
-
-    def channels(self) -> list[Channel]:
-        """All channels of the account."""
-        return [wire.read_channel(one) for one in self._pages("/configurations/channels")]
-
-    def service_ids(self) -> list[Channel]:
-        """The account's Viber service ids."""
-        return [wire.read_channel(one) for one in self._pages("/configurations/channels/viber")]
-
-    def service_id(self, service_id: str) -> Channel:
-        """One Viber service id: its name, type, scopes and callbacks."""
-        return self._read(wire.read_channel, self._call("GET", _service_path(service_id)))
-
-    def configure_callbacks(
-        self,
-        *,
-        inbound_url: str | None = None,
-        status_url: str | None = None,
-        events: Sequence[str] = (),
-        version: str = "2.13",
-        secret: str | None = None,
-        method: str = "HS256",
-        header: tuple[str, str] | None = None,
-        service_id: str | None = None,
-    ) -> Configuration | Channel | None:
-        """Set where callbacks go, for the account or for one service id (which overrides it, part by part).
-
-        The whole setting is replaced. ``events`` are the status events to opt in to
-        (``MessageStatus::accepted`` …; none: the server's default, the final states only); ``secret`` signs callbacks
-        with ``method`` (HS256 or HS512); ``header`` is one extra header (name, value) sent along.
-        Gives the configuration where the server answers with it, None where it answers 204.
-        Raises :class:`~viberkit.errors.InvalidRequest` with every violation.
-        """
-        _raise_if(rules.callback_violations(inbound_url, status_url, events, version, secret, method, header))
-        told: dict[str, Any] = {"callbackVersion": version, "eventFilter": list(events)}
-        if inbound_url is not None:
-            told["inboundMessageUrl"] = inbound_url
-        if status_url is not None:
-            told["messageStatusUrl"] = status_url
-        if secret is not None:
-            told["signature"] = {"secret": secret, "method": method}
-        if header is not None:
-            told["header"] = {"key": header[0], "value": header[1]}
-        where = "/configurations" if service_id is None else _service_path(service_id)
-        answer = self._call("PUT", f"{where}/callbacks", json=told)
-        if not answer.body.strip():
-            return None
-        if service_id is None:
-            return self._read(wire.read_configuration, answer)
-        return self._read(wire.read_channel, answer)
-
-    def download_media(self, media_id: str) -> bytes:
-        """The bytes of an inbound or uploaded file, always from the API's own address."""
-        return self._call("GET", f"/media/{percent(media_id, safe='')}", headers={"Accept": "*/*"}).body
-
-    def upload_media(self, data: bytes | str | Path, filename: str | None = None, *, validity_min: int = 1440) -> Media:
-        """Upload a file (bytes, or the path of one), kept for ``validity_min`` minutes (a beta call)."""
-        if not isinstance(data, bytes):
-            filename = filename or Path(data).name
-            data = Path(data).read_bytes()
-        params = {"validity": validity_min, **({"filename": filename} if filename else {})}
-        content_type = mimetypes.guess_type(filename or "")[0] or "application/octet-stream"
-        answer = self._call("POST", "/media", data=data, params=params, headers={"Content-Type": content_type})
-        return self._read(wire.read_media, answer)
-
-    def list_media(self) -> list[Media]:
-        """The files that are uploaded."""
-        return [wire.read_media(one) for one in self._pages("/media")]
-
-    def delete_media(self, media_id: str) -> None:
-        """Delete an uploaded file."""
-        self._call("DELETE", f"/media/{percent(media_id, safe='')}")
-
-    def _pages(self, path: str) -> list[Any]:
-        """A list, over all its pages (RFC 5988 ``next`` links, followed within the API's address only)."""
-        found: list[Any] = []
-        seen: set[str] = set()
-        while path and path not in seen:
-            seen.add(path)
-            answer = self._call("GET", path)
-            page = self._read(lambda body: body, answer)
-            if not isinstance(page, list):
-                raise UnexpectedAnswer(answer.status, "the answer could not be read", f"{path}: is not a list")
-            found += page
-            path = within(self.base_url, answer.links.get("next", ""))
-        return found
-
-
-def _service_path(service_id: str) -> str:
-    return f"/configurations/channels/viber/service-ids/{percent(service_id, safe='')}"
-
-
-def _problem(answer: Answer, asked: str) -> Exception:
-    return problem(answer.status, answer.body, asked=asked, retry_after_s=retry_after_s(answer))
-
 
 def _unknown(request: Mapping[str, Any], reason: str, status: int | None = None) -> UnknownOutcome:
     return UnknownOutcome(reason, to=mask(str(request["to"])), context=request.get("context"), status=status)
-
-
-def _raise_if(found: Sequence[Violation]) -> None:
-    if found:
-        raise InvalidRequest(list(dict.fromkeys(found)))
 
 
 def _caution(content: Content) -> None:

@@ -32,6 +32,11 @@ class Raw:
     first_seen: int
     last_seen: int
 
+    @property
+    def observed_at(self) -> int:
+        """When it last showed where its messages stand: a callback that comes again tells what it told before."""
+        return self.first_seen if self.kind == "callback" else self.last_seen
+
 
 @dataclass(slots=True)
 class Rows:

@@ -27,7 +27,9 @@ from viberkit.errors import MissingColumn
 from viberkit.states import ORDER
 
 __all__ = [
+    "CALLBACKS",
     "EVENTS",
+    "GAPS",
     "INBOUND",
     "INSTANT",
     "JOURNEYS",
@@ -45,6 +47,7 @@ INSTANT: Final = "datetime64[us, UTC]"
 
 _CHANNELS = ("viber",)
 _SOURCES = ("history", "callback", "status", "send")
+_WAYS = ("history", "callback")
 _OUTCOMES = ("delivered", "failed", "open")
 
 
@@ -213,11 +216,16 @@ EVENTS = Schema(
         _ID,
         _STATE,
         Column("happened_at", INSTANT, "when it entered the state", "UTC"),
-        Column("source", "category", "what told of it: history, callback, status or send", words=_SOURCES),
+        Column(
+            "source",
+            "category",
+            "what told of it: history, callback, status or send; several are joined by +",
+            words=_SOURCES,
+        ),
         _CHANNEL,
         _CODE,
         Column("detail", "str", "the provider's words on a failure"),
-        Column("received_at", INSTANT, "when that was received, by the server's clock; NaT: not told", "UTC"),
+        Column("received_at", INSTANT, "when it was first heard of; NaT: not told", "UTC"),
         _UNTIL,
         _NAIVE,
     ),
@@ -274,6 +282,36 @@ INBOUND = Schema(
         Column("reply_to", "str", "the message it answers"),
         Column("postback", "str", "the data of the button pressed"),
         _NAIVE,
+        Column("answers", "str", "the message sent before that it answers"),
+        Column("paired_by", "category", "how that is known", words=("reply", "number")),
+        Column("response_s", "float64", "the time since that message was accepted", "s"),
+    ),
+)
+
+#: One row a callback that was received, as it came.
+CALLBACKS = Schema(
+    "callbacks",
+    (
+        Column("received_at", INSTANT, "when it first came", "UTC"),
+        Column("last_received_at", INSTANT, "when it came again last", "UTC"),
+        Column("signed_at", INSTANT, "when the provider signed it; NaT: not signed", "UTC"),
+        Column("late", "bool", "signed rightly, but too far from when it came"),
+        Column("unreadable", "str", "why it, or a part of it, could not be read"),
+        Column("body", "str", "its body"),
+    ),
+)
+
+#: One row an event that one way told and the other did not.
+GAPS = Schema(
+    "gaps",
+    (
+        _ID,
+        _STATE,
+        Column("happened_at", INSTANT, "when it entered the state", "UTC"),
+        Column("told_by", "category", "the way that told of it", words=_WAYS),
+        Column("missed_by", "category", "the way that did not", words=_WAYS),
+        Column("received_at", INSTANT, "when it was heard of", "UTC"),
+        Column("expected", "bool", "the way that did not had told of this state before"),
     ),
 )
 

@@ -34,7 +34,7 @@ from viberkit.sandbox_account import Account, Call
 from viberkit.sandbox_courier import CalledBack, Courier, Errand, VirtualClock
 from viberkit.sandbox_faults import Fault
 from viberkit.sandbox_message import DIALECTS, Message, stamp
-from viberkit.sandbox_server import LoopbackServer, hang_up
+from viberkit.server import ThreadServer, hang_up
 from viberkit.states import ORDER
 from viberkit.wire import parse
 
@@ -127,7 +127,7 @@ class Sandbox:
         self._lock = threading.Lock()  # of the account's state
         self._life = threading.Lock()  # of starting and stopping
         self._halt = threading.Event()
-        self._server: LoopbackServer | None = None
+        self._server: ThreadServer | None = None
         self._ticking: threading.Thread | None = None
 
     def __repr__(self) -> str:
@@ -140,7 +140,7 @@ class Sandbox:
         with self._life:
             if self._server is None:
                 try:
-                    self._server = LoopbackServer(self._app(), self._port)
+                    self._server = ThreadServer(self._app(), self._port, name="viberkit-sandbox")
                 except OSError as fault:
                     remedy = "pass port=0 for any that is free"
                     raise ConfigurationError(

@@ -19,6 +19,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     insert,
     inspect,
     select,
@@ -47,6 +48,8 @@ raw = Table(
     Column("request", LargeBinary),
     Column("first_seen", BigInteger, nullable=False),
     Column("last_seen", BigInteger, nullable=False),
+    Column("signed_at", BigInteger),  # of a callback: when the provider signed it
+    Column("late", Boolean, nullable=False, default=False, server_default=false()),  # signed too long before it came
     Column("derived", Boolean, nullable=False, default=False),  # whether its rows below are made
     Column("unreadable", Text),  # why it, or a part of it, could not be read
     Unique("kind", "message_id", "http_status", "digest"),
@@ -123,12 +126,13 @@ inbound = Table(
 )
 
 
-def _create(connection: Connection) -> None:
-    metadata.create_all(connection)
+def _callbacks_are_marked(connection: Connection) -> None:
+    connection.execute(text("ALTER TABLE raw ADD COLUMN signed_at BIGINT"))
+    connection.execute(text("ALTER TABLE raw ADD COLUMN late BOOLEAN NOT NULL DEFAULT 0"))
 
 
-#: Step n brings an archive from version n to n + 1. Steps are only ever added.
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create,)
+#: Step n brings an archive from version n to n + 1; a new one begins with the newest. Steps are only ever added.
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_callbacks_are_marked,)
 
 
 def migrate(connection: Connection, steps: Sequence[Callable[[Connection], None]] = MIGRATIONS) -> None:
@@ -142,14 +146,17 @@ def migrate(connection: Connection, steps: Sequence[Callable[[Connection], None]
         raise ArchiveError(
             f"the file is a database, but no archive (it holds {', '.join(tables[:3])}); choose another path"
         )
-    found = connection.execute(select(version.c.version)).scalar_one() if known else 0
-    if found > len(steps):
-        raise ArchiveError(
-            f"the archive is of version {found}, this viberkit knows {len(steps)}; install a newer viberkit to open it"
-        )
-    for step in steps[found:]:
-        step(connection)
+    newest = 1 + len(steps)
     if not known:
-        connection.execute(insert(version).values(version=len(steps)))
-    elif found < len(steps):
-        connection.execute(update(version).values(version=len(steps)))
+        metadata.create_all(connection)
+        connection.execute(insert(version).values(version=newest))
+        return
+    found = connection.execute(select(version.c.version)).scalar_one()
+    if found > newest:
+        raise ArchiveError(
+            f"the archive is of version {found}, this viberkit knows {newest}; install a newer viberkit to open it"
+        )
+    for step in steps[found - 1 :]:
+        step(connection)
+    if found < newest:
+        connection.execute(update(version).values(version=newest))
