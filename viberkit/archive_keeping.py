@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, func, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, Select, Table, Update, and_, bindparam, func, select, update
+from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, ProgrammingError
 
 from viberkit import derived, schema
@@ -48,6 +49,11 @@ def write_raw(connection: Connection, rows: list[dict[str, Any]]) -> None:
     An answer that comes again shows its message at a later instant, and is derived again; a callback that
     comes again shows nothing new.
     """
+    connection.execute(_writing_raw(), rows)
+
+
+@cache  # making a statement takes longer than running it
+def _writing_raw() -> Insert:
     raw = schema.raw
     added = insert(raw)
     again = added.excluded
@@ -58,7 +64,7 @@ def write_raw(connection: Connection, rows: list[dict[str, Any]]) -> None:
         "late": func.min(raw.c.late, again.late),
         "derived": and_(raw.c.derived, ~news, again.first_seen >= raw.c.first_seen),
     }
-    connection.execute(added.on_conflict_do_update(["kind", "message_id", "http_status", "digest"], set_=changed), rows)
+    return added.on_conflict_do_update(["kind", "message_id", "http_status", "digest"], set_=changed)
 
 
 def known_digests(connection: Connection, ids: Sequence[str]) -> set[str]:
@@ -75,14 +81,11 @@ def derive(connection: Connection, limit: int | None = None) -> dict[str, str | 
 
     What no column takes is set aside alone, and does not stop the others.
     """
-    raw = schema.raw
-    columns = [raw.c[name] for name in derived.Raw.__slots__]
     unreadable: dict[str, str | None] = {}
     left = limit
     while left is None or left > 0:
         size = _BATCH if left is None else min(left, _BATCH)
-        asked = select(raw.c.digest, *columns).where(~raw.c.derived).order_by(raw.c.id).limit(size)
-        pending = connection.execute(asked).fetchall()
+        pending = connection.execute(_pending(), {"size": size}).fetchall()
         made = [(one, derived.rows(one)) for one in (derived.Raw(*row[1:]) for row in pending)]
         try:
             with connection.begin_nested():
@@ -95,6 +98,13 @@ def derive(connection: Connection, limit: int | None = None) -> dict[str, str | 
         if len(pending) < size:
             break
     return unreadable
+
+
+@cache
+def _pending() -> Select[Any]:
+    raw = schema.raw
+    columns = [raw.c.digest, *(raw.c[name] for name in derived.Raw.__slots__)]
+    return select(*columns).where(~raw.c.derived).order_by(raw.c.id).limit(bindparam("size"))
 
 
 def _write_alone(connection: Connection, one: derived.Raw, rows: derived.Rows) -> None:
@@ -117,12 +127,17 @@ def _write(connection: Connection, made: Sequence[tuple[derived.Raw, derived.Row
         elif table is schema.statuses:
             connection.execute(insert(table).on_conflict_do_nothing(), rows)
         else:
-            _tell(connection, table, rows)
+            connection.execute(_telling(table), rows)
     _refresh(connection, made)
     done = [{"this": one.id, "why": each.unreadable} for one, each in made]
     if done:
-        mark = update(schema.raw).where(schema.raw.c.id == bindparam("this"))
-        connection.execute(mark.values(derived=True, unreadable=bindparam("why")), done)
+        connection.execute(_marking(), done)
+
+
+@cache
+def _marking() -> Update:
+    mark = update(schema.raw).where(schema.raw.c.id == bindparam("this"))
+    return mark.values(derived=True, unreadable=bindparam("why"))
 
 
 def _know(connection: Connection, row: Mapping[str, Any]) -> None:
@@ -133,8 +148,9 @@ def _know(connection: Connection, row: Mapping[str, Any]) -> None:
     connection.execute(added.on_conflict_do_update(["message_id"], set_=news))
 
 
-def _tell(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
-    """Rows of events or inbound messages; of one told twice, what was known stays, what was not is added.
+@cache
+def _telling(table: Table) -> Insert:
+    """To write events or inbound messages; of one told twice, what was known stays, what was not is added.
 
     Which of two tellings came first does not matter: the earliest receipt and, of two texts, the greater one stay.
     """
@@ -147,7 +163,7 @@ def _tell(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> Non
         known, told = table.c[column.name], again[column.name]
         pick = func.min if column.name in ("received_at", "naive") else func.max
         changed[column.name] = pick(func.coalesce(known, told), func.coalesce(told, known))
-    connection.execute(added.on_conflict_do_update(list(table.primary_key), set_=changed), rows)
+    return added.on_conflict_do_update(list(table.primary_key), set_=changed)
 
 
 def _refresh(connection: Connection, made: Sequence[tuple[derived.Raw, derived.Rows]]) -> None:
@@ -156,23 +172,33 @@ def _refresh(connection: Connection, made: Sequence[tuple[derived.Raw, derived.R
     for raw, rows in made:
         for message_id in rows.observed:
             observed[message_id] = max(observed.get(message_id, 0), raw.observed_at)
-    told, table = schema.events, schema.messages
     entered: dict[str, list[tuple[bool, bool, int, int, str]]] = {}
     for chunk in chunks(list(observed)):
-        columns = (told.c.message_id, told.c.state, told.c.happened_at, told.c.source)
-        for message_id, state, at, source in connection.execute(select(*columns).where(told.c.message_id.in_(chunk))):
+        for message_id, state, at, source in connection.execute(_entered(), {"ids": chunk}):
             entered.setdefault(message_id, []).append((source != "send", state in FINAL, at, rank(state), state))
     news = [_latest(message_id, entered.get(message_id, []), seen) for message_id, seen in observed.items()]
     gone = [{"message_id": raw.message_id, "final": False, "gone_at": raw.last_seen} for raw, rows in made if rows.gone]
     if news:
-        added = insert(table)
-        seen = func.max(func.coalesce(table.c.observed_until, 0), added.excluded.observed_until)
-        changed = {name: added.excluded[name] for name in ("state", "state_at", "final")}
-        connection.execute(added.on_conflict_do_update(["message_id"], set_={**changed, "observed_until": seen}), news)
+        connection.execute(_seeing("observed_until", "state", "state_at", "final"), news)
     if gone:
-        added = insert(table)
-        later = func.max(func.coalesce(table.c.gone_at, 0), added.excluded.gone_at)
-        connection.execute(added.on_conflict_do_update(["message_id"], set_={"gone_at": later}), gone)
+        connection.execute(_seeing("gone_at"), gone)
+
+
+@cache
+def _entered() -> Select[Any]:
+    told = schema.events
+    columns = (told.c.message_id, told.c.state, told.c.happened_at, told.c.source)
+    return select(*columns).where(told.c.message_id.in_(bindparam("ids", expanding=True)))
+
+
+@cache
+def _seeing(latest: str, *news: str) -> Insert:
+    """To write a message's row: an instant that only moves forward, and what is replaced."""
+    table = schema.messages
+    added = insert(table)
+    later = func.max(func.coalesce(table.c[latest], 0), added.excluded[latest])
+    changed = {name: added.excluded[name] for name in news}
+    return added.on_conflict_do_update(["message_id"], set_={latest: later, **changed})
 
 
 def _latest(message_id: str, entered: list[tuple[bool, bool, int, int, str]], seen: int) -> dict[str, Any]:

@@ -6,12 +6,15 @@ command did not end well: do not run it again.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +179,51 @@ def collect(per_second: float | None, workers: int, archive: str) -> None:
     click.echo(summary.to_string(index=False))
     if summary["failed"].item():
         sys.exit(1)
+
+
+@commands.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Another address needs a secret or a header.")
+@click.option("--port", default=8766, show_default=True, type=click.IntRange(0, 65_535), help="0 takes a free one.")
+@click.option("--path", default="/callbacks", show_default=True, help="The one path that is answered.")
+@click.option("--public-url", metavar="URL", help="The https address by which the world reaches this listener.")
+@click.option("--configure", is_flag=True, help="Have the provider call here, for every event.")
+@click.option("--service-id", metavar="ID", help="Configure this service id instead of the account.")
+@ARCHIVE
+def listen(
+    host: str, port: int, path: str, public_url: str | None, configure: bool, service_id: str | None, archive: str
+) -> None:
+    """Receive callbacks and keep them in the archive, until Ctrl-C.
+
+    The secret that the provider signs with is read from VIBERKIT_CALLBACK_SECRET (while it is being changed, the old
+    one from VIBERKIT_CALLBACK_SECRET_OLD), a header that every callback must carry from VIBERKIT_CALLBACK_HEADER
+    (name: value); in the environment or a .env file.
+    """
+    from viberkit.archive import Archive
+    from viberkit.client import Client
+    from viberkit.listener import Listener
+
+    if service_id and not configure:
+        raise click.UsageError("--service-id: says whose callbacks to configure; add --configure")
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    listener = Listener(Archive(archive), host=host, port=port, path=path, public_url=public_url)
+    try:
+        with listener:
+            if configure:
+                with Client() as client:
+                    listener.configure(client, service_id=service_id)
+            told = " (the provider was told)" if configure else ""
+            click.echo(f"listening at {listener.url}{told}; kept in {archive}; Ctrl-C stops")
+            while True:
+                time.sleep(3600)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        click.echo(f"{listener.kept:,} kept, {listener.late:,} of them late; turned away: {_counts(listener.refused)}")
+
+
+def _counts(refused: Mapping[str, int]) -> str:
+    return "; ".join(f"{count:,} × {why}" for why, count in refused.items()) or "none"
 
 
 @commands.command()
