@@ -214,10 +214,9 @@ class Archive:
         raw = schema.raw
         fetched = and_(raw.c.kind == "events", raw.c.http_status.between(200, 299))
         looked = select(raw.c.message_id, func.max(raw.c.last_seen).label("looked_at")).where(fetched)
-        columns = self._columns(looked.group_by(raw.c.message_id))
-        return gaps(
-            self.events(every_source=True), pd.DataFrame({**columns, "looked_at": _instants(columns["looked_at"])})
-        )
+        rows = self._columns(looked.group_by(raw.c.message_id))
+        looked_at = _instants(rows["looked_at"]).set_axis(pd.Index(rows["message_id"], dtype="str"))
+        return gaps(self.events(every_source=True), looked_at)
 
     def callbacks(self, *, numbers: bool = False) -> pd.DataFrame:
         """Every callback as it came (frames.CALLBACKS), numbers masked unless ``numbers`` is true.

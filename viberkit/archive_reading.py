@@ -46,18 +46,19 @@ def once(told: pd.DataFrame) -> pd.DataFrame:
     return merged
 
 
-def gaps(told: pd.DataFrame, looked: pd.DataFrame) -> pd.DataFrame:
+def gaps(told: pd.DataFrame, looked: pd.Series[Any]) -> pd.DataFrame:
     """What one way told and the other did not (frames.GAPS), from events as each source told them.
 
-    ``looked`` has a row a message whose history was fetched: ``message_id``, ``looked_at``.
+    ``looked`` is when the history of a message was fetched last, by its id.
     """
     told = told.assign(way=told["source"].astype("str").replace({"status": "history"}))
     told = told[told["way"].isin(["history", "callback"])]
     ways = told.groupby(_KEY, observed=True)["way"].transform("nunique")
-    alone = told[ways == 1].drop_duplicates([*_KEY, "happened_at"]).merge(looked, on="message_id", how="left")
+    alone = told[ways == 1].drop_duplicates([*_KEY, "happened_at"])
+    looked_at = looked.reindex(alone["message_id"]).set_axis(alone.index)
     by_history = alone["way"] == "history"
     can_be_called_back = alone["state"].isin(list(_CALLED_BACK))
-    asked_later = alone["looked_at"].notna() & (alone["looked_at"] >= alone["happened_at"])
+    asked_later = looked_at >= alone["happened_at"]
     alone = alone[(by_history & can_be_called_back) | (~by_history & asked_later)]
     missed_by = np.where(alone["way"] == "history", "callback", "history")
     # A way can be expected to tell of a state once it has told of it before.
@@ -65,7 +66,8 @@ def gaps(told: pd.DataFrame, looked: pd.DataFrame) -> pd.DataFrame:
     known_since = first.reindex(pd.MultiIndex.from_arrays([missed_by, alone["state"].astype("str")]))
     expected = known_since.to_numpy() <= alone["happened_at"].to_numpy()
     rows = alone.assign(told_by=alone["way"], missed_by=missed_by, expected=expected)
-    return frames.GAPS.frame(rows.sort_values(["happened_at", "message_id"]).to_dict("list"))
+    rows = rows.sort_values(["happened_at", "message_id", "state"])[list(frames.GAPS.names)]
+    return frames.GAPS.frame(rows.reset_index(drop=True))
 
 
 def paired(inbound: pd.DataFrame, sent: pd.DataFrame) -> pd.DataFrame:

@@ -28,6 +28,7 @@ def collect(
     *,
     workers: int = 32,
     per_second: float | None = None,
+    also_final: bool = False,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Ask for the history of every message in the archive that is not final, and keep the answers.
@@ -36,8 +37,9 @@ def collect(
     written every quarter of a second, so a run that is interrupted goes on where it stopped. A message that
     cannot be asked or read is counted and does not stop the others.
 
-    A delivered message is final and is not asked again: a ``seen`` that comes later is known only from a callback,
-    so the share of messages seen is too low where collecting is prompt.
+    What callbacks have finished is not asked for: a delivered message is final. A ``seen`` that comes later is
+    therefore known only from a callback, or by asking again with ``also_final``, which also lets ``archive.gaps()``
+    compare the two ways.
 
     Gives one row: ``asked``, ``changed`` (told something new), ``final`` (final now), ``expired`` (the server
     no longer knows it), ``failed``, and ``reasons``, a text of why, each with its count. The time of
@@ -53,7 +55,7 @@ def collect(
     """
     if not isinstance(client, Client) or not isinstance(archive, Archive):
         raise TypeError("collect takes a client and an archive, in this order: collect(client, archive)")
-    ids = archive.open_messages()
+    ids = archive.open_messages(also_final=also_final)
     pace = Pace(per_second)
     became: dict[str, str] = {}
     pending: list[tuple[str, Answer]] = []

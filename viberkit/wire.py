@@ -365,7 +365,7 @@ def read_inbound(record: object) -> Inbound:
         channel=_channel(given),
         happened_at=happened_at,
         kind="postback" if pressed else text_of(media.get("type")) or kind,
-        text=text_of(content.get("text", media.get("caption"))),
+        text=text_of(content.get("text", media.get("caption") if media else content.get(kind))),  # a place: as JSON
         media_id=text_of(media.get("mediaId")),
         media_url=text_of(media.get("url")),
         reply_to=text_of(_maybe_object(given.get("context")).get("messageId")),
