@@ -21,7 +21,8 @@ DATA = Path(__file__).parent.parent / "data"
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test reads the settings of the person who runs it, nor leaves files where it was started."""
-    for name in ("TYNTEC_API_KEY", "VIBER_SERVICE_ID", "VIBERKIT_BASE_URL"):
+    callback = [f"VIBERKIT_CALLBACK_{name}" for name in ("SECRET", "SECRET_OLD", "HEADER")]
+    for name in ("TYNTEC_API_KEY", "VIBER_SERVICE_ID", "VIBERKIT_BASE_URL", *callback):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 

@@ -133,8 +133,9 @@ def _signed(told: dict[str, str], body: bytes) -> datetime | None:
     try:
         return signed_at(told, body, ["another-secret", SECRET])
     except Refused as refused:
-        assert SECRET not in str(refused)
-        return None
+        why = str(refused)
+    assert SECRET not in why
+    return None
 
 
 def check_rows(made: Rows) -> None:
@@ -194,7 +195,8 @@ def run(count: int, seed: int = 1) -> int:
     target, rng = Target(), random.Random(seed)
     while target.count < count:
         target(mutated(rng))
-    check_archive(target.bodies)
+    if target.bodies:
+        check_archive(target.bodies)
     return target.count
 
 

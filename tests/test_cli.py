@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import requests
 
 import viberkit as vk
 from viberkit import cli
@@ -118,7 +121,19 @@ def test_failures_of_collect_show_in_the_code(run, sandbox: vk.Sandbox) -> None:
 
 def test_help_tells_of_every_command(run) -> None:  # type: ignore[no-untyped-def]
     out = run("--help")[1]
-    commands = {"demo", "sandbox", "send", "status", "events", "message", "collect", "latency", "export", "lab"}
+    commands = {
+        "demo",
+        "sandbox",
+        "send",
+        "status",
+        "events",
+        "message",
+        "collect",
+        "listen",
+        "latency",
+        "export",
+        "lab",
+    }
     assert commands <= set(out.split())
     for command in commands:
         assert run(command, "--help")[0] == 0
@@ -158,6 +173,52 @@ def test_the_sandbox_command_serves_until_it_is_stopped() -> None:
         process.send_signal(2)
         assert process.wait(20) == 0
         assert "Traceback" not in process.stderr.read()  # type: ignore[union-attr]
+
+
+def test_listen_configures_receives_and_counts(sandbox: vk.Sandbox, tmp_path: Path) -> None:
+    settings = {
+        "TYNTEC_API_KEY": sandbox.api_key,
+        "VIBERKIT_BASE_URL": sandbox.base_url,
+        "VIBERKIT_CALLBACK_SECRET": "a-shared-secret",
+        "VIBERKIT_CALLBACK_HEADER": "x-callback-token: a-token-of-ours",
+    }
+    command = [sys.executable, "-m", "viberkit", "listen", "--port", "0", "--configure", "--service-id", "VIBERKIT"]
+    pipe = subprocess.PIPE
+    environment = {**os.environ, **settings}
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        url = said.split()[2].rstrip(";")
+        sandbox.receive("491701234567", "Hello")
+        answers = [requests.post(url, json={}, timeout=5).status_code for _ in range(3)]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        told, warned = process.stdout.read(), process.stderr.read()  # type: ignore[union-attr]
+    assert "(the provider was told)" in said
+    assert answers == [401] * 3
+    assert told.startswith("1 kept, 1 of them late; turned away: 3 × the header")  # the sandbox's clock is another
+    assert warned.count("a callback was turned away") == 2  # the first and the second
+    assert "Traceback" not in warned
+    assert not [
+        word for word in ("a-shared-secret", "a-token-of-ours", sandbox.api_key) if word in said + told + warned
+    ]
+    with vk.Archive(tmp_path / "deliveries.db") as archive:
+        assert archive.inbound()["text"].tolist() == ["Hello"]
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (["--host", "0.0.0.0"], 1, "VIBERKIT_CALLBACK_SECRET"),
+        (["--path", "callbacks"], 1, "begins with a slash"),
+        (["--public-url", "http://example.org/x"], 1, "not an https URL"),
+        (["--service-id", "SHOP"], 2, "--configure"),
+    ],
+)
+def test_listen_says_what_is_wrong(run, args: list[str], code: int, words: str) -> None:  # type: ignore[no-untyped-def]
+    ended, _, err = run("listen", "--port", "0", *args)
+    assert ended == code
+    assert words in err
 
 
 def test_the_tutorials_are_copied_but_never_over_your_own(tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ def _ends_in_expression(source: str) -> bool:
     return isinstance(last, ast.Expr) and not isinstance(last.value, ast.Call)
 
 
-def test_there_are_two_tutorials() -> None:
-    assert [path.stem for path in NOTEBOOKS] == ["01-first-message", "02-delivery-latency"]
+def test_the_tutorials_are_there() -> None:
+    assert [path.stem for path in NOTEBOOKS] == ["01-first-message", "02-delivery-latency", "03-callbacks"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

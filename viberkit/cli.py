@@ -204,7 +204,8 @@ def listen(
 
     if service_id and not configure:
         raise click.UsageError("--service-id: says whose callbacks to configure; add --configure")
-    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    logging.getLogger("viberkit.listener").setLevel(logging.INFO)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     listener = Listener(Archive(archive), host=host, port=port, path=path, public_url=public_url)
     try:

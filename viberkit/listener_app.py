@@ -107,7 +107,7 @@ class Door:
         self.refused[why] += 1
         count = self.refused[why]
         if count & (count - 1) == 0:  # the first, the second, the fourth, …: a flood fills no log
-            _log.warning("a callback was turned away (%d so far): %s", count, why)
+            _log.info("a callback was turned away (%d so far): %s", count, why)
 
 
 class _Gone(Exception):
