@@ -208,15 +208,11 @@ def main() -> None:
         print(f"Done {count} runs in {time.perf_counter() - began:.0f} second(s)")
         return
 
-    def mutator(data: bytes, longest: int, seed: int) -> bytes:
+    def mutator(data: bytes, longest: int, seed: int) -> bytes:  # the real callbacks come in by way of this
         return mutated(random.Random(seed))[:longest] if seed % 4 == 0 else atheris.Mutate(data, longest)
 
-    with tempfile.TemporaryDirectory() as folder:
-        for place, one in enumerate(REAL):
-            (Path(folder) / str(place)).write_bytes(f"{AT}\nAAAA\nV1.0\n\n{json.dumps(one)}".encode())
-        options = ["-max_len=16384", *sys.argv[1:]]
-        atheris.Setup([sys.argv[0], *options, folder], Target(), custom_mutator=mutator)
-        atheris.Fuzz()
+    atheris.Setup([sys.argv[0], "-max_len=16384", *sys.argv[1:]], Target(), custom_mutator=mutator)
+    atheris.Fuzz()
 
 
 if __name__ == "__main__":

@@ -134,7 +134,8 @@ def tellings(draw: st.DrawFn) -> tuple[list[Step], list[Telling], list[Telling]]
         seen = draw(st.lists(st.integers(0, len(trail)), max_size=2))
         in_order += [history(trail[:size], draw(dialects), 50 + place) for place, size in enumerate(seen)]
         in_order.append(history(trail, draw(dialects), 60))
-    in_order += [reply(version, 70) for version in draw(st.sets(st.sampled_from(["2.13", "3.0"])))]
+    if draw(st.integers(0, 3)) == 3:
+        in_order += [reply(version, 70) for version in ("2.13", "3.0")]
     came = [one for one in in_order if one not in lost]
     if came:
         came = draw(st.permutations(came + draw(st.lists(st.sampled_from(came), max_size=3))))
@@ -197,6 +198,7 @@ def test_the_order_of_telling_does_not_matter(
     trail, in_order, came = told
     number = next(numbers)
     if number % 20 == 0:
+        assert kept.unreadable().empty
         forget(kept)
     ids = f"{number}-in-order", f"{number}-as-it-came"
     keep(kept, ids[0], in_order, True)
@@ -204,7 +206,6 @@ def test_the_order_of_telling_does_not_matter(
     expected, found = states_of(kept, *ids, replied=any(one.came_s == 70 for one in in_order))
     assert found == expected
     assert [row[0] for row in found[0]] == sorted(step.state for step in trail)
-    assert kept.unreadable().empty
     if trail:
         last = max(trail, key=lambda step: (step.state in FINAL, step.at_ms, rank(step.state)))
         assert found[1] == [[last.state, str(last.state in FINAL)]]

@@ -24,7 +24,7 @@ from viberkit.listener_app import MAX_BODY, Door
 
 HEADER = ("x-callback-token", "a-value-of-it")
 many = settings(
-    max_examples=int(os.environ.get("VIBERKIT_EXAMPLES", "60")),
+    max_examples=int(os.environ.get("VIBERKIT_EXAMPLES", "40")),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -86,8 +86,8 @@ bodies |= bodies.map(lambda body: gzip.compress(body, mtime=0)) | bodies.map(lam
 # --- requests --------------------------------------------------------------------------------------------
 
 names = st.sampled_from(
-    b"host content-type content-length x-signature x-request-timestamp x-signature-version".split()
-    + [HEADER[0].encode(), b"transfer-encoding", b"content-encoding", b""]
+    b"host content-type content-length x-signature x-request-timestamp x-signature-version x-callback-token "
+    b"transfer-encoding content-encoding".split()
 )
 heads = st.tuples(names, st.binary(max_size=12) | st.sampled_from([b"\xb2", b"9" * 19, b"-1", b"text/html", b"V1.0"]))
 
@@ -143,7 +143,7 @@ def answers(asked: list[Request]) -> tuple[Door, list[Callback], list[tuple[int,
 
 
 @many
-@given(st.lists(requests(), min_size=1, max_size=25))
+@given(st.lists(requests(), min_size=1, max_size=15))
 def test_whatever_comes_is_kept_or_turned_away(asked: list[Request]) -> None:
     door, let_in, told = answers(asked)
     for request, (status, body) in zip(asked, told, strict=True):

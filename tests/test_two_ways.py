@@ -119,6 +119,12 @@ def test_callbacks_show_what_came_and_hide_numbers(archive: vk.Archive) -> None:
     assert shown.loc[1, "body"] == "\\xff{"
 
 
+def test_nothing_to_keep_is_no_fault(archive: vk.Archive) -> None:
+    archive.keep_callbacks([])
+    assert archive.keep_answers("events", []) == {}
+    assert archive.callbacks().empty
+
+
 # --- what either missed ----------------------------------------------------------------------------------
 
 

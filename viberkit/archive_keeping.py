@@ -49,7 +49,8 @@ def write_raw(connection: Connection, rows: list[dict[str, Any]]) -> None:
     An answer that comes again shows its message at a later instant, and is derived again; a callback that
     comes again shows nothing new.
     """
-    connection.execute(_writing_raw(), rows)
+    if rows:
+        connection.execute(_writing_raw(), rows)
 
 
 @cache  # making a statement takes longer than running it

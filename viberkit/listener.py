@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from viberkit.archive import Archive
 from viberkit.callbacks import Callback
-from viberkit.errors import ConfigurationError
-from viberkit.listener_app import Door
+from viberkit.errors import ConfigurationError, Violation
+from viberkit.listener_app import MAX_HEADERS, Door
 from viberkit.listener_connection import guarded
 from viberkit.listener_writer import GroupCommit
 from viberkit.rules import EVENTS, callback_violations
@@ -26,7 +26,6 @@ __all__ = ["Listener"]
 
 DEADLINE_S = 10.0  #: a request must be here whole within this time
 CONNECTIONS = 256
-HEADER_BYTES = 16 * 1024
 
 
 class Listener:
@@ -81,22 +80,33 @@ class Listener:
         self._writer: GroupCommit | None = None
 
     def _check(self) -> None:
-        found = []
+        """Everything wrong with what was asked for; neither a secret nor the header's value is quoted."""
+        found: list[Violation] = []
         for secret in self._secrets:
             found += callback_violations(None, self.public_url, (), "2.13", secret, "HS256", None)
         found += callback_violations(None, self.public_url, (), "2.13", None, "HS256", self._header)
+        if self._header and not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", self._header[0]):
+            found.append(Violation("header[0]", "", "is not the name of a header", "pass ('x-callback-token', '…')"))
+        if self._header and not re.fullmatch(rb"[!-~]([ -~]*[!-~])?", self._header[1].encode()):
+            rule = "holds what a header cannot carry: letters outside ASCII, or a blank at an end"
+            found.append(Violation("header[1]", "", rule, "use plain letters, digits and signs"))
+        if not re.fullmatch(r"/[A-Za-z0-9._~/-]*", self.path):
+            rule = "is not a plain path that begins with a slash"
+            found.append(Violation("path", repr(self.path), rule, "pass e.g. '/callbacks'"))
+        if not isinstance(self.port, int) or not 0 <= self.port <= 65_535:
+            found.append(Violation("port", repr(self.port), "is no port", "pass 0 for any that is free"))
+        if not self.host:
+            found.append(Violation("host", "''", "is no address", "pass '127.0.0.1', or '0.0.0.0' for all"))
+        elif not is_loopback(self.host) and not self._secrets and not self._header:
+            rule = "can be reached from elsewhere, so callbacks must prove themselves"
+            remedy = "pass secret=… (or header=…), or set VIBERKIT_CALLBACK_SECRET"
+            found.append(Violation("host", repr(self.host), rule, remedy))
+        if not isinstance(self._window, timedelta):
+            found.append(Violation("window", repr(self._window), "is no duration", "pass timedelta(minutes=5)"))
+        if self._now().tzinfo is None:
+            found.append(Violation("now", "", "gives instants without a zone", "pass lambda: datetime.now(UTC)"))
         if found:
             raise ConfigurationError("\n".join(dict.fromkeys(map(str, found))))
-        if self._header and not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", self._header[0]):
-            raise ConfigurationError("header[0]: is not the name of a header; pass e.g. ('x-callback-token', '…')")
-        if not re.fullmatch(r"/[A-Za-z0-9._~/-]*", self.path):
-            remedy = "pass e.g. '/callbacks'"
-            raise ConfigurationError(f"path: {self.path!r} is not a plain path that begins with a slash; {remedy}")
-        if not is_loopback(self.host) and not self._secrets and not self._header:
-            raise ConfigurationError(
-                f"host: {self.host!r} can be reached from elsewhere, so callbacks must prove themselves; "
-                "pass secret=… (or header=…), or set VIBERKIT_CALLBACK_SECRET"
-            )
 
     def __repr__(self) -> str:
         life = f"{self.url!r}, {self.kept:,} kept" if self._server else "not started"
@@ -112,7 +122,7 @@ class Listener:
         with self._life:
             if self._server is not None:
                 return self
-            writer = GroupCommit(self.archive)
+            self._writer = GroupCommit(self.archive)
             try:
                 self._server = ThreadServer(
                     self._door,
@@ -121,16 +131,16 @@ class Listener:
                     name="viberkit-listener",
                     connection=guarded(deadline_s=DEADLINE_S, most=CONNECTIONS),
                     keep_alive_s=75,
-                    header_bytes=HEADER_BYTES,
+                    header_bytes=MAX_HEADERS,
                     stop_within_s=10,
                 )
             except OSError as fault:
-                writer.close()
+                self._writer.close()
                 remedy = "pass port=0 for any that is free"
                 raise ConfigurationError(
                     f"host, port: {self.host}:{self.port} cannot be used ({fault.strerror}); {remedy}"
                 ) from None
-            self.port, self._writer = self._server.port, writer
+            self.port = self._server.port
             atexit.register(self.stop)
         return self
 
@@ -196,7 +206,10 @@ def _secrets(given: str | Sequence[str] | None) -> tuple[Secret, ...]:
     if given is None:
         found = [setting(None, name) for name in ("VIBERKIT_CALLBACK_SECRET", "VIBERKIT_CALLBACK_SECRET_OLD")]
         given = [one for one in found if one]
-    return tuple(Secret(one) for one in ([given] if isinstance(given, str) else given) if one)
+    listed = [given] if isinstance(given, str) else given
+    if not isinstance(listed, list | tuple) or not all(isinstance(one, str) for one in listed):
+        raise ConfigurationError("secret: is neither a text nor a list of texts; pass a str, or [new, old]")
+    return tuple(Secret(one) for one in listed if one)
 
 
 def _header(given: tuple[str, str] | None) -> tuple[str, Secret] | None:
@@ -209,4 +222,6 @@ def _header(given: tuple[str, str] | None) -> tuple[str, Secret] | None:
         if not colon:
             raise ConfigurationError("VIBERKIT_CALLBACK_HEADER: holds no colon; write it as 'name: value'")
         given = name.strip(), value.strip()
+    if not isinstance(given, tuple | list) or len(given) != 2 or not all(isinstance(one, str) for one in given):
+        raise ConfigurationError("header: is not a name and a value; pass ('x-callback-token', '…')")
     return given[0], Secret(given[1])

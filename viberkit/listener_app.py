@@ -19,10 +19,12 @@ from viberkit.callbacks import Callback, Refused, signed_at
 from viberkit.errors import ArchiveError
 from viberkit.settings import is_loopback
 
-__all__ = ["MAX_BODY", "PATIENCE_S", "Door"]
+__all__ = ["MAX_BODY", "MAX_HEADERS", "PATIENCE_S", "Door"]
 
 #: The longest body that is taken, in bytes.
 MAX_BODY = 256 * 1024
+#: The longest headers, in bytes.
+MAX_HEADERS = 16 * 1024
 #: So long a callback may wait until it is kept; then it is answered 503, and comes again.
 PATIENCE_S = 4.5
 
@@ -60,6 +62,9 @@ class Door:
         except _Turned as turned:
             self._count(str(turned))
             answer = Response(status_code=turned.status, headers={"connection": "close", **turned.headers})
+        except Exception as bug:  # noqa: BLE001 - a fault of ours is answered and counted, not shown
+            self._count(f"a fault of the receiver ({type(bug).__name__})")
+            answer = Response(status_code=500, headers={"connection": "close"})
         await answer(scope, receive, send)
 
     async def _let_in(self, scope: Scope, receive: Receive) -> None:
@@ -73,14 +78,14 @@ class Door:
         except (ArchiveError, TimeoutError) as fault:
             why = "could not be kept in time" if isinstance(fault, TimeoutError) else "could not be kept"
             raise _Turned(503, why, **{"retry-after": "5"}) from None
-        except Exception as bug:  # noqa: BLE001 - a fault of ours is answered, not shown
-            raise _Turned(500, f"a fault of the receiver ({type(bug).__name__})") from None
         self.kept += 1
         self.late += callback.late
 
     def _check_head(self, scope: Scope, headers: Headers) -> None:
         if scope["raw_path"] != self.path.encode():
             raise _Turned(404, "another path")
+        if sum(len(name) + len(value) for name, value in headers.raw) > MAX_HEADERS:
+            raise _Turned(431, "headers that are too long")
         if scope["method"] != "POST":
             raise _Turned(405, "another method than POST", allow="POST")
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -116,7 +121,7 @@ class _Gone(Exception):
 
 async def _body(headers: Headers, receive: Receive) -> bytes:
     told = headers.get("content-length", "")
-    if told.isdigit() and len(told) < 20 and int(told) > 4 * MAX_BODY:
+    if told.isascii() and told.isdigit() and len(told) < 20 and int(told) > 4 * MAX_BODY:
         raise _Turned(413, "a body that is too long")
     body, length = bytearray(), 0
     while True:
@@ -138,4 +143,4 @@ async def _body(headers: Headers, receive: Receive) -> bytes:
 
 def _host(host: str) -> str:
     """The host of a Host header, without its port."""
-    return host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
+    return (host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]).lower()
