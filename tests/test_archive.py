@@ -16,9 +16,10 @@ from conftest import DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
+from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 
 import viberkit as vk
-from viberkit import frames, schema
+from viberkit import archive_keeping, frames, schema
 from viberkit.archive_engine import journal_mode
 from viberkit.errors import ArchiveError
 from viberkit.transport import Answer
@@ -231,6 +232,15 @@ def test_old_archives_are_brought_forward(archive: vk.Archive) -> None:
         assert connection.execute(text("SELECT message_id, colour FROM messages")).all() == [("m", None)]
         assert connection.execute(text("SELECT version FROM viberkit_version")).scalar_one() == 1 + len(steps)
     engine.dispose()
+
+
+def test_what_is_pending_is_found_by_its_index(archive: vk.Archive) -> None:
+    """Otherwise every writing would read the whole of ``raw``."""
+    asked = str(archive_keeping._pending().compile(dialect=sqlite_dialect(), compile_kwargs={"literal_binds": True}))
+    with sqlite3.connect(archive.path) as connection:
+        told = connection.execute(f"EXPLAIN QUERY PLAN {asked.replace(':size', '5')}").fetchall()
+    connection.close()
+    assert "raw_pending" in str(told)
 
 
 def test_journal_modes() -> None:

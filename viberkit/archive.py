@@ -121,7 +121,7 @@ class Archive:
     def derive(self, limit: int | None = None) -> int:
         """Make the rows of what is kept and not yet read, at most ``limit`` answers; gives how many there were."""
         with self._read() as connection:
-            if connection.execute(select(schema.raw.c.id).where(~schema.raw.c.derived).limit(1)).scalar() is None:
+            if connection.execute(select(schema.raw.c.id).where(schema.pending).limit(1)).scalar() is None:
                 return 0
         with self._write() as connection:
             return len(derive(connection, limit))

@@ -105,7 +105,7 @@ def derive(connection: Connection, limit: int | None = None) -> dict[str, str | 
 def _pending() -> Select[Any]:
     raw = schema.raw
     columns = [raw.c.digest, *(raw.c[name] for name in derived.Raw.__slots__)]
-    return select(*columns).where(~raw.c.derived).order_by(raw.c.id).limit(bindparam("size"))
+    return select(*columns).where(schema.pending).order_by(raw.c.id).limit(bindparam("size"))
 
 
 def _write_alone(connection: Connection, one: derived.Raw, rows: derived.Rows) -> None:

@@ -56,6 +56,9 @@ raw = Table(
     Index("raw_pending", "id", sqlite_where=text("NOT derived"), postgresql_where=text("NOT derived")),
 )
 
+#: Raw rows whose meaning is not yet in the tables; worded as the partial index is, or SQLite does not use it.
+pending = text("NOT raw.derived")
+
 messages = Table(
     "messages",
     metadata,
