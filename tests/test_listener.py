@@ -12,6 +12,7 @@ import logging
 import pickle
 import socket
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -537,3 +538,12 @@ def test_silent_connections_keep_nobody_out(archive: vk.Archive, monkeypatch: py
                 cut += 1
         assert 30 < cut < len(silent)
         assert listener.kept == 4
+
+
+def test_turns_are_short_while_it_runs_and_as_before_afterwards(archive: vk.Archive) -> None:
+    before = sys.getswitchinterval()
+    with Listener(archive, now=lambda: NOW):
+        with vk.Sandbox(speed=0):
+            assert sys.getswitchinterval() == pytest.approx(1e-4)
+        assert sys.getswitchinterval() == pytest.approx(1e-4)
+    assert sys.getswitchinterval() == before

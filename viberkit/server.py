@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
+import sys
 import threading
 import time
 
@@ -14,6 +15,35 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 __all__ = ["Connection", "ThreadServer", "hang_up"]
+
+
+class _Turns:
+    """While servers run beside a computing cell, threads take turns after 0.1 ms instead of Python's 5 ms.
+
+    A thread that waits for Python's lock asks for it only when nobody let go of it meanwhile; a cell that lets go for
+    a moment every millisecond (any small read does) keeps it for seconds otherwise.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._servers, self._before = threading.Lock(), 0, 0.0
+
+    def begin(self) -> None:
+        """One server more."""
+        with self._lock:
+            if self._servers == 0:
+                self._before = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._before, 1e-4))
+            self._servers += 1
+
+    def end(self) -> None:
+        """One server less; after the last, Python is as it was."""
+        with self._lock:
+            self._servers -= 1
+            if self._servers == 0:
+                sys.setswitchinterval(self._before)
+
+
+_turns = _Turns()
 
 
 class Connection(H11Protocol):
@@ -69,6 +99,7 @@ class ThreadServer:
             h11_max_incomplete_event_size=header_bytes,
         )
         self._server = uvicorn.Server(config)
+        _turns.begin()
         self._thread = threading.Thread(target=self._run, args=[listening], name=name, daemon=True)
         self._thread.start()
         while not self._server.started and self._thread.is_alive():
@@ -82,6 +113,7 @@ class ThreadServer:
         """Let what is being answered end, then close all connections and the socket."""
         self._server.should_exit = True
         self._thread.join()
+        _turns.end()
 
 
 def _family(host: str) -> socket.AddressFamily:
