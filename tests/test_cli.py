@@ -194,7 +194,7 @@ def test_listen_configures_receives_and_counts(sandbox: vk.Sandbox, tmp_path: Pa
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
         told, warned = process.stdout.read(), process.stderr.read()  # type: ignore[union-attr]
-    assert "(the provider was told)" in said
+    assert f"; the provider was told {url}; kept in deliveries.db" in said
     assert answers == [401] * 3
     assert told.startswith("1 kept, 1 of them late; turned away: 3 × the header")  # the sandbox's clock is another
     assert warned.count("a callback was turned away") == 2  # the first and the second

@@ -7,6 +7,7 @@ import base64
 import gzip
 import hashlib
 import hmac
+import itertools
 import json
 import logging
 import pickle
@@ -23,7 +24,7 @@ import pytest
 import requests
 
 import viberkit as vk
-from viberkit.errors import ConfigurationError
+from viberkit.errors import ConfigurationError, InvalidRequest
 from viberkit.listener import Listener
 
 SECRET, OLD, TOKEN = "a-shared-secret", "the-secret-before", "a-value-of-a-header"
@@ -301,6 +302,44 @@ def test_what_is_no_http_is_answered_400_and_the_others_are_served(
     assert kept(archive) == [BODY]
 
 
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "x-forwarded-host", "Forwarded", "Via", "CF-Connecting-IP"])
+def test_without_a_secret_nothing_that_a_proxy_passed_on_is_let_in(archive: vk.Archive, name: str) -> None:
+    with Listener(archive, now=lambda: NOW) as listener:
+        assert post(listener, BODY, {**JSON, name: "192.0.2.1"}) == 403
+        assert post(listener, BODY) == 204
+    with Listener(archive, secret=SECRET, now=lambda: NOW) as listener:
+        assert post(listener, BODY, {**signed(), name: "192.0.2.1"}) == 204
+
+
+def test_why_nothing_can_be_kept_is_told_and_it_goes_on_afterwards(
+    archive: vk.Archive, caplog: pytest.LogCaptureFixture
+) -> None:
+    aside = archive.path.with_suffix(".aside")
+    bodies = (BODY.replace(b'"m"', b'"m%d"' % number) for number in itertools.count())
+    with Listener(archive, now=lambda: NOW) as listener:
+        assert post(listener, first := next(bodies)) == 204
+        archive.path.rename(aside)
+        vk.Archive(archive.path).close()
+        assert [post(listener, next(bodies)) for _ in range(3)][-1] == 204  # the file is another, and it noticed
+        archive.path.unlink()
+        archive.path.mkdir()
+        assert [post(listener, next(bodies)) for _ in range(2)] == [503, 503]
+        told = [reason for reason in listener.refused if reason.startswith("could not be kept (")]
+        assert any("unable to open" in reason for reason in told)
+        archive.path.rmdir()
+        aside.rename(archive.path)
+        assert post(listener, last := next(bodies)) == 204
+    assert [one.levelname for one in caplog.records if "unable to open" in one.message][:1] == ["WARNING"]
+    assert kept(archive) == [first, last]
+
+
+def test_the_real_provider_is_never_told_an_address_of_this_computer(archive: vk.Archive) -> None:
+    with vk.Client("key", "SHOP") as real, Listener(archive, secret=SECRET) as listener:
+        with pytest.raises(InvalidRequest, match="leads to this computer") as caught:
+            listener.configure(real)
+        assert len(caught.value.violations) == 2
+
+
 def test_headers_are_bounded_even_if_they_come_at_once(archive: vk.Archive) -> None:
     with Listener(archive, secret=SECRET, now=lambda: NOW) as listener:
         assert post(listener, BODY, {**signed(), "x-long": "a" * 20_000}) == 431
@@ -352,7 +391,12 @@ def test_the_header_is_wanted_too(archive: vk.Archive) -> None:
         ({"port": 99_999}, "is no port"),
         ({"port": -1}, "is no port"),
         ({"window": None}, "is no duration"),
-        ({"now": lambda: NOW.replace(tzinfo=None)}, "instants without a zone"),
+        ({"now": lambda: NOW.replace(tzinfo=None)}, "no instants with a zone"),
+        ({"now": 5}, "no instants with a zone"),
+        ({"window": timedelta(-1)}, "is no duration"),
+        ({"port": True}, "is no port"),
+        ({"host": None}, "host: None is no address"),
+        ({"public_url": "https://example.org/callbacks"}, "callbacks must prove themselves"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_and_no_secret_is_quoted(
@@ -414,9 +458,9 @@ def test_it_goes_on_where_it_was(archive: vk.Archive) -> None:
             post(listener)
         with listener.start():
             assert (listener.url, post(listener)) == (url, 204)
-            with pytest.raises(ConfigurationError, match="cannot be used") as caught:
+            with pytest.raises(ConfigurationError, match="is in use") as caught:
                 Listener(archive, port=listener.port).start()
-            assert "port=0" in str(caught.value)
+            assert "choose another port" in str(caught.value)
 
 
 @contextmanager

@@ -230,6 +230,34 @@ def test_a_reply_is_paired_by_its_context_else_by_number(archive: vk.Archive) ->
     ]
 
 
+@pytest.mark.parametrize("named", ["", " ", ["one"], {}, None])
+def test_a_reply_that_names_nothing_is_paired_by_number(archive: vk.Archive, named: Any) -> None:
+    _send(archive, "one", 0, "+491701234567")
+    _write(archive, "10", 90, "tel:+49\u00a0170 1234567", context={"messageId": named})
+    assert seen(archive.inbound().astype({"paired_by": "str"}), "answers", "paired_by") == [["one", "number"]]
+
+
+def test_an_id_in_capitals_is_the_same_id(archive: vk.Archive) -> None:
+    _send(archive, "one", 0, "+491701234567")
+    _write(archive, "10", 90, "491701234567", context={"messageId": "ONE"})
+    assert seen(archive.inbound(), "answers", "response_s") == [["one", 90.0]]
+
+
+def test_what_a_person_wrote_counts_whatever_its_instant_looks_like(archive: vk.Archive) -> None:
+    _write(archive, "10", 90, "491701234567", timestamp="soon")
+    inbound = archive.inbound().loc[0]
+    assert inbound["text"] == "Hi"
+    assert pd.isna(inbound["happened_at"])
+    assert inbound["received_at"] == NOW + timedelta(seconds=90)
+
+
+def test_what_is_set_aside_hides_numbers_too(archive: vk.Archive) -> None:
+    body = b'{"event": "MoMessage", "from": "491701234567", "text": "\xff"}'
+    archive.keep_callback(body, NOW)
+    assert b"491701234567" not in archive.unreadable().loc[0, "body"]
+    assert archive.unreadable(numbers=True).loc[0, "body"] == body == archive.answers("callback")[0]
+
+
 def test_pairing_nothing_gives_nothing() -> None:
     inbound = paired(frames.INBOUND.empty(), frames.MESSAGES.empty())
     assert inbound.empty
@@ -259,7 +287,15 @@ def test_media_is_fetched_by_id_or_url_and_the_key_stays_at_home(sandbox: vk.San
     assert client.download_media(media_id) == client.download_media(f"{sandbox.base_url}/media/{media_id}") == b"jpg"
     asked = len(sandbox.requests)
     evil = ["https://evil.example/media/1", f"{sandbox.base_url}@evil.example/media/1", "http://127.0.0.1:1/media/1"]
-    evil += [f"{sandbox.base_url}/media/../configurations", f"{sandbox.base_url}/configurations", ".", "..", ""]
+    evil += [
+        f"{sandbox.base_url}/media/../configurations",
+        f"{sandbox.base_url}/configurations",
+        f"{sandbox.base_url}/media/%2e%2e/configurations",
+        ".",
+        "..",
+        "",
+        None,
+    ]
     for media in evil:
         with pytest.raises(InvalidRequest, match="neither a media id nor a URL"):
             client.download_media(media)

@@ -172,8 +172,8 @@ class Archive:
     def inbound(self, *, numbers: bool = False) -> pd.DataFrame:
         """Everything that recipients wrote, and which message of ours each answers (frames.INBOUND).
 
-        ``answers`` is the message that the reply names, else the last one that this number had got before from the
-        same service id; ``paired_by`` tells which ("reply" or "number"), ``response_s`` is the time from when the
+        ``answers`` is the message that the reply names, else the last one that was sent to this number before from
+        the same service id; ``paired_by`` tells which ("reply" or "number"), ``response_s`` is the time from when the
         provider accepted that message. The senders' numbers are masked unless ``numbers`` is true.
 
         >>> with Archive("deliveries.db") as archive:
@@ -236,13 +236,16 @@ class Archive:
         with self._read() as connection:
             return list(connection.execute(asked).scalars())
 
-    def unreadable(self) -> pd.DataFrame:
-        """What was kept but could not be read, whole or in part: kind, message_id, reason, body."""
+    def unreadable(self, *, numbers: bool = False) -> pd.DataFrame:
+        """What was kept but could not be read, whole or in part: kind, message_id, reason, body.
+
+        Numbers in the body are masked unless ``numbers`` is true; otherwise it is as it came.
+        """
         raw = schema.raw
-        asked = select(raw.c.kind, raw.c.message_id, raw.c.unreadable.label("reason"), raw.c.body).where(
-            raw.c.unreadable.is_not(None)
-        )
-        return pd.DataFrame(self._columns(asked.order_by(raw.c.id)))
+        columns = raw.c.kind, raw.c.message_id, raw.c.unreadable.label("reason"), raw.c.body
+        found = self._columns(select(*columns).where(raw.c.unreadable.is_not(None)).order_by(raw.c.id))
+        bodies = [one if numbers else mask_all(one.decode("latin-1")).encode("latin-1") for one in found["body"]]
+        return pd.DataFrame({**found, "body": bodies})
 
     def _frame(self, asked: Select[Any], shape: frames.Schema) -> pd.DataFrame:
         return self._shaped(self._columns(asked), shape)

@@ -58,7 +58,7 @@ def told(path: Path) -> Iterator[None]:
     except OSError as error:
         fault = f"{path}: cannot be opened ({error.strerror}); choose a file in a folder that you may write to"
     except DBAPIError as error:
-        reason = str(error.orig)
+        reason = _reason(error)
         remedy = {
             "file is not a database": "it is another kind of file; choose another path",
             "attempt to write a readonly database": "the file or its folder is read-only; make it writable",
@@ -68,3 +68,11 @@ def told(path: Path) -> Iterator[None]:
         fault = f"{path}: {reason}; {remedy}"
     if fault:
         raise ArchiveError(fault)
+
+
+def _reason(error: DBAPIError) -> str:
+    """What was wrong first: a full disk ends the whole transaction, so that its savepoint is missing afterwards."""
+    first: BaseException | None = error
+    while first is not None and "savepoint" in str(first):
+        first = first.__context__
+    return str(getattr(first, "orig", None) or first or error.orig)

@@ -73,8 +73,8 @@ def gaps(told: pd.DataFrame, looked: pd.Series[Any]) -> pd.DataFrame:
 def paired(inbound: pd.DataFrame, sent: pd.DataFrame) -> pd.DataFrame:
     """Inbound messages with the sent message that each answers: ``answers``, ``paired_by``, ``response_s``.
 
-    What an inbound message itself names (``reply_to``) counts; else it is the last message that this number got
-    from this service id before. ``response_s`` runs from when the provider accepted that message.
+    What an inbound message itself names (``reply_to``) counts; else it is the last message that was sent to this
+    number from this service id before. ``response_s`` runs from when the provider accepted that message.
     """
     began = sent["accepted_at"].fillna(sent["sent_at"])
     happened = inbound["happened_at"].fillna(inbound["received_at"])
@@ -83,7 +83,9 @@ def paired(inbound: pd.DataFrame, sent: pd.DataFrame) -> pd.DataFrame:
     talk = pd.concat([offers, wanted]).dropna(subset=["at", "pair"]).sort_values("at", kind="stable")
     talk["answers"] = talk.groupby("pair")["answers"].ffill()
     guess = talk.dropna(subset=["place"]).set_index("place")["answers"].reindex(inbound.index)
-    named = inbound["reply_to"]
+    ours = pd.Series(sent["message_id"].to_numpy(), index=sent["message_id"].str.lower())
+    ours = ours[~ours.index.duplicated()].reindex(inbound["reply_to"].str.lower()).set_axis(inbound.index)
+    named = ours.where(ours.notna(), inbound["reply_to"])  # an id is the same in capitals
     answers = named.where(named.notna(), guess)
     how = pd.Series("number", index=inbound.index, dtype="str").where(guess.notna()).mask(named.notna(), "reply")
     began_at = began.set_axis(sent["message_id"]).reindex(answers).set_axis(inbound.index)
@@ -92,5 +94,5 @@ def paired(inbound: pd.DataFrame, sent: pd.DataFrame) -> pd.DataFrame:
 
 def _pair(numbers: pd.Series[Any], service_ids: pd.Series[Any]) -> pd.Series[Any]:
     """Who talks to whom. Numbers are written with a plus, two noughts or neither; here with neither."""
-    digits = numbers.astype("str").str.replace(r"^(\+|00)|[ ()./-]", "", regex=True)
-    return digits + " " + service_ids.astype("str")
+    digits = numbers.astype("str").str.replace(r"^\s*(tel:)?(\+|00)|[\s\u00a0()./-]", "", regex=True)
+    return digits + " " + service_ids.astype("str").str.lower()

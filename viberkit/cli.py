@@ -12,9 +12,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +90,13 @@ def demo(out: Path, messages: int, seed: int) -> None:
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same deliveries.")
 @click.option("--speed", default=1.0, show_default=True, help="Virtual seconds per second; 0 stands still.")
 @click.option("--dialect", default="v3", show_default=True, type=click.Choice(["guide", "v2", "v3", "mixed"]))
-def sandbox(port: int, seed: int, speed: float, dialect: str) -> None:
+@click.option("--now", is_flag=True, help="Let its clock begin now, and not on 5 January 2026.")
+def sandbox(port: int, seed: int, speed: float, dialect: str, now: bool) -> None:
     """Serve an imitation of the API on loopback until Ctrl-C."""
-    from viberkit.sandbox import Sandbox, serve
+    from viberkit.sandbox import START, Sandbox, serve
 
-    serve(Sandbox(seed, port=port, speed=speed, dialect=dialect), say=click.echo)
+    start = datetime.now(UTC) if now else START
+    serve(Sandbox(seed, port=port, speed=speed, dialect=dialect, start=start), say=click.echo)
 
 
 @commands.command()
@@ -166,15 +169,21 @@ def message(message_id: str, archive: str) -> None:
 @commands.command()
 @click.option("--per-second", type=float, help="At most so many requests a second.")
 @click.option("--workers", default=32, show_default=True, type=click.IntRange(1, 256))
+@click.option("--also-final", is_flag=True, help="Ask about messages that are final, too.")
 @ARCHIVE
-def collect(per_second: float | None, workers: int, archive: str) -> None:
+def collect(per_second: float | None, workers: int, also_final: bool, archive: str) -> None:
     """Bring every message of the archive that is not final up to date."""
     from viberkit.collector import collect as bring_up_to_date
 
     with _client(archive) as client:
         assert client.archive is not None  # noqa: S101 - _client gives one
         summary = bring_up_to_date(
-            client, client.archive, workers=workers, per_second=per_second, progress=sys.stderr.isatty()
+            client,
+            client.archive,
+            workers=workers,
+            per_second=per_second,
+            also_final=also_final,
+            progress=sys.stderr.isatty(),
         )
     click.echo(summary.to_string(index=False))
     if summary["failed"].item():
@@ -206,21 +215,20 @@ def listen(
         raise click.UsageError("--service-id: says whose callbacks to configure; add --configure")
     logging.basicConfig(format="%(asctime)s %(message)s")
     logging.getLogger("viberkit.listener").setLevel(logging.INFO)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    ends = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
+    client = Client() if configure else None
     listener = Listener(Archive(archive), host=host, port=port, path=path, public_url=public_url)
-    try:
-        with listener:
-            if configure:
-                with Client() as client:
-                    listener.configure(client, service_id=service_id)
-            told = " (the provider was told)" if configure else ""
-            click.echo(f"listening at {listener.url}{told}; kept in {archive}; Ctrl-C stops")
-            while True:
-                time.sleep(3600)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        click.echo(f"{listener.kept:,} kept, {listener.late:,} of them late; turned away: {_counts(listener.refused)}")
+    stop = threading.Event()
+    with listener:
+        for one in ends:
+            signal.signal(one, lambda *_: stop.set())
+        if client is not None:
+            listener.configure(client, service_id=service_id)
+        told = f"; the provider was told {listener.url}" if configure else ""
+        click.echo(f"listening at {listener.local_url}{told}; kept in {archive}; Ctrl-C stops")
+        while not stop.wait(3600):
+            pass
+    click.echo(f"{listener.kept:,} kept, {listener.late:,} of them late; turned away: {_counts(listener.refused)}")
 
 
 def _counts(refused: Mapping[str, int]) -> str:
@@ -244,7 +252,7 @@ def latency(source: str, by: tuple[str, ...]) -> None:
     "--what",
     default="events",
     show_default=True,
-    type=click.Choice(["events", "messages", "statuses", "inbound", "journeys"]),
+    type=click.Choice(["events", "messages", "statuses", "inbound", "journeys", "callbacks", "gaps", "unreadable"]),
 )
 @ARCHIVE
 def export(target: Path, what: str, archive: str) -> None:

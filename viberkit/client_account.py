@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote as percent
+from urllib.parse import unquote, urlsplit
 
 from viberkit import rules, wire
 from viberkit.errors import InvalidRequest, UnexpectedAnswer, UnreadableRecord, Violation
 from viberkit.problems import problem
 from viberkit.records import Channel, Configuration, Media
+from viberkit.settings import is_loopback
 from viberkit.transport import Answer, Transport, retry_after_s, within
 
 if TYPE_CHECKING:
@@ -78,7 +80,14 @@ class AccountCalls:
         Raises :class:`~viberkit.errors.InvalidRequest` with every violation.
         """
         inbound_url, status_url = inbound_url or url, status_url or url
-        raise_if(rules.callback_violations(inbound_url, status_url, events, version, secret, method, header))
+        found = rules.callback_violations(inbound_url, status_url, events, version, secret, method, header)
+        local = is_loopback(urlsplit(self.base_url).hostname or "")
+        for field, there in (("inbound_url", inbound_url), ("status_url", status_url)):
+            if not local and isinstance(there, str) and there.startswith("http://"):
+                rule = "leads to this computer, where the provider does not reach it"
+                remedy = "pass the public https address, e.g. Listener(public_url=…)"
+                found.append(Violation(field, wire.quote(there), rule, remedy))
+        raise_if(found)
         told: dict[str, Any] = {"callbackVersion": version, "eventFilter": list(events)}
         if inbound_url is not None:
             told["inboundMessageUrl"] = inbound_url
@@ -102,8 +111,9 @@ class AccountCalls:
         The key goes to the API's own address only: a URL elsewhere raises
         :class:`~viberkit.errors.InvalidRequest`, and so does what cannot be an id.
         """
+        media = str(media)
         path = within(self.base_url, media) if "://" in media else f"/media/{percent(media, safe='')}"
-        if not path.startswith("/media/") or path == "/media/" or "/." in path:
+        if not path.startswith("/media/") or media in ("", "None") or path == "/media/" or "/." in unquote(path):
             rule = "is neither a media id nor a URL of a file within the API, which alone is given the key"
             remedy = "pass media_id; fetch a file that lies elsewhere with requests.get(url)"
             raise_if([Violation("media", wire.quote(media), rule, remedy)])

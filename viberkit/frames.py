@@ -249,6 +249,10 @@ MESSAGES = Schema(
         Column("state_at", INSTANT, "when it entered that state", "UTC"),
         _UNTIL,
         Column("text", "str", "the text sent"),
+        Column("content", "str", "what was sent, as it went out; JSON"),
+        Column("bulk_id", "str", "the bulk it was sent in"),
+        Column("final", "bool", "whether a final state is known"),
+        Column("gone_at", INSTANT, "when the server said that it no longer knows it", "UTC"),
     ),
 )
 

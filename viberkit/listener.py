@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from viberkit.errors import ConfigurationError, Violation
 from viberkit.listener_app import MAX_HEADERS, Door
 from viberkit.listener_connection import guarded
 from viberkit.listener_writer import GroupCommit
-from viberkit.rules import EVENTS, callback_violations
+from viberkit.rules import EVENTS, callback_url_rule, callback_violations
 from viberkit.server import ThreadServer
 from viberkit.settings import Secret, is_loopback, setting
 
@@ -38,8 +39,9 @@ class Listener:
     one first; ``header`` is a name and a value that every callback must carry. Without arguments they are taken from
     ``VIBERKIT_CALLBACK_SECRET``, ``VIBERKIT_CALLBACK_SECRET_OLD`` and ``VIBERKIT_CALLBACK_HEADER`` (``name: value``) in
     the environment or a ``.env`` file; ``secret=""`` asks for none. Without either, only this machine may call, by a
-    name of its own. A signature older than ``window`` is kept and marked late. ``public_url`` is the https address
-    under which the world reaches this listener; ``now`` is the clock (the sandbox's: ``lambda: sandbox.now``).
+    name of its own and through no proxy. A signature older than ``window`` is kept and marked late. ``public_url`` is
+    the https address by which the world reaches this listener; it needs a secret or a header. ``now`` is the clock
+    (the sandbox's: ``lambda: sandbox.now``).
 
     The server runs in a thread until the ``with`` block ends, :meth:`stop` is called, or the interpreter exits. It
     answers while a cell computes, unless that holds Python's lock for seconds (a long call into C): for real use run
@@ -83,8 +85,10 @@ class Listener:
         """Everything wrong with what was asked for; neither a secret nor the header's value is quoted."""
         found: list[Violation] = []
         for secret in self._secrets:
-            found += callback_violations(None, self.public_url, (), "2.13", secret, "HS256", None)
-        found += callback_violations(None, self.public_url, (), "2.13", None, "HS256", self._header)
+            found += callback_violations(None, None, (), "2.13", secret, "HS256", None)
+        found += callback_violations(None, None, (), "2.13", None, "HS256", self._header)
+        if self.public_url is not None:
+            found += callback_url_rule("public_url", self.public_url)
         if self._header and not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", self._header[0]):
             found.append(Violation("header[0]", "", "is not the name of a header", "pass ('x-callback-token', '…')"))
         if self._header and not re.fullmatch(rb"[!-~]([ -~]*[!-~])?", self._header[1].encode()):
@@ -93,18 +97,20 @@ class Listener:
         if not re.fullmatch(r"/[A-Za-z0-9._~/-]*", self.path):
             rule = "is not a plain path that begins with a slash"
             found.append(Violation("path", repr(self.path), rule, "pass e.g. '/callbacks'"))
-        if not isinstance(self.port, int) or not 0 <= self.port <= 65_535:
+        if type(self.port) is not int or not 0 <= self.port <= 65_535:
             found.append(Violation("port", repr(self.port), "is no port", "pass 0 for any that is free"))
-        if not self.host:
-            found.append(Violation("host", "''", "is no address", "pass '127.0.0.1', or '0.0.0.0' for all"))
-        elif not is_loopback(self.host) and not self._secrets and not self._header:
-            rule = "can be reached from elsewhere, so callbacks must prove themselves"
-            remedy = "pass secret=… (or header=…), or set VIBERKIT_CALLBACK_SECRET"
-            found.append(Violation("host", repr(self.host), rule, remedy))
-        if not isinstance(self._window, timedelta):
+        if not self.host or not isinstance(self.host, str):
+            found.append(Violation("host", repr(self.host), "is no address", "pass '127.0.0.1', or '0.0.0.0' for all"))
+        else:
+            public = self.public_url or ("" if is_loopback(self.host) else self.host)
+            if public and not self._secrets and not self._header:
+                rule = "can be reached from elsewhere, so callbacks must prove themselves"
+                remedy = "pass secret=… (or header=…), or set VIBERKIT_CALLBACK_SECRET"
+                found.append(Violation("public_url" if self.public_url else "host", repr(public), rule, remedy))
+        if not isinstance(self._window, timedelta) or self._window < timedelta(0):
             found.append(Violation("window", repr(self._window), "is no duration", "pass timedelta(minutes=5)"))
-        if self._now().tzinfo is None:
-            found.append(Violation("now", "", "gives instants without a zone", "pass lambda: datetime.now(UTC)"))
+        if not callable(self._now) or self._now().tzinfo is None:
+            found.append(Violation("now", "", "gives no instants with a zone", "pass lambda: datetime.now(UTC)"))
         if found:
             raise ConfigurationError("\n".join(dict.fromkeys(map(str, found))))
 
@@ -136,10 +142,10 @@ class Listener:
                 )
             except OSError as fault:
                 self._writer.close()
-                remedy = "pass port=0 for any that is free"
-                raise ConfigurationError(
-                    f"host, port: {self.host}:{self.port} cannot be used ({fault.strerror}); {remedy}"
-                ) from None
+                taken = fault.errno == errno.EADDRINUSE
+                why = "is in use" if taken else f"is no address of this computer ({fault.strerror})"
+                remedy = "another listener may run; choose another port" if taken else "pass '127.0.0.1'"
+                raise ConfigurationError(f"host, port: {self.host}:{self.port} {why}; {remedy}") from None
             self.port = self._server.port
             atexit.register(self.stop)
         return self
@@ -168,9 +174,12 @@ class Listener:
 
     @property
     def url(self) -> str:
-        """Where callbacks are to go: the public address, or the one on this machine; starts the server."""
-        if self.public_url:
-            return self.public_url
+        """Where callbacks are to go: the public address, or the one on this machine; starts the server for a port."""
+        return self.public_url or self.local_url
+
+    @property
+    def local_url(self) -> str:
+        """The address on this machine, where a proxy or a tunnel passes callbacks on to."""
         if not self.port:
             self.start()
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - an address to call
@@ -204,8 +213,10 @@ class Listener:
 def _secrets(given: str | Sequence[str] | None) -> tuple[Secret, ...]:
     """The secrets to check with, the newest first."""
     if given is None:
-        found = [setting(None, name) for name in ("VIBERKIT_CALLBACK_SECRET", "VIBERKIT_CALLBACK_SECRET_OLD")]
-        given = [one for one in found if one]
+        new, old = (setting(None, name) for name in ("VIBERKIT_CALLBACK_SECRET", "VIBERKIT_CALLBACK_SECRET_OLD"))
+        if old and not new:
+            raise ConfigurationError("VIBERKIT_CALLBACK_SECRET_OLD: is set alone; put the one in use into …_SECRET")
+        given = [one for one in (new, old) if one]
     listed = [given] if isinstance(given, str) else given
     if not isinstance(listed, list | tuple) or not all(isinstance(one, str) for one in listed):
         raise ConfigurationError("secret: is neither a text nor a list of texts; pass a str, or [new, old]")

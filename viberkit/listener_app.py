@@ -28,6 +28,9 @@ MAX_HEADERS = 16 * 1024
 #: So long a callback may wait until it is kept; then it is answered 503, and comes again.
 PATIENCE_S = 4.5
 
+#: What a proxy adds, besides ``x-forwarded-…``.
+_PASSED_ON = frozenset({"forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip"})
+
 _log = logging.getLogger("viberkit.listener")
 
 
@@ -60,10 +63,10 @@ class Door:
         except _Gone:
             return
         except _Turned as turned:
-            self._count(str(turned))
+            self._count(str(turned), turned.status)
             answer = Response(status_code=turned.status, headers={"connection": "close", **turned.headers})
         except Exception as bug:  # noqa: BLE001 - a fault of ours is answered and counted, not shown
-            self._count(f"a fault of the receiver ({type(bug).__name__})")
+            self._count(f"a fault of the receiver ({type(bug).__name__})", 500)
             answer = Response(status_code=500, headers={"connection": "close"})
         await answer(scope, receive, send)
 
@@ -76,8 +79,8 @@ class Door:
             async with asyncio.timeout(PATIENCE_S):
                 await self.keep(callback)
         except (ArchiveError, TimeoutError) as fault:
-            why = "could not be kept in time" if isinstance(fault, TimeoutError) else "could not be kept"
-            raise _Turned(503, why, **{"retry-after": "5"}) from None
+            why = "in time" if isinstance(fault, TimeoutError) else f"({fault})"
+            raise _Turned(503, f"could not be kept {why}", **{"retry-after": "5"}) from None
         self.kept += 1
         self.late += callback.late
 
@@ -95,8 +98,11 @@ class Door:
             given = headers.get(self.header[0], "").encode("latin-1")
             if not hmac.compare_digest(given, self.header[1].encode()):
                 raise _Turned(401, "the header is missing or of another value")
-        elif not self.secrets and not is_loopback(_host(headers.get("host", ""))):
-            raise _Turned(403, "called by a public name, but no secret is set")
+        elif not self.secrets:
+            if not is_loopback(_host(headers.get("host", ""))):
+                raise _Turned(403, "called by a public name, but no secret is set")
+            if any(name.startswith("x-forwarded-") or name in _PASSED_ON for name in headers):
+                raise _Turned(403, "passed on by a proxy, but no secret is set")
 
     def _checked(self, headers: Headers, body: bytes) -> Callback:
         now = self.now()
@@ -108,11 +114,12 @@ class Door:
             raise _Turned(401, str(refused)) from None
         return Callback(body, now, at, late=abs(now - at) > self.window)
 
-    def _count(self, why: str) -> None:
+    def _count(self, why: str, status: int) -> None:
         self.refused[why] += 1
         count = self.refused[why]
         if count & (count - 1) == 0:  # the first, the second, the fourth, …: a flood fills no log
-            _log.info("a callback was turned away (%d so far): %s", count, why)
+            level = logging.WARNING if status >= 500 else logging.INFO
+            _log.log(level, "a callback was turned away (%d so far): %s", count, why)
 
 
 class _Gone(Exception):

@@ -68,6 +68,7 @@ class GroupCommit:
             self._archive.keep_callbacks(callback for callback, _, _ in batch)
         except Exception as told:  # noqa: BLE001 - whatever it was, those who wait must hear of it
             fault = told
+            self._archive.close()  # the file may be another by now; the next writing opens it anew
         waiting = defaultdict(list)
         for _, durable, loop in batch:
             waiting[loop].append(durable)

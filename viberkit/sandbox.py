@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 __all__ = ["Received", "Sandbox", "serve"]
 
 PREFIX = "/conversations/v3"
+#: When its clock begins, unless said otherwise.
+START = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 _TICK_S = 0.02
 
 
@@ -97,7 +99,7 @@ class Sandbox:
         dialect: str = "v3",
         paths: str = "reference",
         model: DeliveryModel | None = None,
-        start: datetime = datetime(2026, 1, 5, 8, 0, tzinfo=UTC),
+        start: datetime = START,
         speed: float = 1.0,
         latency_s: float = 0.0,
     ) -> None:

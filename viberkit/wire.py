@@ -113,6 +113,14 @@ def _id(given: Mapping[str, Any], *names: str) -> str:
     raise UnreadableRecord(f"{names[0]}: is missing")
 
 
+def _maybe_id(value: object) -> str | None:
+    """An optional id: a text that is not blank, or a whole number."""
+    try:
+        return _id({"id": value}, "id")
+    except UnreadableRecord:
+        return None
+
+
 def text_of(value: object) -> str | None:
     """An optional text; other JSON keeps its own notation."""
     if value is None or isinstance(value, str):
@@ -357,7 +365,10 @@ def read_inbound(record: object) -> Inbound:
     kind = text_of(_first(content, "contentType", "type")[1]) or "unknown"
     postback = _maybe_object(given.get("postback")).get("data")
     pressed = postback is not None or str(text_of(given.get("event"))).endswith("::Postback")
-    happened_at, naive = _maybe_instant(given, "receivedAt", "timestamp")
+    try:
+        happened_at, naive = _maybe_instant(given, "receivedAt", "timestamp")
+    except UnreadableRecord:  # what a person wrote counts, whenever it was
+        happened_at, naive = None, False
     return Inbound(
         message_id=_id(given, "messageId"),
         sender=text_of(given.get("from")),
@@ -368,7 +379,7 @@ def read_inbound(record: object) -> Inbound:
         text=text_of(content.get("text", media.get("caption") if media else content.get(kind))),  # a place: as JSON
         media_id=text_of(media.get("mediaId")),
         media_url=text_of(media.get("url")),
-        reply_to=text_of(_maybe_object(given.get("context")).get("messageId")),
+        reply_to=_maybe_id(_maybe_object(given.get("context")).get("messageId")),
         postback=text_of(postback),
         naive=naive,
     )
