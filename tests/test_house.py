@@ -25,9 +25,10 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "viberkit"
 
 FLOORS = {
-    "ground: words, no I/O": "errors states phone content rules records wire problems",
+    "ground: words, no I/O": "errors states phone content rules records keys wire problems",
     "first: the outside world": (
-        "settings transport client schema derived frames callbacks archive server listener delivery_model sandbox"
+        "settings transport client schema outbox derived frames callbacks archive server listener delivery_model "
+        "sandbox"
     ),
     "second: at work": "campaigns collector reader jsonlines survey",
     "third: analysis": "trail timing survival fallback quality",
@@ -35,7 +36,10 @@ FLOORS = {
     "roof": "__init__ __main__",
 }
 #: Imports inside a function that may close a circle or climb a floor, and what for.
-DECLARED = {("sandbox", "client"): "Sandbox.client hands out a client of itself"}
+DECLARED = {
+    ("sandbox", "client"): "Sandbox.client hands out a client of itself",
+    ("archive", "campaigns"): "Archive.campaign hands out a campaign of itself",
+}
 LINES = 400
 GROUND_LIBRARIES = {"phonenumbers", "viberkit"}
 #: What reads or writes anything outside, waits, or rolls dice.
@@ -142,7 +146,7 @@ def test_imports_go_downwards_or_sideways(name: str) -> None:
         theirs = height(one.ours) if one.ours else None
         if mine is None or theirs is None or theirs <= mine:
             continue
-        allowed = one.when == "call" and (name, one.ours) in DECLARED
+        allowed = one.when in ("call", "typing") and (name, one.ours) in DECLARED
         assert allowed, (
             f"viberkit/{name}.py:{one.line} imports {one.ours} from a floor above; hand it in as an argument, "
             "or move what both need downwards"

@@ -12,9 +12,9 @@ import os
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from sqlalchemy import Connection, Select, and_, func, or_, select
@@ -23,11 +23,18 @@ from viberkit import frames, schema
 from viberkit.archive_engine import engine, told
 from viberkit.archive_keeping import answer_row, callback_row, derive, known_digests, write_raw
 from viberkit.archive_reading import gaps, once, paired
+from viberkit.archive_sending import Sending
 from viberkit.callbacks import Callback
-from viberkit.errors import ArchiveError
+from viberkit.derived import micros
+from viberkit.errors import ArchiveError, CampaignError
+from viberkit.outbox import orphans
 from viberkit.phone import mask, mask_all
 from viberkit.problems import says_unknown
 from viberkit.transport import Answer
+
+if TYPE_CHECKING:
+    from viberkit.campaigns import Campaign
+    from viberkit.content import Content
 
 __all__ = ["Archive"]
 
@@ -57,9 +64,11 @@ class Archive:
         with told(self.path):
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
             self._engine = engine(self.path)
-            with self._write() as connection:
+            with self.writing() as connection:
                 schema.migrate(connection)
                 derive(connection)  # what a process that died had kept, but not yet read
+                orphans(connection, micros(datetime.now(UTC)))  # and what it had in flight
+        self.sending = Sending(self.writing)
         self._finalizer = weakref.finalize(self, self._engine.dispose)
 
     def __repr__(self) -> str:
@@ -76,13 +85,14 @@ class Archive:
         self._engine.dispose()
 
     @contextmanager
-    def _write(self) -> Iterator[Connection]:
+    def writing(self) -> Iterator[Connection]:
         """A transaction that holds the write lock from its beginning; durable when it ends."""
         with told(self.path), self._connect().execution_options(write=True) as connection, connection.begin():
             yield connection
 
     @contextmanager
-    def _read(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that only reads."""
         with told(self.path), self._connect() as connection:
             yield connection
 
@@ -114,21 +124,21 @@ class Archive:
     def keep_callbacks(self, callbacks: Iterable[Callback]) -> None:
         """Keep many callbacks in one durable transaction; the rows that they mean follow at once or with the next."""
         rows = [callback_row(one) for one in callbacks]
-        with self._write() as connection:
+        with self.writing() as connection:
             write_raw(connection, rows)
             derive(connection, _DERIVED_AT_ONCE)
 
     def derive(self, limit: int | None = None) -> int:
         """Make the rows of what is kept and not yet read, at most ``limit`` answers; gives how many there were."""
-        with self._read() as connection:
+        with self.reading() as connection:
             if connection.execute(select(schema.raw.c.id).where(schema.pending).limit(1)).scalar() is None:
                 return 0
-        with self._write() as connection:
+        with self.writing() as connection:
             return len(derive(connection, limit))
 
     def _keep(self, rows: list[dict[str, Any]]) -> dict[str, str]:
         """First the raw answers, then what they mean, in one durable transaction."""
-        with self._write() as connection:
+        with self.writing() as connection:
             known = known_digests(connection, [row["message_id"] for row in rows])
             write_raw(connection, rows)
             unreadable = derive(connection)
@@ -144,6 +154,46 @@ class Archive:
                 became[message_id] = f"unreadable: {why}"
         return became
 
+    # --- sending, at most once -----------------------------------------------------------------------------
+
+    def outbox(self, *, numbers: bool = False) -> pd.DataFrame:
+        """One row a send through this archive (frames.OUTBOX): its key, where it stands, and why.
+
+        Numbers are masked unless ``numbers`` is true.
+        """
+        sent = schema.outbox
+        columns = [sent.c[name] for name in frames.OUTBOX.names]
+        asked = select(*columns).order_by(sent.c.planned_at, sent.c.row, sent.c.ordinal)
+        frame = self._frame(asked, frames.OUTBOX)
+        return frame if numbers else _masked(frame, "to")
+
+    def resolve(self, keys: Iterable[str], decision: str, *, reason: str) -> int:
+        """Decide on sends of which nobody knows what became: "abandon" leaves it so; "resend" allows one more.
+
+        A campaign's message is then sent again, with a new key, by ``campaign.send``; a single one by calling
+        ``client.send`` again. Gives how many of the keys were unknown.
+        """
+        if decision not in ("resend", "abandon") or not reason.strip():
+            remedy = "pass 'resend' or 'abandon', and a reason for those who come after"
+            raise CampaignError(f"decision, reason: {decision!r}, {reason!r} decide nothing; {remedy}")
+        return self.sending.resolve(list(keys), resend=decision == "resend", reason=reason)
+
+    def campaign(self, name: str, recipients: Any = None, content: Content | None = None, **options: Any) -> Campaign:
+        """Plan a campaign, or open one by its name alone; nothing is sent.
+
+        ``recipients`` is a DataFrame, the path of a CSV file, or a list of numbers; ``content`` may hold placeholders
+        (``"Hi {first_name}"``) that name columns. Options: ``rate_type`` (needed), ``to`` (the column of the numbers),
+        ``context``, ``callback_url``, ``price`` of one message (or a range of it), ``currency``, ``cost_cap``.
+
+        Every row is checked before anything is planned; rows that break a rule are left out and listed in
+        ``campaign.problems``. Planning again adds new recipients; nobody gets two messages of one campaign. Raises
+        :class:`~viberkit.errors.CampaignError` where the name belongs to another content,
+        :class:`~viberkit.errors.MissingColumn`, and :class:`~viberkit.errors.InvalidRequest`.
+        """
+        from viberkit.campaigns import open_campaign
+
+        return open_campaign(self, name, recipients, content, **options)
+
     # --- reading -----------------------------------------------------------------------------------------
 
     def open_messages(self, *, also_final: bool = False) -> list[str]:
@@ -154,7 +204,7 @@ class Archive:
         table = schema.messages
         known = or_(table.c.gone_at.is_(None), table.c.gone_at <= table.c.observed_until)
         asked = select(table.c.message_id).where(known if also_final else and_(~table.c.final, known))
-        with self._read() as connection:
+        with self.reading() as connection:
             return list(connection.execute(asked.order_by(table.c.sent_at)).scalars())
 
     def messages(self, *, numbers: bool = False) -> pd.DataFrame:
@@ -233,7 +283,7 @@ class Archive:
     def answers(self, what: str) -> list[bytes]:
         """The raw bodies of one kind (send, bulk, status, events, message, callback), as they came, oldest first."""
         asked = select(schema.raw.c.body).where(schema.raw.c.kind == what).order_by(schema.raw.c.id)
-        with self._read() as connection:
+        with self.reading() as connection:
             return list(connection.execute(asked).scalars())
 
     def unreadable(self, *, numbers: bool = False) -> pd.DataFrame:
@@ -255,7 +305,7 @@ class Archive:
         return shape.frame({**columns, **{name: _instants(columns[name]) for name in instants}})
 
     def _columns(self, asked: Any) -> dict[str, Sequence[Any]]:
-        with self._read() as connection:
+        with self.reading() as connection:
             result = connection.execute(asked)
             names = list(result.keys())
             rows = result.fetchall()

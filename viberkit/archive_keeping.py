@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -11,9 +12,10 @@ from sqlalchemy import Connection, Select, Table, Update, and_, bindparam, func,
 from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, ProgrammingError
 
-from viberkit import derived, schema
+from viberkit import derived, outbox, schema
 from viberkit.callbacks import Callback
 from viberkit.derived import micros
+from viberkit.records import Proof
 from viberkit.states import FINAL, rank
 from viberkit.transport import Answer
 
@@ -129,6 +131,7 @@ def _write(connection: Connection, made: Sequence[tuple[derived.Raw, derived.Row
             connection.execute(insert(table).on_conflict_do_nothing(), rows)
         else:
             connection.execute(_telling(table), rows)
+    _prove(connection, {key: told for _, each in made for key, told in each.keys.items()})
     _refresh(connection, made)
     done = [{"this": one.id, "why": each.unreadable} for one, each in made]
     if done:
@@ -139,6 +142,19 @@ def _write(connection: Connection, made: Sequence[tuple[derived.Raw, derived.Row
 def _marking() -> Update:
     mark = update(schema.raw).where(schema.raw.c.id == bindparam("this"))
     return mark.values(derived=True, unreadable=bindparam("why"))
+
+
+def _prove(connection: Connection, told: Mapping[str, Proof]) -> None:
+    """Sends that an answer or a callback proves: settled in the outbox, their facts in the messages' rows."""
+    for chunk in chunks(told):
+        for row in outbox.evidence(connection, {key: told[key] for key in chunk}):
+            content, proof = json.loads(row["content"]), told[row["key"]]
+            if isinstance(content, list) and not proof.called_back:
+                continue  # a bulk's answer tells its messages itself
+            facts = {name: row[name] for name in ("to", "rate_type", "service_id", "context", "campaign")}
+            if isinstance(content, dict):  # of a bulk it is not told which part this is
+                facts |= derived.content_facts(content)
+            _know(connection, {"message_id": proof.message_id, "sent_at": row["claimed_at"], **facts})
 
 
 def _know(connection: Connection, row: Mapping[str, Any]) -> None:

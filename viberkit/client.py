@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
@@ -10,18 +11,18 @@ from urllib.parse import quote as percent
 
 from viberkit import rules, wire
 from viberkit.client_account import AccountCalls, as_error, raise_if
+from viberkit.client_sending import Attempt, attempt, interrupted
 from viberkit.content import Content, kind, to_wire
 from viberkit.errors import (
     NotKept,
-    UnknownOutcome,
-    UnreadableRecord,
     Violation,
 )
-from viberkit.phone import mask, normalize
+from viberkit.keys import KEY_LENGTH, with_key
+from viberkit.phone import normalize
 from viberkit.problems import says_unknown
-from viberkit.records import Event, SentBulk, SentMessage, Status, StoredMessage
+from viberkit.records import Accepted, Bulk, Earlier, Event, SentBulk, SentMessage, Status, StoredMessage
 from viberkit.settings import BASE_URL, checked_key, setting
-from viberkit.transport import Answer, Fault, Transport
+from viberkit.transport import Answer, Transport
 
 if TYPE_CHECKING:
     from viberkit.archive import Archive
@@ -107,28 +108,28 @@ class Client(AccountCalls):
         rate_type: str,
         context: str | None = None,
         callback_url: str | None = None,
+        once: bool = False,
     ) -> SentMessage:
         """Send one message; it is checked first, and nothing that breaks a rule goes out.
 
         ``context`` (at most 125 characters) comes back on callbacks; ``callback_url`` is where this
-        message's status callbacks go. Raises :class:`~viberkit.errors.InvalidRequest` with every violation,
-        :class:`~viberkit.errors.ApiError` when the server refuses, and
-        :class:`~viberkit.errors.UnknownOutcome` when it cannot be known whether the message went out:
-        then it must not be sent again blindly.
+        message's status callbacks go. With an archive the send is first a row of its outbox, durably, and its key goes
+        out as the head of the context (which leaves 98 characters); with ``once``, content that was accepted before for
+        this recipient is not sent again: the earlier message is given.
+
+        Raises :class:`~viberkit.errors.InvalidRequest` with every violation, :class:`~viberkit.errors.ApiError` when
+        the server refuses, and :class:`~viberkit.errors.UnknownOutcome` when it cannot be known whether the message
+        went out, now or the last time: then it must not be sent again blindly, and no retry does.
         """
         found = rules.violations(content, rate_type)
         request, more = self._request(to, rate_type, context, callback_url)
+        if once and self.archive is None:
+            more.append(Violation("once", "True", "needs an archive to look back into", "pass Client(archive=…)"))
         raise_if(found + more)
         _caution(content)
         request["content"] = to_wire(content)
-        answer = self._post("/messages", request)
-        try:
-            accepted = wire.read_accepted(wire.parse(answer.body))
-        except UnreadableRecord as fault:
-            raise _unknown(request, f"the answer ({answer.status}) could not be read: {fault}", answer.status) from None
-        sent = SentMessage(accepted.message_id, request["to"], rate_type, content, accepted.accepted_at, context)
-        self._keep_sent(sent.message_id, request, answer)
-        return sent
+        sent_id, accepted = self._post("/messages", request, context, once=once)
+        return SentMessage(sent_id, request["to"], rate_type, content, accepted.accepted_at, context)
 
     def bulk(self, to: str, contents: Sequence[Content], *, rate_type: str) -> SentBulk:
         """Send 2 to 20 contents to one recipient, in order, all of one rate type. Raises as :meth:`send`."""
@@ -144,14 +145,10 @@ class Client(AccountCalls):
         for content in contents:
             _caution(content)
         request["messages"] = [to_wire(content) for content in contents]
-        answer = self._post("/bulks", request)
-        try:
-            accepted = wire.read_bulk(wire.parse(answer.body))
-        except UnreadableRecord as fault:
-            raise _unknown(request, f"the answer ({answer.status}) could not be read: {fault}", answer.status) from None
-        ids = accepted.message_ids
-        self._keep_sent(accepted.bulk_id, request, answer)
-        return SentBulk(accepted.bulk_id, ids, request["to"], rate_type, tuple(contents), accepted.accepted_at)
+        bulk_id, accepted = self._post("/bulks", request, None)
+        assert isinstance(accepted, Bulk)  # noqa: S101 - that is what /bulks answers with
+        ids, at = accepted.message_ids, accepted.accepted_at
+        return SentBulk(bulk_id, ids, request["to"], rate_type, tuple(contents), at)
 
     def _request(
         self, to: str, rate_type: str, context: str | None, callback_url: str | None
@@ -173,41 +170,54 @@ class Client(AccountCalls):
             "rateType": rate_type,
         }
         if context is not None:
-            found += rules.text_rule("context", context, 125)
+            found += rules.text_rule("context", context, 125 if self.archive is None else 124 - KEY_LENGTH)
             request["context"] = context
         if callback_url is not None:
             found += rules.callback_url_rule("callback_url", callback_url)
             request["overrides"] = {"notificationCallbackUrl": callback_url}
         return request, found
 
-    def _post(self, path: str, request: dict[str, Any]) -> Answer:
-        """A send, asked once. A success or a clear refusal; everything else is an unknown outcome."""
-        fault: Fault | None = None
-        try:
-            answer = self._transport.ask("POST", path, json=request)
-        except Fault as told:
-            fault = told
-        if fault is not None:
-            if not fault.sent:
-                raise fault
-            raise _unknown(request, str(fault))
-        if answer.ok:
-            return answer
-        if 400 <= answer.status < 500:
-            raise as_error(answer, f"POST {path}")
-        raise _unknown(request, f"the server answered {answer.status}", answer.status)
-
-    def _keep_sent(self, sent_id: str, request: dict[str, Any], answer: Answer) -> None:
-        """Keep what was sent; if that fails, its id is in the error: no call of the API would tell it again."""
+    def _post(
+        self, path: str, request: dict[str, Any], context: str | None, *, once: bool = False
+    ) -> tuple[str, Accepted | Bulk]:
+        """A send, posted once, with a row in the archive's outbox before it; gives its id and what was accepted."""
         if self.archive is None:
-            return
+            tried = attempt(self._transport, path, request)
+        else:
+            key = self.archive.sending.begin(request, context, once=once)
+            if isinstance(key, Earlier):
+                return key.message_id, Accepted(key.message_id, key.sent_at)
+            request["context"] = with_key(key, context)
+            tried = interrupted(request)
+            try:
+                tried = attempt(self._transport, path, request)
+            finally:
+                self._settle(self.archive, key, tried, request)
+        if tried.error is not None or tried.accepted is None or tried.outcome.message_id is None:
+            raise tried.error or AssertionError
+        return tried.outcome.message_id, tried.accepted
+
+    def attempt(self, path: str, request: Mapping[str, Any]) -> Attempt:
+        """Post a send once, past the outbox: for those who have a row there in flight."""
+        return attempt(self._transport, path, request)
+
+    def request_of(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The request of a row of the outbox, from this client's service id."""
+        request = {"to": row["to"], "from": self.sender, "channel": "viber", "rateType": row["rate_type"]}
+        if row["callback_url"]:
+            request["overrides"] = {"notificationCallbackUrl": row["callback_url"]}
+        return {**request, "content": json.loads(row["content"])}
+
+    @staticmethod
+    def _settle(archive: Archive, key: str, tried: Attempt, request: Mapping[str, Any]) -> None:
+        """Keep what became of a send; if that fails, its id is in the error: no call of the API would tell it again."""
         reason = ""
         try:
-            self.archive.keep_sent(sent_id, request, answer)
+            archive.sending.settle([(key, tried.outcome, request, tried.answer)])
         except Exception as fault:  # noqa: BLE001 - whatever it was, the id must reach the caller
             reason = str(fault)
-        if reason:
-            raise NotKept(sent_id, reason)
+        if reason and tried.outcome.message_id is not None:  # else the row stays in flight, and nothing repeats it
+            raise NotKept(tried.outcome.message_id, reason)
 
     # --- asking ----------------------------------------------------------------------------------------
 
@@ -265,10 +275,6 @@ class Client(AccountCalls):
             first = first or answer
         assert first is not None  # noqa: S101 - every call has a path
         return first
-
-
-def _unknown(request: Mapping[str, Any], reason: str, status: int | None = None) -> UnknownOutcome:
-    return UnknownOutcome(reason, to=mask(str(request["to"])), context=request.get("context"), status=status)
 
 
 def _caution(content: Content) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 from viberkit import wire
 from viberkit.content import from_wire, kind
 from viberkit.errors import UnreadableRecord
+from viberkit.keys import key_in
 from viberkit.problems import says_unknown
-from viberkit.records import Event, Inbound
+from viberkit.records import Event, Inbound, Proof
 
-__all__ = ["Raw", "Rows", "micros", "rows"]
+__all__ = ["Raw", "Rows", "content_facts", "micros", "rows"]
 
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 _MICROSECOND = timedelta(microseconds=1)
@@ -42,7 +43,8 @@ class Raw:
 class Rows:
     """The rows that one raw answer gives, by table, and why it, or a part of it, could not be read.
 
-    ``observed`` are the messages whose state it shows, ``gone`` whether the server no longer knows its message.
+    ``observed`` are the messages whose state it shows, ``keys`` the sends that it proves, by their keys in the
+    outbox, ``gone`` whether the server no longer knows its message.
     """
 
     messages: list[dict[str, Any]] = field(default_factory=list)
@@ -50,6 +52,7 @@ class Rows:
     events: list[dict[str, Any]] = field(default_factory=list)
     inbound: list[dict[str, Any]] = field(default_factory=list)
     observed: list[str] = field(default_factory=list)
+    keys: dict[str, Proof] = field(default_factory=dict)
     gone: bool = False
     unreadable: str | None = None
 
@@ -94,22 +97,23 @@ def _sent(raw: Raw, made: Rows) -> None:
         ids, accepted, bulk_id = (single.message_id,), single.accepted_at, None
         contents = [request.get("content")]
     accepted_at = micros(accepted) if accepted else raw.first_seen
+    context = request.get("context")
+    if key := key_in(context):
+        made.keys[key] = Proof(bulk_id or ids[0], accepted_at, called_back=False)
+        context = context.removeprefix(key).removeprefix(" ") or None
     for place, message_id in enumerate(ids):
         wired = contents[place] if place < len(contents) else None
-        content = _content(wired)
         row = {
             "message_id": message_id,
             "to": request.get("to"),
             "rate_type": request.get("rateType"),
-            "content_type": kind(content) if content else None,
             "service_id": request.get("from"),
             "channel": request.get("channel"),
             "bulk_id": bulk_id,
-            "context": request.get("context"),
-            "text": getattr(content, "text", None),
-            "content": json.dumps(wired, ensure_ascii=False),
+            "context": context,
             "sent_at": raw.first_seen,
             "accepted_at": accepted_at,
+            **content_facts(wired),
         }
         made.messages.append(row)
         born = Event(
@@ -119,11 +123,14 @@ def _sent(raw: Raw, made: Rows) -> None:
         made.observed.append(message_id)
 
 
-def _content(wired: Any) -> Any:
+def content_facts(wired: Any) -> dict[str, Any]:
+    """What a messages' row says of a content as it went out."""
     try:
-        return from_wire(wired)
+        content: Any = from_wire(wired)
     except UnreadableRecord:
-        return None
+        content = None
+    told = {"content_type": kind(content) if content else None, "text": getattr(content, "text", None)}
+    return {**told, "content": json.dumps(wired, ensure_ascii=False)}
 
 
 def _called_back(raw: Raw, made: Rows) -> None:
@@ -136,6 +143,8 @@ def _called_back(raw: Raw, made: Rows) -> None:
         return
     made.events.append(_event_row(told, raw.first_seen))
     made.observed.append(told.message_id)
+    if key := key_in(told.user_context):
+        made.keys[key] = Proof(told.message_id, raw.first_seen, called_back=True)
 
 
 def _answered(raw: Raw, made: Rows) -> None:

@@ -7,6 +7,7 @@
     ├── UnreadableRecord      an answer, a callback or a line of a file that cannot be read
     ├── ArchiveError          the archive cannot be opened, or is of another version
     │   └── NotKept           the server accepted a message, but it could not be kept (.message_id)
+    ├── CampaignError         a campaign that cannot be planned, confirmed or sent as asked
     ├── ConnectionFault       no answer came; whatever was asked changed nothing
     ├── UnknownOutcome        a send that may or may not have been accepted: never repeat it blindly
     └── ApiError              the server answered, and refused (.status, .title, .detail, .violations)
@@ -31,6 +32,7 @@ __all__ = [
     "ApiError",
     "ArchiveError",
     "BadRequest",
+    "CampaignError",
     "ConfigurationError",
     "ConnectionFault",
     "Forbidden",
@@ -119,6 +121,10 @@ class NotKept(ArchiveError):
 
     def __str__(self) -> str:
         return f"the server accepted {self.message_id}, do not send it again, but it is not kept: {self.reason}"
+
+
+class CampaignError(ViberkitError):
+    """A campaign that cannot be planned, confirmed or sent as asked; nothing went out."""
 
 
 class ConnectionFault(ViberkitError):

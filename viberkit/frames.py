@@ -35,6 +35,7 @@ __all__ = [
     "JOURNEYS",
     "LATENCY",
     "MESSAGES",
+    "OUTBOX",
     "STATUSES",
     "TRANSITIONS",
     "Column",
@@ -47,6 +48,7 @@ INSTANT: Final = "datetime64[us, UTC]"
 
 _CHANNELS = ("viber",)
 _SOURCES = ("history", "callback", "status", "send")
+_SENDS = ("planned", "queued", "in_flight", "accepted", "rejected", "unknown", "requeued", "abandoned")
 _WAYS = ("history", "callback")
 _OUTCOMES = ("delivered", "failed", "open")
 
@@ -302,6 +304,25 @@ CALLBACKS = Schema(
         Column("late", "bool", "signed rightly, but too far from when it came"),
         Column("unreadable", "str", "why it, or a part of it, could not be read"),
         Column("body", "str", "its body"),
+    ),
+)
+
+#: One row a send through the archive.
+OUTBOX = Schema(
+    "outbox",
+    (
+        Column("key", "str", "the send's name, the head of its context"),
+        Column("campaign", "category", "the campaign it belongs to"),
+        Column("row", "float64", "its row in the recipients' table, from 1; NaN: no campaign's"),
+        Column("to", "str", "the recipient's number"),
+        Column("rate_type", "category", "transaction, promotion or session"),
+        Column("state", "category", "where it stands", words=_SENDS),
+        Column("message_id", "str", "the message it became"),
+        Column("http_status", "float64", "what the server answered"),
+        Column("reason", "str", "why it was refused, is unknown, or was decided so"),
+        Column("planned_at", INSTANT, "when it was put in", "UTC"),
+        Column("claimed_at", INSTANT, "when it was taken in hand, before the first byte left", "UTC"),
+        Column("settled_at", INSTANT, "when it became known what became of it", "UTC"),
     ),
 )
 

@@ -15,9 +15,12 @@ __all__ = [
     "Bulk",
     "Channel",
     "Configuration",
+    "Earlier",
     "Event",
     "Inbound",
     "Media",
+    "Outcome",
+    "Proof",
     "Reading",
     "SentBulk",
     "SentMessage",
@@ -171,3 +174,30 @@ class SentBulk:
     rate_type: str
     contents: tuple[Content, ...]
     accepted_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one attempt: accepted, rejected, unknown, or queued (certainly not accepted)."""
+
+    state: str
+    reason: str = ""
+    message_id: str | None = None
+    http_status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """That a send was accepted: under which id, when that was told, and whether by a callback or by its answer."""
+
+    message_id: str
+    at: int
+    called_back: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A send of before that a new one would repeat: its message id, and when it went out."""
+
+    message_id: str
+    sent_at: datetime | None

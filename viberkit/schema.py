@@ -12,6 +12,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Connection,
+    Float,
     Index,
     Integer,
     LargeBinary,
@@ -128,14 +129,60 @@ inbound = Table(
     Column("naive", Boolean, nullable=False),
 )
 
+campaigns = Table(
+    "campaigns",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("content", Text, nullable=False),  # as it was given, placeholders and all; JSON
+    Column("rate_type", String(16), nullable=False),
+    Column("context", String(125)),
+    Column("callback_url", Text),
+    Column("price_low", Float),  # of one message
+    Column("price_high", Float),
+    Column("currency", String(8)),
+    Column("cost_cap", Float),
+    Column("confirmed", Text),  # what somebody confirmed last
+    Column("planned_at", BigInteger, nullable=False),
+    Column("owner", String(255)),  # the process that works it
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("key", String(32), primary_key=True),
+    Column("campaign", String(128)),
+    Column("row", Integer),  # of the recipients' table
+    Column("to", String(32), nullable=False),
+    Column("rate_type", String(16), nullable=False),
+    Column("content", Text, nullable=False),  # as it goes out: JSON, of a bulk a list
+    Column("ordinal", Integer, nullable=False),
+    Column("context", String(125)),
+    Column("callback_url", Text),
+    Column("service_id", String(64)),
+    Column("state", String(16), nullable=False),
+    Column("message_id", String(128)),  # of a bulk its id
+    Column("http_status", Integer),
+    Column("reason", Text),  # why it was refused, is unknown, or was decided so
+    Column("owner", String(255)),  # the process that has it in flight
+    Column("planned_at", BigInteger, nullable=False),
+    Column("claimed_at", BigInteger),
+    Column("settled_at", BigInteger),
+    Index("outbox_work", "campaign", "state", "row"),
+    Index("outbox_recipient", "to"),
+)
+
 
 def _callbacks_are_marked(connection: Connection) -> None:
     connection.execute(text("ALTER TABLE raw ADD COLUMN signed_at BIGINT"))
     connection.execute(text("ALTER TABLE raw ADD COLUMN late BOOLEAN NOT NULL DEFAULT 0"))
 
 
+def _sends_begin_in_an_outbox(connection: Connection) -> None:
+    metadata.create_all(connection, tables=[campaigns, outbox])
+
+
 #: Step n brings an archive from version n to n + 1; a new one begins with the newest. Steps are only ever added.
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_callbacks_are_marked,)
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_callbacks_are_marked, _sends_begin_in_an_outbox)
 
 
 def migrate(connection: Connection, steps: Sequence[Callable[[Connection], None]] = MIGRATIONS) -> None:

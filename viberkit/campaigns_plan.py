@@ -1,0 +1,151 @@
+"""From a table of recipients and a content with placeholders to one checked message a row. Nothing is written here."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from viberkit import rules
+from viberkit.content import Content, to_wire
+from viberkit.errors import MissingColumn, Violation
+from viberkit.keys import canonical, key_of
+from viberkit.phone import normalize
+
+__all__ = ["Planned", "fill", "placeholders", "plan", "table"]
+
+#: The columns in which numbers are looked for, unless one is named.
+NUMBERS = ("to", "number", "phone", "msisdn", "recipient")
+_PLACE = re.compile(r"\{\{|\}\}|\{([^{}]+)\}")
+
+
+class Planned(NamedTuple):
+    """One message of a campaign: its key, its row (from 1), its recipient, and its content as it goes out."""
+
+    key: str
+    row: int
+    to: str
+    content: str
+
+
+def table(recipients: Any) -> pd.DataFrame:
+    """Recipients as a table: a DataFrame, the path of a CSV file, a list of numbers or of mappings."""
+    if isinstance(recipients, pd.DataFrame):
+        return recipients.reset_index(drop=True)
+    if isinstance(recipients, str | Path):
+        return pd.read_csv(recipients, dtype="str", skipinitialspace=True)
+    listed = list(recipients)
+    if all(isinstance(one, Mapping) for one in listed) and listed:
+        return pd.DataFrame(listed)
+    return pd.DataFrame({"to": pd.Series(listed, dtype=object)})
+
+
+def placeholders(content: Content) -> list[str]:
+    """The names in braces that a content's texts hold, in order; ``{{`` and ``}}`` stand for braces.
+
+    >>> from viberkit.content import Text
+    >>> placeholders(Text("Hi {first_name}, your code is {code} {{today}}"))
+    ['first_name', 'code']
+    """
+    found = [place[1] for text in _texts(content) for place in _PLACE.finditer(text) if place[1]]
+    return list(dict.fromkeys(found))
+
+
+def fill(content: Content, values: Mapping[str, str]) -> Content:
+    """A content with its placeholders filled.
+
+    >>> from viberkit.content import Text
+    >>> fill(Text("Hi {first_name} {{today}}"), {"first_name": "Ada"}).text
+    'Hi Ada {today}'
+    """
+    filled: Content = _filled(content, values)
+    return filled
+
+
+def _texts(part: Any) -> Iterator[str]:
+    if isinstance(part, str):
+        yield part
+    elif isinstance(part, tuple):
+        for one in part:
+            yield from _texts(one)
+    elif dataclasses.is_dataclass(part):
+        for each in dataclasses.fields(part):
+            yield from _texts(getattr(part, each.name))
+
+
+def _filled(part: Any, values: Mapping[str, str]) -> Any:
+    if isinstance(part, str):
+        return _PLACE.sub(lambda place: values[place[1]] if place[1] else place[0][0], part)
+    if isinstance(part, tuple):
+        return tuple(_filled(one, values) for one in part)
+    if dataclasses.is_dataclass(part) and not isinstance(part, type):
+        return type(part)(**{each.name: _filled(getattr(part, each.name), values) for each in dataclasses.fields(part)})
+    return part
+
+
+def plan(
+    name: str, recipients: pd.DataFrame, content: Content, rate_type: str, *, to: str | None = None
+) -> tuple[list[Planned], pd.DataFrame]:
+    """One message a row, and a frame of what is wrong with the others: row, field, value, rule, remedy.
+
+    Checked are each number (possible, and there once) and each content after filling. A placeholder without a
+    column raises :class:`~viberkit.errors.MissingColumn`.
+    """
+    column = to or next((one for one in NUMBERS if one in recipients.columns), NUMBERS[0])
+    names = placeholders(content)
+    if lacking := [one for one in (column, *names) if one not in recipients.columns]:
+        raise MissingColumn(f"campaign {name!r}", lacking, map(str, recipients.columns))
+    columns = [[_text(one) for one in recipients[each]] for each in names]
+    first_row: dict[str, int] = {}
+    made: list[Planned] = []
+    wrong: list[tuple[int, Violation]] = []
+    plain = None if names else _checked(fill(content, {}), rate_type)
+    for row, (number, *values) in enumerate(zip(map(_text, recipients[column]), *columns, strict=True), start=1):
+        found = [
+            Violation(name, "", "is missing in this row", "fill it in")
+            for name, one in zip(names, values, strict=True)
+            if one is None
+        ]
+        reached = normalize(number or "", column)
+        if isinstance(reached, Violation):
+            found.append(reached)
+        elif first_row.setdefault(reached, row) != row:
+            found.append(Violation(column, "", f"is the number of row {first_row[reached]} too", "leave one out"))
+        if plain is not None:
+            wired, more = plain
+        elif not lacking:
+            wired, more = _checked(fill(content, dict(zip(names, values, strict=True))), rate_type)
+        else:
+            wired, more = "", []
+        found += more
+        if found:
+            wrong += [(row, one) for one in found]
+        elif isinstance(reached, str):
+            made.append(Planned(key_of(name, reached, wired, 0), row, reached, wired))
+    return made, _problems(wrong)
+
+
+def _checked(content: Content, rate_type: str) -> tuple[str, list[Violation]]:
+    found = rules.violations(content, rate_type)
+    return ("" if found else canonical(to_wire(content))), found
+
+
+def _problems(wrong: Sequence[tuple[int, Violation]]) -> pd.DataFrame:
+    rows = [(row, one.field, one.value, one.rule, one.remedy) for row, one in wrong]
+    frame = pd.DataFrame(rows, columns=["row", "field", "value", "rule", "remedy"])
+    return frame.astype({"row": "int64", **dict.fromkeys(["field", "value", "rule", "remedy"], "str")})
+
+
+def _text(value: Any) -> str | None:
+    """A cell as it is written; whole numbers without a fraction, nothing for what is missing."""
+    if isinstance(value, str):
+        return value.strip() or None
+    if value is None or value != value or value is pd.NaT or value is pd.NA:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)

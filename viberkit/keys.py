@@ -1,0 +1,49 @@
+"""The name of one send: made from what is sent to whom, carried as the head of its context, and known again when it
+comes back."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+
+__all__ = ["KEY_LENGTH", "canonical", "key_in", "key_of", "with_key"]
+
+#: Characters of a key.
+KEY_LENGTH = 26
+_KEY = re.compile(r"(vk[a-z2-7]{24})(?: |$)")
+
+
+def canonical(content: object) -> str:
+    """A content as it goes out, in one spelling.
+
+    >>> canonical({"text": "Hi", "contentType": "text"})
+    '{"contentType":"text","text":"Hi"}'
+    """
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def key_of(campaign: str | None, to: str, content: str, ordinal: int) -> str:
+    """The name of one send: the same for the same campaign, recipient, content and ordinal.
+
+    >>> key_of("spring", "+491701234567", '{"contentType":"text","text":"Hi"}', 0)
+    'vkfd74w6m5fhgd4vnsesbkqmbk'
+    """
+    told = json.dumps([campaign, to, content, ordinal], ensure_ascii=False).encode()
+    return "vk" + base64.b32encode(hashlib.sha256(told).digest()[:15]).decode().lower()
+
+
+def with_key(key: str, context: str | None) -> str:
+    """The context that goes out: the key, and the sender's own text behind it."""
+    return key if context is None else f"{key} {context}"
+
+
+def key_in(context: str | None) -> str | None:
+    """The key at the head of a context that came back.
+
+    >>> key_in("vkfd74w6m5fhgd4vnsesbkqmbk order 7"), key_in("order 7")
+    ('vkfd74w6m5fhgd4vnsesbkqmbk', None)
+    """
+    found = _KEY.match(context or "")
+    return found[1] if found else None
