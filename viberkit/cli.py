@@ -22,6 +22,7 @@ from typing import Any
 import click
 
 from viberkit import __version__
+from viberkit.cli_campaign import campaign
 from viberkit.content import Button, Content, Image, Text
 from viberkit.errors import NotKept, UnknownOutcome, UnreadableRecord, ViberkitError
 
@@ -57,6 +58,9 @@ def commands() -> None:
     The key and the service id are read from TYNTEC_API_KEY and VIBER_SERVICE_ID, or from a .env file.
     `viberkit demo` and `viberkit sandbox` need neither.
     """
+
+
+commands.add_command(campaign)
 
 
 @commands.command()
