@@ -50,7 +50,12 @@ def _ends_in_expression(source: str) -> bool:
 
 
 def test_the_tutorials_are_there() -> None:
-    assert [path.stem for path in NOTEBOOKS] == ["01-first-message", "02-delivery-latency", "03-callbacks"]
+    assert [path.stem for path in NOTEBOOKS] == [
+        "01-first-message",
+        "02-delivery-latency",
+        "03-callbacks",
+        "04-campaign",
+    ]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
