@@ -250,6 +250,20 @@ def test_it_stops_at_the_cost_cap(sandbox: vk.Sandbox, archive: vk.Archive) -> N
     assert len(posts(sandbox)) == 20
 
 
+def test_another_cap_wants_another_confirmation(sandbox: vk.Sandbox, archive: vk.Archive) -> None:
+    options: dict[str, Any] = {"rate_type": "promotion", "price": 0.05}
+    campaign = archive.campaign("capped", people(40), HI, **options, cost_cap=1.00)
+    first = campaign.preview().confirm
+    send(campaign, sandbox, confirm=first)
+    raised = archive.campaign("capped", people(40), HI, **options, cost_cap=1.50)
+    with pytest.raises(CampaignError, match="what would go out is another"):
+        send(raised, sandbox, confirm=first)
+    assert len(posts(sandbox)) == 20
+    assert raised.preview().planned == 20
+    send(raised, sandbox, confirm=raised.preview().confirm)
+    assert len(posts(sandbox)) == 30
+
+
 def test_it_stops_where_nobody_answers_and_refusals_are_kept(sandbox: vk.Sandbox, archive: vk.Archive) -> None:
     campaign = archive.campaign("c", people(30), HI, rate_type="promotion")
     nobody = vk.Client("key", "SHOP", base_url="http://127.0.0.1:9", patience_s=0.1)

@@ -293,14 +293,24 @@ def open_campaign(
                 f"campaign {name!r}: is planned already with another {' and '.join(changed)}; under one name goes out "
                 "one content, so that nobody gets it twice: choose another name"
             )
-        prices = {each: row[each] for each in ("price_low", "price_high", "currency", "cost_cap") if row[each]}
+        named = ("price_low", "price_high", "currency", "cost_cap")
+        terms = {each: row[each] for each in named if row[each] not in (None, "")}
+        if known and any(known[each] != value for each, value in terms.items()):
+            _unconfirm(connection, name)
         added = insert(campaigns).values(**row, planned_at=now)
-        connection.execute(added.on_conflict_do_update(["name"], set_={**prices, "name": name}))
+        connection.execute(added.on_conflict_do_update(["name"], set_={**terms, "name": name}))
         there = set(connection.execute(select(outbox.c.to).where(outbox.c.campaign == name)).scalars())
         new = [one for one in made if one.to not in there]  # a recipient gets one message of a campaign
         for start in range(0, len(new), 5000):
             box.enter(connection, [_row(name, one, fixed, now) for one in new[start : start + 5000]])
     return Campaign(archive, name, problems)
+
+
+def _unconfirm(connection: Connection, name: str) -> None:
+    """Other prices or another cap: what has not gone out wants a new confirmation."""
+    queued = outbox.c.campaign == name, outbox.c.state == "queued"
+    connection.execute(update(outbox).where(*queued).values(state="planned"))
+    connection.execute(update(campaigns).where(campaigns.c.name == name).values(confirmed=None))
 
 
 def _row(name: str, one: Planned, fixed: Mapping[str, Any], now: int) -> dict[str, Any]:
