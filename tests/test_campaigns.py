@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -244,10 +245,13 @@ def test_it_stops_at_the_cost_cap(sandbox: vk.Sandbox, archive: vk.Archive) -> N
     options = {"rate_type": "promotion", "price": (0.03, 0.05), "currency": "€", "cost_cap": 1.00}
     campaign = archive.campaign("capped", people(40), HI, **options)
     assert campaign.preview().confirm.startswith("send 40 for at most €1.00 [")
+    enough = archive.campaign("enough", people(20, 100), HI, **options)
+    assert send(enough, sandbox, confirm=enough.preview().confirm).attrs["stopped"] == ""
+    before = len(posts(sandbox))
     status = send(campaign, sandbox, confirm=campaign.preview().confirm)
     assert "more than the cap of 1.00" in status.attrs["stopped"]
     assert words(status) == ["20 queued: confirmed, not sent yet", "20 accepted (€0.60–1.00)"]
-    assert len(posts(sandbox)) == 20
+    assert len(posts(sandbox)) - before == 20
 
 
 def test_another_cap_wants_another_confirmation(sandbox: vk.Sandbox, archive: vk.Archive) -> None:
@@ -270,6 +274,10 @@ def test_it_stops_where_nobody_answers_and_refusals_are_kept(sandbox: vk.Sandbox
     status = campaign.send(nobody, confirm=campaign.preview().confirm, progress=False)
     assert "in a row were not accepted" in status.attrs["stopped"]
     assert status["state"].tolist() == ["queued"]
+    for options, rule in (({"service_id": ""}, "service_id: is missing"), ({"workers": 0}, "workers: 0 is no number")):
+        bad = vk.Client(sandbox.api_key, options.get("service_id", "S"), base_url=sandbox.base_url)
+        with pytest.raises(InvalidRequest, match=rule):
+            campaign.send(bad, confirm=campaign.confirmed, workers=options.get("workers", 4))
     wrong = vk.Client(sandbox.api_key, "NOT-OURS", base_url=sandbox.base_url)
     status = campaign.send(wrong, confirm=campaign.confirmed, progress=False)
     assert words(status) == ["30 rejected: refused by the server, not charged"]
@@ -301,7 +309,7 @@ def test_ctrl_c_waits_for_what_is_in_flight(sandbox: vk.Sandbox, spring: Any, mo
 
     def interrupted(self: Any) -> Any:
         if next(turns) == 2:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return turn(self)
 
     monkeypatch.setattr(campaigns_run._Run, "turn", interrupted)
@@ -311,6 +319,50 @@ def test_ctrl_c_waits_for_what_is_in_flight(sandbox: vk.Sandbox, spring: Any, mo
     counts = status.set_index("state")["n"]
     assert set(counts.index) == {"queued", "accepted"}
     assert counts["accepted"] == len(posts(sandbox))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_came_back_is_noted_even_if_something_breaks_off(
+    sandbox: vk.Sandbox, archive: vk.Archive, spring: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn, turns = campaigns_run._Run.turn, iter(range(1000))
+
+    def breaking(self: Any) -> Any:
+        if next(turns) == 1:
+            raise vk.errors.ArchiveError("it was locked for a while")
+        return turn(self)
+
+    monkeypatch.setattr(campaigns_run._Run, "turn", breaking)
+    with pytest.raises(vk.errors.ArchiveError, match="locked for a while"):
+        send(spring, sandbox, confirm=spring.preview().confirm, workers=8)
+    assert spring.status().set_index("state")["n"].to_dict() == {"queued": 32, "accepted": 8}
+
+
+def test_a_second_sending_is_taken_back_when_the_first_is_proved(
+    sandbox: vk.Sandbox, archive: vk.Archive, spring: Any
+) -> None:
+    with vk.Listener(archive, now=lambda: sandbox.now) as listener:
+        listener.configure(sandbox.client())
+        sandbox.fault("garble", method="POST", times=2)
+        send(spring, sandbox, confirm=spring.preview().confirm)
+        unknown = spring.messages().query("state == 'unknown'")["key"]
+        assert spring.resolve(unknown, "resend", reason="nothing came") == 2
+        sandbox.advance(minutes=1)
+    assert send(spring, sandbox, confirm=spring.confirmed).set_index("state")["n"].to_dict() == {
+        "accepted": 40,
+        "abandoned": 2,
+    }
+    assert len(posts(sandbox)) == 40
+
+
+def test_a_holder_on_another_computer_can_be_let_go_of(sandbox: vk.Sandbox, archive: vk.Archive, spring: Any) -> None:
+    with archive.writing() as connection:
+        connection.exec_driver_sql("UPDATE campaigns SET owner = 'elsewhere/1/0.00/0'")
+    confirm = spring.preview().confirm
+    with pytest.raises(CampaignError, match="release"):
+        send(spring, sandbox, confirm=confirm)
+    spring.release()
+    assert words(send(spring, sandbox, confirm=confirm)) == ["40 accepted (€1.20)"]
 
 
 def test_two_cells_never_work_one_campaign(sandbox: vk.Sandbox, archive: vk.Archive, spring: Any) -> None:

@@ -125,8 +125,7 @@ def _write(connection: Connection, made: Sequence[tuple[derived.Raw, derived.Row
         if not rows:
             continue
         if table is schema.messages:
-            for row in rows:
-                _know(connection, row)
+            _know(connection, rows)
         elif table is schema.statuses:
             connection.execute(insert(table).on_conflict_do_nothing(), rows)
         else:
@@ -145,24 +144,43 @@ def _marking() -> Update:
 
 
 def _prove(connection: Connection, told: Mapping[str, Proof]) -> None:
-    """Sends that an answer or a callback proves: settled in the outbox, their facts in the messages' rows."""
-    for chunk in chunks(told):
-        for row in outbox.evidence(connection, {key: told[key] for key in chunk}):
-            content, proof = json.loads(row["content"]), told[row["key"]]
-            if isinstance(content, list) and not proof.called_back:
-                continue  # a bulk's answer tells its messages itself
+    """Sends that callbacks prove: settled in the outbox, their facts in the messages' rows; and the campaigns of those
+    that were just answered."""
+    answered = [{"name": key, "this": one.message_id} for key, one in told.items() if not one.called_back]
+    if answered:
+        connection.execute(_naming_campaign(), answered)
+    proofs = {key: one for key, one in told.items() if one.called_back}
+    for chunk in chunks(proofs):
+        for row in outbox.evidence(connection, {key: proofs[key] for key in chunk}):
+            content = json.loads(row["content"])
             facts = {name: row[name] for name in ("to", "rate_type", "service_id", "context", "campaign")}
             if isinstance(content, dict):  # of a bulk it is not told which part this is
                 facts |= derived.content_facts(content)
-            _know(connection, {"message_id": proof.message_id, "sent_at": row["claimed_at"], **facts})
+            _know(connection, [{"message_id": proofs[row["key"]].message_id, "sent_at": row["claimed_at"], **facts}])
 
 
-def _know(connection: Connection, row: Mapping[str, Any]) -> None:
-    """A message's row, or the facts of it that were not known yet."""
+@cache
+def _naming_campaign() -> Update:
+    mine = select(schema.outbox.c.campaign).where(schema.outbox.c.key == bindparam("name")).scalar_subquery()
     table = schema.messages
-    added = insert(table).values(**row)
-    news = {name: func.coalesce(table.c[name], added.excluded[name]) for name in row if name != "message_id"}
-    connection.execute(added.on_conflict_do_update(["message_id"], set_=news))
+    return update(table).where(table.c.message_id == bindparam("this")).values(campaign=mine)
+
+
+def _know(connection: Connection, rows: Iterable[dict[str, Any]]) -> None:
+    """Messages' rows, or the facts of them that were not known yet."""
+    alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        alike.setdefault(tuple(row), []).append(row)
+    for names, several in alike.items():
+        connection.execute(_knowing(names), several)
+
+
+@cache
+def _knowing(names: tuple[str, ...]) -> Insert:
+    table = schema.messages
+    added = insert(table)
+    news = {name: func.coalesce(table.c[name], added.excluded[name]) for name in names if name != "message_id"}
+    return added.on_conflict_do_update(["message_id"], set_=news)
 
 
 @cache

@@ -26,6 +26,7 @@ from viberkit.errors import CampaignError, InvalidRequest, Violation
 from viberkit.keys import KEY_LENGTH, canonical
 from viberkit.phone import mask
 from viberkit.schema import campaigns, outbox
+from viberkit.transport import Pace
 
 if TYPE_CHECKING:
     from viberkit.client import Client
@@ -157,6 +158,12 @@ class Campaign:
         """
         from viberkit.campaigns_run import run
 
+        found = client.sender_rule()
+        if not 1 <= workers <= 1000:
+            found.append(Violation("workers", repr(workers), "is no number of workers", "pass e.g. 32"))
+        if found:
+            raise InvalidRequest(found)
+        Pace(per_second)  # refuses a pace that is none
         with self._alone():
             with self.archive.writing() as connection:
                 told = self._told(connection)
@@ -178,6 +185,11 @@ class Campaign:
         status = self.status()
         status.attrs["stopped"] = stopped
         return status
+
+    def release(self) -> None:
+        """Let go of a campaign whose holder is gone on another computer; never of one that is still being sent."""
+        with self.archive.writing() as connection:
+            connection.execute(update(campaigns).where(campaigns.c.name == self.name).values(owner=None))
 
     def resolve(self, keys: Iterable[str], decision: str, *, reason: str) -> int:
         """Decide on unknown sends: "resend" (with a new key, by the next :meth:`send`) or "abandon"; gives how many."""
@@ -240,8 +252,8 @@ class Campaign:
                 owner = self._told(connection)["owner"]
                 if box.is_alive(owner) and (owner in _running or not owner.startswith(box.me())):
                     raise CampaignError(
-                        f"campaign {self.name!r}: is being sent by another cell or process; wait for it, or stop it "
-                        f"({owner})"
+                        f"campaign {self.name!r}: is being sent by another cell or process ({owner}); wait for it, or "
+                        "stop it; if it was another computer's and is gone, call campaign.release()"
                     )
                 connection.execute(update(campaigns).where(row).values(owner=token))
             try:

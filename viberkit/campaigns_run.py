@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
+import signal
+import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +23,6 @@ from viberkit.client_sending import Attempt, interrupted
 from viberkit.derived import micros
 from viberkit.keys import with_key
 from viberkit.schema import outbox
-from viberkit.transport import Pace
 
 if TYPE_CHECKING:
     from viberkit.archive import Archive
@@ -62,7 +65,7 @@ class _Run:
         """One transaction: what came back is settled, what may go out next is claimed."""
         self._gather()
         free = min(self.workers - len(self.in_flight) + len(self.unsettled), self._due())
-        if not self.unsettled and free <= 0:
+        if not self.unsettled and free <= 0 and not self.stopped:
             return []
         with self.archive.writing() as connection:
             settle(connection, [(key, tried.outcome, request, tried.answer) for key, request, tried in self.unsettled])
@@ -75,6 +78,16 @@ class _Run:
         self.claimed += len(rows)
         self.done = not self.in_flight and (free > 0 or bool(self.stopped))
         return rows
+
+    def note(self) -> None:
+        """Settle what has come back and was not settled, because something broke off."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self.unsettled.append(self.results.get_nowait())
+        if self.unsettled:
+            with self.archive.writing() as connection:
+                settle(connection, [(key, one.outcome, request, one.answer) for key, request, one in self.unsettled])
+            self.unsettled.clear()
 
     def post(self, key: str, request: Mapping[str, Any]) -> None:
         """Post one claimed message; whatever happens, a result comes back."""
@@ -109,8 +122,13 @@ class _Run:
 
     def _claim(self, connection: Connection, free: int) -> Sequence[RowMapping]:
         mine = outbox.c.campaign == self.told["name"], outbox.c.state == "queued"
-        asked = select(outbox).where(*mine).order_by(outbox.c.row)
-        rows = connection.execute(asked.limit(min(free, self._affordable(connection)))).mappings().all()
+        affordable = self._affordable(connection)
+        asked = select(outbox).where(*mine).order_by(outbox.c.row).limit(min(free, max(1, affordable)))
+        rows = connection.execute(asked).mappings().all()
+        if affordable <= 0:  # what is still in flight may yet be refused, and free some of the budget
+            if rows and len(self.in_flight) == len(self.unsettled):
+                self.stopped = f"one more message could cost more than the cap of {self.told['cost_cap']:,.2f} allows"
+            return []
         now = micros(datetime.now(UTC))
         box.claim(connection, [row["key"] for row in rows], service_id=self.client.sender, now=now)
         return rows
@@ -122,10 +140,7 @@ class _Run:
             return self.workers
         mine = outbox.c.campaign == self.told["name"], outbox.c.state.in_(_CHARGED)
         spent = int(connection.execute(select(func.count()).where(*mine)).scalar_one())
-        left = int((cap + price * 1e-9) // price) - spent
-        if left <= 0:
-            self.stopped = f"one more message could cost more than the cap of {cap:,.2f} allows"
-        return max(0, left)
+        return int((cap + price * 1e-9) // price) - spent
 
     def _judge(self, tried: Attempt) -> None:
         """Whether this outcome, after those before, is a reason to stop."""
@@ -155,21 +170,37 @@ def run(
     progress: bool,
 ) -> str:
     """Send what a campaign has queued; ``told`` is its row. Gives why it stopped early, or nothing."""
-    Pace(per_second)  # refuses a pace that is none
     work = _Run(archive, client, told, workers, per_second, max_unknown_share)
     with archive.reading() as connection:
         queued = outbox.c.campaign == told["name"], outbox.c.state == "queued"
         total = connection.execute(select(func.count()).where(*queued)).scalar_one()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="viberkit-campaign")
-    with tqdm(total=total, desc=told["name"], unit="message", disable=not progress) as bar:
+    with _interrupts(work), tqdm(total=total, desc=told["name"], unit="message", disable=not progress) as bar:
         try:
             while not work.done:
-                try:
-                    for row in work.turn():
-                        pool.submit(work.post, row["key"], work.request(row))
-                except KeyboardInterrupt:  # what is in flight is waited for
-                    work.stopped = "it was interrupted"
+                for row in work.turn():
+                    pool.submit(work.post, row["key"], work.request(row))
                 bar.update(work.outcomes.total() - work.outcomes["queued"] - bar.n)
         finally:
             pool.shutdown(wait=True)
+            work.note()
     return work.stopped
+
+
+@contextmanager
+def _interrupts(work: _Run) -> Iterator[None]:
+    """A first Ctrl-C lets what is in flight end; a second one breaks off as ever."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def first(number: int, frame: object) -> None:
+        work.stopped = "it was interrupted"
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

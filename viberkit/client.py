@@ -158,9 +158,7 @@ class Client(AccountCalls):
         number = normalize(to)
         if isinstance(number, Violation):
             found.append(number)
-        if not self.sender or not (self.sender.isascii() and self.sender.isprintable()):
-            rule = "holds something other than plain letters" if self.sender else "is missing"
-            found.append(Violation("service_id", "", rule, "pass Client(service_id=…) or set VIBER_SERVICE_ID"))
+        found += self.sender_rule()
         if rate_type not in rules.RATE_TYPES:
             found += rules.choice_rule("rate_type", rate_type, rules.RATE_TYPES)
         request: dict[str, Any] = {
@@ -196,6 +194,13 @@ class Client(AccountCalls):
         if tried.error is not None or tried.accepted is None or tried.outcome.message_id is None:
             raise tried.error or AssertionError
         return tried.outcome.message_id, tried.accepted
+
+    def sender_rule(self) -> list[Violation]:
+        """What is wrong with the service id, without which nothing can be sent."""
+        if self.sender and self.sender.isascii() and self.sender.isprintable():
+            return []
+        rule = "holds something other than plain letters" if self.sender else "is missing"
+        return [Violation("service_id", "", rule, "pass Client(service_id=…) or set VIBER_SERVICE_ID")]
 
     def attempt(self, path: str, request: Mapping[str, Any]) -> Attempt:
         """Post a send once, past the outbox: for those who have a row there in flight."""

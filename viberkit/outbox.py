@@ -22,12 +22,12 @@ from functools import cache
 from typing import Any
 
 import psutil
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, bindparam, func, select, update
+from sqlalchemy import Connection, RowMapping, and_, bindparam, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from viberkit.keys import key_of
 from viberkit.records import Outcome, Proof
-from viberkit.schema import outbox
+from viberkit.schema import in_flight_now, outbox
 
 __all__ = [
     "STATES",
@@ -45,6 +45,7 @@ __all__ = [
 
 #: Where a send may stand.
 STATES = ("planned", "queued", "in_flight", "accepted", "rejected", "unknown", "requeued", "abandoned")
+_CLOCK_S = 60  #: so far the computer's clock may be set while a process lives
 DIED = "the process ended while it was being sent"
 
 
@@ -64,7 +65,9 @@ def is_alive(owner: str | None) -> bool:
     if host != socket.gethostname():
         return True
     try:
-        return f"{psutil.Process(int(pid)).create_time():.2f}" == began
+        process = psutil.Process(int(pid))
+        same = abs(process.create_time() - float(began)) < _CLOCK_S
+        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
@@ -136,15 +139,21 @@ def _settling() -> Any:
 
 
 def evidence(connection: Connection, told: Mapping[str, Proof]) -> Sequence[RowMapping]:
-    """Settle what is proved to be accepted; gives the rows of these keys of which that is news."""
+    """Settle what callbacks prove to be accepted; gives the rows of which that is news.
+
+    Where somebody had decided to send such a message again, and it is not yet sent, that is taken back.
+    """
     if not told:
         return []
-    there = connection.execute(select(outbox).where(outbox.c.key.in_(list(told)))).mappings().all()
-    rows = [row for row in there if row["state"] != "accepted" or not told[row["key"]].called_back]
+    news_of = and_(outbox.c.key.in_(list(told)), outbox.c.state != "accepted")
+    rows = connection.execute(select(outbox).where(news_of)).mappings().all()
     for row in rows:
         proof = told[row["key"]]
-        if row["state"] == "accepted":
-            continue
+        if row["state"] == "requeued":
+            same = [outbox.c[name].is_not_distinct_from(row[name]) for name in ("campaign", "to", "content")]
+            again = and_(*same, outbox.c.ordinal > row["ordinal"], outbox.c.state.in_(["planned", "queued"]))
+            taken_back = {"state": "abandoned", "reason": "the message that it would repeat was accepted after all"}
+            connection.execute(update(outbox).where(again).values(**taken_back))
         reason = "; ".join(filter(None, [row["reason"], "a callback tells that it was accepted"]))
         news = {"state": "accepted", "message_id": proof.message_id, "settled_at": proof.at, "reason": reason}
         connection.execute(update(outbox).where(outbox.c.key == row["key"]).values(**news, owner=None))
@@ -156,17 +165,13 @@ def evidence(connection: Connection, told: Mapping[str, Proof]) -> Sequence[RowM
 
 def orphans(connection: Connection, now: int, *, campaign: str | None = None) -> int:
     """Rows in flight whose process is gone become unknown; gives how many. Of a campaign that the caller holds, all."""
-    in_flight = outbox.c.state == "in_flight" if campaign is None else _in_flight_of(campaign)
+    in_flight = in_flight_now if campaign is None else and_(outbox.c.campaign == campaign, in_flight_now)
     owners = connection.execute(select(outbox.c.owner).where(in_flight).distinct()).scalars().all()
     gone = [owner for owner in owners if campaign is not None or not is_alive(owner)]
     if not gone:
         return 0
     lost = update(outbox).where(in_flight, outbox.c.owner.in_(gone))
     return connection.execute(lost.values(state="unknown", reason=DIED, owner=None, settled_at=now)).rowcount
-
-
-def _in_flight_of(campaign: str) -> ColumnElement[bool]:
-    return and_(outbox.c.campaign == campaign, outbox.c.state == "in_flight")
 
 
 def resolve(connection: Connection, keys: Sequence[str], *, resend: bool, reason: str, now: int) -> int:

@@ -169,7 +169,11 @@ outbox = Table(
     Column("settled_at", BigInteger),
     Index("outbox_work", "campaign", "state", "row"),
     Index("outbox_recipient", "to"),
+    Index("outbox_in_flight", "owner", sqlite_where=text("state = 'in_flight'")),
 )
+
+#: Sends that are in flight; worded as the partial index is.
+in_flight_now = text("outbox.state = 'in_flight'")
 
 
 def _callbacks_are_marked(connection: Connection) -> None:
