@@ -119,6 +119,13 @@ def test_recipients_may_be_a_frame_a_file_or_a_list(archive: vk.Archive, tmp_pat
         ({"price": -1}, InvalidRequest, "is no amount"),
         ({"cost_cap": 5}, InvalidRequest, "cannot be held without a price"),
         ({"recipients": None}, InvalidRequest, "recipients: are missing"),
+        ({"recipients": "+491701234567"}, CampaignError, "is one recipient, not a list"),
+        ({"recipients": {"to": "+491701234567"}}, CampaignError, "is one recipient, not a list"),
+        ({"recipients": "nowhere.csv"}, CampaignError, "'nowhere.csv' cannot be read"),
+        ({"price": (0.06, 0.03)}, InvalidRequest, "whose end is below its beginning"),
+        ({"price": (0.03, None)}, InvalidRequest, "is no range of two amounts"),
+        ({"price": (1, 2, 3)}, InvalidRequest, "is no range of two amounts"),
+        ({"price": True}, InvalidRequest, "is no amount"),
     ],
 )
 def test_what_is_wrong_with_the_whole_is_refused(
@@ -128,6 +135,27 @@ def test_what_is_wrong_with_the_whole_is_refused(
     with pytest.raises(error, match=told.replace("[", r"\[")):
         archive.campaign(given_.pop("name"), given_.pop("recipients"), given_.pop("content"), **given_)
     assert archive.outbox().empty
+
+
+@pytest.mark.parametrize(
+    "text", [b"to,other\n+491701000001,+491701000002,x\n", b"", "to\nM\xfcller\n".encode("latin-1"), b"to\n\x00\xff\n"]
+)
+def test_a_file_that_would_be_misread_is_refused(archive: vk.Archive, tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "r.csv").write_bytes(text)
+    with pytest.raises(CampaignError, match="cannot be read as a CSV file"):
+        archive.campaign("c", tmp_path / "r.csv", vk.Text("Hi"), rate_type="session")
+    assert archive.outbox().empty
+
+
+def test_numbers_survive_what_pandas_does_to_them(archive: vk.Archive, tmp_path: Path) -> None:
+    pd.DataFrame({"to": [491701000001, None]}).to_csv(tmp_path / "r.csv", index=False)
+    (tmp_path / "s.csv").write_text("to,other\n+491701000001,+491701000002,\n")
+    ways = [tmp_path / "r.csv", tmp_path / "s.csv", pd.DataFrame({"to": [491701000001, None]})]
+    ways.append(pd.DataFrame({"to": ["+491701000001", None]}).convert_dtypes())
+    for place, way in enumerate(ways):
+        campaign = archive.campaign(f"c{place}", way, vk.Text("Hi"), rate_type="session")
+        assert campaign.messages(numbers=True)["to"].tolist() == ["+491701000001"]
+        assert campaign.problems["rule"].tolist() == ["is missing"] * (len(campaign.problems))
 
 
 def test_one_name_is_one_content(archive: vk.Archive, spring: Any) -> None:
@@ -281,7 +309,11 @@ def test_it_stops_where_nobody_answers_and_refusals_are_kept(sandbox: vk.Sandbox
     wrong = vk.Client(sandbox.api_key, "NOT-OURS", base_url=sandbox.base_url)
     status = campaign.send(wrong, confirm=campaign.confirmed, progress=False)
     assert words(status) == ["30 rejected: refused by the server, not charged"]
-    assert campaign.messages()["reason"].str.contains("403").all()
+    assert "the account was refused" in status.attrs["stopped"]
+    refused = campaign.messages()
+    assert refused["reason"].str.contains("403").all()
+    assert campaign.resolve(refused["key"], "resend", reason="the service id is right now") == 30
+    assert send(campaign, sandbox, confirm=campaign.confirmed).set_index("state")["n"]["accepted"] == 30
 
 
 def test_it_keeps_the_pace(sandbox: vk.Sandbox, spring: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,7 @@ def test_a_fault_leaves_the_row_where_it_belongs(
 
 
 @pytest.mark.parametrize(
-    ("status", "state"), [(307, "unknown"), (400, "rejected"), (403, "rejected"), (502, "unknown")]
+    ("status", "state"), [(307, "unknown"), (400, "rejected"), (403, "rejected"), (408, "unknown"), (502, "unknown")]
 )
 def test_a_status_leaves_the_row_where_it_belongs(
     scripted: Scripted, archive: vk.Archive, status: int, state: str
@@ -224,6 +224,32 @@ def test_a_callback_settles_what_is_unknown(sandbox: vk.Sandbox, keeping: vk.Cli
     assert (row["state"], row["message_id"]) == ("accepted", "m-1")
     assert "a callback tells" in row["reason"]
     assert message[["to", "text", "rate_type", "context"]].tolist() == [TO, "Hello", "transaction", "order 7"]
+
+
+def test_only_what_was_claimed_here_can_be_proved(
+    sandbox: vk.Sandbox, keeping: vk.Client, archive: vk.Archive, tmp_path: Path
+) -> None:
+    """A plan is not sent by a callback, nor is a send by one about the same send of another archive."""
+    planned = archive.campaign("c", [TO], HELLO, rate_type="transaction")
+    called_back(archive, planned.messages().loc[0, "key"])
+    sandbox.fault("drop", method="POST", times=1)
+    with pytest.raises(UnknownOutcome):
+        keeping.send(TO, vk.Text("Another"), rate_type="transaction")
+    with vk.Archive(tmp_path / "other.db") as other:
+        sandbox.client(archive=other).send(TO, vk.Text("Another"), rate_type="transaction")
+        called_back(archive, other.outbox().loc[0, "key"])
+    assert sorted(states(archive)) == ["planned", "unknown"]
+
+
+def test_a_campaigns_unknown_holds_a_single_send_back(
+    sandbox: vk.Sandbox, keeping: vk.Client, archive: vk.Archive
+) -> None:
+    campaign = archive.campaign("c", [TO], HELLO, rate_type="transaction")
+    sandbox.fault("drop", method="POST", times=1)
+    campaign.send(sandbox.client(), confirm=campaign.preview().confirm, progress=False)
+    with pytest.raises(UnknownOutcome, match="nothing was sent now"):
+        keeping.send(TO, HELLO, rate_type="transaction")
+    assert len(posts(sandbox)) == 1
 
 
 def test_a_callback_may_come_before_the_answer(sandbox: vk.Sandbox, archive: vk.Archive) -> None:

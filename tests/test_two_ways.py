@@ -316,6 +316,7 @@ def test_an_archive_of_the_first_version_is_brought_forward(tmp_path: Path) -> N
         connection.execute("ALTER TABLE raw DROP COLUMN late")
         connection.execute("DROP TABLE outbox")
         connection.execute("DROP TABLE campaigns")
+        connection.execute("DROP TABLE identity")
         connection.execute("UPDATE viberkit_version SET version = 1")
     connection.close()
     with vk.Archive(path) as archive:

@@ -168,7 +168,8 @@ class Archive:
         return frame if numbers else _masked(frame, "to")
 
     def resolve(self, keys: Iterable[str], decision: str, *, reason: str) -> int:
-        """Decide on sends of which nobody knows what became: "abandon" leaves it so; "resend" allows one more.
+        """Decide on sends of which nobody knows what became: "abandon" leaves it so; "resend" allows one more,
+        also of what the server had refused.
 
         A campaign's message is then sent again, with a new key, by ``campaign.send``; a single one by calling
         ``client.send`` again. Gives how many of the keys were unknown.

@@ -51,7 +51,7 @@ class Sending:
                 at = sent["claimed_at"]
                 return Earlier(sent["message_id"], datetime.fromtimestamp(at / 1e6, UTC) if at else None)
             ordinal = outbox.next_ordinal(connection, None, to, content)
-            key = key_of(None, to, content, ordinal)
+            key = key_of(None, to, content, ordinal, outbox.salt(connection))
             row = {"key": key, "to": to, "rate_type": request["rateType"], "content": content, "ordinal": ordinal}
             url = request.get("overrides", {}).get("notificationCallbackUrl")
             row |= {"context": context, "callback_url": url, "state": "queued", "planned_at": now}

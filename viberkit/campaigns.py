@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -23,7 +25,7 @@ from viberkit.campaigns_plan import Planned, plan, table
 from viberkit.content import Content, Text, to_wire
 from viberkit.derived import content_facts, micros
 from viberkit.errors import CampaignError, InvalidRequest, Violation
-from viberkit.keys import KEY_LENGTH, canonical
+from viberkit.keys import KEY_LENGTH, canonical, key_of
 from viberkit.phone import mask
 from viberkit.schema import campaigns, outbox
 from viberkit.transport import Pace
@@ -82,7 +84,7 @@ class Campaign:
     ...     sent = spring.send(sandbox.client(), confirm=confirm, progress=False)
     ...     again = spring.send(sandbox.client(), confirm=confirm, progress=False)
     ...     confirm, sent["words"].tolist(), len(sandbox.requests)
-    ('send 2 for at most 0.06 [fda66b]', ['2 accepted (0.06)'], 2)
+    ('send 2 for at most 0.06 [9bc2ff]', ['2 accepted (0.06)'], 2)
     """
 
     def __init__(self, archive: Archive, name: str, problems: pd.DataFrame) -> None:
@@ -202,6 +204,8 @@ class Campaign:
         planned, wanted = self._to_confirm(connection, told)
         if confirm == told["confirmed"]:
             return  # what it confirmed is queued or gone; what was planned since needs a confirmation of its own
+        if told["confirmed"] is None and not planned:
+            raise CampaignError(f"campaign {self.name!r}: nothing is planned; see campaign.problems")
         if not planned:
             raise CampaignError(
                 f"campaign {self.name!r}: nothing is planned that could be confirmed; to go on with what was, "
@@ -217,15 +221,16 @@ class Campaign:
         connection.execute(update(campaigns).where(campaigns.c.name == self.name).values(confirmed=confirm))
 
     def _to_confirm(self, connection: Connection, told: Mapping[str, Any]) -> tuple[int, str]:
-        planned = select(outbox.c.key).where(outbox.c.campaign == self.name, outbox.c.state == "planned")
-        keys = connection.execute(planned.order_by(outbox.c.key)).scalars().all()
-        facts = [told["content"], told["rate_type"], str(told["context"]), str(told["callback_url"]), *keys]
-        facts += [str(told[name]) for name in ("price_low", "price_high", "currency", "cost_cap")]
-        digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:6]
+        planned = select(outbox.c.to, outbox.c.content).where(outbox.c.campaign == self.name)
+        rows = connection.execute(planned.where(outbox.c.state == "planned").order_by(outbox.c.to))
+        keys = [[to, content] for to, content in rows]
+        terms = ("content", "rate_type", "context", "callback_url", "price_low", "price_high", "currency", "cost_cap")
+        facts = json.dumps([*(told[name] for name in terms), *keys])
+        digest = hashlib.sha256(facts.encode()).hexdigest()[:6]
         high = told["price_high"]
         cost = [] if high is None else [len(keys) * high]
         cost += [] if told["cost_cap"] is None else [told["cost_cap"]]
-        words = f" for at most {_money(told, min(cost))}" if cost else ""
+        words = f" for at most {_money(told, math.ceil(min(cost) * 100 - 1e-6) / 100)}" if cost else ""
         return len(keys), f"send {len(keys)}{words} [{digest}]"
 
     def _told(self, connection: Connection) -> Mapping[str, Any]:
@@ -289,7 +294,7 @@ def open_campaign(
     _check(name, recipients, content, rate_type, context, callback_url, price, cost_cap)
     assert content is not None and rate_type is not None  # noqa: S101, PT018 - checked a line above
     made, problems = plan(name, table(recipients), content, rate_type, to=to)
-    low, high = price if isinstance(price, tuple) else (price, price)
+    low, high = (None if one is None else float(one) for one in (price if isinstance(price, tuple) else (price, price)))
     now = _now()
     fixed = {
         "content": canonical(to_wire(content)),
@@ -313,8 +318,9 @@ def open_campaign(
         connection.execute(added.on_conflict_do_update(["name"], set_={**terms, "name": name}))
         there = set(connection.execute(select(outbox.c.to).where(outbox.c.campaign == name)).scalars())
         new = [one for one in made if one.to not in there]  # a recipient gets one message of a campaign
+        salt = box.salt(connection)
         for start in range(0, len(new), 5000):
-            box.enter(connection, [_row(name, one, fixed, now) for one in new[start : start + 5000]])
+            box.enter(connection, [_row(name, one, fixed, now, salt) for one in new[start : start + 5000]])
     return Campaign(archive, name, problems)
 
 
@@ -325,9 +331,10 @@ def _unconfirm(connection: Connection, name: str) -> None:
     connection.execute(update(campaigns).where(campaigns.c.name == name).values(confirmed=None))
 
 
-def _row(name: str, one: Planned, fixed: Mapping[str, Any], now: int) -> dict[str, Any]:
+def _row(name: str, one: Planned, fixed: Mapping[str, Any], now: int, salt: str) -> dict[str, Any]:
     told = {each: fixed[each] for each in ("rate_type", "context", "callback_url")}
-    row = {"key": one.key, "campaign": name, "row": one.row, "to": one.to, "content": one.content, "ordinal": 0}
+    key = key_of(name, one.to, one.content, 0, salt)
+    row = {"key": key, "campaign": name, "row": one.row, "to": one.to, "content": one.content, "ordinal": 0}
     return {**row, **told, "state": "planned", "planned_at": now}
 
 
@@ -356,14 +363,23 @@ def _check(
         found += rules.text_rule("context", context, 124 - KEY_LENGTH)
     if callback_url is not None:
         found += rules.callback_url_rule("callback_url", callback_url)
+    remedy = "pass e.g. 0.03, or (0.03, 0.06) for a range"
     prices = price if isinstance(price, tuple) else (price, price)
-    for field, value in (("price", prices[0]), ("price", prices[-1]), ("cost_cap", cost_cap)):
-        if value is not None and not (isinstance(value, int | float) and 0 <= value < float("inf")):
-            found.append(Violation(field, repr(value), "is no amount", "pass e.g. 0.03, or (0.03, 0.06) for a range"))
+    if len(prices) != 2 or (prices[0] is None) != (prices[-1] is None):
+        found.append(Violation("price", repr(price), "is no range of two amounts", remedy))
+    for field, value in (*(("price", one) for one in prices), ("cost_cap", cost_cap)):
+        if value is not None and not (_is_amount(value) and 0 <= value < float("inf")):
+            found.append(Violation(field, repr(value), "is no amount", remedy))
+    if all(map(_is_amount, prices)) and list(prices) != sorted(prices):
+        found.append(Violation("price", repr(price), "is a range whose end is below its beginning", remedy))
     if cost_cap is not None and price is None:
         found.append(Violation("cost_cap", repr(cost_cap), "cannot be held without a price", "pass price=… too"))
     if found:
         raise InvalidRequest(list(dict.fromkeys(found)))
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _cost(told: Mapping[str, Any], n: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,21 +13,21 @@ import pandas as pd
 
 from viberkit import rules
 from viberkit.content import Content, to_wire
-from viberkit.errors import MissingColumn, Violation
-from viberkit.keys import canonical, key_of
+from viberkit.errors import CampaignError, MissingColumn, Violation
+from viberkit.keys import canonical
 from viberkit.phone import normalize
 
 __all__ = ["Planned", "fill", "placeholders", "plan", "table"]
 
 #: The columns in which numbers are looked for, unless one is named.
 NUMBERS = ("to", "number", "phone", "msisdn", "recipient")
+_NUMBER = re.compile(r"\+?[\d\s()./-]+")
 _PLACE = re.compile(r"\{\{|\}\}|\{([^{}]+)\}")
 
 
 class Planned(NamedTuple):
-    """One message of a campaign: its key, its row (from 1), its recipient, and its content as it goes out."""
+    """One message of a campaign: its row (from 1), its recipient, and its content as it goes out."""
 
-    key: str
     row: int
     to: str
     content: str
@@ -36,12 +37,26 @@ def table(recipients: Any) -> pd.DataFrame:
     """Recipients as a table: a DataFrame, the path of a CSV file, a list of numbers or of mappings."""
     if isinstance(recipients, pd.DataFrame):
         return recipients.reset_index(drop=True)
-    if isinstance(recipients, str | Path):
-        return pd.read_csv(recipients, dtype="str", skipinitialspace=True)
+    if isinstance(recipients, Path) or (isinstance(recipients, str) and not _NUMBER.fullmatch(recipients)):
+        return _read(Path(recipients))
+    if isinstance(recipients, str | Mapping):
+        raise CampaignError("recipients: is one recipient, not a list; pass e.g. ['+491701234567']")
     listed = list(recipients)
     if all(isinstance(one, Mapping) for one in listed) and listed:
         return pd.DataFrame(listed)
     return pd.DataFrame({"to": pd.Series(listed, dtype=object)})
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """A CSV file, every cell a text; a row with more cells than there are columns would shift them, and is refused."""
+    fault = ""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(path, dtype="str", skipinitialspace=True, index_col=False, encoding="utf-8-sig")
+    except (OSError, UnicodeError, pd.errors.ParserWarning, pd.errors.ParserError, pd.errors.EmptyDataError) as told:
+        fault = str(told)
+    raise CampaignError(f"recipients: {path.name!r} cannot be read as a CSV file in UTF-8 ({fault}); repair it")
 
 
 def placeholders(content: Content) -> list[str]:
@@ -110,7 +125,7 @@ def plan(
             for name, one in zip(names, values, strict=True)
             if one is None
         ]
-        reached = normalize(number or "", column)
+        reached = normalize(re.sub(r"\.0$", "", number or ""), column)  # a whole number that pandas wrote as a float
         if isinstance(reached, Violation):
             found.append(reached)
         elif first_row.setdefault(reached, row) != row:
@@ -125,7 +140,7 @@ def plan(
         if found:
             wrong += [(row, one) for one in found]
         elif isinstance(reached, str):
-            made.append(Planned(key_of(name, reached, wired, 0), row, reached, wired))
+            made.append(Planned(row, reached, wired))
     return made, _problems(wrong)
 
 
@@ -144,7 +159,9 @@ def _text(value: Any) -> str | None:
     """A cell as it is written; whole numbers without a fraction, nothing for what is missing."""
     if isinstance(value, str):
         return value.strip() or None
-    if value is None or value != value or value is pd.NaT or value is pd.NA:
+    if not pd.api.types.is_scalar(value):
+        return str(value)
+    if pd.isna(value):
         return None
     if isinstance(value, float) and value.is_integer():
         return str(int(value))

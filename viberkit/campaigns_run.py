@@ -155,6 +155,8 @@ class _Run:
             self.stopped = f"{share} are unknown, more than {self.max_unknown_share:.1%}"
         elif self.in_a_row["queued"] >= _IN_A_ROW:
             self.stopped = f"{_IN_A_ROW} in a row were not accepted: {tried.outcome.reason}"
+        elif tried.outcome.http_status in (401, 402, 403):
+            self.stopped = f"the account was refused: {tried.outcome.reason}"
         elif self.in_a_row["rejected"] >= _ENOUGH:
             self.stopped = f"{_ENOUGH} in a row were refused: {tried.outcome.reason}"
 

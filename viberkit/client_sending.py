@@ -43,7 +43,7 @@ def attempt(transport: Transport, path: str, request: Mapping[str, Any]) -> Atte
             return _unknown(request, f"the answer ({answer.status}) could not be read: {fault}", answer)
         sent_id = accepted.bulk_id if isinstance(accepted, Bulk) else accepted.message_id
         return Attempt(Outcome("accepted", message_id=sent_id, http_status=answer.status), answer, accepted)
-    if not 400 <= answer.status < 500:
+    if not 400 <= answer.status < 500 or answer.status == 408:  # a 408 is a gateway's word, not the API's
         return _unknown(request, f"the server answered {answer.status}", answer)
     error = as_error(answer, f"POST {path}")
     state = "queued" if answer.status == 429 else "rejected"

@@ -24,13 +24,13 @@ def canonical(content: object) -> str:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
-def key_of(campaign: str | None, to: str, content: str, ordinal: int) -> str:
-    """The name of one send: the same for the same campaign, recipient, content and ordinal.
+def key_of(campaign: str | None, to: str, content: str, ordinal: int, salt: str = "") -> str:
+    """The name of one send: the same for the same campaign, recipient, content and ordinal in one archive (``salt``).
 
     >>> key_of("spring", "+491701234567", '{"contentType":"text","text":"Hi"}', 0)
-    'vkfd74w6m5fhgd4vnsesbkqmbk'
+    'vkbyz6bmc7k5d5v4hpxp7bnkfi'
     """
-    told = json.dumps([campaign, to, content, ordinal], ensure_ascii=False).encode()
+    told = json.dumps([campaign, to, content, ordinal, salt], ensure_ascii=False).encode()
     return "vk" + base64.b32encode(hashlib.sha256(told).digest()[:15]).decode().lower()
 
 
@@ -42,8 +42,8 @@ def with_key(key: str, context: str | None) -> str:
 def key_in(context: str | None) -> str | None:
     """The key at the head of a context that came back.
 
-    >>> key_in("vkfd74w6m5fhgd4vnsesbkqmbk order 7"), key_in("order 7")
-    ('vkfd74w6m5fhgd4vnsesbkqmbk', None)
+    >>> key_in("vkbyz6bmc7k5d5v4hpxp7bnkfi order 7"), key_in("order 7")
+    ('vkbyz6bmc7k5d5v4hpxp7bnkfi', None)
     """
     found = _KEY.match(context or "")
     return found[1] if found else None

@@ -27,7 +27,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from viberkit.keys import key_of
 from viberkit.records import Outcome, Proof
-from viberkit.schema import in_flight_now, outbox
+from viberkit.schema import identity, in_flight_now, outbox
 
 __all__ = [
     "STATES",
@@ -39,6 +39,7 @@ __all__ = [
     "next_ordinal",
     "orphans",
     "resolve",
+    "salt",
     "settle",
     "twin",
 ]
@@ -76,8 +77,8 @@ def is_alive(owner: str | None) -> bool:
 
 
 def twin(connection: Connection, to: str, content: str, *states: str) -> RowMapping | None:
-    """The latest send of the same content to the same recipient, outside campaigns, in one of these states."""
-    same = and_(outbox.c.campaign.is_(None), outbox.c.to == to, outbox.c.content == content)
+    """The latest send of the same content to the same recipient, a campaign's too, in one of these states."""
+    same = and_(outbox.c.to == to, outbox.c.content == content)
     asked = select(outbox).where(same, outbox.c.state.in_(states)).order_by(outbox.c.ordinal.desc()).limit(1)
     return connection.execute(asked).mappings().first()
 
@@ -88,6 +89,11 @@ def next_ordinal(connection: Connection, campaign: str | None, to: str, content:
     sent = and_(same, outbox.c.state != "queued")
     ordinal = select(func.coalesce(func.max(outbox.c.ordinal) + 1, 0)).where(sent)
     return int(connection.execute(ordinal).scalar_one())
+
+
+def salt(connection: Connection) -> str:
+    """What tells this archive's keys from another's."""
+    return str(connection.execute(select(identity.c.salt)).scalar_one())
 
 
 def enter(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -145,7 +151,7 @@ def evidence(connection: Connection, told: Mapping[str, Proof]) -> Sequence[RowM
     """
     if not told:
         return []
-    news_of = and_(outbox.c.key.in_(list(told)), outbox.c.state != "accepted")
+    news_of = and_(outbox.c.key.in_(list(told)), outbox.c.state != "accepted", outbox.c.claimed_at.is_not(None))
     rows = connection.execute(select(outbox).where(news_of)).mappings().all()
     for row in rows:
         proof = told[row["key"]]
@@ -175,11 +181,15 @@ def orphans(connection: Connection, now: int, *, campaign: str | None = None) ->
 
 
 def resolve(connection: Connection, keys: Sequence[str], *, resend: bool, reason: str, now: int) -> int:
-    """A person's decision on unknown rows; gives how many there were. To send again is a new row with a new key."""
+    """A person's decision on unknown rows; gives how many there were. To send again is a new row with a new key.
+
+    What was refused may be sent again, too: nobody got it.
+    """
+    open_to = ["unknown", "rejected"] if resend else ["unknown"]
     count = 0
     for key in keys:
-        unknown = and_(outbox.c.key == key, outbox.c.state == "unknown")
-        row = connection.execute(select(outbox).where(unknown)).mappings().first()
+        open_row = and_(outbox.c.key == key, outbox.c.state.in_(open_to))
+        row = connection.execute(select(outbox).where(open_row)).mappings().first()
         if row is None:
             continue
         count += 1
@@ -187,7 +197,7 @@ def resolve(connection: Connection, keys: Sequence[str], *, resend: bool, reason
         connection.execute(update(outbox).where(outbox.c.key == key).values(**decided))
         if resend:
             ordinal = next_ordinal(connection, row["campaign"], row["to"], row["content"])
-            again = key_of(row["campaign"], row["to"], row["content"], ordinal)
+            again = key_of(row["campaign"], row["to"], row["content"], ordinal, salt(connection))
             blank = dict.fromkeys(["message_id", "http_status", "reason", "owner", "claimed_at", "settled_at"])
             enter(
                 connection,

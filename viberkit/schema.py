@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 
 from sqlalchemy import (
@@ -129,6 +130,9 @@ inbound = Table(
     Column("naive", Boolean, nullable=False),
 )
 
+#: What tells this archive's keys from another's, so that a callback about theirs settles nothing here.
+identity = Table("identity", metadata, Column("salt", String(32), primary_key=True))
+
 campaigns = Table(
     "campaigns",
     metadata,
@@ -182,7 +186,12 @@ def _callbacks_are_marked(connection: Connection) -> None:
 
 
 def _sends_begin_in_an_outbox(connection: Connection) -> None:
-    metadata.create_all(connection, tables=[campaigns, outbox])
+    metadata.create_all(connection, tables=[identity, campaigns, outbox])
+    _identify(connection)
+
+
+def _identify(connection: Connection) -> None:
+    connection.execute(insert(identity).values(salt=secrets.token_hex(8)))
 
 
 #: Step n brings an archive from version n to n + 1; a new one begins with the newest. Steps are only ever added.
@@ -203,6 +212,7 @@ def migrate(connection: Connection, steps: Sequence[Callable[[Connection], None]
     newest = 1 + len(steps)
     if not known:
         metadata.create_all(connection)
+        _identify(connection)
         connection.execute(insert(version).values(version=newest))
         return
     found = connection.execute(select(version.c.version)).scalar_one()
