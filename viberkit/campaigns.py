@@ -69,7 +69,8 @@ class Preview:
         if len(self.refused):
             lines += ["", f"left out: {self.refused['row'].nunique():,} rows"]
             lines += [self.refused[["row", "field", "rule"]].head(10).to_string(index=False, max_colwidth=60)]
-        return "\n".join([*lines, "", f"to send, confirm: {self.confirm!r}"])
+        ending = f"to send, confirm: {self.confirm!r}" if self.planned else "nothing new is planned"
+        return "\n".join([*lines, "", ending])
 
 
 class Campaign:

@@ -78,6 +78,8 @@ def plan(
 
     if (text is None) == (file is None):
         raise click.UsageError("--text, --content: pass one of the two")
+    if price is None and price_high is not None:
+        raise click.UsageError("--price-high: is the end of a range; pass its beginning as --price")
     content: Content
     if text is not None:
         content = Text(text, image=Image(image) if image else None, button=Button(*button) if button else None)

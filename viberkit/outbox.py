@@ -71,6 +71,8 @@ def is_alive(owner: str | None) -> bool:
         return bool(same and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+    except psutil.Error:  # somebody else's process, which tells nothing
+        return True
 
 
 # --- one send ----------------------------------------------------------------------------------------------
