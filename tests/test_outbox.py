@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 from conftest import Scripted
-from sqlalchemy import event
 
 import viberkit as vk
 from viberkit import outbox as box
@@ -330,8 +329,8 @@ def test_where_no_row_can_be_written_nothing_is_posted(
 
     keeping.send(TO, HELLO, rate_type="transaction")
     with hindered(archive.path) as pragma:
-        archive.close()
-        event.listen(archive._engine, "connect", lambda connection, _: connection.execute(pragma))
+        with archive.reading() as connection:  # the one that is used again
+            connection.exec_driver_sql(pragma)
         with pytest.raises(ArchiveError, match=words):
             send_many()
     with vk.Archive(archive.path) as told:
