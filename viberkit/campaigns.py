@@ -21,8 +21,8 @@ from sqlalchemy.dialects.sqlite import insert
 from viberkit import outbox as box
 from viberkit import rules
 from viberkit.archive import Archive
-from viberkit.campaigns_plan import Planned, plan, table
-from viberkit.content import Content, Text, to_wire
+from viberkit.campaigns_plan import Planned, plan, problems, table
+from viberkit.content import Content, to_wire
 from viberkit.derived import content_facts, micros
 from viberkit.errors import CampaignError, InvalidRequest, Violation
 from viberkit.keys import KEY_LENGTH, canonical, key_of
@@ -45,7 +45,6 @@ _WORDS = {
     "requeued": "may have been sent and charged; sent again by decision",
     "abandoned": "may have been sent and charged; left so by decision",
 }
-_CHARGED = ("in_flight", "accepted", "unknown", "requeued", "abandoned")
 _numbers = count()
 _running: set[str] = set()
 _running_lock = threading.Lock()
@@ -132,7 +131,7 @@ class Campaign:
         for state, n in counts.items():
             name = state.replace("_", " ")
             words = f"{n:,} {name}" + ("" if _WORDS[state] == name else f": {_WORDS[state]}")
-            cost = _cost(told, n) if state in _CHARGED else ""
+            cost = _cost(told, n) if state in box.CHARGED else ""
             rows.append((state, n, n / sum(counts.values()), words + (f" ({cost})" if cost else "")))
         frame = pd.DataFrame(rows, columns=["state", "n", "share", "words"])
         return frame.astype({"state": "str", "n": "int64", "share": "float64", "words": "str"})
@@ -288,13 +287,13 @@ def open_campaign(
 ) -> Campaign:
     """As :meth:`Archive.campaign`."""
     if recipients is None and content is None:
-        campaign = Campaign(archive, name, plan(name, table([]), _NOTHING, "session")[1])
+        campaign = Campaign(archive, name, problems([]))
         with archive.reading() as connection:
             campaign._told(connection)
         return campaign
     _check(name, recipients, content, rate_type, context, callback_url, price, cost_cap)
     assert content is not None and rate_type is not None  # noqa: S101, PT018 - checked a line above
-    made, problems = plan(name, table(recipients), content, rate_type, to=to)
+    made, wrong = plan(name, table(recipients), content, rate_type, to=to)
     low, high = (None if one is None else float(one) for one in (price if isinstance(price, tuple) else (price, price)))
     now = _now()
     fixed = {
@@ -322,7 +321,7 @@ def open_campaign(
         salt = box.salt(connection)
         for start in range(0, len(new), 5000):
             box.enter(connection, [_row(name, one, fixed, now, salt) for one in new[start : start + 5000]])
-    return Campaign(archive, name, problems)
+    return Campaign(archive, name, wrong)
 
 
 def _unconfirm(connection: Connection, name: str) -> None:
@@ -337,9 +336,6 @@ def _row(name: str, one: Planned, fixed: Mapping[str, Any], now: int, salt: str)
     key = key_of(name, one.to, one.content, 0, salt)
     row = {"key": key, "campaign": name, "row": one.row, "to": one.to, "content": one.content, "ordinal": 0}
     return {**row, **told, "state": "planned", "planned_at": now}
-
-
-_NOTHING = Text("-")
 
 
 def _check(

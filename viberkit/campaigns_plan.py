@@ -17,7 +17,7 @@ from viberkit.errors import CampaignError, MissingColumn, Violation
 from viberkit.keys import canonical
 from viberkit.phone import normalize
 
-__all__ = ["Planned", "fill", "placeholders", "plan", "table"]
+__all__ = ["Planned", "fill", "placeholders", "plan", "problems", "table"]
 
 #: The columns in which numbers are looked for, unless one is named.
 NUMBERS = ("to", "number", "phone", "msisdn", "recipient")
@@ -112,19 +112,16 @@ def plan(
     """
     column = to or next((one for one in NUMBERS if one in recipients.columns), NUMBERS[0])
     names = placeholders(content)
-    if lacking := [one for one in (column, *names) if one not in recipients.columns]:
-        raise MissingColumn(f"campaign {name!r}", lacking, map(str, recipients.columns))
+    if strange := [one for one in (column, *names) if one not in recipients.columns]:
+        raise MissingColumn(f"campaign {name!r}", strange, map(str, recipients.columns))
     columns = [[_text(one) for one in recipients[each]] for each in names]
     first_row: dict[str, int] = {}
     made: list[Planned] = []
     wrong: list[tuple[int, Violation]] = []
     plain = None if names else _checked(fill(content, {}), rate_type)
     for row, (number, *values) in enumerate(zip(map(_text, recipients[column]), *columns, strict=True), start=1):
-        found = [
-            Violation(name, "", "is missing in this row", "fill it in")
-            for name, one in zip(names, values, strict=True)
-            if one is None
-        ]
+        lacking = [each for each, one in zip(names, values, strict=True) if one is None]
+        found = [Violation(each, "", "is missing in this row", "fill it in") for each in lacking]
         reached = normalize(re.sub(r"\.0$", "", number or ""), column)  # a whole number that pandas wrote as a float
         if isinstance(reached, Violation):
             found.append(reached)
@@ -141,7 +138,7 @@ def plan(
             wrong += [(row, one) for one in found]
         elif isinstance(reached, str):
             made.append(Planned(row, reached, wired))
-    return made, _problems(wrong)
+    return made, problems(wrong)
 
 
 def _checked(content: Content, rate_type: str) -> tuple[str, list[Violation]]:
@@ -149,7 +146,8 @@ def _checked(content: Content, rate_type: str) -> tuple[str, list[Violation]]:
     return ("" if found else canonical(to_wire(content))), found
 
 
-def _problems(wrong: Sequence[tuple[int, Violation]]) -> pd.DataFrame:
+def problems(wrong: Sequence[tuple[int, Violation]]) -> pd.DataFrame:
+    """What is wrong, a row each: row (of the recipients), field, value, rule, remedy."""
     rows = [(row, one.field, one.value, one.rule, one.remedy) for row, one in wrong]
     frame = pd.DataFrame(rows, columns=["row", "field", "value", "rule", "remedy"])
     return frame.astype({"row": "int64", **dict.fromkeys(["field", "value", "rule", "remedy"], "str")})

@@ -34,7 +34,6 @@ _LINGER_S = 0.01  #: so long results are gathered into one transaction
 _LOOK_S = 0.05  #: so long at most nothing is claimed while something could be
 _IN_A_ROW = 5  #: unknown outcomes, one after the other, that stop the campaign; fewer in all never do
 _ENOUGH = 100  #: outcomes before their shares mean something
-_CHARGED = ("in_flight", "accepted", "unknown", "requeued", "abandoned")
 
 _Result = tuple[str, Mapping[str, Any], Attempt]
 
@@ -68,7 +67,7 @@ class _Run:
         if not self.unsettled and free <= 0 and not self.stopped:
             return []
         with self.archive.writing() as connection:
-            settle(connection, [(key, tried.outcome, request, tried.answer) for key, request, tried in self.unsettled])
+            self._settle(connection)
             for _, _, tried in self.unsettled:
                 self._judge(tried)
             back = {key for key, *_ in self.unsettled}
@@ -86,8 +85,11 @@ class _Run:
                 self.unsettled.append(self.results.get_nowait())
         if self.unsettled:
             with self.archive.writing() as connection:
-                settle(connection, [(key, one.outcome, request, one.answer) for key, request, one in self.unsettled])
+                self._settle(connection)
             self.unsettled.clear()
+
+    def _settle(self, connection: Connection) -> None:
+        settle(connection, [(key, one.outcome, request, one.answer) for key, request, one in self.unsettled])
 
     def post(self, key: str, request: Mapping[str, Any]) -> None:
         """Post one claimed message; whatever happens, a result comes back."""
@@ -138,7 +140,7 @@ class _Run:
         cap, price = self.told["cost_cap"], self.told["price_high"]
         if cap is None or not price:
             return self.workers
-        mine = outbox.c.campaign == self.told["name"], outbox.c.state.in_(_CHARGED)
+        mine = outbox.c.campaign == self.told["name"], outbox.c.state.in_(box.CHARGED)
         spent = int(connection.execute(select(func.count()).where(*mine)).scalar_one())
         return int((cap + price * 1e-9) // price) - spent
 

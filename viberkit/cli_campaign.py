@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from viberkit.content import Button, Content, Image, Text, from_wire
+from viberkit.wire import parse
 
 if TYPE_CHECKING:
     from viberkit.campaigns import Campaign
@@ -84,7 +84,7 @@ def plan(
     if text is not None:
         content = Text(text, image=Image(image) if image else None, button=Button(*button) if button else None)
     else:
-        content = from_wire(json.loads(Path(str(file)).read_text(encoding="utf-8")))
+        content = from_wire(parse(Path(str(file)).read_bytes()))
     prices: Any = price if price_high is None or price is None else (price, price_high)
     options = {"to": to, "context": context, "price": prices, "currency": currency, "cost_cap": cost_cap}
     with Archive(archive) as kept:

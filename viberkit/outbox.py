@@ -22,7 +22,7 @@ from functools import cache
 from typing import Any
 
 import psutil
-from sqlalchemy import Connection, RowMapping, and_, bindparam, func, select, update
+from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from viberkit.keys import key_of
@@ -30,6 +30,7 @@ from viberkit.records import Outcome, Proof
 from viberkit.schema import identity, in_flight_now, outbox
 
 __all__ = [
+    "CHARGED",
     "STATES",
     "claim",
     "enter",
@@ -44,6 +45,8 @@ __all__ = [
     "twin",
 ]
 
+#: Those of which a message may have been charged.
+CHARGED = ("in_flight", "accepted", "unknown", "requeued", "abandoned")
 #: Where a send may stand.
 STATES = ("planned", "queued", "in_flight", "accepted", "rejected", "unknown", "requeued", "abandoned")
 _CLOCK_S = 60  #: so far the computer's clock may be set while a process lives
@@ -160,8 +163,7 @@ def evidence(connection: Connection, told: Mapping[str, Proof]) -> Sequence[RowM
         if row["state"] == "requeued":
             same = [outbox.c[name].is_not_distinct_from(row[name]) for name in ("campaign", "to", "content")]
             again = and_(*same, outbox.c.ordinal > row["ordinal"], outbox.c.state.in_(["planned", "queued"]))
-            taken_back = {"state": "abandoned", "reason": "the message that it would repeat was accepted after all"}
-            connection.execute(update(outbox).where(again).values(**taken_back))
+            connection.execute(delete(outbox).where(again))
         reason = "; ".join(filter(None, [row["reason"], "a callback tells that it was accepted"]))
         news = {"state": "accepted", "message_id": proof.message_id, "settled_at": proof.at, "reason": reason}
         connection.execute(update(outbox).where(outbox.c.key == row["key"]).values(**news, owner=None))
@@ -185,7 +187,7 @@ def orphans(connection: Connection, now: int, *, campaign: str | None = None) ->
 def resolve(connection: Connection, keys: Sequence[str], *, resend: bool, reason: str, now: int) -> int:
     """A person's decision on unknown rows; gives how many there were. To send again is a new row with a new key.
 
-    What was refused may be sent again, too: nobody got it.
+    What was refused may be sent again, too, as it is: nobody got it, and nothing was charged.
     """
     open_to = ["unknown", "rejected"] if resend else ["unknown"]
     count = 0
@@ -195,9 +197,11 @@ def resolve(connection: Connection, keys: Sequence[str], *, resend: bool, reason
         if row is None:
             continue
         count += 1
-        decided = {"state": "requeued" if resend else "abandoned", "reason": f"{row['reason']}; decided: {reason}"}
+        refused = row["state"] == "rejected"
+        state = "queued" if refused else "requeued" if resend else "abandoned"
+        decided = {"state": state, "reason": f"{row['reason']}; decided: {reason}"}
         connection.execute(update(outbox).where(outbox.c.key == key).values(**decided))
-        if resend:
+        if resend and not refused:
             ordinal = next_ordinal(connection, row["campaign"], row["to"], row["content"])
             again = key_of(row["campaign"], row["to"], row["content"], ordinal, salt(connection))
             blank = dict.fromkeys(["message_id", "http_status", "reason", "owner", "claimed_at", "settled_at"])
