@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 from viberkit import charts, timing
 from viberkit.errors import MissingColumn
 from viberkit.states import ORDER
-from viberkit.style import duration, spread, state_colour
+from viberkit.style import spread, state_colour
+from viberkit.words import duration
 
 HOPS = (
     ("accepted", "routed", 0.04, 0.35),

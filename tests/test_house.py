@@ -25,13 +25,13 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "viberkit"
 
 FLOORS = {
-    "ground: words, no I/O": "errors states phone content rules records keys wire problems",
+    "ground: words, no I/O": "errors states phone content rules records keys wire problems words",
     "first: the outside world": (
         "settings transport client schema outbox derived frames callbacks archive server listener delivery_model "
         "sandbox"
     ),
     "second: at work": "campaigns collector reader jsonlines survey",
-    "third: analysis": "trail timing survival fallback quality",
+    "third: analysis": "trail grouping timing durations incidence survival comparison drift shifts fallbacks checks",
     "top: faces": "style charts fields widgets report demo cli",
     "roof": "__init__ __main__",
 }

@@ -25,9 +25,11 @@ _HOME = {
     "Text": "content",
     "Video": "content",
     "collect": "collector",
+    "delivery_curve": "survival",
     "journeys": "timing",
     "latency": "timing",
     "read_events": "reader",
+    "time_to": "survival",
     "transitions": "timing",
 }
 _MODULES = ("charts", "errors", "widgets")
@@ -47,10 +49,12 @@ __all__ = [
     "Video",
     "charts",
     "collect",
+    "delivery_curve",
     "errors",
     "journeys",
     "latency",
     "read_events",
+    "time_to",
     "transitions",
     "widgets",
 ]
@@ -64,6 +68,7 @@ if TYPE_CHECKING:
     from viberkit.listener import Listener
     from viberkit.reader import read_events
     from viberkit.sandbox import Sandbox
+    from viberkit.survival import delivery_curve, time_to
     from viberkit.timing import journeys, latency, transitions
 
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from viberkit.frames import require
 from viberkit.states import rank
-from viberkit.style import LINE, Sheet, duration, hop_colours, on, spread, state_colour
+from viberkit.style import LINE, Sheet, hop_colours, on, spread, state_colour
+from viberkit.words import duration, percent
 
 __all__ = ["latency", "time_share", "timeline"]
 
@@ -317,7 +318,7 @@ def time_share(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     if len(groups) == 1:
         (only,) = cuts
         outside = [(hop, left + share / 2, share) for hop, left, share, _ in cuts[only] if hop in unsaid]
-        texts = [f"{a}\n→ {b}\n{_percent(share)}" for (a, b), _, share in outside]
+        texts = [f"{a}\n→ {b}\n{percent(share)}" for (a, b), _, share in outside]
         widths = [sheet.width(text) + 0.014 for text in texts]
         middles = spread([middle for _, middle, _ in outside], widths, 0.0, 1.0)
         if middles is not None:
@@ -356,8 +357,8 @@ def _segments(sheet: Sheet, bar: dict[_Hop, float], hops: list[_Hop]) -> list[tu
     """Each segment's hop, left edge, share, and the longest label that fits in it."""
     cut, left = [], 0.0
     for hop in (hop for hop in hops if hop in bar):
-        share, percent = bar[hop], _percent(bar[hop])
-        choices = [f"{_hop_name(hop)}  {percent}", f"{hop[0]}\n→ {hop[1]}\n{percent}", percent, ""]
+        share, said = bar[hop], percent(bar[hop])
+        choices = [f"{_hop_name(hop)}  {said}", f"{hop[0]}\n→ {hop[1]}\n{said}", said, ""]
         text = next(text for text in choices if sheet.width(text) + 0.012 <= share or not text)
         cut.append((hop, left, share, text))
         left += share
@@ -365,15 +366,8 @@ def _segments(sheet: Sheet, bar: dict[_Hop, float], hops: list[_Hop]) -> list[tu
 
 
 def _keyed(sheet: Sheet, hop: _Hop, shares: list[float]) -> str:
-    most = _percent(max(shares))
+    most = percent(max(shares))
     return f"{sheet.elide(_hop_name(hop), 0.8)} ({most if most.startswith('<') else 'up to ' + most})"
-
-
-def _percent(share: float) -> str:
-    if share < 0.001:
-        return "< 0.1 %"
-    places = 1 if share < 0.0995 or share > 0.9905 else 0
-    return f"{100 * share:.{places}f}".removesuffix(".0") + " %"
 
 
 def _hop_name(hop: _Hop) -> str:

@@ -18,7 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter, Locator, NullFormatter, NullLocator
 from matplotlib.transforms import Bbox
 
-__all__ = ["Sheet", "TimeFormatter", "TimeLocator", "duration", "hop_colours", "on", "spread", "state_colour"]
+from viberkit.words import UNITS, duration
+
+__all__ = ["Sheet", "TimeFormatter", "TimeLocator", "hop_colours", "on", "spread", "state_colour"]
 
 #: One colour a state, after Okabe and Ito: told apart with any colour vision, readable on white and on black.
 STATE_COLOURS = {
@@ -37,7 +39,6 @@ MIDTONE, DARK, LIGHT = "#7a7a7a", "#3c3c3c", "#d2d2d2"
 WIDTH, MARGIN = 7.5, 0.3
 NAME, SMALL, LINE = 9.0, 8.0, 0.135
 
-_UNITS = (("ms", 1e-3), ("s", 1.0), ("min", 60.0), ("h", 3600.0), ("d", 86400.0))
 _TENS, _SIXTIES = (1, 2, 5, 10, 20, 50, 100, 200, 500), (1, 2, 5, 10, 20, 30)
 #: Ticks to choose from, the densest first: numbers of ms, s, min, h and d.
 _LEVELS = (
@@ -86,23 +87,6 @@ def _luminance(colour: Any) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def duration(seconds: float) -> str:
-    """A duration in seconds as people say it, in one unit from ms to d.
-
-    >>> [duration(s) for s in (0, 0.0004, 0.14, 1.53, 59.97, 4000, 86400, 3e8)]
-    ['0 ms', '0.4 ms', '140 ms', '1.5 s', '1 min', '1.1 h', '1 d', '3,472 d']
-    """
-    if not np.isfinite(seconds):
-        return "–"
-    for place, (_, size) in enumerate(_UNITS):
-        value = round(seconds / size, 1 if abs(seconds / size) < 9.95 else 0)
-        if place + 1 == len(_UNITS) or abs(value) * size < _UNITS[place + 1][1] * (1 - 1e-9):
-            break
-    if value == 0 < seconds:
-        return "< 0.1 ms"
-    return f"{value:,.1f}".removesuffix(".0") + f" {_UNITS[place][0]}"
-
-
 def spread(centres: Sequence[float], widths: Sequence[float], low: float, high: float) -> list[float] | None:
     """New centres for labels in one row: order kept, nothing overlapping, each moved as little as may be.
 
@@ -129,7 +113,7 @@ def spread(centres: Sequence[float], widths: Sequence[float], low: float, high: 
 
 
 class TimeFormatter(Formatter):
-    """Ticks in the words of :func:`duration`; the tick of the left-hand gutter in its own."""
+    """Ticks in the words of :func:`~viberkit.words.duration`; the tick of the left-hand gutter in its own."""
 
     def __init__(self, zero: tuple[float, str] | None = None) -> None:
         self.zero = zero
@@ -156,7 +140,7 @@ class TimeLocator(Locator):
         inches = ax.bbox.width / cast(Figure, ax.get_figure(root=True)).dpi
         kept: list[float] = []
         for level in _LEVELS:
-            sizes = zip((size for _, size in _UNITS), level, strict=True)
+            sizes = zip((size for _, size in UNITS), level, strict=True)
             ticks = [step * size for size, steps in sizes for step in steps]
             ticks = [tick for tick in ticks if max(vmin, self.start) * 0.999 <= tick <= vmax * 1.001]
             kept, edge = ([self.zero[0]], _half(self.zero[1])) if self.zero and vmin <= self.zero[0] else ([], -inches)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from viberkit.frames import EVENTS, JOURNEYS, TRANSITIONS, require
+from viberkit.grouping import groups
 from viberkit.states import rank
 from viberkit.trail import Ints, Trail, instants, microseconds, trail
 
@@ -196,12 +197,12 @@ def latency(
     wanted = _quantile_names(quantiles)
     hops = _hops_by(log, names)
     hops = hops[hops["latency_s"].notna().to_numpy()]
-    groups, group = _groups(hops, names)
+    rows, group = groups(hops, names)
     ends = [TRANSITIONS[name].cast(hops[name]) for name in ("from_state", "to_state")]
     cell, keys = _cells(group, *ends)
     seconds, starts = _by_cell(cell, len(keys), hops["latency_s"].to_numpy())
     total = np.add.reduceat(seconds, starts[:-1]) if len(keys) else np.empty(0)
-    made: dict[str, Any] = {name: groups[name].array.take(keys[:, 0]) for name in names}
+    made: dict[str, Any] = {name: rows[name].array.take(keys[:, 0]) for name in names}
     for place, end in enumerate(ends, start=1):
         made[str(end.name)] = _words(keys[:, place], end.dtype)
     made["n"] = np.diff(starts)
@@ -209,7 +210,7 @@ def latency(
         made[name] = _quantile(seconds, starts, share)
     made["max_s"] = seconds[starts[1:] - 1]
     made["total_s"] = total
-    of_group = np.bincount(keys[:, 0], weights=total, minlength=len(groups))[keys[:, 0]]
+    of_group = np.bincount(keys[:, 0], weights=total, minlength=len(rows))[keys[:, 0]]
     made["share"] = np.divide(total, of_group, out=np.full(len(total), np.nan), where=of_group > 0)
     return pd.DataFrame(made, copy=False)
 
@@ -230,17 +231,6 @@ def _hops_by(log: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     require(log, [name for name in names if name not in TRANSITIONS.names], "latency")
     ordered = trail(log, "latency")
     return _hops(ordered, [name for name in names if name in EVENTS.names and name not in TRANSITIONS.names])
-
-
-def _groups(hops: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame, Ints]:
-    """The groups in order, one row each, and the number of each hop's group; a missing value is a group too."""
-    if not names:
-        return pd.DataFrame(index=range(1)), np.zeros(len(hops), dtype=np.int64)
-    grouped = hops.groupby(names, sort=True, dropna=False, observed=True)
-    number = grouped.ngroup().to_numpy()
-    first = np.full(grouped.ngroups, -1)
-    first[number[::-1]] = np.arange(len(number))[::-1]
-    return hops[names].iloc[first].reset_index(drop=True), number
 
 
 def _cells(group: Ints, left: pd.Series[Any], entered: pd.Series[Any]) -> tuple[Ints, Ints]:

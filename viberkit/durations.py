@@ -1,0 +1,186 @@
+"""How long each message took from one state to another, or has been waiting: what every estimate of time stands on.
+
+Journeys (or events) in, arrays out: one entry a message, with the group it belongs to. Nothing here reads a clock.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from viberkit import timing
+from viberkit.frames import JOURNEYS, require
+from viberkit.grouping import BY, facts, groups, names_of
+from viberkit.states import ORDER
+from viberkit.trail import Ints, microseconds
+
+__all__ = ["ENDED", "FAILED", "OPEN", "Durations", "LeftOutWarning", "as_journeys", "durations"]
+
+#: What became of a message: still open when last looked at, at the end asked for, or ended otherwise.
+OPEN, ENDED, FAILED = 0, 1, 2
+_NEVER = np.iinfo(np.int64).min
+_FAILING = ("failed", "expired")
+_ARRIVING = ("delivered", "seen")
+_WAY = ("accepted", "routed", "dispatched", "delivered", "seen")
+
+
+class LeftOutWarning(UserWarning):
+    """Messages could not take part in an estimate; the text says how many, why, and what helps."""
+
+
+@dataclass(frozen=True)
+class Durations:
+    """One entry a message, times in microseconds.
+
+    ``started``: the instant it entered the start; ``time``: from there to the end, or to when it was last looked at;
+    ``cause``: OPEN, ENDED or FAILED; ``earliest``: the least that ``time`` may be, equal to it where it is exact;
+    ``entry``: since when it was watched, -1 from the start, None where that holds for all; ``group``: its row in
+    ``groups``, which has the columns grouped by; ``place``: its row in ``journeys``.
+    """
+
+    started: Ints
+    time: Ints
+    cause: Ints
+    earliest: Ints
+    entry: Ints | None
+    group: Ints
+    groups: pd.DataFrame
+    journeys: pd.DataFrame
+    place: Ints
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def take(self, chosen: npt.NDArray[Any]) -> Durations:
+        """Some of the messages, by a mask or places."""
+        arrays = (self.started[chosen], self.time[chosen], self.cause[chosen], self.earliest[chosen])
+        entry = None if self.entry is None else self.entry[chosen]
+        return Durations(*arrays, entry, self.group[chosen], self.groups, self.journeys, self.place[chosen])
+
+    def parts(self) -> Iterator[tuple[dict[str, Any], Durations]]:
+        """The messages of each group, with the group's values by column."""
+        if len(self.groups) == 1:
+            yield self._named(0), self
+            return
+        order = np.argsort(self.group, kind="stable")
+        edges = np.searchsorted(self.group[order], np.arange(len(self.groups) + 1))
+        for place in range(len(self.groups)):
+            yield self._named(place), self.take(order[edges[place] : edges[place + 1]])
+
+    def _named(self, place: int) -> dict[str, Any]:
+        return {str(name): self.groups[name].iloc[place] for name in self.groups.columns}
+
+
+def as_journeys(log: pd.DataFrame, asked_by: str) -> pd.DataFrame:
+    """Journeys as they are; events made into journeys."""
+    if isinstance(log, pd.DataFrame) and "outcome" not in log.columns and {"state", "happened_at"} <= {*log.columns}:
+        return timing.journeys(log)
+    require(log, ("message_id", "outcome", "observed_until"), f"{asked_by} (pass vk.journeys(events))")
+    return log
+
+
+def durations(
+    log: pd.DataFrame,
+    asked_by: str,
+    *,
+    start: str = "accepted",
+    end: str = "delivered",
+    by: BY = None,
+    messages: pd.DataFrame | None = None,
+    observed_from: Any = None,
+    tz: str = "UTC",
+) -> Durations:
+    """The durations of journeys (or events) from one state to another.
+
+    A message that a later state proves to have passed ``end`` (seen, but no word of *delivered*) got there between
+    the last event before and the first after: ``earliest`` and ``time``. So did one whose state was found by polling,
+    where the log knows the poll before (``…_not_before``). A delivered message is delivered, also if the log calls
+    it failed before. Times below zero (a clock that is off) count as zero.
+
+    Messages that never entered ``start`` are left out with one :class:`LeftOutWarning`.
+    """
+    trips = as_journeys(log, asked_by)
+    for field, state in (("start", start), ("end", end)):
+        if state not in ORDER[:8]:
+            raise ValueError(f"{field}: {state!r} is not a state of a journey; pass one of {', '.join(ORDER[:8])}")
+    at = {state: _instants(trips, f"{state}_at") for state in ORDER[:8]}
+    begun = at[start] != _NEVER
+    if len(trips) and not begun.any():
+        known = [state for state in ORDER[:8] if (at[state] != _NEVER).any()]
+        raise ValueError(f"start: no message was ever {start!r}; the journeys know {', '.join(known) or 'no state'}")
+    if not begun.all():
+        left = int((~begun).sum())
+        text = f"{asked_by}: {left:,} of {len(trips):,} messages never were {start!r} and are left out"
+        warnings.warn(f"{text}; pass start='dispatched', say, if that is known of more", LeftOutWarning, stacklevel=4)
+        trips, at = trips[begun], {state: instants[begun] for state, instants in at.items()}
+    reached, earliest = _reached(trips, at, end)
+    other = _first([at[state] for state in (_ARRIVING if end in _FAILING else _FAILING)])
+    until = _instants(trips, "observed_until")
+    until = np.where(until == _NEVER, _latest(list(at.values())), until)
+    cause = np.select([reached != _NEVER, other != _NEVER], [ENDED, FAILED], OPEN).astype(np.int8)
+    stop = np.select([cause == ENDED, cause == FAILED], [reached, other], until)
+    begin = at[start]
+    time = np.maximum(stop - begin, 0)
+    earliest = np.where(cause == ENDED, np.clip(earliest - begin, 0, time), time)
+    entry = _entry(trips, begin, observed_from)
+    names = names_of(by)
+    rows, group = groups(facts(trips, names, begin, messages, asked_by, tz), names)
+    return Durations(begin, time, cause, earliest, entry, group, rows, trips, np.arange(len(trips)))
+
+
+def _instants(trips: pd.DataFrame, name: str) -> Ints:
+    if name not in trips.columns:
+        return np.full(len(trips), _NEVER)
+    return microseconds(JOURNEYS["observed_until"].cast(trips[name]))
+
+
+def _reached(trips: pd.DataFrame, at: dict[str, Ints], end: str) -> tuple[Ints, Ints]:
+    """When each message came to the end at the latest, and when at the earliest."""
+    if end in _FAILING:
+        found = _first([at[state] for state in _FAILING])
+        found = np.where(_first([at[state] for state in _ARRIVING]) != _NEVER, _NEVER, found)
+        return found, found
+    exact = at[end]
+    if end not in _WAY:
+        return exact, exact
+    place = _WAY.index(end)
+    proven = _first([at[state] for state in _WAY[place + 1 :]] or [np.full_like(exact, _NEVER)])
+    before = _latest([at[state] for state in _WAY[: max(place, 1)]])
+    reached = np.where(exact == _NEVER, proven, exact)
+    earliest = np.where((exact == _NEVER) & (proven != _NEVER), np.minimum(before, proven), exact)
+    polled = _instants(trips, f"{end}_not_before")
+    return reached, np.where((exact != _NEVER) & (polled != _NEVER), np.minimum(polled, exact), earliest)
+
+
+def _first(several: list[Ints]) -> Ints:
+    """The first of several instants, where there is any."""
+    never = np.iinfo(np.int64).max
+    least = np.minimum.reduce([np.where(one == _NEVER, never, one) for one in several])
+    return np.where(least == never, _NEVER, least)
+
+
+def _latest(several: list[Ints]) -> Ints:
+    return np.asarray(np.maximum.reduce(several))
+
+
+def _entry(trips: pd.DataFrame, begin: Ints, observed_from: Any) -> Ints | None:
+    """Since when each message was watched, from its start on; None where all were from the start."""
+    told: Any = trips["observed_from"] if observed_from is None and "observed_from" in trips.columns else observed_from
+    if told is None:
+        return None
+    cast = JOURNEYS["observed_until"].cast
+    if not isinstance(told, pd.Series):
+        since = np.full(len(trips), microseconds(cast(pd.Series([told], dtype=object)))[0])
+    elif told is not observed_from:
+        since = microseconds(cast(told))
+    else:
+        by_id = cast(told)
+        since = microseconds(by_id.groupby(by_id.index.astype("str")).min().reindex(trips["message_id"].astype("str")))
+    late = (since != _NEVER) & (since > begin)
+    return np.where(late, since - begin, -1) if late.any() else None
