@@ -32,7 +32,7 @@ FLOORS = {
     ),
     "second: at work": "campaigns collector reader jsonlines survey",
     "third: analysis": "trail grouping timing durations incidence survival comparison drift shifts fallbacks checks",
-    "top: faces": "style charts fields widgets report demo cli",
+    "top: faces": "style sheet charts fields widgets report demo cli",
     "roof": "__init__ __main__",
 }
 #: Imports inside a function that may close a circle or climb a floor, and what for.
