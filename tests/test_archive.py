@@ -331,3 +331,211 @@ def test_a_message_and_a_postback_may_share_an_id(archive: vk.Archive) -> None:
     ):
         archive.keep_callback(json.dumps({"messageId": "5", "timestamp": "2026-01-05T08:00:00Z", **more}).encode(), NOW)
     assert sorted(archive.inbound()["kind"]) == ["postback", "text"]
+
+
+# --- facts about messages ---------------------------------------------------------------------------------
+
+
+def test_events_know_the_facts_of_their_message_and_no_number(archive: vk.Archive) -> None:
+    for name, to in (("a", "+491701234567"), ("b", "12042345678"), ("c", "nobody"), ("d", None)):
+        archive.keep_sent(name, {**REQUEST, "to": to}, answer({"messageId": name}, status=202))
+    archive.keep_answers("events", [("a", answer(history("a", ("dispatched", 1), ("delivered", 2))))])
+    archive.keep_callback(
+        json.dumps({"event": "MessageStatus::seen", "messageId": "x", "timestamp": "2026-01-05T09:00:00Z"}).encode(),
+        NOW,
+    )
+    for events in (archive.events(), archive.events(every_source=True)):
+        told = events.drop_duplicates("message_id").astype("str").fillna("-")
+        told = told.set_index("message_id")[["rate_type", "content_type", "service_id", "campaign", "country"]]
+        assert told.loc["a"].tolist() == ["transaction", "text", "S", "-", "DE"]
+        assert told["country"].to_dict() == {"a": "DE", "b": "CA", "c": "-", "d": "-", "x": "-"}
+        assert {str(events[name].dtype) for name in told} == {"category"}
+        assert "to" not in events
+        assert "1701234567" not in events.to_csv()
+    for numbers in (False, True):
+        messages = archive.messages(numbers=numbers).set_index("message_id")
+        assert messages["country"].astype("str").fillna("-").to_dict() == told["country"].to_dict()
+    hops = vk.latency(vk.transitions(archive.events()), by="country")
+    assert hops.loc[hops["n"] > 0, "country"].tolist() == ["DE", "DE"]
+
+
+def test_events_come_in_the_order_of_sending_then_of_time_then_of_life(archive: vk.Archive) -> None:
+    archive.keep_sent("late", REQUEST, answer({"messageId": "late"}, NOW + timedelta(seconds=5), status=202))
+    archive.keep_sent("a-early", REQUEST, answer({"messageId": "a-early"}, NOW, status=202))
+    archive.keep_sent("b-early", REQUEST, answer({"messageId": "b-early"}, NOW, status=202))
+    archive.keep_answers("events", [("a-early", answer(history("a-early", ("seen", 3), ("delivered", 3))))])
+    assert archive.events()[["message_id", "state"]].to_numpy().tolist() == [
+        *(["a-early", "accepted"], ["a-early", "delivered"], ["a-early", "seen"]),
+        *(["b-early", "accepted"], ["late", "accepted"]),
+    ]
+
+
+# --- times known only from polls --------------------------------------------------------------------------
+
+
+def poll(archive: vk.Archive, state: str, seconds: float, message_id: str = "m", **more: object) -> None:
+    told = {"messageId": message_id, "status": state, **more}
+    archive.keep_answers("status", [(message_id, answer(told, NOW + timedelta(seconds=seconds)))])
+
+
+def bounds(archive: vk.Archive, **asked: bool) -> list[list[object]]:
+    """State, source, seconds and the bound in seconds."""
+    events = archive.events(**asked)
+    for name in ("happened_at", "not_before"):
+        events[name] = (events[name] - NOW).dt.total_seconds()
+    told = events[["state", "source", "happened_at", "not_before"]].astype(object)
+    return told.where(told.notna(), None).to_numpy().tolist()
+
+
+def test_a_state_that_only_a_poll_found_is_there_with_its_bound(archive: vk.Archive) -> None:
+    archive.keep_sent("m", REQUEST, answer({"messageId": "m"}, status=202))
+    for seconds in (10, 20, 30):
+        poll(archive, "dispatched", seconds)
+    for seconds in (50, 40, 60):
+        poll(archive, "delivered", seconds, channel="viber")
+    expected = [
+        ["accepted", "send", 0.0, None],
+        ["dispatched", "status", 10.0, 0.0],
+        ["delivered", "status", 40.0, 30.0],  # the same answer at 10, 20 and 30 is one row of raw
+    ]
+    assert bounds(archive) == bounds(archive, every_source=True) == expected
+    events = archive.events()
+    assert events["channel"].astype("str").tolist() == ["viber", "nan", "viber"] or events["channel"].notna().sum() == 2
+    assert (events["received_at"] == events["happened_at"]).all()
+    assert [str(events[one.name].dtype) for one in frames.EVENTS] == [one.dtype for one in frames.EVENTS]
+    trips = vk.journeys(events)
+    assert trips["delivered_not_before"].tolist() == [pd.Timestamp(NOW + timedelta(seconds=30))]
+    assert vk.quality(events).set_index("check").loc["polled", ["count", "value_s"]].tolist() == [2, 10.0]
+
+
+def test_what_a_history_or_callback_tells_takes_the_place_of_a_poll(archive: vk.Archive) -> None:
+    archive.keep_sent("m", REQUEST, answer({"messageId": "m"}, status=202))
+    poll(archive, "delivered", 60)
+    assert archive.open_messages() == ["m"], "it is asked again: its history tells exactly"
+    assert bounds(archive)[1] == ["delivered", "status", 60.0, 0.0]
+    archive.keep_answers("events", [("m", answer(history("m", ("accepted", 0), ("delivered", 3))))])
+    assert bounds(archive) == [["accepted", "history+send", 0.0, None], ["delivered", "history", 3.0, None]]
+    assert archive.open_messages() == []
+    poll(archive, "seen", 90)
+    archive.keep_callback(
+        json.dumps({"event": "MessageStatus::seen", "messageId": "m", "timestamp": "2026-01-05T08:00:09Z"}).encode(),
+        NOW,
+    )
+    assert bounds(archive)[2] == ["seen", "callback", 9.0, None]
+
+
+def test_the_latest_that_is_known_to_be_before_counts(archive: vk.Archive) -> None:
+    archive.keep_sent("m", REQUEST, answer({"messageId": "m"}, status=202))
+    archive.keep_answers("events", [("m", answer(history("m", ("dispatched", 5)), NOW + timedelta(seconds=20)))])
+    poll(archive, "delivered", 60)
+    assert bounds(archive)[-1] == ["delivered", "status", 60.0, 20.0], "the history at 20 did not tell of it"
+    poll(archive, "dispatched", 40, timestamp="2026-01-05T08:00:05.000Z")
+    assert bounds(archive)[-1] == ["delivered", "status", 60.0, 40.0]
+    poll(archive, "dispatched", 80)  # a server that lags says nothing about before
+    assert bounds(archive)[-1] == ["delivered", "status", 60.0, 40.0]
+    archive.keep_callback(
+        json.dumps({"event": "MessageStatus::seen", "messageId": "m", "timestamp": "2026-01-05T08:00:30Z"}).encode(),
+        NOW + timedelta(seconds=70),
+    )
+    polled = next(row for row in bounds(archive) if row[0] == "delivered")
+    assert polled == ["delivered", "status", 60.0, 20.0], (
+        "seen at 30: it was delivered before, whatever a poll said at 40"
+    )
+
+
+def test_a_poll_of_which_nothing_earlier_is_known_is_bounded_by_nothing(archive: vk.Archive) -> None:
+    poll(archive, "delivered", 60)
+    events = archive.events()
+    assert events["not_before"].tolist() == [pd.Timestamp(0, tz="UTC")], "NaT would say that it is exact"
+    assert vk.journeys(events)["delivered_not_before"].notna().all()
+
+
+def test_collect_fetches_the_history_of_what_a_poll_found(
+    sandbox: vk.Sandbox, client: vk.Client, archive: vk.Archive
+) -> None:
+    message_id = client.keeping(archive).send("+491701234567", vk.Text("hi"), rate_type="transaction").message_id
+    sandbox.advance(days=20)
+    told = json.dumps({"messageId": message_id, "status": "delivered"}).encode()
+    archive.keep_answers("status", [(message_id, Answer(200, told, sandbox.now, {}))])
+    assert "status" in set(archive.events()["source"])
+    assert vk.collect(client, archive, progress=False).loc[0, ["asked", "final"]].tolist() == [1, 1]
+    assert archive.events()["not_before"].isna().all()
+
+
+LOOKS = st.tuples(
+    st.sampled_from(["status", "timed", "events", "callback"]),
+    st.sampled_from(["accepted", "dispatched", "delivered", "seen", "failed", "unknown", "teleported"]),
+    st.integers(0, 30),
+    st.integers(0, 30),
+)
+
+
+@given(st.lists(LOOKS, max_size=8), st.booleans(), st.randoms())
+@settings(max_examples=40, deadline=None)
+def test_bounds_are_before_and_the_order_of_arrival_decides_nothing(looks: list, sent: bool, random: object) -> None:  # type: ignore[type-arg]
+    import tempfile
+
+    def kept(path: Path) -> pd.DataFrame:
+        with vk.Archive(path) as archive:
+            if sent:
+                archive.keep_sent("m", REQUEST, answer({"messageId": "m"}, status=202))
+            for what, state, seconds, seen in looks:
+                stamp = (NOW + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+                event = {"event": state, "messageId": "m", "timestamp": stamp}
+                if what == "callback":
+                    archive.keep_callback(json.dumps(event).encode(), NOW + timedelta(seconds=seen))
+                elif what == "events":
+                    told = answer({"messageId": "m", "events": [event]}, NOW + timedelta(seconds=seen))
+                    archive.keep_answers("events", [("m", told)])
+                else:
+                    poll(archive, state, seen, **({"timestamp": stamp} if what == "timed" else {}))
+            one, every = archive.events(), archive.events(every_source=True)
+        polled = one[one["not_before"].notna()]
+        assert (polled["not_before"] <= polled["happened_at"]).all()
+        assert (polled["source"] == "status").all()
+        asked = {state for what, state, _, _ in looks if what in ("status", "timed", "events", "callback")}
+        assert set(one["state"]) == asked | ({"accepted"} if sent else set())
+        exact = {state for what, state, _, _ in looks if what != "status"} | ({"accepted"} if sent else set())
+        assert set(polled["state"]) == asked - exact
+        assert every["not_before"].notna().sum() == len(polled)
+        return one.drop(columns=["observed_until"])
+
+    with tempfile.TemporaryDirectory() as folder:
+        first = kept(Path(folder) / "a.db")
+        random.shuffle(looks)  # type: ignore[attr-defined]
+        again = kept(Path(folder) / "b.db")
+    columns = ["message_id", "state", "source", "happened_at"]
+    texts = {"state": "str", "source": "str"}
+    one, other = (each[columns].astype(texts).sort_values(columns, ignore_index=True) for each in (first, again))
+    pd.testing.assert_frame_equal(one, other)
+
+
+@pytest.mark.parametrize("name", ["events.parquet", "events.csv", "events.jsonl", "events.jsonl.gz"])
+def test_files_of_events_carry_the_bounds(archive: vk.Archive, name: str) -> None:
+    archive.keep_sent("m", REQUEST, answer({"messageId": "m"}, status=202))
+    poll(archive, "delivered", 60)
+    archive.keep_sent("17", REQUEST, answer({"messageId": "17"}, status=202))
+    events = archive.events()
+    if name.endswith("parquet"):
+        events.to_parquet(name, index=False)
+    elif name.endswith("csv"):
+        events.to_csv(name, index=False)
+    else:
+        events.to_json(name, orient="records", lines=True, date_format="iso", date_unit="us")
+    read = vk.read_events(name)
+    assert read.attrs["set_aside"] == []
+    assert read["not_before"].notna().sum() == 1
+    for column in events:
+        assert read[column].astype("str").fillna("-").tolist() == events[column].astype("str").fillna("-").tolist()
+    assert [str(read[one.name].dtype) for one in frames.EVENTS] == [one.dtype for one in frames.EVENTS]
+    trips = [vk.journeys(each)["delivered_not_before"].tolist() for each in (read, events)]
+    assert trips[0] == trips[1]
+
+
+def test_odd_lines_among_tidy_ones_are_set_aside(tmp_path: Path) -> None:
+    good = '{"message_id": "m", "state": "seen", "happened_at": "2026-01-05T08:00:00Z", "mine": 5}'
+    (tmp_path / "e.jsonl").write_text(f'\n{good}\n{{"message_id": 17}}\n[1]\n{{"a":\n{good}\n')
+    with pytest.warns(vk.reader.SetAsideWarning, match="3 of 5"):  # type: ignore[attr-defined]
+        read = vk.read_events(tmp_path / "e.jsonl")
+    assert read["mine"].tolist() == [5, 5]
+    assert [one["line"] for one in read.attrs["set_aside"]] == [3, 4, 5]

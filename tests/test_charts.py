@@ -16,7 +16,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from viberkit import charts, timing
+from viberkit import charts, latencies, timing
 from viberkit.errors import MissingColumn
 from viberkit.states import ORDER
 from viberkit.style import spread, state_colour
@@ -300,8 +300,8 @@ def test_the_analysis_own_tables_can_be_drawn() -> None:
     frame = events(*[QUICK] * 40).assign(channel="viber", source="history")
     hops = timing.transitions(frame)
     assert "n 40 · median 150 ms" in said(charts.latency(hops))
-    assert "delivered → seen" in said(charts.time_share(timing.latency(hops)))
-    legible(charts.time_share(timing.latency(frame, by="source")))
+    assert "delivered → seen" in said(charts.time_share(latencies.latency(hops)))
+    legible(charts.time_share(latencies.latency(frame, by="source")))
 
 
 @pytest.mark.parametrize("face", ["white", "#111111"])

@@ -31,7 +31,9 @@ FLOORS = {
         "sandbox"
     ),
     "second: at work": "campaigns collector reader jsonlines survey",
-    "third: analysis": "trail grouping timing durations incidence survival comparison drift shifts fallbacks checks",
+    "third: analysis": (
+        "trail grouping timing latencies durations incidence survival comparison drift shifts fallbacks checks"
+    ),
     "top: faces": "style sheet charts fields widgets report demo cli",
     "roof": "__init__ __main__",
 }

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from viberkit.errors import Violation
-from viberkit.phone import mask, mask_all, normalize
+from viberkit.phone import country, mask, mask_all, normalize
 
 many = settings(max_examples=int(os.environ.get("VIBERKIT_EXAMPLES", "200")), deadline=None)
 E164 = "+491701234567"
@@ -148,3 +148,61 @@ def test_a_mask_reveals_at_most_seven_characters(number: str) -> None:
 def test_no_text_breaks_a_mask(text: str) -> None:
     assert revealed(mask(text)) <= max(7, 2 + text.count("*"))
     mask_all(text)
+
+
+# --- countries --------------------------------------------------------------------------------------------
+
+
+def by_the_library(digits: str) -> str | None:
+    """The country as phonenumbers finds it, slowly."""
+    try:
+        region = phonenumbers.region_code_for_number(phonenumbers.parse(digits))
+    except phonenumbers.NumberParseException:
+        return None
+    return None if region == "001" else region
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        *(("+491701234567", "DE"), ("00491701234567", "DE"), ("491701234567", "DE"), (" +49 (0)170 123-4567", "DE")),
+        *(("+12042345678", "CA"), ("+12015550123", "US"), ("+18762101234", "JM"), ("+79123456789", "RU")),
+        *(("+77710009998", "KZ"), ("+447400123456", "GB"), ("+447781123456", "GG"), ("+447797712345", "JE")),
+        *(("+393123456789", "IT"), ("+390669812345", "VA"), ("+4440707400123456", None), ("+4407400123456", "GB")),
+        *(("+80012345678", None), ("+999123456", None), ("+49", None), ("", None), ("+", None), ("hi", None)),
+        *(("+4917*****67", None), ("٤٩١٧٠١٢٣٤٥٦٧", None), (None, None), (float("nan"), None), (491701234567, None)),
+    ],
+)
+def test_the_country_of_a_number(written: Any, told: str | None) -> None:
+    assert country(written) == told
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_the_country_of_every_kind_of_number(region: str) -> None:
+    for kind in range(11):
+        if number := phonenumbers.example_number_for_type(region, kind):
+            e164 = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+            assert country(e164) == by_the_library(e164)
+            # The end of a number decides nothing, its middle may.
+            for place in range(2, len(e164)):
+                for digit in "0379":
+                    other = e164[:place] + digit + e164[place + 1 :]
+                    assert country(other) == by_the_library(other)
+
+
+shared = [str(code) for code, regions in phonenumbers.COUNTRY_CODE_TO_REGION_CODE.items() if len(regions) > 1]
+
+
+@many
+@given(st.sampled_from([*shared, ""]), st.text("0123456789", max_size=19))
+def test_countries_are_those_of_the_library(code: str, rest: str) -> None:
+    assert country(f"+{code}{rest}") == by_the_library(f"+{code}{rest}")
+
+
+@many
+@given(anything | st.integers() | st.none() | st.floats() | st.binary())
+def test_no_text_breaks_a_country(written: Any) -> None:
+    told = country(written)
+    assert told is None or re.fullmatch("[A-Z]{2}", told)
+    if isinstance(number := normalize(written), str):
+        assert told == by_the_library(number)

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from viberkit.errors import MissingColumn
 from viberkit.frames import EVENTS, JOURNEYS, LATENCY, TRANSITIONS
+from viberkit.latencies import latency
 from viberkit.states import ORDER, rank
-from viberkit.timing import journeys, latency, transitions
+from viberkit.timing import journeys, transitions
 
 EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "200"))
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
@@ -105,7 +106,12 @@ def test_the_order_of_events_does_not_matter(rows: list[tuple[Any, ...]], random
 def test_latency_is_numpys(rows: list[tuple[Any, ...]], quantiles: list[float]) -> None:
     hops = transitions(log(*rows))
     found = latency(log(*rows), quantiles=quantiles)
-    pd.testing.assert_frame_equal(found, latency(hops, quantiles=quantiles))
+    waiting = ["n_open", "open_p50_s", "open_max_s"]
+    ended = found[found["n"] > 0].drop(columns=waiting).reset_index(drop=True)
+    of_hops = latency(hops, quantiles=quantiles).drop(columns=waiting)
+    pd.testing.assert_frame_equal(ended, of_hops, check_dtype=False, check_categorical=False)
+    assert (found["n"] + found["n_open"] > 0).all()
+    found = found[found["n"] > 0]
     assert found["n"].sum() == len(hops)
     places = [[rank(str(text)) for text in found[name]] for name in ("from_state", "to_state")]
     assert places[0] == sorted(places[0])
@@ -116,7 +122,7 @@ def test_latency_is_numpys(rows: list[tuple[Any, ...]], quantiles: list[float]) 
         seconds = hops.loc[(hops["from_state"] == row[0]) & (hops["to_state"] == row[1]), "latency_s"].to_numpy()
         assert row.n == len(seconds)
         assert row.max_s == seconds.max()
-        np.testing.assert_allclose(row[3 : 3 + len(quantiles)], np.quantile(seconds, quantiles), rtol=1e-14)
+        np.testing.assert_allclose(row[3 : 3 + 3 * len(quantiles) : 3], np.quantile(seconds, quantiles), rtol=1e-14)
     if (hops["latency_s"] > 0).any():
         assert found["share"].sum() == pytest.approx(1)
 
@@ -151,7 +157,9 @@ def test_facts_about_the_message_come_along() -> None:
     hop, trip = transitions(events), journeys(events)
     assert hop["rate_type"].tolist() == ["session"]
     assert trip["rate_type"].tolist() == ["session", "promotion"]
-    assert latency(events, by="rate_type")["rate_type"].tolist() == ["session"]
+    told = latency(events, by="rate_type")
+    assert told["rate_type"].tolist() == ["promotion", "session"]
+    assert told[["n", "n_open"]].to_numpy().tolist() == [[0, 1], [1, 0]]
 
 
 def test_groups_are_ordered_and_each_has_its_share() -> None:
@@ -184,7 +192,8 @@ def test_empty_and_single_logs_have_every_dtype(by: Any) -> None:
         assert {name: str(frame[name].dtype) for name in dtypes} == dtypes
     one = log(("a", "accepted", 0), rate_type="session")
     assert len(transitions(one)) == 0
-    assert len(latency(one, by)) == 0
+    waits = latency(one, by)
+    assert waits[["n", "n_open", "open_max_s"]].to_numpy().tolist() == [[0, 1, 0]] or by == ["rate_type", "channel"]
     assert journeys(one)["outcome"].tolist() == ["open"]
 
 
@@ -232,7 +241,12 @@ def test_a_missing_column_is_named() -> None:
 
 def test_quantiles_name_their_columns() -> None:
     found = latency(log(("a", "accepted", 0), ("a", "seen", 1)), quantiles=[0.5, 0.999, 1])
-    assert [name for name in found if name.startswith("p")] == ["p50_s", "p99_9_s", "p100_s"]
+    assert [name for name in found if name.startswith("p") and name.count("_") - name.count("9_9") == 1] == [
+        "p50_s",
+        "p99_9_s",
+        "p100_s",
+    ]
+    assert {"p50_low_s", "p50_high_s", "p99_9_low_s", "p100_high_s"} <= {*found}
 
 
 def test_many_groups_are_sorted_together() -> None:
@@ -240,3 +254,35 @@ def test_many_groups_are_sorted_together() -> None:
     found = latency(log(*rows), by="message_id")
     assert len(found) == 5000
     assert (found["p50_s"] == found["max_s"]).all()
+
+
+def test_times_that_polling_found_have_their_bounds_in_journeys() -> None:
+    events = log(("a", "accepted", 0), ("a", "delivered", 9), ("a", "seen", 30), ("b", "accepted", 1), ("b", "seen", 9))
+    assert not [name for name in journeys(events) if name.endswith("_not_before")]
+    before = [None, START + timedelta(seconds=4), None, None, START + timedelta(seconds=99)]
+    trips = journeys(EVENTS.frame(events.assign(not_before=before, rate_type="session")))
+    bounds = ["delivered_not_before", "seen_not_before"]
+    assert list(trips)[len(JOURNEYS.names) :] == [*bounds, "rate_type"]
+    assert [str(trips[name].dtype) for name in bounds] == ["datetime64[us, UTC]"] * 2
+    assert trips["delivered_not_before"].tolist() == [pd.Timestamp(before[1]), pd.NaT]
+    assert trips["seen_not_before"].tolist() == [pd.NaT, trips.loc[1, "seen_at"]], "never after the time itself"
+
+
+def test_a_bound_counts_only_where_the_first_time_of_a_state_has_it() -> None:
+    events = log(("a", "accepted", 0), ("a", "delivered", 9), ("a", "delivered", 5))
+    before = [None, START + timedelta(seconds=4), None]
+    assert "delivered_not_before" not in journeys(EVENTS.frame(events.assign(not_before=before)))
+
+
+@many
+@given(rows, st.lists(st.none() | st.floats(0, 1e6).map(lambda s: round(s, 6)), min_size=14, max_size=14))
+def test_bounds_are_never_after_the_times(rows: list[tuple[Any, ...]], earlier: list[float | None]) -> None:
+    events = log(*rows)
+    gaps = [pd.NaT if gap is None else pd.Timedelta(seconds=gap) for gap in earlier[: len(rows)]]
+    trips = journeys(events.assign(not_before=events["happened_at"] - pd.Series(gaps, dtype="timedelta64[us]")))
+    pd.testing.assert_frame_equal(trips[list(JOURNEYS.names)], journeys(events))
+    for state in ORDER[:8]:
+        if (name := f"{state}_not_before") in trips:
+            bound = trips[name].dropna()
+            assert len(bound)
+            assert (bound <= trips.loc[bound.index, f"{state}_at"]).all()

@@ -24,11 +24,18 @@ _HOME = {
     "Sandbox": "sandbox",
     "Text": "content",
     "Video": "content",
+    "changes": "shifts",
     "collect": "collector",
+    "compare": "comparison",
     "delivery_curve": "survival",
+    "fallback": "fallbacks",
     "journeys": "timing",
-    "latency": "timing",
+    "latency": "latencies",
+    "over_time": "drift",
+    "profile": "drift",
+    "quality": "checks",
     "read_events": "reader",
+    "slo": "drift",
     "time_to": "survival",
     "transitions": "timing",
 }
@@ -47,13 +54,20 @@ __all__ = [
     "Sandbox",
     "Text",
     "Video",
+    "changes",
     "charts",
     "collect",
+    "compare",
     "delivery_curve",
     "errors",
+    "fallback",
     "journeys",
     "latency",
+    "over_time",
+    "profile",
+    "quality",
     "read_events",
+    "slo",
     "time_to",
     "transitions",
     "widgets",
@@ -62,14 +76,20 @@ __all__ = [
 if TYPE_CHECKING:
     from viberkit import charts, errors, widgets
     from viberkit.archive import Archive
+    from viberkit.checks import quality
     from viberkit.client import Client
     from viberkit.collector import collect
+    from viberkit.comparison import compare
     from viberkit.content import Button, Carousel, CarouselItem, File, Image, List, Text, Video
+    from viberkit.drift import over_time, profile, slo
+    from viberkit.fallbacks import fallback
+    from viberkit.latencies import latency
     from viberkit.listener import Listener
     from viberkit.reader import read_events
     from viberkit.sandbox import Sandbox
+    from viberkit.shifts import changes
     from viberkit.survival import delivery_curve, time_to
-    from viberkit.timing import journeys, latency, transitions
+    from viberkit.timing import journeys, transitions
 
 
 def __getattr__(name: str) -> Any:

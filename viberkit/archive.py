@@ -11,7 +11,7 @@ import json
 import os
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Select, and_, func, or_, select
 from viberkit import frames, schema
 from viberkit.archive_engine import engine, told
 from viberkit.archive_keeping import answer_row, callback_row, derive, known_digests, write_raw
-from viberkit.archive_reading import gaps, once, paired
+from viberkit.archive_reading import SENT, countries, gaps, joined, once, paired, polled
 from viberkit.archive_sending import Sending
 from viberkit.callbacks import Callback
 from viberkit.derived import micros
@@ -211,9 +211,11 @@ class Archive:
     def messages(self, *, numbers: bool = False) -> pd.DataFrame:
         """One row a message: what was sent, its latest state, and until when it was observed (frames.MESSAGES).
 
-        Phone numbers are masked unless ``numbers`` is true.
+        ``country`` is that of the full number (ISO 3166, two letters); the numbers themselves are masked unless
+        ``numbers`` is true.
         """
         frame = self._frame(select(schema.messages).order_by(schema.messages.c.sent_at), frames.MESSAGES)
+        frame["country"] = countries(frame["to"])
         return frame if numbers else _masked(frame, "to")
 
     def statuses(self) -> pd.DataFrame:
@@ -237,21 +239,40 @@ class Archive:
         return frame if numbers else _masked(frame, "sender")
 
     def events(self, *, every_source: bool = False) -> pd.DataFrame:
-        """Every event of every message (frames.EVENTS), with the message's ``rate_type`` and ``content_type``.
+        """Every event of every message (frames.EVENTS), with facts of the message: ``rate_type``, ``content_type``,
+        ``service_id``, ``campaign``, and the ``country`` of its recipient.
 
         What several sources tell is one row: ``source`` names them all, such as "history+callback", the believed first;
         ``happened_at`` is the first one's, ``received_at`` when it was first heard of here. With ``every_source``
         each source has a row of its own. ``observed_until`` is the last time that anybody looked at the message.
+
+        A state that only a poll without a time told of is there from when the poll found it, and ``not_before`` is the
+        last time that the message is known not to have come so far; for all other events that is NaT.
         """
-        told_of, message = schema.events, schema.messages
-        columns = [told_of.c[name] for name in frames.EVENTS.names if name in told_of.c]
-        columns += [message.c.observed_until, message.c.rate_type, message.c.content_type]
-        asked = select(*columns).join(message, message.c.message_id == told_of.c.message_id)
-        order = message.c.sent_at, told_of.c.message_id, told_of.c.happened_at
-        frame = self._frame(asked.order_by(*order), frames.EVENTS)
-        for name in ("rate_type", "content_type"):
-            frame[name] = frame[name].astype("category")
+        told_of, message, poll = schema.events, schema.messages, schema.statuses
+        known = [told_of.c[name] for name in frames.EVENTS.names if name in told_of.c]
+        facts = [message.c[name] for name in SENT.names if name in message.c]
+        timeless = select(poll.c.message_id).where(poll.c.since == poll.c.observed_at)
+        with self.reading() as connection:
+            told = self._frame(select(*known), frames.EVENTS, connection)
+            sent = self._frame(select(*facts).order_by(message.c.sent_at, message.c.message_id), SENT, connection)
+            if connection.execute(timeless.limit(1)).first():
+                told = pd.concat([told, self._polled(connection, timeless, told, sent)], ignore_index=True)
+        sent["country"] = countries(sent["to"])
+        frame = joined(frames.EVENTS.frame(told), sent)
         return frame if every_source else once(frame)
+
+    def _polled(
+        self, connection: Connection, timeless: Select[Any], told: pd.DataFrame, sent: pd.DataFrame
+    ) -> pd.DataFrame:
+        """The states that only polls without a time told of."""
+        poll, raw = schema.statuses, schema.raw
+        polls = self._frame(select(poll).where(poll.c.message_id.in_(timeless)), frames.STATUSES, connection)
+        looked = and_(raw.c.kind.in_(["status", "events"]), raw.c.http_status.between(200, 299))
+        columns = raw.c.message_id, raw.c.kind, raw.c.first_seen, raw.c.last_seen
+        rows = self._columns(select(*columns).where(looked, raw.c.message_id.in_(timeless)), connection)
+        looks = pd.DataFrame({name: pd.Series(rows[name], dtype="str") for name in ("message_id", "kind")})
+        return polled(told, polls, looks.assign(**{n: _instants(rows[n]) for n in ("first_seen", "last_seen")}), sent)
 
     def gaps(self) -> pd.DataFrame:
         """What callbacks missed and polling found, and the reverse (frames.GAPS): one row an event told one way only.
@@ -298,15 +319,15 @@ class Archive:
         bodies = [one if numbers else mask_all(one.decode("latin-1")).encode("latin-1") for one in found["body"]]
         return pd.DataFrame({**found, "body": bodies})
 
-    def _frame(self, asked: Select[Any], shape: frames.Schema) -> pd.DataFrame:
-        return self._shaped(self._columns(asked), shape)
+    def _frame(self, asked: Select[Any], shape: frames.Schema, within: Connection | None = None) -> pd.DataFrame:
+        return self._shaped(self._columns(asked, within), shape)
 
     def _shaped(self, columns: Mapping[str, Sequence[Any]], shape: frames.Schema) -> pd.DataFrame:
         instants = [one.name for one in shape if one.dtype == frames.INSTANT and one.name in columns]
         return shape.frame({**columns, **{name: _instants(columns[name]) for name in instants}})
 
-    def _columns(self, asked: Any) -> dict[str, Sequence[Any]]:
-        with self.reading() as connection:
+    def _columns(self, asked: Any, within: Connection | None = None) -> dict[str, Sequence[Any]]:
+        with nullcontext(within) if within else self.reading() as connection:
             result = connection.execute(asked)
             names = list(result.keys())
             rows = result.fetchall()

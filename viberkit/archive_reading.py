@@ -1,4 +1,5 @@
-"""What the archive's rows say together: one row an event, what one way of telling missed, what a reply answers.
+"""What the archive's rows say together: one row an event with the facts of its message, times known only from polls,
+what one way of telling missed, what a reply answers.
 
 Frames in, frames out; no SQL.
 """
@@ -11,16 +12,87 @@ import numpy as np
 import pandas as pd
 
 from viberkit import frames
+from viberkit.phone import country
 from viberkit.rules import EVENTS as CALLED_BACK
-from viberkit.states import state_of
+from viberkit.states import rank, state_of
 
-__all__ = ["SOURCES", "gaps", "once", "paired"]
+__all__ = ["FACTS", "SENT", "SOURCES", "countries", "gaps", "joined", "once", "paired", "polled"]
+
+#: What every event says of its message.
+FACTS = ("rate_type", "content_type", "service_id", "campaign", "country")
+#: What is read of a message to say that; the number itself stays here.
+SENT = frames.Schema(
+    "sent", tuple(frames.MESSAGES[name] for name in ("message_id", "to", "sent_at", "observed_until", *FACTS))
+)
 
 #: Who is believed first about when a message entered a state.
 SOURCES = ("history", "callback", "status", "send")
 #: States that callbacks have a word for.
 _CALLED_BACK = frozenset(state_of(word) for word in CALLED_BACK)
 _KEY = ["message_id", "state"]
+#: Since when a message is known not to have been in a state, where nothing is known.
+_EVER = pd.Timestamp(0, tz="UTC")
+_LIVING = rank("deleted")  # states before this one come one after the other
+
+
+def countries(numbers: pd.Series[Any]) -> pd.Series[Any]:
+    """The country of each number (:func:`~viberkit.phone.country`), as a category."""
+    codes, texts = pd.factorize(numbers)
+    found = pd.Series([*map(country, texts), None], dtype="str")
+    return frames.MESSAGES["country"].cast(found.take(codes).set_axis(numbers.index))
+
+
+def joined(told: pd.DataFrame, sent: pd.DataFrame) -> pd.DataFrame:
+    """Events (of messages that are known) with the facts of their message, in the order that messages were sent, then
+    of time."""
+    place = pd.Index(sent["message_id"]).get_indexer(pd.Index(told["message_id"]))
+    ties = [told[name].cat.codes.to_numpy() for name in ("source", "state")]
+    order = np.lexsort((*ties, told["happened_at"].astype("int64").to_numpy(), place))
+    order = order[np.searchsorted(place[order], 0) :]
+    made = told.take(order).reset_index(drop=True)
+    for name in ("observed_until", *FACTS):
+        made[name] = sent[name].array.take(place[order])
+    return made
+
+
+def polled(told: pd.DataFrame, polls: pd.DataFrame, looks: pd.DataFrame, sent: pd.DataFrame) -> pd.DataFrame:
+    """The states (frames.EVENTS) that nothing told of but a poll whose answer had no time.
+
+    ``happened_at`` is when a poll first found it, ``not_before`` the last time before that the message is known to
+    have been in an earlier state: by another poll (``polls``, frames.STATUSES, has all of them), a history that did
+    not tell of it, an event, or its send (``sent``). The same answer again is one row of ``looks``: ``message_id``,
+    ``kind``, ``first_seen``, ``last_seen``.
+    """
+    polls = polls.astype({"state": "str"})
+    found = polls[(polls["since"] == polls["observed_at"]).to_numpy()]
+    told = told.loc[told["message_id"].isin(found["message_id"]), [*_KEY, "happened_at"]].astype({"state": "str"})
+    found = found[~pd.MultiIndex.from_frame(found[_KEY]).isin(pd.MultiIndex.from_frame(told[_KEY]))]
+    found = found.sort_values("observed_at", kind="stable").drop_duplicates(_KEY).reset_index(drop=True)
+    for each in (told, found, polls):
+        each["place"] = each["state"].map(rank).astype("int64")
+    # What shows that it was not there yet: a history shows it by not telling of it, whatever state it tells.
+    by_status = looks[looks["kind"] == "status"].drop_duplicates(["message_id", "first_seen"], keep=False)
+    again = polls.merge(by_status, left_on=["message_id", "observed_at"], right_on=["message_id", "first_seen"])
+    histories = looks[looks["kind"] == "events"].assign(place=-1)
+    shown = {"first_seen": histories, "last_seen": histories, "observed_at": polls, "happened_at": told}
+    marks = [(each, name) for name, each in shown.items()] + [(again, "last_seen"), (sent.assign(place=-1), "sent_at")]
+    columns = [
+        each[["message_id", "place"]].assign(at=each[name], exact=name in ("happened_at", "sent_at"))
+        for each, name in marks
+    ]
+    mine = found[["message_id", "place", "observed_at"]].reset_index(names="row")
+    pairs = mine.merge(pd.concat(columns, ignore_index=True), on="message_id", suffixes=("", "_then"))
+    after = pairs["exact"] & (pairs["place_then"] > pairs["place"]) & (pairs["place_then"] < _LIVING)
+    by_then = pairs["at"].where(after).groupby(pairs["row"]).transform("min")  # a later state shows that it was there
+    until = pairs["observed_at"].where(~(by_then < pairs["observed_at"]), by_then)
+    before = (pairs["at"] < until) | (pairs["exact"] & (pairs["at"] == until))
+    last = pairs[before & (pairs["place_then"] < pairs["place"])].groupby("row")["at"].max()
+    found["not_before"] = last.reindex(found.index).astype(frames.INSTANT).fillna(_EVER)
+    return frames.EVENTS.frame(
+        found[[*_KEY, "channel", "not_before"]].assign(
+            happened_at=found["observed_at"], received_at=found["observed_at"], source="status"
+        )
+    )
 
 
 def once(told: pd.DataFrame) -> pd.DataFrame:

@@ -244,10 +244,10 @@ def _counts(refused: Mapping[str, int]) -> str:
 @click.option("--by", multiple=True, help="One table a group, e.g. rate_type (may be given several times).")
 def latency(source: str, by: tuple[str, ...]) -> None:
     """The latency table of SOURCE: an archive (.db), or a file of events (.jsonl, .parquet, .csv)."""
-    from viberkit import timing
+    from viberkit import latencies
     from viberkit.demo import table
 
-    click.echo(table(timing.latency(_events(source), by=list(by) or None)))
+    click.echo(table(latencies.latency(_events(source), by=list(by) or None)))
 
 
 @commands.command()

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
-from viberkit import charts, timing
+from viberkit import charts, latencies, timing
 from viberkit.archive import Archive
 from viberkit.client import Client
 from viberkit.collector import collect
@@ -73,7 +73,7 @@ def run(out: Path, messages: int, seed: int) -> None:
         click.echo(f"{summary['asked']:,} asked, {summary['final']:,} final, {open_still:,} still on the way.")
         events = archive.events()
     transitions = timing.transitions(events)
-    latency = timing.latency(transitions)
+    latency = latencies.latency(transitions)
     events.to_parquet(out / "events.parquet", index=False)
     latency.to_csv(out / "latency.csv", index=False)
     drawn = {

@@ -49,11 +49,10 @@ def facts(
         elif name in ("hour", "weekday"):
             local = instants(begun).dt.tz_convert(tz).dt
             days = pd.CategoricalDtype(list(WEEKDAYS), ordered=True)
-            made[name] = local.hour if name == "hour" else pd.Categorical.from_codes(local.weekday, dtype=days)
+            made[name] = local.hour if name == "hour" else pd.Categorical.from_codes(local.day_of_week, dtype=days)
         else:
-            known_names = [*frame.columns, *(messages.columns if messages is not None else ())]
-            remedy = "" if messages is not None else "; pass messages=archive.messages() to join what it knows"
-            raise MissingColumn(f"{asked_by} (by{remedy})", [name], map(str, known_names))
+            there = [*frame.columns, *(messages.columns if messages is not None else ())]
+            raise MissingColumn(asked_by, [name], map(str, there))
     return pd.DataFrame(made, index=range(len(frame)))
 
 

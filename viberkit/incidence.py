@@ -33,6 +33,7 @@ BANDS = {
 }
 _ROUNDING = 1e-12  # a share this near to a quantile has reached it
 _HALVINGS = 60
+_FAR = 8.0  # so many standard errors below a quantile nothing is near it
 
 
 @dataclass(frozen=True)
@@ -69,21 +70,35 @@ class Incidence:
         squares = np.cumsum(rest**2 * lost) - 2 * rest * np.cumsum(rest * lost) + rest**2 * np.cumsum(lost)
         return np.asarray(np.maximum(own + squares - 2 * (np.cumsum(rest * met) - rest * np.cumsum(met)), 0.0))
 
-    def effective(self, end: int = 0) -> Floats:
-        """How many fully watched messages would know the share of an end as well."""
+    def effective(self, end: int = 0, *, above: bool = False) -> Floats:
+        """How many fully watched messages would know the share of an end as well.
+
+        ``above``: as well towards greater shares. Where the curve stays flat because hardly anybody is watched any
+        more, less is known of how far it would have risen: the size shrinks with those at risk (Dorey and Korn's
+        modification).
+        """
         share, variance = self.share[end], self.variance[end]
+        ended = self.ended.sum(axis=0)
         uncertain = (variance > 0) & (share > _ROUNDING) & (share < 1 - _ROUNDING)
         # Where nothing has happened yet, or all has: those not censored by then, and what was known last.
-        size = (np.maximum(self.at_risk, 0) + np.append(0, np.cumsum(self.ended.sum(axis=0))[:-1])).astype(np.float64)
+        size = (np.maximum(self.at_risk, 0) + np.append(0, np.cumsum(ended)[:-1])).astype(np.float64)
         np.divide(share * (1 - share), variance, out=size, where=uncertain)
-        last = np.maximum.accumulate(np.where(uncertain, np.arange(len(size)), 0))
-        return np.asarray(np.where((share >= 1 - _ROUNDING) & (last > 0), size[last], size))
+        if (share[-1:] >= 1 - _ROUNDING).any():
+            last = np.maximum.accumulate(np.where(uncertain, np.arange(len(size)), 0))
+            size = np.where((share >= 1 - _ROUNDING) & (last > 0), size[last], size)
+        if above:
+            watched = (self.at_risk - ended) / np.where(self.open > 0, self.open, 1.0)  # all, less those censored
+            since = np.maximum.accumulate(np.where(self.ended[end] > 0, np.arange(len(size)), 0))
+            size = size * np.where(self.open > 0, np.minimum(watched / np.maximum(watched[since], 1e-9), 1.0), 1.0)
+        return np.asarray(size)
 
     def band(self, end: int = 0, confidence: float = 0.95, kind: str = "score") -> tuple[Floats, Floats]:
         """The pointwise band of the share of an end (one of ``BANDS``)."""
         share = self.share[end]
         if kind == "score":
-            return score_interval(share, self.effective(end), confidence)
+            low, _ = score_interval(share, self.effective(end), confidence)
+            _, high = score_interval(share, self.effective(end, above=True), confidence)
+            return low, np.maximum.accumulate(high)
         z = _z(confidence)
         error = z * np.sqrt(self.variance[end])
         if kind == "linear":
@@ -113,30 +128,33 @@ class Incidence:
         After Hutson (*Calculating nonparametric confidence intervals for quantiles using fractional order
         statistics*, 1999). The lower end is zero, and the upper infinite, where too few messages tell.
         """
-        size = self.effective(end)
-        return self._sure(share, (1 - confidence) / 2, end, size), self._sure(share, (1 + confidence) / 2, end, size)
+        low = self._sure(share, (1 - confidence) / 2, end, self.effective(end, above=True))
+        return low, self._sure(share, (1 + confidence) / 2, end, self.effective(end))
 
     def _sure(self, share: float, chance: float, end: int, size: Floats) -> float:
-        """The time that exceeds the quantile with a chance, by halving: first the place, then between two places."""
+        """The time that exceeds the quantile with a chance: first between which two places, then where between."""
         reached = self.share[end]
 
-        def sure(part: float, of: float) -> float:
-            return float(special.betaincc(part * of, (1 - part) * of + 1, share)) if part > 0 else 0.0
+        def sure(part: Floats, of: Floats) -> Floats:
+            return np.asarray(special.betaincc(np.maximum(part * of, 1e-300), (1 - part) * of + 1, share))
 
-        low, high = -1, len(reached)
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if sure(reached[middle], size[middle]) >= chance else (middle, high)
-        if high == len(reached):
+        near = np.flatnonzero(
+            reached > share - _FAR * np.sqrt(share * (1 - share) / np.maximum(size, 1e-300)) - _ROUNDING
+        )
+        near = near[reached[near] > 0]
+        enough = np.flatnonzero(sure(reached[near], size[near]) >= chance)
+        if not len(enough):
             return float("inf")
-        if high == 0 or reached[low] <= 0:  # before the first of the order statistics
+        high = int(near[enough[0]])
+        low = high - 1
+        if low < 0 or reached[low] <= 0:  # before the first of the order statistics
             return 0.0 if chance < 0.5 else float(self.time[high])
         below, above = 0.0, 1.0
         for _ in range(_HALVINGS):
             part = (below + above) / 2
             known = size[low] + part * (size[high] - size[low])
-            enough = sure(reached[low] + part * (reached[high] - reached[low]), known) >= chance
-            below, above = (below, part) if enough else (part, above)
+            there = sure(reached[low] + part * (reached[high] - reached[low]), known) >= chance
+            below, above = (below, part) if there else (part, above)
         return float(self.time[low] + above * (self.time[high] - self.time[low]))
 
 
@@ -214,11 +232,14 @@ def mover(one: Floats, low: Floats, high: Floats, other: Floats, other_low: Floa
     """The difference of two estimates, and its interval from theirs: the method of variance estimates recovery.
 
     After Zou and Donner (*Construction of confidence limits about effect measures*, 2008); with score intervals of
-    two shares it is Newcombe's. Unknown (NaN) where both estimates are infinite.
+    two shares it is Newcombe's. Where an estimate is infinite, the interval is that of the two ends.
     """
     with np.errstate(invalid="ignore"):
-        gap = one - other
-        return [gap, gap - np.hypot(one - low, other_high - other), gap + np.hypot(high - one, other - other_low)]
+        gap = np.asarray(one - other)
+        below, above = gap - np.hypot(one - low, other_high - other), gap + np.hypot(high - one, other - other_low)
+        known = np.isfinite(gap)
+        below, above = np.where(known, below, low - other_high), np.where(known, above, high - other_low)
+    return [gap, np.where(np.isnan(below), -np.inf, below), np.where(np.isnan(above), np.inf, above)]
 
 
 def _z(confidence: float) -> float:

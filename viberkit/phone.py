@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import cache
+from typing import Any
 
 import phonenumbers
 
 from viberkit.errors import Violation
 
-__all__ = ["mask", "mask_all", "normalize"]
+__all__ = ["country", "mask", "mask_all", "normalize"]
 
 _PUNCTUATION = re.compile(r"[\s().\-/\u00a0\u2011\u2013]+")
 
@@ -49,6 +51,79 @@ def normalize(to: object, field: str = "to") -> str | Violation:
         }
         return Violation(field, repr(mask(to)), words.get(reason, "is not a possible number"), remedy)
     return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+
+
+def country(number: object) -> str | None:
+    """The country that a number belongs to, in two letters (ISO 3166; XK is Kosovo), or None where that cannot be read.
+
+    The number is read as :func:`normalize` reads it, and must be whole: a masked one tells nothing. Numbers of no
+    country (+800, satellites) have none. A microsecond or two a number: most calling codes belong to one country, and
+    those that several share (+1, +7, +39, +44 …) are told apart by one pattern each.
+
+    >>> country("+491701234567"), country("0044 7911 123456"), country("1 204 234 5678"), country("+80012345678")
+    ('DE', 'GB', 'CA', None)
+    >>> country(mask("+491701234567")) is None
+    True
+    """
+    if not isinstance(number, str):
+        return None
+    digits = number[1:]
+    if not (number[:1] == "+" and digits.isdecimal() and digits.isascii()):
+        digits = _PUNCTUATION.sub("", number.strip()).removeprefix("+").removeprefix("00")
+        if not (digits.isdecimal() and digits.isascii()):
+            return None
+    known = _CALLING_CODES.get(digits[:1]) or _CALLING_CODES.get(digits[:2]) or _CALLING_CODES.get(digits[:3])
+    if known is None:
+        return None
+    code, regions = known
+    rest = digits[len(code) :]
+    if not 5 <= len(rest) <= 15:
+        return _parsed_country(digits)
+    if len(regions) == 1:
+        return regions[0] if regions[0] != _NO_COUNTRY else None
+    pattern, prefixed = _shared(code, regions)
+    if prefixed.match(rest):
+        return _parsed_country(digits)
+    found = pattern.match(rest)
+    return found.lastgroup if found else None
+
+
+_NO_COUNTRY = "001"
+_CALLING_CODES = {str(code): (str(code), regions) for code, regions in phonenumbers.COUNTRY_CODE_TO_REGION_CODE.items()}
+
+
+@cache
+def _shared(code: str, regions: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """What tells the countries of one calling code apart: a group for each, named after it; and which numbers seem to
+    begin with a national prefix.
+
+    As phonenumbers decides: the first country of which the number is, by its leading digits or by all of it.
+    """
+    known: list[Any] = [phonenumbers.PhoneMetadata.metadata_for_region(region, None) for region in regions]
+    ways = []
+    for facts in known:
+        kinds = (getattr(facts, name) for name in _KINDS)
+        patterns = {kind.national_number_pattern for kind in kinds if kind and kind.national_number_pattern}
+        valid = f"(?={_whole(facts)})(?:{'|'.join(sorted(patterns))})$"
+        ways.append(f"(?P<{facts.id}>{facts.leading_digits or valid})")
+    prefix = known[0].national_prefix_for_parsing or "(?!)"
+    return re.compile("|".join(ways), re.ASCII), re.compile(f"(?!{_whole(known[0])})(?:{prefix})", re.ASCII)
+
+
+def _whole(facts: Any) -> str:
+    return f"(?:{facts.general_desc.national_number_pattern})$"
+
+
+_KINDS = "fixed_line mobile premium_rate toll_free shared_cost voip personal_number pager uan voicemail".split()
+
+
+def _parsed_country(digits: str) -> str | None:
+    """The same, by the library itself: for what has a national prefix, or an unusual length."""
+    try:
+        region = phonenumbers.region_code_for_number(phonenumbers.parse("+" + digits))
+    except phonenumbers.NumberParseException:
+        return None
+    return str(region) if region and region != _NO_COUNTRY else None
 
 
 def mask(number: str) -> str:

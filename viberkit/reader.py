@@ -21,7 +21,7 @@ from viberkit.errors import UnreadableRecord
 from viberkit.frames import EVENTS, INSTANT, require
 from viberkit.jsonlines import Read, read_lines, read_objects
 from viberkit.states import state_of
-from viberkit.wire import excerpt, instant
+from viberkit.wire import excerpt, instant, parse, quote
 
 __all__ = ["SetAside", "SetAsideWarning", "read_events"]
 
@@ -48,7 +48,8 @@ def read_events(source: str | os.PathLike[str] | pd.DataFrame | Iterable[Any]) -
 
     - a file of JSON Lines (also ``.gz``): histories in every dialect, status answers, answers to sends that tell
       an instant, status callbacks, mixed as they come;
-    - a ``.parquet`` or ``.csv`` file of tidy events, such as ``events.to_parquet(…)`` writes, or such a frame:
+    - a ``.parquet`` or ``.csv`` file of tidy events, such as ``events.to_parquet(…)`` writes, or such a frame, or
+      JSON Lines of them (``events.to_json(…, orient="records", lines=True, date_format="iso", date_unit="us")``):
       at least ``message_id``, ``state`` and ``happened_at``; columns of your own stay;
     - records parsed already: an iterable of mappings.
 
@@ -104,8 +105,9 @@ def _read_file(path: Path) -> tuple[pd.DataFrame, list[dict[str, Any]], int]:
             raise UnreadableRecord(f"{path.name}: is not a Parquet file: {fault}") from None
         return (*_tidy(given, np.arange(1, len(given) + 1)), len(given))
     with _plain(path) as (plain, cut):
-        if kind == "csv":
-            given, lines, aside = _read_csv(plain, path.name)
+        tidy = _read_csv(plain, path.name) if kind == "csv" else _read_tidy_lines(plain)
+        if tidy is not None:
+            given, lines, aside = tidy
             events, more = _tidy(given, lines)
             aside, records = sorted(aside + more, key=lambda one: one["line"]), len(given) + len(aside)
         else:
@@ -148,12 +150,13 @@ def _frame(read: Read) -> tuple[pd.DataFrame, list[dict[str, Any]], int]:
             made[name] = pd.array(column, dtype="str") if column.type == pa.large_string() else column.to_numpy(False)
     rows = len(read.columns["message_id"])
     never = pd.DatetimeIndex(np.full(rows, "NaT", dtype="datetime64[us]")).tz_localize("UTC")
-    made |= dict.fromkeys(("received_at", "observed_until"), never)
+    made |= dict.fromkeys(("received_at", "observed_until", "not_before"), never)
     return EVENTS.frame(pd.DataFrame(made, copy=False)), read.aside, read.records
 
 
 # --- tidy events -------------------------------------------------------------------------------------
 
+_NEEDED = ("message_id", "state", "happened_at")
 _PLAIN = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)?"
 _ZONED = r"(?:Z|[+-]\d\d:?\d\d)$"
 
@@ -193,12 +196,47 @@ def _read_ragged(path: Path, name: str) -> tuple[pd.DataFrame, Any, list[dict[st
     return pd.DataFrame(rows, columns=pd.Index(header), dtype="str"), np.array(lines, dtype=np.int64), aside
 
 
+def _read_tidy_lines(path: Path) -> tuple[pd.DataFrame, Any, list[dict[str, Any]]] | None:
+    """Tidy events as JSON Lines, the line numbers, and the lines that are no objects; None where the first line is
+    not such an event."""
+    rows: list[Mapping[str, Any]] = []
+    lines, aside = [], []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            if not rows and not all(b'"%b"' % name.encode() in line for name in _NEEDED):
+                return None
+            try:
+                record = parse(line)
+                if not isinstance(record, Mapping):
+                    raise UnreadableRecord(f"record: {quote(record)} is not a JSON object")  # noqa: TRY301
+            except UnreadableRecord as fault:
+                if not rows:
+                    return None
+                text = excerpt(line.decode("utf-8", "replace").strip())
+                aside.append({"line": number, "field": "record", "reason": str(fault), "text": text})
+                continue
+            if not rows and not {*_NEEDED} <= {*record}:
+                return None
+            rows.append(record)
+            lines.append(number)
+    if not rows:
+        return None
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {
+        name: pd.Series([row.get(name) for row in rows], dtype=object if name in EVENTS.names else None)
+        for name in names
+    }
+    return pd.DataFrame(columns), np.array(lines, dtype=np.int64), aside
+
+
 def _tidy(given: pd.DataFrame, lines: Any) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """Tidy events with their dtypes; rows without an id, a state or an instant are set aside."""
-    require(given, ("message_id", "state", "happened_at"), "read_events")
+    require(given, _NEEDED, "read_events")
     frame = given.reset_index(drop=True)
     aside: list[dict[str, Any]] = []
-    for name in ("happened_at", "received_at", "observed_until"):
+    for name in ("happened_at", "received_at", "observed_until", "not_before"):
         if name in frame and not pd.api.types.is_datetime64_any_dtype(frame[name].dtype):
             frame[name], naive, faults = _instants(frame[name], name)
         else:

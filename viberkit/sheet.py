@@ -117,6 +117,17 @@ class Sheet:
         self.scale = float(np.clip(self.inches[1] / height, 0.75, 1.0))
         self.ax.set_ylim(height, 0)
 
+    def bare(self) -> None:
+        """Take the x-axis away, after ``fix``: from 0 to 1, and only the label under it stays."""
+        self.ax.set_xlim(0, 1)
+        self.ax.xaxis.set_major_locator(NullLocator())
+        self.ax.spines["bottom"].set_visible(False)
+        if self.own:
+            figure, spare = cast(Figure, self.ax.figure), 0.2
+            total, bottom = figure.get_figheight() - spare, figure.subplotpars.bottom * figure.get_figheight() - spare
+            figure.set_size_inches(WIDTH, total)
+            figure.subplots_adjust(bottom=bottom / total, top=1 - 0.08 / total)
+
     def time_axis(self, low: float, high: float, zero: str = "") -> float:
         """A log axis of seconds; ``zero`` names a gutter at its left for what has no logarithm. Gives its middle."""
         spare = max(0.0, 1.5 - np.log10(high / low)) / 2

@@ -15,6 +15,7 @@ from viberkit.words import UNITS, duration
 
 __all__ = [
     "DARK",
+    "GROUP_COLOURS",
     "LIGHT",
     "MIDTONE",
     "SMALL",
@@ -40,6 +41,8 @@ STATE_COLOURS = {
     "deleted": "#6f6f78",
     "unknown": "#a5a5ad",
 }
+#: Colours of groups, in order: told apart with any colour vision (CIELAB at least 23 with none of red or green).
+GROUP_COLOURS = ("#2b7fd0", "#e3a008", "#8a4f7d", "#45b894", "#a85a12", "#64bbe0", "#7040e8", "#7e6a4e")
 #: Inks: for a page that may be light or dark, for a light one, and for a dark one.
 MIDTONE, DARK, LIGHT = "#7a7a7a", "#3c3c3c", "#d2d2d2"
 #: Small print, in points.

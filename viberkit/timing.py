@@ -1,4 +1,4 @@
-"""Where the time went: transitions between states, the journey of each message, and latency tables.
+"""Where the time went: transitions between states, and the journey of each message.
 
 Plain frames in, plain frames out; nothing here reads a clock, and no input is changed. Events may come in
 any order and more than once: a message's events are put in order of time, those of one instant in order of
@@ -7,24 +7,20 @@ the life cycle, and an event told again (same message, state and instant) counts
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from viberkit.frames import EVENTS, JOURNEYS, TRANSITIONS, require
-from viberkit.grouping import groups
-from viberkit.states import rank
+from viberkit.frames import EVENTS, JOURNEYS, TRANSITIONS
 from viberkit.trail import Ints, Trail, instants, microseconds, trail
 
-__all__ = ["journeys", "latency", "transitions"]
+__all__ = ["categorical", "hops_of", "journeys", "journeys_of", "transitions"]
 
 _SECOND = 1_000_000
 _NEVER = np.iinfo(np.int64).min
-_FEW = 4_096  # cells that are sorted one by one
 _FAILING = ("channel_failed", "failed", "expired")
 
 
@@ -51,18 +47,18 @@ def transitions(events: pd.DataFrame) -> pd.DataFrame:
     0    accepted  dispatched      0.175
     1  dispatched   delivered      1.186
     """
-    return _hops(trail(events, "transitions"))
+    return hops_of(trail(events, "transitions"))
 
 
-def _hops(log: Trail, of_event: Iterable[str] = ()) -> pd.DataFrame:
+def hops_of(log: Trail, of_event: Iterable[str] = ()) -> pd.DataFrame:
     """The transitions of a trail; ``of_event``: columns to take from the event that ends the hop."""
     to = np.flatnonzero(log.message[1:] == log.message[:-1]) + 1
     start, end, number = log.when[to - 1], log.when[to], log.message[to]
     left, entered = log.state[to - 1], log.state[to]
     made: dict[str, Any] = {
         "message_id": log.ids.array.take(number),
-        "from_state": _words(left, log.states),
-        "to_state": _words(entered, log.states),
+        "from_state": categorical(left, log.states),
+        "to_state": categorical(entered, log.states),
         "started_at": instants(start),
         "ended_at": instants(end),
         "latency_s": (end - start) / _SECOND,
@@ -75,7 +71,8 @@ def _hops(log: Trail, of_event: Iterable[str] = ()) -> pd.DataFrame:
     return pd.DataFrame(made, copy=False)
 
 
-def _words(codes: Ints, dtype: Any) -> pd.Categorical[Any]:
+def categorical(codes: Ints, dtype: Any) -> pd.Categorical[Any]:
+    """Codes as a category of this dtype."""
     return pd.Categorical.from_codes(codes, dtype=dtype, validate=False)
 
 
@@ -87,7 +84,9 @@ def journeys(events: pd.DataFrame, *, observed_until: Any = None) -> pd.DataFram
     Columns: ``message_id``; ``accepted_at`` … ``expired_at`` (UTC, the first time each state was entered, NaT if
     never); ``outcome``: delivered (or seen), else failed (or expired), else open: still on the way when last
     looked at; ``last_state``: the latest in time; ``code``: the one last told by a failure; ``observed_until``
-    (UTC). Other columns of ``events`` come along as in :func:`transitions`.
+    (UTC). Where polling found a state (the events tell ``not_before``), ``<state>_not_before`` (UTC) is the last time
+    that the message is known not to have come so far: it did between then and ``<state>_at``; NaT where that is exact.
+    Other columns of ``events`` come along as in :func:`transitions`.
 
     ``observed_until`` says until when the messages were watched: an instant, or a Series of instants by message
     id. Where it does not say, each message's latest ``observed_until`` or ``received_at`` counts, and where the
@@ -105,33 +104,56 @@ def journeys(events: pd.DataFrame, *, observed_until: Any = None) -> pd.DataFram
     0          a  delivered  delivered 2020-07-13 12:19:18.967+00:00
     1          b       open   accepted 2020-07-13 12:19:18.967+00:00
     """
-    log = trail(events, "journeys")
+    return journeys_of(trail(events, "journeys"), observed_until)
+
+
+def journeys_of(log: Trail, observed_until: Any = None) -> pd.DataFrame:
+    """The journeys of a trail, as :func:`journeys` gives them."""
     texts = list(log.states.categories)
     made: dict[str, Any] = {"message_id": log.ids}
+    bounds, not_before = dict[str, Any](), _bounds(log)
     for name in JOURNEYS.names:
         if name.endswith("_at"):
-            made[name] = instants(_first_at(log, texts.index(name.removesuffix("_at"))))
+            state = name.removesuffix("_at")
+            first = _first_of(log, texts.index(state))
+            made[name] = instants(_of_message(log, log.when, first))
+            if not_before is not None and (not_before[first] != _NEVER).any():
+                bounds[f"{state}_not_before"] = instants(_of_message(log, not_before, first))
     reached = {name: made[f"{name}_at"].notna() for name in ("delivered", "seen", "failed", "expired")}
     outcomes = np.select([reached["delivered"] | reached["seen"], reached["failed"] | reached["expired"]], [0, 1], 2)
-    made["outcome"] = _words(outcomes, pd.CategoricalDtype(list(JOURNEYS["outcome"].words)))
+    made["outcome"] = categorical(outcomes, pd.CategoricalDtype(list(JOURNEYS["outcome"].words)))
     last = np.flatnonzero(np.append(log.message[1:] != log.message[:-1], True)) if len(log.when) else log.row
-    made["last_state"] = _words(log.state[last], log.states)
+    made["last_state"] = categorical(log.state[last], log.states)
     made["code"] = _failure_codes(log)
     made["observed_until"] = instants(np.maximum(_watched(log, observed_until), log.when[last]))
+    made |= bounds
     for name in log.facts(made):
         made[name] = log.events[name].array.take(log.head)
     return JOURNEYS.frame(pd.DataFrame(made, copy=False))
 
 
-def _first_at(log: Trail, code: int) -> npt.NDArray[np.int64]:
-    """When each message first entered a state."""
+def _first_of(log: Trail, code: int) -> Ints:
+    """The entries of the trail where messages first entered a state."""
     there = np.flatnonzero(log.state == code)
     number = log.message[there]
     first = np.ones(len(there), dtype=bool)
     first[1:] = number[1:] != number[:-1]
+    return there[first]
+
+
+def _of_message(log: Trail, instant: Ints, entries: Ints) -> npt.NDArray[np.int64]:
+    """For each message the instant of the entry that is its own."""
     at = np.full(len(log.ids), _NEVER)
-    at[number[first]] = log.when[there[first]]
+    at[log.message[entries]] = instant[entries]
     return at
+
+
+def _bounds(log: Trail) -> Ints | None:
+    """Of each entry the last time that its state is known not to have been entered; None where all times are exact."""
+    if "not_before" not in log.events:
+        return None
+    known = microseconds(EVENTS["not_before"].cast(log.events["not_before"]))
+    return np.minimum(known[log.row], log.when) if (known != _NEVER).any() else None
 
 
 def _failure_codes(log: Trail) -> pd.Series[Any]:
@@ -143,7 +165,7 @@ def _failure_codes(log: Trail) -> pd.Series[Any]:
     told = np.flatnonzero((codes.codes >= 0) & log.events["state"].isin(_FAILING))
     order = told[np.argsort(log.events["happened_at"].iloc[told].to_numpy(), kind="stable")]
     found[log.of_row[order]] = codes.codes.to_numpy()[order]  # in order of time: the last one stays
-    return pd.Series(_words(found, pd.CategoricalDtype(codes.categories)))
+    return pd.Series(categorical(found, pd.CategoricalDtype(codes.categories)))
 
 
 def _watched(log: Trail, observed_until: Any) -> npt.NDArray[np.int64]:
@@ -164,106 +186,3 @@ def _watched(log: Trail, observed_until: Any) -> npt.NDArray[np.int64]:
     if len(log.when):
         told[told == _NEVER] = log.when.max()
     return np.where(until == _NEVER, told, until)
-
-
-def latency(
-    log: pd.DataFrame,
-    by: str | Sequence[str] | None = None,
-    quantiles: Sequence[float] = (0.5, 0.9, 0.95, 0.99),
-) -> pd.DataFrame:
-    """How long each hop takes: its quantiles, its longest, and its share of the time.
-
-    ``log`` holds events or transitions. One row a hop, and with ``by`` (the name of a column, or several) one
-    row a group and hop: groups in order, hops in order of the life cycle. Of events, a column of the events
-    schema (``channel``) is taken from the event that ends the hop, any other from the message.
-
-    Columns: those of ``by``; ``from_state``, ``to_state``; ``n``, the number of hops; ``p50_s`` … one for each of
-    ``quantiles`` (``p99_9_s`` for 0.999), interpolated linearly between the two nearest as numpy does by default
-    (definition 7 of Hyndman and Fan, *Sample quantiles in statistical packages*, 1996); ``max_s``; ``total_s``,
-    all of them together; ``share``, of the time of all hops of the group. Times in seconds.
-
-    Raises :class:`~viberkit.errors.MissingColumn` for a column that is not there, and ``ValueError`` for a
-    quantile outside 0 to 1.
-
-    >>> events = EVENTS.frame([
-    ...     {"message_id": one, "state": state, "happened_at": f"2020-07-13T12:19:{second:02}Z"}
-    ...     for one, state, second in [("a", "accepted", 0), ("a", "delivered", 4), ("b", "accepted", 0),
-    ...                                ("b", "delivered", 8)]])
-    >>> latency(events, quantiles=[0.5, 0.9])[["from_state", "to_state", "n", "p50_s", "p90_s", "max_s"]]
-      from_state   to_state  n  p50_s  p90_s  max_s
-    0   accepted  delivered  2    6.0    7.6    8.0
-    """
-    names = [by] if isinstance(by, str) else list(by or ())
-    wanted = _quantile_names(quantiles)
-    hops = _hops_by(log, names)
-    hops = hops[hops["latency_s"].notna().to_numpy()]
-    rows, group = groups(hops, names)
-    ends = [TRANSITIONS[name].cast(hops[name]) for name in ("from_state", "to_state")]
-    cell, keys = _cells(group, *ends)
-    seconds, starts = _by_cell(cell, len(keys), hops["latency_s"].to_numpy())
-    total = np.add.reduceat(seconds, starts[:-1]) if len(keys) else np.empty(0)
-    made: dict[str, Any] = {name: rows[name].array.take(keys[:, 0]) for name in names}
-    for place, end in enumerate(ends, start=1):
-        made[str(end.name)] = _words(keys[:, place], end.dtype)
-    made["n"] = np.diff(starts)
-    for name, share in wanted.items():
-        made[name] = _quantile(seconds, starts, share)
-    made["max_s"] = seconds[starts[1:] - 1]
-    made["total_s"] = total
-    of_group = np.bincount(keys[:, 0], weights=total, minlength=len(rows))[keys[:, 0]]
-    made["share"] = np.divide(total, of_group, out=np.full(len(total), np.nan), where=of_group > 0)
-    return pd.DataFrame(made, copy=False)
-
-
-def _quantile_names(quantiles: Sequence[float]) -> dict[str, float]:
-    for share in quantiles:
-        if not 0 <= share <= 1:
-            raise ValueError(f"quantiles: {share!r} is not between 0 and 1; pass e.g. 0.95 for the 95th percentile")
-    return {f"p{share * 100:.10g}".replace(".", "_") + "_s": float(share) for share in quantiles}
-
-
-def _hops_by(log: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """The transitions of a log, with the columns to group by."""
-    if isinstance(log, pd.DataFrame) and "latency_s" in log.columns:
-        require(log, ("from_state", "to_state", *names), "latency")
-        return log
-    require(log, ("message_id", "state", "happened_at"), "latency")
-    require(log, [name for name in names if name not in TRANSITIONS.names], "latency")
-    ordered = trail(log, "latency")
-    return _hops(ordered, [name for name in names if name in EVENTS.names and name not in TRANSITIONS.names])
-
-
-def _cells(group: Ints, left: pd.Series[Any], entered: pd.Series[Any]) -> tuple[Ints, Ints]:
-    """Group, from and to of each cell of the table, in order, and the number of each hop's cell."""
-    states = left.cat.categories, entered.cat.categories
-    place = [np.array([rank(text) * len(texts) + code for code, text in enumerate(texts)]) for texts in states]
-    ordered = [np.argsort(places) for places in place]
-    nth = [np.argsort(order) for order in ordered]
-    width, height = len(states[1]), len(states[0])
-    packed = (group * height + nth[0][left.cat.codes]) * width + nth[1][entered.cat.codes]
-    cells = np.flatnonzero(np.bincount(packed)) if len(packed) and packed.max() < 1 << 24 else np.unique(packed)
-    keys = np.column_stack([cells // (width * height), ordered[0][cells // width % height], ordered[1][cells % width]])
-    return np.searchsorted(cells, packed), keys
-
-
-def _by_cell(cell: Ints, cells: int, seconds: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], Ints]:
-    """The seconds cell by cell, ascending in each, and where each cell starts (and the last ends)."""
-    starts = np.concatenate([[0], np.cumsum(np.bincount(cell, minlength=cells))])
-    if cells > _FEW:
-        return seconds[np.lexsort((seconds, cell))], starts
-    ordered = seconds[np.argsort(cell.astype(np.uint16), kind="stable")]  # 16 bits: numpy sorts these by radix
-    for start, end in pairwise(starts):
-        ordered[start:end].sort()
-    return ordered, starts
-
-
-def _quantile(ordered: npt.NDArray[np.float64], starts: Ints, share: float) -> npt.NDArray[np.float64]:
-    """A quantile of each cell, linear between the two nearest."""
-    where = share * (np.diff(starts) - 1)
-    below = np.floor(where).astype(np.int64)
-    part = where - below
-    low = ordered[starts[:-1] + below]
-    high = ordered[np.minimum(starts[:-1] + below + 1, starts[1:] - 1)]
-    step = high - low
-    between: npt.NDArray[np.float64] = np.where(part < 0.5, low + step * part, high - step * (1 - part))
-    return between

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from viberkit.frames import EVENTS, INSTANT, require
 from viberkit.states import rank
 
-__all__ = ["Trail", "instants", "microseconds", "trail"]
+__all__ = ["Trail", "instants", "microseconds", "numbered", "runs", "trail"]
 
 Ints = npt.NDArray[np.integer[Any]]
 
@@ -63,7 +63,7 @@ def trail(events: pd.DataFrame, asked_by: str) -> Trail:
     counts = (at != _NEVER) & (state >= 0) & ids.notna().to_numpy()
     if not counts.all():
         events, ids, at, state = events[counts], ids[counts], at[counts], state[counts]
-    of_row, head = _number(ids)
+    of_row, head = numbered(ids)
     place = _places(states.categories)
     message = of_row
     order = _order(message, at, place[state])
@@ -88,7 +88,7 @@ def instants(values: Ints) -> pd.Series[Any]:
     return pd.Series(pd.DatetimeIndex(values.view("datetime64[us]")).tz_localize("UTC"), dtype=INSTANT)
 
 
-def _number(ids: pd.Series[Any]) -> tuple[Ints, Ints]:
+def numbered(ids: pd.Series[Any]) -> tuple[Ints, Ints]:
     """Messages numbered in order of first appearance, and the row of that appearance.
 
     Comparing neighbours is far cheaper than hashing, and logs mostly keep the events of a message
@@ -96,10 +96,7 @@ def _number(ids: pd.Series[Any]) -> tuple[Ints, Ints]:
     """
     if not len(ids):
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    texts = pa.array(ids.array)
-    texts = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
-    starts = np.ones(len(texts), dtype=bool)
-    starts[1:] = pc.not_equal(texts[1:], texts[:-1]).to_numpy(zero_copy_only=False)
+    texts, starts = _texts(ids), runs(ids)
     head = np.flatnonzero(starts)
     numbers = texts.take(pa.array(head)).dictionary_encode()
     number = numbers.indices.to_numpy().astype(np.int64)
@@ -110,6 +107,19 @@ def _number(ids: pd.Series[Any]) -> tuple[Ints, Ints]:
     else:
         first = head
     return number[np.cumsum(starts) - 1], first
+
+
+def runs(ids: pd.Series[Any]) -> npt.NDArray[np.bool_]:
+    """Where the ids of neighbours differ: each first one of a run is true."""
+    texts = _texts(ids)
+    starts = np.ones(len(texts), dtype=bool)
+    starts[1:] = pc.not_equal(texts[1:], texts[:-1]).to_numpy(zero_copy_only=False)
+    return starts
+
+
+def _texts(ids: pd.Series[Any]) -> Any:
+    texts = pa.array(ids.array)
+    return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
 
 
 def _places(states: pd.Index[Any]) -> Ints:

@@ -16,8 +16,9 @@ import pandas as pd
 import pytest
 from bench_logs import MESSAGES, TELLING, fastest, write
 
+from viberkit.latencies import latency
 from viberkit.reader import read_events
-from viberkit.timing import journeys, latency, transitions
+from viberkit.timing import journeys, transitions
 
 
 @pytest.fixture(scope="module")
