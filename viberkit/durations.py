@@ -6,7 +6,7 @@ Journeys (or events) in, arrays out: one entry a message, with the group it belo
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,25 +109,30 @@ def durations(
     for field, state in (("start", start), ("end", end)):
         if state not in ORDER[:8]:
             raise ValueError(f"{field}: {state!r} is not a state of a journey; pass one of {', '.join(ORDER[:8])}")
-    at = {state: _instants(trips, f"{state}_at") for state in ORDER[:8]}
-    begun = at[start] != _NEVER
+    at = {state: _instants(trips, f"{state}_at") for state in ORDER[:8] if f"{state}_at" in trips.columns}
+    begun = at[start] != _NEVER if start in at else np.zeros(len(trips), dtype=bool)
     if len(trips) and not begun.any():
-        known = [state for state in ORDER[:8] if (at[state] != _NEVER).any()]
+        known = [state for state, instants in at.items() if (instants != _NEVER).any()]
         raise ValueError(f"start: no message was ever {start!r}; the journeys know {', '.join(known) or 'no state'}")
     if not begun.all():
         left = int((~begun).sum())
         text = f"{asked_by}: {left:,} of {len(trips):,} messages never were {start!r} and are left out"
         warnings.warn(f"{text}; pass start='dispatched', say, if that is known of more", LeftOutWarning, stacklevel=4)
         trips, at = trips[begun], {state: instants[begun] for state, instants in at.items()}
+    begin = at.get(start, np.zeros(len(trips), dtype=np.int64))
     reached, earliest = _reached(trips, at, end)
-    other = _first([at[state] for state in (_ARRIVING if end in _FAILING else _FAILING)])
+    other = _first(at, _ARRIVING if end in _FAILING else _FAILING, len(trips))
     until = _instants(trips, "observed_until")
-    until = np.where(until == _NEVER, _latest(list(at.values())), until)
-    cause = np.select([reached != _NEVER, other != _NEVER], [ENDED, FAILED], OPEN).astype(np.int8)
-    stop = np.select([cause == ENDED, cause == FAILED], [reached, other], until)
-    begin = at[start]
+    if at and (unknown := until == _NEVER).any():
+        until = np.where(unknown, np.maximum.reduce(list(at.values())), until)
+    arrived, failed = reached != _NEVER, other != _NEVER
+    failed &= ~arrived
+    cause = arrived * np.int8(ENDED) + failed * np.int8(FAILED)
+    stop = np.where(arrived, reached, until)
+    np.copyto(stop, other, where=failed)
     time = np.maximum(stop - begin, 0)
-    earliest = np.where(cause == ENDED, np.clip(earliest - begin, 0, time), time)
+    exact = earliest is reached
+    earliest = time if exact else np.where(arrived, np.clip(earliest - begin, 0, time), time)
     entry = _entry(trips, begin, observed_from)
     names = names_of(by)
     rows, group = groups(facts(trips, names, begin, messages, asked_by, tz), names)
@@ -141,32 +146,31 @@ def _instants(trips: pd.DataFrame, name: str) -> Ints:
 
 
 def _reached(trips: pd.DataFrame, at: dict[str, Ints], end: str) -> tuple[Ints, Ints]:
-    """When each message came to the end at the latest, and when at the earliest."""
+    """When each message came to the end at the latest, and when at the earliest (the same array if that is exact)."""
     if end in _FAILING:
-        found = _first([at[state] for state in _FAILING])
-        found = np.where(_first([at[state] for state in _ARRIVING]) != _NEVER, _NEVER, found)
+        found = np.where(_first(at, _ARRIVING, len(trips)) != _NEVER, _NEVER, _first(at, _FAILING, len(trips)))
         return found, found
-    exact = at[end]
-    if end not in _WAY:
-        return exact, exact
-    place = _WAY.index(end)
-    proven = _first([at[state] for state in _WAY[place + 1 :]] or [np.full_like(exact, _NEVER)])
-    before = _latest([at[state] for state in _WAY[: max(place, 1)]])
-    reached = np.where(exact == _NEVER, proven, exact)
-    earliest = np.where((exact == _NEVER) & (proven != _NEVER), np.minimum(before, proven), exact)
-    polled = _instants(trips, f"{end}_not_before")
-    return reached, np.where((exact != _NEVER) & (polled != _NEVER), np.minimum(polled, exact), earliest)
+    exact = _first(at, [end], len(trips))
+    place = _WAY.index(end) if end in _WAY else len(_WAY)
+    proven = _first(at, _WAY[place + 1 :], len(trips))
+    reached = earliest = exact
+    if (told := (exact == _NEVER) & (proven != _NEVER)).any():
+        before = np.maximum.reduce([at[state] for state in _WAY[:place] if state in at] or [proven])
+        reached, earliest = np.where(told, proven, exact), np.where(told, np.minimum(before, proven), exact)
+    if f"{end}_not_before" in trips.columns:
+        polled = _instants(trips, f"{end}_not_before")
+        earliest = np.where((exact != _NEVER) & (polled != _NEVER), np.minimum(polled, exact), earliest)
+    return reached, earliest
 
 
-def _first(several: list[Ints]) -> Ints:
-    """The first of several instants, where there is any."""
+def _first(at: dict[str, Ints], states: Sequence[str], count: int) -> Ints:
+    """When each message was first in any of several states."""
+    several = [at[state] for state in states if state in at]
+    if len(several) < 2:
+        return several[0] if several else np.full(count, _NEVER)
     never = np.iinfo(np.int64).max
     least = np.minimum.reduce([np.where(one == _NEVER, never, one) for one in several])
     return np.where(least == never, _NEVER, least)
-
-
-def _latest(several: list[Ints]) -> Ints:
-    return np.asarray(np.maximum.reduce(several))
 
 
 def _entry(trips: pd.DataFrame, begin: Ints, observed_from: Any) -> Ints | None:

@@ -60,7 +60,7 @@ def country(number: object) -> str | None:
     country (+800, satellites) have none. A microsecond or two a number: most calling codes belong to one country, and
     those that several share (+1, +7, +39, +44 …) are told apart by one pattern each.
 
-    >>> country("+491701234567"), country("0044 7911 123456"), country("1 204 234 5678"), country("+80012345678")
+    >>> country("+491701234567"), country("0044 7400 123456"), country("1 204 234 5678"), country("+80012345678")
     ('DE', 'GB', 'CA', None)
     >>> country(mask("+491701234567")) is None
     True

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from viberkit.durations import ENDED, Durations, durations
+from viberkit.durations import Durations, durations
 from viberkit.grouping import BY
 from viberkit.incidence import BANDS, Incidence, incidence
 from viberkit.words import interval, percentile
@@ -40,9 +40,9 @@ def delivery_curve(
     The estimator is Aalen and Johansen's (1978), exact with ties; with no failures it is one minus Kaplan and
     Meier's. ``journeys`` are those of ``vk.journeys`` (or events): a message that is neither delivered nor failed is
     censored at its ``observed_until``. A message that the log calls failed and then delivered counts as delivered.
-    With ``end="seen"``, never seen is censored. ``observed_from`` (a column of the journeys, or an instant, or a Series
-    of instants by message id) says since when messages were watched, where that was later than ``start``: before, they
-    could not have been known (late entry).
+    With ``end="seen"``, never seen is censored. ``observed_from`` (an instant, or a Series of instants by message id;
+    by default the journeys' column of that name, if there is one) says since when messages were watched, where that
+    was later than ``start``: before, they could not have been known (late entry).
 
     One row for each time at which anything happened, and one at zero; with ``by`` (columns of the journeys or of
     ``messages``, ``hour`` or ``weekday`` of the start in the zone ``tz``) for each group.
@@ -103,7 +103,7 @@ def curve_of(part: Durations) -> Incidence:
 
 def _curve(part: Durations, end: str, other: str, confidence: float, band: str, named: dict[str, Any]) -> pd.DataFrame:
     curve = curve_of(part)
-    bounded = (part.cause == ENDED) & (part.earliest < part.time)
+    bounded = part.earliest < part.time if part.earliest is not part.time else np.zeros(0, dtype=bool)
     earliest, counted = curve.share[0], np.zeros(len(curve.time), dtype=np.int64)
     if bounded.any():
         soonest = incidence(part.earliest, part.cause, 2, part.entry)
@@ -111,10 +111,9 @@ def _curve(part: Durations, end: str, other: str, confidence: float, band: str, 
         counted = np.bincount(curve.at(part.time[bounded]), minlength=len(curve.time))
     made: dict[str, Any] = dict(named)
     made["time_s"] = curve.time / SECOND
-    for place, name in enumerate((end, other)):
-        low, high = curve.band(place, confidence, band)
+    for place, (name, (low, high)) in enumerate(zip((end, other), curve.bands(confidence, band), strict=True)):
         made |= {name: curve.share[place], f"{name}_low": low, f"{name}_high": high}
-        made[f"{name}_se"] = np.sqrt(curve.variance[place])
+        made[f"{name}_se"] = curve.error(place)
     made |= {"open": curve.open, "at_risk": curve.at_risk}
     made |= {f"n_{end}": curve.ended[0], f"n_{other}": curve.ended[1], "n_open": curve.censored}
     made |= {f"{end}_earliest": earliest, "n_bounded": counted}
