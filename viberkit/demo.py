@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
-from viberkit import charts, latencies, timing
+from viberkit import charts, latencies, survival, timing
 from viberkit.archive import Archive
 from viberkit.client import Client
 from viberkit.collector import collect
@@ -73,10 +73,12 @@ def run(out: Path, messages: int, seed: int) -> None:
         click.echo(f"{summary['asked']:,} asked, {summary['final']:,} final, {open_still:,} still on the way.")
         events = archive.events()
     transitions = timing.transitions(events)
-    latency = latencies.latency(transitions)
+    latency = latencies.latency(events)
+    trips = timing.journeys(events)
     events.to_parquet(out / "events.parquet", index=False)
     latency.to_csv(out / "latency.csv", index=False)
     drawn = {
+        "curve.png": charts.curve(survival.delivery_curve(trips)),
         "latency.png": charts.latency(transitions),
         "time-share.png": charts.time_share(latency),
         "timeline.png": charts.timeline(events[events["message_id"].isin(events["message_id"].unique()[:8])]),
@@ -85,16 +87,18 @@ def run(out: Path, messages: int, seed: int) -> None:
         figure = ax.get_figure(root=True)
         assert isinstance(figure, Figure)  # noqa: S101 - the charts made their own
         figure.savefig(out / name, dpi=150, bbox_inches="tight", facecolor="white")
-    _tell(out, latency, time.monotonic() - started)
+    _tell(out, latency, survival.time_to(trips), time.monotonic() - started)
 
 
-def _tell(out: Path, latency: pd.DataFrame, seconds: float) -> None:
+def _tell(out: Path, latency: pd.DataFrame, quantiles: pd.DataFrame, seconds: float) -> None:
     click.echo(f"\nHow long each hop took, in seconds:\n\n{table(latency)}\n")
+    click.echo(f"From accepted to delivered, of all messages sent (95 % intervals): {'; '.join(quantiles['text'])}\n")
     click.echo(f"In {out}/ ({seconds:.0f} s):")
     for name, what in (
         ("deliveries.db", "the archive: every answer as it came"),
         ("events.parquet", "the events as a table"),
         ("latency.csv", "the table above"),
+        ("curve.png", "delivered, failed, still open"),
         ("latency.png", "how long each hop took"),
         ("time-share.png", "where the time went"),
         ("timeline.png", "the lives of eight messages"),
@@ -107,11 +111,13 @@ def _tell(out: Path, latency: pd.DataFrame, seconds: float) -> None:
 
 
 def table(latency: pd.DataFrame) -> str:
-    """A latency table for a terminal: seconds to the millisecond, shares in per cent."""
-    shown = latency.copy()
+    """A latency table for a terminal, without the intervals: seconds to the millisecond, shares in per cent."""
+    ends = ("_low_s", "_high_s", "share_slowest", "open_p50_s", "open_max_s")
+    shown = latency.loc[:, [not str(name).endswith(ends) for name in latency.columns]].copy()
     for name in shown.columns:
         if name.endswith("_s"):
             shown[name] = shown[name].map("{:,.3f}".format)
     shown["n"] = shown["n"].map("{:,}".format)
+    shown["n_open"] = shown["n_open"].map("{:,.0f}".format)
     shown["share"] = shown["share"].map("{:.1%}".format)
     return shown.to_string(index=False)
