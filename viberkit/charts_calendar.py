@@ -21,6 +21,7 @@ __all__ = ["slo"]
 
 _HOUR, _DAY, _WEEK = 3600, 86400, 604800
 _MONDAY = 4 * _DAY  # the first one after 1970-01-01
+_ALIKE = 0.03  # shares that differ by no more than this need a decimal
 #: Inches: the tallest figure, the key at its top, and the heading of a group.
 _MOST_TALL, _HEAD, _HEADING = 14.0, 0.3, 0.3
 _HUES = {"met": state_colour("delivered"), "missed": state_colour("failed"), "unclear": ""}
@@ -212,7 +213,9 @@ def _windows(grid: Grid, part: pd.DataFrame, column: Ints, row: Ints) -> None:
     x, y = grid.at(column), grid.top + row * grid.tall
     words, sheet = part["met"].astype(str).to_numpy(), grid.sheet
     marks = {"missed": "× ", "met": ""}
-    texts = [marks.get(w, "? ") + percent(s) for w, s in zip(words, part["share"], strict=True)]
+    alike = np.nanmax(part["share"], initial=0) - np.nanmin(part["share"], initial=1) < _ALIKE
+    said = [f"{100 * s:.1f} %" if alike and 0 < s < 1 else percent(s) for s in part["share"]]
+    texts = [marks.get(w, "? ") + text for w, text in zip(words, said, strict=True)]
     fits = grid.wide / sheet.inches[0] - 0.006 > max(map(sheet.width, set(texts))) and grid.tall >= 0.15
     _cells(sheet, x, y, grid.wide, grid.tall, words.tolist(), cross=not fits)
     middle = (grid.wide - GAP) / 2 / sheet.inches[0]

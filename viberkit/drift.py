@@ -65,7 +65,9 @@ def over_time(
     1 2026-03-01 10:00:00+00:00  2       1         NaN          0.500000    1.0
     """
     told = durations(journeys, "over_time", start=start, end=end, by=by, messages=messages, tz=tz)
-    return _estimated(_windows(told, every, tz), within, quantiles, confidence)
+    made = _estimated(_windows(told, every, tz), within, quantiles, confidence)
+    made.attrs = {"start": start, "end": end, "every": every, "confidence": confidence, "tz": tz}
+    return made
 
 
 def profile(
@@ -94,7 +96,9 @@ def profile(
     """
     told = durations(journeys, "profile", start=start, end=end, by=by, messages=messages, tz=tz)
     clock = facts(told.journeys[["message_id"]], ("weekday", "hour"), told.started, None, "profile", tz)
-    return _estimated(_regrouped(told, clock), within, quantiles, confidence)
+    made = _estimated(_regrouped(told, clock), within, quantiles, confidence)
+    made.attrs = {"start": start, "end": end, "confidence": confidence, "tz": tz}
+    return made
 
 
 def slo(
@@ -143,7 +147,7 @@ def slo(
     so_far = made.groupby(list(told.groups.columns), observed=True, dropna=False) if len(told.groups.columns) else made
     spent, granted = so_far["missed"].cumsum(), so_far["allowed"].cumsum()
     made["budget_left_so_far"] = 1 - spent / granted
-    made.attrs = {"within": float(within), "target": float(target), "every": every}
+    made.attrs = {"within": float(within), "target": float(target), "every": every, "tz": tz}
     return made
 
 
