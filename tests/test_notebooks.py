@@ -55,6 +55,10 @@ def test_the_tutorials_are_there() -> None:
         "02-delivery-latency",
         "03-callbacks",
         "04-campaign",
+        "05-delivery-curves",
+        "06-what-changed",
+        "07-fallback",
+        "gallery",
     ]
 
 

@@ -221,6 +221,11 @@ JOURNEYS = Schema(
     ),
 )
 
+_QUANTILE = (
+    ("", "{} % took no longer than this"),
+    ("_low", "the low end of the interval of that"),
+    ("_high", "the high end of the interval of that"),
+)
 #: One row a hop (and group): how long it took. Quantile columns are named after what was asked.
 LATENCY = Schema(
     "latency",
@@ -228,13 +233,18 @@ LATENCY = Schema(
         Column("from_state", "category", "the state left", words=ORDER),
         Column("to_state", "category", "the state entered", words=ORDER),
         Column("n", "int64", "how many hops"),
-        Column("p50_s", "float64", "half took no longer than this", "s"),
-        Column("p90_s", "float64", "90 % took no longer than this", "s"),
-        Column("p95_s", "float64", "95 % took no longer than this", "s"),
-        Column("p99_s", "float64", "99 % took no longer than this", "s"),
+        *(
+            Column(f"p{q}{end}_s", "float64", meaning.format(q), "s")
+            for q in (50, 90, 95, 99)
+            for end, meaning in _QUANTILE
+        ),
         Column("max_s", "float64", "the longest", "s"),
         Column("total_s", "float64", "all of them together", "s"),
         Column("share", "float64", "of the time of all hops of the group"),
+        Column("share_slowest", "float64", "of the time of the slowest 5 % of its messages"),
+        Column("n_open", "float64", "messages waiting in from_state when last looked at; NaN: not known"),
+        Column("open_p50_s", "float64", "half of them had waited no longer than this", "s"),
+        Column("open_max_s", "float64", "the longest that one had waited", "s"),
     ),
 )
 
