@@ -149,7 +149,7 @@ def test_the_log_rank_test_is_that_of_scipy_and_lifelines(one: Told, other: Told
 @given(told, told)
 def test_comparing_the_other_way_round_turns_the_signs(one: Told, other: Told) -> None:
     log = both(one, other)
-    metrics = ["p50", "p90", "within 5 s", "failed 5 s", "failed"]
+    metrics = ["p50", "p90", "within 5 s", "failed within 5 s", "failed"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnequalWatchWarning)
         there, back = (vk.compare(log, by="kind", baseline=base, metric=metrics) for base in "ab")
@@ -260,14 +260,17 @@ def test_effects_in_words() -> None:
     found = vk.compare(both(fast, slow), by="kind", baseline="a", metric=["p50", "within 100 s"])
     assert found["text"][0].startswith("b is 1.7 min slower at p50 (")
     assert found["text"][0].endswith(", n = 200 and 200")
-    assert found["text"][1].startswith("b has 50 points less within 100 s (")
+    assert found["text"][1].startswith("b has 50 points fewer delivered within 100 s (")
     back = vk.compare(both(fast, slow), by="kind", baseline="b", metric=["p50", "within 100 s"])
     assert back["text"][0].startswith("a is 1.7 min faster at p50 (")
-    assert back["text"][1].startswith("a has 50 points more within 100 s (")
+    assert back["text"][1].startswith("a has 50 points more delivered within 100 s (")
     same = vk.compare(both(fast, fast), by="kind", baseline="a", metric="p50")
     assert same["text"][0].endswith("; the data do not tell them apart")
     assert same["p_gray"][0] == pytest.approx(1)
-    assert "failed 60 s" in vk.compare(both(fast, [*slow, (1.0, FAILED)]), by="kind", metric="failed 60 s")["text"][0]
+    assert (
+        "fewer failed within 60 s"
+        in vk.compare(both(fast, [*slow, (1.0, FAILED)]), by="kind", metric="failed 60 s")["text"][0]
+    )
 
 
 def test_quantiles_that_are_not_reached() -> None:
@@ -330,7 +333,7 @@ def test_mistakes_are_named() -> None:
         with pytest.raises(ValueError, match=r"metric: '.*' is none; pass e\.g\. 'p95', 'within 60 s'"):
             vk.compare(log, by="kind", metric=metric)
     for metric in ("p0", "p100", "p950"):
-        with pytest.raises(ValueError, match=r"is not between 0 and 1"):
+        with pytest.raises(ValueError, match=r"is no quantile between p0 and p100"):
             vk.compare(log, by="kind", metric=metric)
     with pytest.raises(ValueError, match="confidence: 2 is not between 0 and 1"):
         vk.compare(log, by="kind", confidence=2)

@@ -213,7 +213,7 @@ def _windows(grid: Grid, part: pd.DataFrame, column: Ints, row: Ints) -> None:
     x, y = grid.at(column), grid.top + row * grid.tall
     words, sheet = part["met"].astype(str).to_numpy(), grid.sheet
     marks = {"missed": "× ", "met": ""}
-    alike = np.nanmax(part["share"], initial=0) - np.nanmin(part["share"], initial=1) < _ALIKE
+    alike = part["share"].max() - part["share"].min() < _ALIKE
     said = [f"{100 * s:.1f} %" if alike and 0 < s < 1 else percent(s) for s in part["share"]]
     texts = [marks.get(w, "? ") + text for w, text in zip(words, said, strict=True)]
     fits = grid.wide / sheet.inches[0] - 0.006 > max(map(sheet.width, set(texts))) and grid.tall >= 0.15

@@ -307,7 +307,7 @@ def time_share(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     hops = _in_order({hop for bar in groups.values() for hop in bar})
     hues = hop_colours(hops)
 
-    cuts = {name: _segments(sheet, bar, hops) for name, bar in groups.items()}
+    cuts = {name: _segments(sheet, bar, hops, tall=not by) for name, bar in groups.items()}
     said = {hop for cut in cuts.values() for hop, _, _, text in cut if "→" in text}
     unsaid = [hop for hop in hops if hop not in said]
     callouts = None
@@ -349,12 +349,14 @@ def time_share(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _segments(sheet: Sheet, bar: dict[_Hop, float], hops: list[_Hop]) -> list[tuple[_Hop, float, float, str]]:
-    """Each segment's hop, left edge, share, and the longest label that fits in it."""
+def _segments(
+    sheet: Sheet, bar: dict[_Hop, float], hops: list[_Hop], *, tall: bool
+) -> list[tuple[_Hop, float, float, str]]:
+    """Each segment's hop, left edge, share, and the longest label that fits in it, of three lines in a tall one."""
     cut, left = [], 0.0
     for hop in (hop for hop in hops if hop in bar):
         share, said = bar[hop], percent(bar[hop])
-        choices = [f"{_hop_name(hop)}  {said}", f"{hop[0]}\n→ {hop[1]}\n{said}", said, ""]
+        choices = [f"{_hop_name(hop)}  {said}", *[f"{hop[0]}\n→ {hop[1]}\n{said}"] * tall, said, ""]
         text = next(text for text in choices if sheet.width(text) + 0.012 <= share or not text)
         cut.append((hop, left, share, text))
         left += share

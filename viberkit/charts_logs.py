@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -326,7 +327,9 @@ class _Dates(dates.AutoDateLocator):
         self.end = end
 
     def __call__(self) -> list[float]:
-        ticks: list[float] = super().__call__()  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():  # matplotlib cannot do with so few ticks, and tells the user
+            warnings.simplefilter("ignore")
+            ticks: list[float] = super().__call__()  # type: ignore[no-untyped-call]
         return [tick for tick in ticks if tick <= self.end]
 
 

@@ -63,7 +63,7 @@ def quality(events: pd.DataFrame, journeys: pd.DataFrame | None = None) -> pd.Da
     no_accepted            messages never accepted                                               messages
     not_looked_again       open messages not observed after their last event                     open messages
     callbacks_missed       states told by histories, not by the callbacks that told it of others states of messages
-    clock_skew             events received before they happened; value_s: the median delay       events received
+    clock_skew             events received a second before they happened; value_s: median delay  events received
     polled                 events timed by polls only; value_s: the median width of the doubt    events
     ====================== ===================================================================== ====================
 
@@ -340,7 +340,7 @@ def _skews(log: Trail) -> Iterator[_Row]:
             late = delay[mine]
             median = float(np.median(late) / _SECOND) if len(mine) else np.nan
             taken = _Taken(log.ids.array, log.of_row[mine])
-            yield _row("clock_skew", late < 0, taken, value_s=median, source=source)
+            yield _row("clock_skew", late <= -_SECOND, taken, value_s=median, source=source)
 
 
 def _polled(log: Trail) -> _Row:

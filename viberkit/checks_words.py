@@ -71,8 +71,8 @@ ABOUT = MappingProxyType(
             "See archive.gaps(); keep the listener running, and run vk.collect(client, archive) now and then.",
         ),
         "clock_skew": (
-            "What is received before it happened shows that a clock is off: times between this source and another are "
-            "wrong by as much; of history and status the median is mostly how long nobody asked.",
+            "What is received a second or more before it happened shows that a clock is off: times between this source "
+            "and another are wrong by as much; of history and status the median is mostly how long nobody asked.",
             "Synchronise the clock of the machine that receives, and take both ends of a time from one source.",
         ),
         "polled": (

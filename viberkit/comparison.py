@@ -20,7 +20,7 @@ from viberkit.words import UNITS, duration, percentile
 
 __all__ = ["UnequalWatchWarning", "compare", "gray", "log_rank"]
 
-_WITHIN = re.compile(r"(within|failed)[ _]?([0-9.]+)[ _]?(ms|s|min|h|d)")
+_WITHIN = re.compile(r"(within|failed(?:[ _]within)?)[ _]?([0-9]+(?:\.[0-9]+)?)[ _]?(ms|s|min|h|d)")
 _TWICE = 2.0
 _LIKELY = 5  # so many messages must have been open for a follow-up to be judged
 
@@ -50,7 +50,7 @@ def compare(
     given, called ``names``, and the second is compared with the first.
 
     ``metric``: ``"p95"``, a quantile of the time to ``end`` over all messages; ``"within 60 s"``, the share at
-    ``end`` by then; ``"failed 60 s"``, the share failed by then; ``"failed"``, by the last time that both know.
+    ``end`` by then; ``"failed within 60 s"``, the share failed by then; ``"failed"``, by the last time that both know.
 
     One row a group and metric. Columns: ``group``, ``baseline``; ``text``: the effect in words; ``metric``, ``unit``
     (``s`` or ``share``); ``value``, ``baseline_value``; ``difference`` (value - baseline_value) with its interval
@@ -61,7 +61,8 @@ def compare(
     same for each metric.
 
     Warns with :class:`UnequalWatchWarning` where the open messages of one group were watched twice as long as those
-    of the other. Raises as ``vk.delivery_curve``, and ``ValueError`` for a metric or baseline that is none.
+    of the other, unless all that is asked is within times that both were watched for. Raises as ``vk.delivery_curve``,
+    and ``ValueError`` for a metric or baseline that is none.
 
     >>> at = pd.to_datetime(["2026-03-01T09:00:00Z"] * 60)
     >>> seconds = [*range(1, 31), *range(3, 33)]
@@ -71,11 +72,13 @@ def compare(
     >>> found = compare(trips, by="rate_type", baseline="transaction", metric=["p50", "within 10 s"])
     >>> for text in found["text"]: print(text)
     promotion is 2 s slower at p50 (-5.6 s to 9.6 s), n = 30 and 30; the data do not tell them apart
-    promotion has 6.7 points less within 10 s (-16 to 28.5), n = 30 and 30; the data do not tell them apart
+    promotion has 6.7 points fewer delivered within 10 s (-16 to 28.5), n = 30 and 30; the data do not tell them apart
     """
     wanted = [_metric(one) for one in ([metric] if isinstance(metric, str) else metric)]
     is_share(confidence, "confidence")
     if other is not None:
+        if names_of(by):
+            raise ValueError("by: two frames are compared whole; pass one frame and by, or two frames without")
         log, by = _stacked(journeys, other, names), "_compared"
         baseline = names[0] if baseline is None else baseline
     else:
@@ -85,19 +88,20 @@ def compare(
     told = durations(log, "compare", start=start, end=end, by=by, messages=messages, tz=tz)
     parts = [_Group(_label(named), part) for named, part in told.parts() if len(part)]
     columns = "group baseline text metric unit value baseline_value difference low high n n_baseline p_gray p_logrank"
-    if not parts:
-        return pd.DataFrame(columns=columns.split())
-    base = _baseline(parts, baseline)
+    base = _baseline(parts, baseline) if parts else None
     rows = []
     for one in parts:
-        if one is not base:
-            _watched_alike(one, base)
+        if base is not None and one is not base:
+            if not all(0 < what.within_s < np.inf and _both_tell(one, base, what) for what in wanted):
+                _watched_alike(one, base)
             tests = {"p_gray": gray(one.part, base.part), "p_logrank": log_rank(one.part, base.part)}
             counts = {"n": len(one.part), "n_baseline": len(base.part)}
             for what in wanted:
                 row = {"group": one.name, "baseline": base.name, **_effect(one, base, what, confidence), **counts}
                 rows.append({**row, "text": _words(row), **tests})
-    return pd.DataFrame(rows, columns=columns.split())
+    made = pd.DataFrame(rows, columns=columns.split())
+    kinds = dict.fromkeys(("value", "baseline_value", "difference", "low", "high", "p_gray", "p_logrank"), "float64")
+    return made.astype({**kinds, "n": "int64", "n_baseline": "int64"})
 
 
 @dataclass(frozen=True)
@@ -111,17 +115,18 @@ class _Metric:
 
 
 def _metric(text: str) -> _Metric:
-    if match := re.fullmatch(r"p([0-9.]+)", text):
+    if match := re.fullmatch(r"p([0-9]+(?:\.[0-9]+)?)", text):
         quantile = float(match[1]) / 100
-        is_share(quantile, "metric")
+        if not 0 < quantile < 1:
+            raise ValueError(f"metric: {text!r} is no quantile between p0 and p100; pass e.g. 'p95'")
         return _Metric(percentile(quantile), quantile=quantile)
     if text == "failed":
         return _Metric("failed", within_s=np.inf, failed=True)
     if match := _WITHIN.fullmatch(text):
-        return _Metric(
-            f"{match[1]} {match[2]} {match[3]}", 0.0, float(match[2]) * dict(UNITS)[match[3]], match[1] == "failed"
-        )
-    raise ValueError(f"metric: {text!r} is none; pass e.g. 'p95', 'within 60 s', 'failed 60 s' or 'failed'")
+        what = "failed within" if match[1].startswith("failed") else "within"
+        within_s = float(match[2]) * dict(UNITS)[match[3]]
+        return _Metric(f"{what} {match[2]} {match[3]}", within_s=within_s, failed=what != "within")
+    raise ValueError(f"metric: {text!r} is none; pass e.g. 'p95', 'within 60 s', 'failed within 60 s' or 'failed'")
 
 
 class _Group:
@@ -198,15 +203,20 @@ def _words(row: dict[str, Any]) -> str:
         side, more = ("slower", 1) if gap >= 0 else ("faster", -1)
         ends = sorted((more * low, more * high))
         return f"{name} is {duration(abs(gap))} {side} at {row['metric']} ({_range(*ends)}){counts}{unclear}"
-    side, more = ("more", 1) if gap >= 0 else ("less", -1)
+    what = row["metric"] if row["metric"].startswith("failed") else f"delivered {row['metric']}"
+    side, more = ("more", 1) if gap >= 0 else ("fewer", -1)
     ends = sorted((more * low, more * high))
     points = [f"{100 * end:.1f}".removesuffix(".0") for end in (abs(gap), *ends)]
-    return f"{name} has {points[0]} points {side} {row['metric']} ({points[1]} to {points[2]}){counts}{unclear}"
+    return f"{name} has {points[0]} points {side} {what} ({points[1]} to {points[2]}){counts}{unclear}"
 
 
 def _range(low: float, high: float) -> str:
     said = ["-∞" if low == -np.inf else duration(low), "∞" if high == np.inf else duration(high)]
     return f"{said[0]} to {said[1]}"
+
+
+def _both_tell(one: _Group, base: _Group, what: _Metric) -> bool:
+    return all(bool(group.curve.tells(what.within_s * SECOND)) for group in (one, base))
 
 
 def _watched_alike(one: _Group, base: _Group) -> None:

@@ -6,8 +6,10 @@ in, tidy frames out; no clock is read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,22 +17,24 @@ import pandas as pd
 
 from viberkit.durations import ENDED, OPEN, Durations, durations
 from viberkit.frames import INSTANT
-from viberkit.grouping import BY, facts, groups
+from viberkit.grouping import BY, apart, facts, groups
 from viberkit.incidence import Incidence
-from viberkit.survival import SECOND, curve_of, is_share
+from viberkit.survival import SECOND, curve_of, is_share, shares
 from viberkit.trail import instants
-from viberkit.words import percentile
+from viberkit.words import UNITS, percentile
 
 __all__ = ["over_time", "profile", "slo"]
 
 _MONDAY = pd.Timestamp("1970-01-05")  # weeks begin on Mondays
+_WINDOWS = ("window_at", "weekday", "hour")
+_UNIT = {unit: pd.Timedelta(seconds=size) for unit, size in UNITS} | {"w": pd.Timedelta(days=7)}
 
 
 def over_time(
     journeys: pd.DataFrame,
     every: str | None = "1h",
     within: Sequence[float] | float = (5, 60),
-    quantiles: Sequence[float] = (0.5, 0.9),
+    quantiles: Sequence[float] | float = (0.5, 0.9),
     by: BY = None,
     *,
     start: str = "accepted",
@@ -73,7 +77,7 @@ def over_time(
 def profile(
     journeys: pd.DataFrame,
     within: Sequence[float] | float = (60,),
-    quantiles: Sequence[float] = (0.5,),
+    quantiles: Sequence[float] | float = (0.5,),
     by: BY = None,
     *,
     start: str = "accepted",
@@ -135,15 +139,18 @@ def slo(
     0  4   0.75  met     1.0      2.0          0.5
     """
     is_share(target, "target")
+    is_share(confidence, "confidence")
     told = durations(journeys, "slo", start=start, end=end, by=by, messages=messages, tz=tz)
     limit = _microseconds(within, "within")
+    windows = _windows(told, every, tz)
     rows = []
-    for named, part in _windows(told, every, tz).parts():
+    for named, part in windows.parts():
         if len(part):
             rows.append({**named, **_kept(part, limit, target, confidence)})
     names = "n n_open share low high met missed allowed budget_left budget_left_so_far".split()
-    made = _shaped(rows, told, ["window_at", *names])
+    made = _shaped(rows, windows, names)
     made["met"] = pd.Categorical(made["met"], categories=["met", "missed", "unclear"])
+    made = made.astype({"missed": "float64", "allowed": "float64"})
     so_far = made.groupby(list(told.groups.columns), observed=True, dropna=False) if len(told.groups.columns) else made
     spent, granted = so_far["missed"].cumsum(), so_far["allowed"].cumsum()
     made["budget_left_so_far"] = 1 - spent / granted
@@ -157,8 +164,14 @@ def _kept(part: Durations, limit: int, target: float, confidence: float) -> dict
     missed = int(((part.cause != ENDED) | (part.time > limit)).sum() - unknown.sum())
     allowed = len(part) * (1 - target)
     kept = "missed" if missed > allowed + 1e-9 else "met" if missed + unknown.sum() <= allowed + 1e-9 else "unclear"
-    share, low, high = _within(curve_of(part), limit, confidence)
-    expected = missed if np.isnan(share) else max(missed, len(part) * (1 - share))
+    curve = curve_of(part)
+    share, low, high = _within(curve, limit, confidence)
+    expected = float(missed)
+    if unknown.any() and not np.isnan(share):  # of those not known, as many as of the others that were open so long
+        then, place = curve.at(part.time[unknown]), curve.at(limit)
+        still = np.maximum(curve.open[then], 1e-12)
+        not_in_time = (curve.open[place] + curve.share[1, place] - curve.share[1, then]) / still
+        expected += float(np.minimum(not_in_time, 1.0).sum())
     counts = {"n": len(part), "n_open": int(unknown.sum()), "share": share, "low": low, "high": high, "met": kept}
     return {**counts, "missed": float(expected), "allowed": allowed, "budget_left": 1 - expected / allowed}
 
@@ -169,21 +182,35 @@ def _windows(told: Durations, every: str | None, tz: str) -> Durations:
         first = told.started.min() if len(told) else 0
         beginning = instants(np.full(len(told), first))
     else:
-        try:
-            long = pd.Timedelta(every.replace("d", "D"))  # pandas no longer likes "1d"
-        except ValueError:
-            long = pd.Timedelta(0)
-        if not long > pd.Timedelta(0):
-            raise ValueError(f"every: {every!r} is not a duration above zero; pass e.g. '15min', '1h' or '1d'")
+        long = _length(every)
         local = instants(told.started).dt.tz_convert(tz).dt.tz_localize(None)
         floored = _MONDAY + (local - _MONDAY) // long * long
-        shown = floored.dt.tz_localize(tz, ambiguous=np.ones(len(told), dtype=bool), nonexistent="shift_forward")
-        beginning = shown.dt.tz_convert("UTC").astype(INSTANT)
+        if long <= pd.Timedelta("1h"):  # the hour that comes twice in autumn is two windows
+            beginning = instants(told.started - ((local - floored) // pd.Timedelta("1us")).to_numpy(dtype=np.int64))
+        else:
+            shown = floored.dt.tz_localize(tz, ambiguous=np.ones(len(told), dtype=bool), nonexistent="shift_forward")
+            beginning = shown.dt.tz_convert("UTC").astype(INSTANT)
     return _regrouped(told, pd.DataFrame({"window_at": beginning.array}))
+
+
+def _length(every: Any) -> pd.Timedelta:
+    """How long a window is."""
+    if isinstance(every, pd.Timedelta):
+        long = every
+    else:
+        parts = re.findall(r"([0-9.]+) *(ms|s|min|h|d|w)", str(every).lower())
+        whole = "".join(number + unit for number, unit in parts) == str(every).lower().replace(" ", "")
+        long = (
+            sum((float(number) * _UNIT[unit] for number, unit in parts), pd.Timedelta(0)) if whole else pd.Timedelta(0)
+        )
+    if not long > pd.Timedelta(0):
+        raise ValueError(f"every: {every!r} is not a duration above zero; pass e.g. '15min', '1h' or '1d'")
+    return long
 
 
 def _regrouped(told: Durations, more: pd.DataFrame) -> Durations:
     """The messages grouped by further columns, too."""
+    apart(map(str, told.groups.columns), map(str, more.columns))
     all_of_them = told.groups.take(told.group).reset_index(drop=True)
     for name in more.columns:
         all_of_them[name] = more[name].array
@@ -192,17 +219,16 @@ def _regrouped(told: Durations, more: pd.DataFrame) -> Durations:
 
 
 def _estimated(
-    told: Durations, within: Sequence[float] | float, quantiles: Sequence[float], confidence: float
+    told: Durations, within: Sequence[float] | float, quantiles: Sequence[float] | float, confidence: float
 ) -> pd.DataFrame:
     """A row of estimates for each group."""
-    times = [within] if isinstance(within, int | float) else list(within)
-    limits = {f"within_{one:g}s": _microseconds(one, "within") for one in times}
-    for one in quantiles:
-        is_share(one, "quantiles")
+    times = list(within) if isinstance(within, Iterable) and not isinstance(within, str) else [within]
+    limits = {f"within_{_microseconds(one, 'within') / SECOND:.12g}s": _microseconds(one, "within") for one in times}
+    wanted = shares(quantiles, "quantiles")
     is_share(confidence, "confidence")
     names = ["n", "n_open"]
     names += [f"{name}{end}" for name in limits for end in ("", "_low", "_high", "_naive")]
-    names += [percentile(one).replace(".", "_") + end for one in quantiles for end in ("_s", "_low_s", "_high_s")]
+    names += [percentile(one).replace(".", "_") + end for one in wanted for end in ("_s", "_low_s", "_high_s")]
     rows = []
     for named, part in told.parts():
         if not len(part):
@@ -214,7 +240,7 @@ def _estimated(
                 *_within(curve, limit, confidence),
                 float(((part.cause == ENDED) & (part.time <= limit)).mean()),
             ]
-        for one in quantiles:
+        for one in wanted:
             numbers += _quantile(curve, one, confidence)
         rows.append({**named, **dict(zip(names, numbers, strict=True))})
     return _shaped(rows, told, names)
@@ -222,10 +248,12 @@ def _estimated(
 
 def _shaped(rows: list[dict[str, Any]], told: Durations, names: list[str]) -> pd.DataFrame:
     grouped = [str(name) for name in told.groups.columns]
+    apart(grouped, [name for name in names if name not in _WINDOWS])
     made = pd.DataFrame(rows, columns=list(dict.fromkeys([*grouped, *names])))
     for name in grouped:
         made[name] = made[name].astype(told.groups[name].dtype)
-    return made.astype({"n": "int64", "n_open": "int64"})
+    kinds = {name: "float64" for name in names if name not in (*grouped, "met")}
+    return made.astype({**kinds, "n": "int64", "n_open": "int64"})
 
 
 def _within(curve: Incidence, limit: int, confidence: float) -> list[float]:
@@ -244,7 +272,7 @@ def _quantile(curve: Incidence, share: float, confidence: float) -> list[float]:
     return [number / SECOND for number in (time, *curve.quantile_interval(share, 0, confidence))]
 
 
-def _microseconds(seconds: float, field: str) -> int:
-    if not 0 < seconds < 1e12:
+def _microseconds(seconds: Any, field: str) -> int:
+    if not isinstance(seconds, Real) or not 0 < float(seconds) < 1e12:
         raise ValueError(f"{field}: {seconds!r} is not a time in seconds above zero; pass e.g. 60")
-    return round(seconds * SECOND)
+    return round(float(seconds) * SECOND)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from viberkit import timing
+from viberkit.errors import MissingColumn
 from viberkit.frames import JOURNEYS, require
 from viberkit.grouping import BY, facts, groups, names_of
 from viberkit.states import ORDER
@@ -101,14 +102,21 @@ def durations(
     A message that a later state proves to have passed ``end`` (seen, but no word of *delivered*) got there between
     the last event before and the first after: ``earliest`` and ``time``. So did one whose state was found by polling,
     where the log knows the poll before (``…_not_before``). A delivered message is delivered, also if the log calls
-    it failed before. Times below zero (a clock that is off) count as zero.
+    it failed before; one that failed, nobody knows when, failed when last looked at. Times below zero (a clock that is
+    off) count as zero.
 
     Messages that never entered ``start`` are left out with one :class:`LeftOutWarning`.
     """
+    names = names_of(by)
+    if not isinstance(tz, str) or not tz:
+        raise ValueError(f"tz: {tz!r} is not the name of a zone; pass e.g. 'Europe/Berlin'")
     trips = as_journeys(log, asked_by)
     for field, state in (("start", start), ("end", end)):
         if state not in ORDER[:8]:
             raise ValueError(f"{field}: {state!r} is not a state of a journey; pass one of {', '.join(ORDER[:8])}")
+    if end == "expired":
+        raise ValueError("end: 'expired' is one way to fail; pass 'failed', which counts both")
+    _dated(trips, asked_by)
     at = {state: _instants(trips, f"{state}_at") for state in ORDER[:8] if f"{state}_at" in trips.columns}
     begun = at[start] != _NEVER if start in at else np.zeros(len(trips), dtype=bool)
     if len(trips) and not begun.any():
@@ -117,7 +125,7 @@ def durations(
     if not begun.all():
         left = int((~begun).sum())
         text = f"{asked_by}: {left:,} of {len(trips):,} messages never were {start!r} and are left out"
-        warnings.warn(f"{text}; pass start='dispatched', say, if that is known of more", LeftOutWarning, stacklevel=4)
+        warnings.warn(f"{text}; pass start='dispatched', say, if that is known of more", LeftOutWarning, stacklevel=3)
         trips, at = trips[begun], {state: instants[begun] for state, instants in at.items()}
     begin = at.get(start, np.zeros(len(trips), dtype=np.int64))
     reached, earliest = _reached(trips, at, end)
@@ -125,6 +133,8 @@ def durations(
     until = _instants(trips, "observed_until")
     if at and (unknown := until == _NEVER).any():
         until = np.where(unknown, np.maximum.reduce(list(at.values())), until)
+    if end not in _FAILING and (undated := (trips["outcome"] == "failed").to_numpy() & (other == _NEVER)).any():
+        other = np.where(undated, until, other)
     arrived, failed = reached != _NEVER, other != _NEVER
     failed &= ~arrived
     cause = arrived * np.int8(ENDED) + failed * np.int8(FAILED)
@@ -134,9 +144,16 @@ def durations(
     exact = earliest is reached
     earliest = time if exact else np.where(arrived, np.clip(earliest - begin, 0, time), time)
     entry = _entry(trips, begin, observed_from)
-    names = names_of(by)
     rows, group = groups(facts(trips, names, begin, messages, asked_by, tz), names)
     return Durations(begin, time, cause, earliest, entry, group, rows, trips, np.arange(len(trips)))
+
+
+def _dated(trips: pd.DataFrame, asked_by: str) -> None:
+    """An error where an outcome is told, but no column tells when."""
+    told = set(trips["outcome"].dropna().astype("str").unique())
+    for outcome, states in (("delivered", _ARRIVING), ("failed", _FAILING)):
+        if outcome in told and not any(f"{state}_at" in trips.columns for state in states):
+            raise MissingColumn(asked_by, [f"{outcome}_at"], map(str, trips.columns))
 
 
 def _instants(trips: pd.DataFrame, name: str) -> Ints:

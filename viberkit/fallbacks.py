@@ -20,7 +20,7 @@ import pandas as pd
 from viberkit.durations import FAILED, Durations, durations
 from viberkit.fallbacks_advice import ADVICE, advise, falls_back_at_once
 from viberkit.fallbacks_steps import Steps, microseconds, sms_steps
-from viberkit.grouping import BY
+from viberkit.grouping import BY, apart
 from viberkit.incidence import Floats, Incidence, incidence
 from viberkit.survival import SECOND, is_share
 from viberkit.trail import Ints
@@ -106,6 +106,7 @@ def fallback(
     frames, checks = [], []
     for named, part in told.parts() if len(told.groups) else [(dict.fromkeys(map(str, told.groups)), told)]:
         made, check = _compared(part, at_once, sms, rule, split, confidence)
+        apart(named, made)
         frames.append(pd.DataFrame(named | made, index=range(len(rule.wait))).iloc[: None if len(told.groups) else 0])
         checks.append("".join(f"{name} {value}: " for name, value in named.items()) + check)
     found = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
@@ -239,6 +240,8 @@ def _check(place: int, best: int, n: tuple[int, int], cost: Floats, reached: Flo
     told += " recipients were reached in time" + ("" if reached[place] >= rule.share - _ROUNDING else ", too few")
     if best < 0:
         return f"{told}. No wait would have reached {within} there"
+    if place == best:
+        return f"{told}. No other wait would have been better there"
     gap = 100 * (cost[place] / cost[best] - 1) if cost[best] > 0 else 0.0
     than = f"{duration(rule.wait_s[best])}, cost {cost[best]:.4g}; the choice cost {abs(gap):.1f} %"
     return f"{told}. The best wait in hindsight there, {than} {'more' if gap >= 0 else 'less'}"
@@ -253,6 +256,7 @@ def _rule(viber: Any, sms: Any, charged: str, wait: Any, target: Any) -> _Rule:
     waits = sorted({_amount(one, "wait", "of seconds above 0", "(30, 300)", 1e-6) for one in several})
     if not waits:
         raise ValueError("wait: there is none to compare; pass seconds, e.g. (30, 300)")
+    target = tuple(target) if isinstance(target, np.ndarray) else target
     if not isinstance(target, Sequence) or isinstance(target, str) or len(target) != 2:
         raise ValueError(f"target: {target!r} is not a share and seconds; pass e.g. (0.95, 600)")
     share = _amount(target[0], "target", "above 0 and up to 1", "(0.95, 600)", 1e-9, 1.0)

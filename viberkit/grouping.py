@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from viberkit.errors import MissingColumn
+from viberkit.frames import require
 from viberkit.trail import Ints, instants
 
-__all__ = ["BY", "WEEKDAYS", "facts", "groups", "names_of"]
+__all__ = ["BY", "WEEKDAYS", "apart", "facts", "groups", "names_of"]
 
 #: What ``by`` may be: the name of a column, or several.
 BY = str | Sequence[str] | None
@@ -21,8 +22,17 @@ WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", 
 
 
 def names_of(by: BY) -> list[str]:
-    """The columns to group by, as a list."""
-    return [by] if isinstance(by, str) else list(by or ())
+    """The columns to group by, as a list; a ``ValueError`` for what is no name, or is there twice."""
+    names = [by] if isinstance(by, str) else list(by if by is not None else ())
+    if wrong := [name for place, name in enumerate(names) if not isinstance(name, str) or name in names[:place]]:
+        raise ValueError(f"by: {wrong[0]!r} is not the name of a column, or is there twice; pass e.g. 'rate_type'")
+    return names
+
+
+def apart(names: Iterable[str], made: Iterable[str]) -> None:
+    """A ``ValueError`` where a column to group by is called as one of the result."""
+    if both := [name for name in names if name in {*made}]:
+        raise ValueError(f"by: {both[0]!r} is also a column of the result; rename it before, e.g. 'my_{both[0]}'")
 
 
 def facts(
@@ -44,8 +54,9 @@ def facts(
         if name in frame.columns:
             made[name] = frame[name].array
         elif messages is not None and name in messages.columns:
-            known = messages.drop_duplicates("message_id").set_index("message_id")[name]
-            made[name] = known.reindex(frame["message_id"]).array
+            require(messages, ["message_id"], f"{asked_by} (messages)")
+            known = messages[name].set_axis(messages["message_id"].astype("str"))
+            made[name] = known[~known.index.duplicated()].reindex(frame["message_id"].astype("str")).array
         elif name in ("hour", "weekday"):
             local = instants(begun).dt.tz_convert(tz).dt
             days = pd.CategoricalDtype(list(WEEKDAYS), ordered=True)

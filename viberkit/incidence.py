@@ -133,6 +133,10 @@ class Incidence:
             else:
                 size = share * (1 - share) / variance
             gone += int(ended.sum())
+            if still[-1] <= _ROUNDING:  # the variance says nothing of the step that leaves none: those at risk do
+                last = still <= _ROUNDING
+                whole = np.append(self.open[some.start - 1] if some.start else 1.0, still[:-1])[last]
+                size[last] = np.minimum(size[last], (risk[last] / np.where(whole > 0, whole, np.inf)).max())
             known = (risk - ended) / np.where(still > 0, still, np.inf)  # all but the censored
             then = np.minimum(np.minimum.accumulate(np.where(mine > 0, known, np.inf)), least)
             least = float(then[-1])
@@ -142,7 +146,9 @@ class Incidence:
         if self.share[end, -1] >= 1 - _ROUNDING:  # and where all has happened, what was known last
             all_in = int(np.searchsorted(self.share[end], 1 - _ROUNDING))
             if all_in and self.share[end, all_in - 1] > _ROUNDING:
-                told.size[all_in:], told.above[all_in:] = told.size[all_in - 1], told.above[all_in - 1]
+                at_risk = self.at_risk[all_in] / max(float(self.open[all_in - 1]), _ROUNDING)
+                told.size[all_in:] = min(float(told.size[all_in - 1]), at_risk)
+                told.above[all_in:] = told.above[all_in - 1]
         return told
 
     def band(self, end: int = 0, confidence: float = 0.95, kind: str = "score") -> tuple[Floats, Floats]:
@@ -153,14 +159,15 @@ class Incidence:
             told = self._known(end)
             for some in _blocks(len(share)):
                 low[some] = _score(share[some], told.size[some], confidence, -1)
-                high[some] = _score(share[some], told.above[some], confidence, 1)
+                most = _score(share[some], told.size[some], confidence, 1) + self.open[some]  # no more was left to come
+                high[some] = np.minimum(_score(share[some], told.above[some], confidence, 1), most)
             return low, np.maximum.accumulate(high, out=high)
         error = _z(confidence) * self.error(end)
         if kind == "linear":
             return np.maximum(share - error, 0.0), np.minimum(share + error, 1.0)
         inside = (share > 0) & (share < 1)
         rest = np.where(inside, 1 - share, 0.5)
-        reach = error / (rest * np.abs(np.log(rest)))
+        reach = np.minimum(error / (rest * np.abs(np.log(rest))), 700.0)
         low, high = (1 - rest ** np.exp(sign * reach) for sign in (-1, 1))
         return np.where(inside, low, share), np.where(inside, high, share)
 
@@ -191,8 +198,10 @@ class Incidence:
         After Hutson (*Calculating nonparametric confidence intervals for quantiles using fractional order
         statistics*, 1999). The lower end is zero, and the upper infinite, where too few messages tell.
         """
+        time = self.quantile(share, end)
         low = self._sure(share, (1 - confidence) / 2, end, self.effective(end, above=True))
-        return low, self._sure(share, (1 + confidence) / 2, end, self.effective(end))
+        high = self._sure(share, (1 + confidence) / 2, end, self.effective(end))
+        return min(low, time), max(high, time)
 
     def _sure(self, share: float, chance: float, end: int, size: Floats) -> float:
         """The time that exceeds the quantile with a chance: first between which two places, then where between."""
@@ -207,7 +216,7 @@ class Incidence:
         near = near[reached[near] > 0]
         enough = np.flatnonzero(sure(reached[near], size[near]) >= chance)
         if not len(enough):
-            return float("inf")
+            return float("inf") if chance >= 0.5 else self._beyond(share, chance, end, size)
         high = int(near[enough[0]])
         low = high - 1
         if low < 0 or reached[low] <= 0:  # before the first of the order statistics
@@ -219,6 +228,13 @@ class Incidence:
             there = sure(reached[low] + part * (reached[high] - reached[low]), known) >= chance
             below, above = (below, part) if there else (part, above)
         return float(self.time[low] + above * (self.time[high] - self.time[low]))
+
+    def _beyond(self, share: float, chance: float, end: int, size: Floats) -> float:
+        """The lower end where all that is known is surely before the quantile: the last known, or what follows it."""
+        part, known = float(self.share[end, -1]), float(size[-1])
+        if special.betaincc(part * known + 1, max((1 - part) * known, 1e-300), share) >= chance:  # one more may be it
+            return float(self.time[int(np.searchsorted(self.share[end], part))])
+        return float(self.time[-1]) if self.open[-1] > _ROUNDING else float("inf")
 
 
 def incidence(time: Ints, cause: Ints, ends: int = 2, entry: Ints | None = None) -> Incidence:
@@ -258,7 +274,7 @@ def incidence(time: Ints, cause: Ints, ends: int = 2, entry: Ints | None = None)
     watched = np.maximum(risk, 1)
     still = np.cumprod((watched - some) / watched)
     hazard = np.append(1.0, still[:-1]) / watched
-    return Incidence(at, risk, ended, censored, still, np.cumsum(hazard * ended, axis=1))
+    return Incidence(at, risk, ended, censored, still, np.minimum(np.cumsum(hazard * ended, axis=1), 1.0))
 
 
 def score_interval(share: npt.ArrayLike, size: npt.ArrayLike, confidence: float = 0.95) -> tuple[Floats, Floats]:
@@ -283,8 +299,8 @@ def _score(share: Floats, size: Floats, confidence: float, side: int) -> Floats:
 def fractional_order(size: npt.ArrayLike, share: float, chance: float) -> Floats:
     """The fractional order statistic, from 1 to ``size``, that exceeds a quantile with a chance.
 
-    Zero where even the first exceeds it with more than the chance, and infinite where even the last does with less
-    (Hutson 1999).
+    For a lower end (a chance below one half) zero where even the first exceeds it with more than the chance; for an
+    upper end infinite where even the last does with less (Hutson 1999).
 
     >>> fractional_order([100, 3], 0.5, 0.975).round(2).tolist()
     [60.28, inf]
@@ -296,7 +312,9 @@ def fractional_order(size: npt.ArrayLike, share: float, chance: float) -> Floats
         enough = special.betaincc(middle, size - middle + 1, share) >= chance
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
     none = special.betaincc(size, 1.0, share) < chance
-    return np.where(none, np.inf, np.where(special.betaincc(1.0, size, share) >= chance, 0.0, high))
+    first = special.betaincc(1.0, size, share) >= chance
+    lower = chance < 0.5
+    return np.where(none, size if lower else np.inf, np.where(first, 0.0 if lower else 1.0, high))
 
 
 def mover(one: Floats, low: Floats, high: Floats, other: Floats, other_low: Floats, other_high: Floats) -> list[Floats]:

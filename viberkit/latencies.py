@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -11,25 +12,26 @@ import numpy.typing as npt
 import pandas as pd
 
 from viberkit.frames import EVENTS, INSTANT, TRANSITIONS, require
-from viberkit.grouping import BY, facts, groups, names_of
+from viberkit.grouping import BY, apart, facts, groups, names_of
 from viberkit.incidence import Floats, fractional_order
 from viberkit.states import rank
 from viberkit.survival import SECOND, is_share
 from viberkit.timing import categorical, hops_of, journeys_of
-from viberkit.trail import Ints, Trail, microseconds, numbered, runs, trail
+from viberkit.trail import Ints, Trail, instants, microseconds, numbered, runs, trail
 from viberkit.words import percentile
 
 __all__ = ["latency"]
 
 _FEW = 4_096  # cells that are sorted one by one
 _SLOWEST = 0.05
+_MADE = "n max_s total_s share share_slowest n_open open_p50_s open_max_s waited_s".split()
 _ENDED = ("seen", "failed", "expired")  # nobody waits there
 
 
 def latency(
     log: pd.DataFrame,
     by: BY = None,
-    quantiles: Sequence[float] = (0.5, 0.9, 0.95, 0.99),
+    quantiles: Sequence[float] | float = (0.5, 0.9, 0.95, 0.99),
     *,
     confidence: float = 0.95,
     messages: pd.DataFrame | None = None,
@@ -70,6 +72,7 @@ def latency(
     """
     names = names_of(by)
     wanted = _quantile_names(quantiles)
+    apart(names, [*_MADE, *(f"{name}{end}" for name in wanted for end in ("_s", "_low_s", "_high_s"))])
     is_share(confidence, "confidence")
     hops, waiting = _hops_by(log, names, messages, tz)
     hops = hops[hops["latency_s"].notna().to_numpy()]
@@ -98,11 +101,12 @@ def latency(
     return _with_waiting(pd.DataFrame(made, copy=False), waiting, names)
 
 
-def _quantile_names(quantiles: Sequence[float]) -> dict[str, float]:
-    for share in quantiles:
-        if not 0 <= share <= 1:
+def _quantile_names(quantiles: Any) -> dict[str, float]:
+    several: list[Any] = [quantiles] if isinstance(quantiles, Real | str) else list(quantiles)
+    for share in several:
+        if not isinstance(share, Real) or not 0 <= float(share) <= 1:
             raise ValueError(f"quantiles: {share!r} is not between 0 and 1; pass e.g. 0.95 for the 95th percentile")
-    return {percentile(share).replace(".", "_"): float(share) for share in quantiles}
+    return {percentile(float(share)).replace(".", "_"): float(share) for share in several}
 
 
 def _hops_by(
@@ -137,7 +141,7 @@ def _waiting(ordered: Trail) -> pd.DataFrame:
     if not seen.any():
         ended |= arrived
     waited = (microseconds(trips["observed_until"]) - since) / SECOND
-    waiting = trips.assign(waited_s=waited, started_at=trips["accepted_at"])
+    waiting = trips.assign(waited_s=waited, started_at=instants(since))
     return waiting.assign(from_state=categorical(last, ordered.states))[~ended]
 
 

@@ -1,13 +1,15 @@
 """Change points: since when deliveries take longer, or more messages fail.
 
-Messages are put in the order in which they started. For each of a few levels (slower than half of all, than three
-quarters, …) every message either exceeds it or does not, and the running sum of *exceeds it, less the share that
-does* wanders about zero; where something changed it runs off and comes back. Its greatest distance from zero, over
-the square root of the number of messages and the spread of one, is Kolmogorov's statistic where nothing changed
-(Page 1954; Csörgő and Horváth, *Limit Theorems in Change-Point Analysis*, 1997). The greatest over all levels counts,
-its p-value times their number (Bonferroni). A change found cuts the log in two, and each part is searched again.
+Messages are put in the order in which they started. Each has a score: how often it was delivered at some stage of its
+wait (before the median, from there to the third quartile, …), less how often it should have been, by the rates of all
+messages while it was open and watched (a martingale residual, as in the log-rank test). Scores are zero on average
+also of messages that were watched for a short time, or failed. Their running sum wanders about zero; where something
+changed it runs off and comes back. Its greatest distance from zero, over the square root of the number of messages and
+the spread of one, is Kolmogorov's statistic where nothing changed (Page 1954; Csörgő and Horváth, *Limit Theorems in
+Change-Point Analysis*, 1997). The greatest of all stages counts, and of failing as well, its p-value times their number
+(Bonferroni). A change found cuts the log in two, and each part is searched again.
 
-The hours of the day have levels of their own wherever the log spans three days or more, or each night would be a
+The hours of the day have rates of their own wherever the log spans three days or more, or each night would be a
 change. What runs in bursts has a wider spread: it is taken from neighbouring blocks of messages, if it is more there.
 """
 
@@ -21,26 +23,27 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from viberkit.durations import FAILED, OPEN, Durations, durations
+from viberkit.durations import ENDED, FAILED, Durations, durations
 from viberkit.grouping import BY
-from viberkit.incidence import Floats, Ints, incidence
-from viberkit.survival import SECOND, curve_of, is_share
+from viberkit.incidence import Floats, Incidence, Ints, incidence
+from viberkit.survival import SECOND, curve_of, is_share, shares
 from viberkit.trail import instants
 from viberkit.words import duration, percent, percentile
 
 __all__ = ["changes"]
 
-_LEVELS = (0.5, 0.75, 0.9, 0.95)
+_STAGES = (0.0, 0.5, 0.75, 0.9, 1.0)  # of the deliveries
 _LEAST = 40  # messages on either side of a change
 _RHYTHM_DAYS = 3
 _NEARLY = 0.8  # of what moved about as much, the last of the quantiles is told
+_SURE = 3.0  # standard errors
 _HOUR = 3_600 * SECOND
 _COLUMNS = "since metric unit before after p_value n_before n_after text".split()
 
 
 def changes(
     journeys: pd.DataFrame,
-    quantiles: tuple[float, ...] = (0.5, 0.95),
+    quantiles: Sequence[float] | float = (0.5, 0.95),
     by: BY = None,
     *,
     alpha: float = 0.05,
@@ -54,13 +57,13 @@ def changes(
 
     One row a change, at most ``most`` (and for each group ``by``), in order of time. Columns: those of ``by``;
     ``since``, the start of the first message after it (UTC); ``metric``: the one of ``quantiles`` that moved most, of
-    the time to ``end`` of messages that do not fail, or ``failed``; ``unit`` (``s`` or ``share``); ``before``,
-    ``after``: the metric from the change before (or the beginning) to this one, and from this one to the next (or the
-    end); ``p_value``: the chance that a log without any change shows as much; ``n_before``, ``n_after``: messages
-    there; ``text``, which tells times in the zone ``tz``.
+    the time to ``end`` of messages that do not fail, or ``failed``, whichever moved more surely; ``unit`` (``s`` or
+    ``share``); ``before``, ``after``: the metric from the change before (or the beginning) to this one, and from this
+    one to the next (or the end), infinite where not reached; ``p_value``: the chance that a log without any change
+    shows as much; ``n_before``, ``n_after``: messages there; ``text``, which tells times in the zone ``tz``.
 
     Where nothing changed, a change is found in at most a share ``alpha`` of logs. Open messages count as long as they
-    were watched, with the chance that they will still exceed a level. Differences between the hours of the day are no
+    were watched. Differences between the hours of the day are no
     changes where the log spans three days or more; in shorter ones they cannot be told apart. Raises as
     ``vk.delivery_curve``.
 
@@ -72,8 +75,7 @@ def changes(
     >>> changes(trips)["text"].tolist()
     ['since 14 Nov 16:40 p95 rose from 3.7 s to 12 s']
     """
-    for one in quantiles:
-        is_share(one, "quantiles")
+    wanted = tuple(shares(quantiles, "quantiles"))
     is_share(alpha, "alpha")
     told = durations(journeys, "changes", start=start, end=end, by=by, messages=messages, tz=tz)
     found: list[dict[str, Any]] = []
@@ -85,8 +87,8 @@ def changes(
         for place, (cut, chance) in enumerate(cuts):
             parts = [np.arange(edges[place], cut), np.arange(cut, edges[place + 2])]
             since = instants(ordered.started[[cut]]).iloc[0]
-            row = {**named, "since": since, "p_value": chance, **_moved(ordered, parts, quantiles)}
-            found.append({**row, "text": _words(row, tz)})
+            row = {**named, "since": since, "p_value": chance, **_moved(ordered, parts, wanted)}
+            found.append({**row, "text": _words(row, tz, named)})
     made = pd.DataFrame(found, columns=[*told.groups.columns, *_COLUMNS])
     kinds = {name: told.groups[name].dtype for name in told.groups.columns}
     return made.astype({**kinds, "since": instants(np.zeros(0, dtype=np.int64)).dtype})
@@ -136,11 +138,14 @@ class _Search:
             return _Found(low, 1.0)
         part, hour = self.part.take(np.arange(low, high)), self.hour[low:high]
         best = _Found(low, 1.0)
-        tests = [*_exceedances(part, hour)]
+        tests = _scores(part, hour)
+        apart = np.diff(part.started) > 0  # messages of one instant stay together
+        if not apart[_LEAST - 1 : -(_LEAST - 1)].any():
+            return best
         for excess in tests:
             if (spread := _spread(excess)) <= 0:
                 continue
-            distance = np.abs(np.cumsum(excess))[_LEAST - 1 : -_LEAST]
+            distance = np.where(apart, np.abs(np.cumsum(excess))[:-1], 0.0)[_LEAST - 1 : -(_LEAST - 1)]
             place = int(np.argmax(distance))
             chance = len(tests) * float(special.kolmogorov(distance[place] / (spread * np.sqrt(len(excess)))))
             if chance < best.chance:
@@ -148,28 +153,24 @@ class _Search:
         return best
 
 
-def _exceedances(part: Durations, hour: Ints) -> list[Floats]:
-    """For each level, and for failing, how much more each message exceeds it than its hour does on average."""
-    tests = np.zeros((len(_LEVELS) + 1, len(part)))
+def _scores(part: Durations, hour: Ints) -> list[Floats]:
+    """For each stage, and for failing, how much more often each message met it than its hour's rates let expect."""
+    made = np.zeros((len(_STAGES), len(part)))
     for one in np.unique(hour):
         mine = np.flatnonzero(hour == one)
         few = part.take(mine)
-        lasting = few.cause != FAILED
-        stay = few.take(lasting)
-        curve = incidence(stay.time, stay.cause, 1, stay.entry)
-        for place, level in enumerate(_LEVELS):
-            limit = curve.quantile(level * float(curve.share[0, -1]))
-            if not len(stay) or not np.isfinite(limit):
-                continue
-            beyond = (stay.time > limit).astype(np.float64)
-            unknown = (stay.cause == OPEN) & (stay.time <= limit)
-            still = curve.open[curve.at(stay.time[unknown])]
-            past = float(curve.open[curve.at(limit)])
-            beyond[unknown] = np.divide(past, still, out=np.ones(len(still)), where=still > 0)
-            tests[place, mine[lasting]] = beyond - beyond.mean()
-        failed = (~lasting).astype(np.float64)
-        tests[-1, mine] = failed - failed.mean()
-    return list(tests)
+        curve = curve_of(few)
+        entry = np.full(len(few), -1) if few.entry is None else few.entry
+        arrived, failed = (np.append(0.0, np.cumsum(ended / np.maximum(curve.at_risk, 1))) for ended in curve.ended)
+        ends = [curve.quantile(stage * float(curve.share[0, -1])) for stage in _STAGES[1:]]
+        begin = -1.0
+        for place, end in enumerate(ends):
+            late, early = (curve.at(np.clip(times, begin, end)) + 1 for times in (few.time, entry))
+            met = (few.cause == ENDED) & (few.time > begin) & (few.time <= end)
+            made[place, mine] = met - (arrived[late] - arrived[early])
+            begin = end
+        made[-1, mine] = (few.cause == FAILED) - (failed[curve.at(few.time) + 1] - failed[curve.at(entry) + 1])
+    return list(made)
 
 
 def _spread(excess: Floats) -> float:
@@ -182,36 +183,43 @@ def _spread(excess: Floats) -> float:
 
 
 def _moved(part: Durations, places: Sequence[Ints], quantiles: tuple[float, ...]) -> dict[str, Any]:
-    """What moved most between two stretches, before and after."""
+    """What moved most between two stretches, before and after, of what surely moved."""
     sides = [part.take(chosen) for chosen in places]
+    stays = [incidence(one.time, np.where(one.cause == ENDED, 1, 0), 1, one.entry) for one in sides]
     rows: list[dict[str, Any]] = []
     for one in quantiles:
-        times = []
-        for side in sides:
-            stay = side.take(side.cause != FAILED)
-            times.append(incidence(stay.time, stay.cause, 1, stay.entry).quantile(one) / SECOND)
-        rows.append({"metric": percentile(one), "unit": "s", "before": times[0], "after": times[1]})
-    shares = [float(curve_of(side).share[1, -1]) for side in sides]
-    failed: dict[str, Any] = {"metric": "failed", "unit": "share", "before": shares[0], "after": shares[1]}
-    counts = {"n_before": len(places[0]), "n_after": len(places[1])}
-    sizes = [_size(row, counts) for row in [*rows, failed]]
-    enough = [place for place, size in enumerate(sizes[:-1]) if size >= _NEARLY * max(sizes)]
-    return {**(rows[enough[-1]] if enough else failed), **counts}
+        times = [curve.quantile(one) for curve in stays]
+        sure = _apart([(curve, 0) for curve in stays], min(times))
+        with np.errstate(invalid="ignore"):
+            size = abs(float(np.log((times[1] + 1) / (times[0] + 1))))
+        row = {"metric": percentile(one), "unit": "s", "before": times[0] / SECOND, "after": times[1] / SECOND}
+        rows.append({**row, "sure": sure, "size": 0.0 if np.isnan(size) else size})
+    curves = [curve_of(one) for one in sides]
+    last = min(float(curve.time[-1]) for curve in curves)
+    failed = [float(curve.share[1, curve.at(last)]) for curve in curves]
+    surest = max(rows, key=lambda row: row["sure"])
+    if (sure := _apart([(curve, 1) for curve in curves], last)) > surest["sure"]:
+        row = {"metric": "failed", "unit": "share", "before": failed[0], "after": failed[1]}
+    else:
+        moved = [row for row in rows if row["sure"] >= min(_SURE, surest["sure"])]
+        row = [row for row in moved if row["size"] >= _NEARLY * max(one["size"] for one in moved)][-1]
+    kept = {name: row[name] for name in ("metric", "unit", "before", "after")}
+    return {**kept, "n_before": len(places[0]), "n_after": len(places[1])}
 
 
-def _size(row: dict[str, Any], counts: dict[str, int]) -> float:
-    """How far a metric moved: the logarithm of the ratio, of shares with half a message more on either side."""
-    before, after = row["before"], row["after"]
-    if row["unit"] == "share":
-        before, after = before + 3 / counts["n_before"], after + 3 / counts["n_after"]
-    if np.isinf(before) or np.isinf(after):
+def _apart(sides: Sequence[tuple[Incidence, int]], when: float) -> float:
+    """How many standard errors lie between the shares of two curves at a time."""
+    if not np.isfinite(when):
         return 0.0
-    return abs(float(np.log((after + 1e-3) / (before + 1e-3))))
+    told = [(curve.share[end, curve.at(when)], curve.variance[end, curve.at(when)]) for curve, end in sides]
+    spare = [1.0 / max(float(curve.at_risk[0]), 1.0) ** 2 for curve, _ in sides]
+    return float(abs(told[0][0] - told[1][0]) / np.sqrt(told[0][1] + told[1][1] + sum(spare)))
 
 
-def _words(row: dict[str, Any], tz: str) -> str:
+def _words(row: dict[str, Any], tz: str, named: dict[str, Any]) -> str:
+    group = " · ".join(map(str, named.values())) + ": " if named else ""
     since = row["since"].tz_convert(tz)
     say = percent if row["unit"] == "share" else duration
     ends = ["not reached" if np.isinf(row[end]) else say(row[end]) for end in ("before", "after")]
     way = "rose" if row["after"] > row["before"] else "fell"
-    return f"since {since.day} {since:%b %H:%M} {row['metric']} {way} from {ends[0]} to {ends[1]}"
+    return f"{group}since {since.day} {since:%b %H:%M} {row['metric']} {way} from {ends[0]} to {ends[1]}"

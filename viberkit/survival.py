@@ -6,6 +6,7 @@ and never as undelivered. Failure competes with delivery. Journeys in, tidy fram
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from viberkit.durations import Durations, durations
-from viberkit.grouping import BY
+from viberkit.grouping import BY, apart
 from viberkit.incidence import BANDS, Incidence, incidence
 from viberkit.words import interval, percentile
 
-__all__ = ["SECOND", "curve_of", "delivery_curve", "is_share", "time_to"]
+__all__ = ["SECOND", "curve_of", "delivery_curve", "is_share", "shares", "time_to"]
 
 #: Microseconds.
 SECOND = 1_000_000
@@ -80,9 +81,9 @@ def delivery_curve(
     )
     other = "delivered" if end in ("failed", "expired") else "failed"
     parts = [_curve(part, end, other, confidence, band, named) for named, part in told.parts() if len(part)]
-    empty = not parts
-    if empty:
-        parts = [_curve(told, end, other, confidence, band, {str(name): [] for name in told.groups}).iloc[:0]]
+    if not parts:
+        nothing = _curve(told, end, other, confidence, band, {}).iloc[:0]
+        parts = [pd.concat([told.groups.iloc[:0], nothing], axis=1)]
     made = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
     for name in told.groups.columns:
         made[name] = made[name].astype(told.groups[name].dtype)
@@ -90,10 +91,16 @@ def delivery_curve(
     return made
 
 
-def is_share(value: float, field: str) -> None:
-    """Nothing for a number between 0 and 1, else a ``ValueError`` that names the field."""
-    if not 0 < value < 1:
+def is_share(value: Any, field: str) -> float:
+    """A number between 0 and 1, else a ``ValueError`` that names the field."""
+    if not isinstance(value, numbers.Real) or not 0 < float(value) < 1:
         raise ValueError(f"{field}: {value!r} is not between 0 and 1; pass e.g. 0.95")
+    return float(value)
+
+
+def shares(values: Any, field: str) -> list[float]:
+    """One such number, or several, as a list."""
+    return [is_share(one, field) for one in ([values] if isinstance(values, numbers.Real | str) else values)]
 
 
 def curve_of(part: Durations) -> Incidence:
@@ -109,21 +116,21 @@ def _curve(part: Durations, end: str, other: str, confidence: float, band: str, 
         soonest = incidence(part.earliest, part.cause, 2, part.entry)
         earliest = soonest.share[0][soonest.at(curve.time)]
         counted = np.bincount(curve.at(part.time[bounded]), minlength=len(curve.time))
-    made: dict[str, Any] = dict(named)
-    made["time_s"] = curve.time / SECOND
+    made: dict[str, Any] = {"time_s": curve.time / SECOND}
     for place, (name, (low, high)) in enumerate(zip((end, other), curve.bands(confidence, band), strict=True)):
         made |= {name: curve.share[place], f"{name}_low": low, f"{name}_high": high}
         made[f"{name}_se"] = curve.error(place)
     made |= {"open": curve.open, "at_risk": curve.at_risk}
     made |= {f"n_{end}": curve.ended[0], f"n_{other}": curve.ended[1], "n_open": curve.censored}
     made |= {f"{end}_earliest": earliest, "n_bounded": counted}
-    return pd.DataFrame(made, index=range(len(curve.time)), copy=False)
+    apart(named, made)
+    return pd.DataFrame(named | made, index=range(len(curve.time)), copy=False)
 
 
 def time_to(
     journeys: pd.DataFrame,
     end: str = "delivered",
-    quantiles: Sequence[float] = (0.5, 0.9, 0.95, 0.99),
+    quantiles: Sequence[float] | float = (0.5, 0.9, 0.95, 0.99),
     by: BY = None,
     *,
     start: str = "accepted",
@@ -155,8 +162,7 @@ def time_to(
     0       0.5     2.0     True  4       1  p50 2 s (0 ms or more)
     1       0.9     inf    False  4       1          p90 not reached
     """
-    for one in quantiles:
-        is_share(one, "quantiles")
+    wanted = shares(quantiles, "quantiles")
     is_share(confidence, "confidence")
     told = durations(
         journeys, "time_to", start=start, end=end, by=by, messages=messages, observed_from=observed_from, tz=tz
@@ -168,26 +174,16 @@ def time_to(
         curve = curve_of(part)
         soonest = incidence(part.earliest, part.cause, 2, part.entry) if (part.earliest < part.time).any() else curve
         counts = {"n": len(part), "n_open": int((part.cause == 0).sum())}
-        for one in quantiles:
+        for one in wanted:
             time = curve.quantile(one) / SECOND
             low, high = (end_s / SECOND for end_s in curve.quantile_interval(one, 0, confidence))
             earliest = soonest.quantile(one) / SECOND
             estimate = {"quantile": float(one), "time_s": time, "low_s": low, "high_s": high, "earliest_s": earliest}
             text = f"{percentile(one)} {interval(time, low, high)}"
             rows.append({**named, **estimate, "reached": bool(np.isfinite(time)), **counts, "text": text})
-    names = [
-        *told.groups.columns,
-        "quantile",
-        "time_s",
-        "low_s",
-        "high_s",
-        "earliest_s",
-        "reached",
-        "n",
-        "n_open",
-        "text",
-    ]
-    made = pd.DataFrame(rows, columns=names)
+    names = ["quantile", "time_s", "low_s", "high_s", "earliest_s", "reached", "n", "n_open", "text"]
+    apart(told.groups.columns, names)
+    made = pd.DataFrame(rows, columns=[*told.groups.columns, *names])
     for name in told.groups.columns:
         made[name] = made[name].astype(told.groups[name].dtype)
     made.attrs = {"start": start, "end": end, "confidence": confidence}
