@@ -150,7 +150,7 @@ def durations(
 
 def _dated(trips: pd.DataFrame, asked_by: str) -> None:
     """An error where an outcome is told, but no column tells when."""
-    told = set(trips["outcome"].dropna().astype("str").unique())
+    told = set(trips["outcome"].unique())
     for outcome, states in (("delivered", _ARRIVING), ("failed", _FAILING)):
         if outcome in told and not any(f"{state}_at" in trips.columns for state in states):
             raise MissingColumn(asked_by, [f"{outcome}_at"], map(str, trips.columns))

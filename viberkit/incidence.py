@@ -114,9 +114,9 @@ class Incidence:
             left = watched - ended
             lost = ended / (watched * np.where(left > 0, left, np.inf))
             hazard = mine / watched
-            met = np.append(self.open[some.start - 1] if some.start else 1.0, still[:-1]) * hazard
-            own = met**2 * np.divide(1 - hazard, mine, out=np.zeros(len(mine)), where=mine > 0)
-            met /= watched
+            before = np.append(self.open[some.start - 1] if some.start else 1.0, still[:-1])
+            met = before * hazard / watched
+            own = met * before * (1 - hazard)
             rest = self.share[end, -1] - share
             weighed = rest * lost
             one, two, three = (
@@ -135,8 +135,8 @@ class Incidence:
             gone += int(ended.sum())
             if still[-1] <= _ROUNDING:  # the variance says nothing of the step that leaves none: those at risk do
                 last = still <= _ROUNDING
-                whole = np.append(self.open[some.start - 1] if some.start else 1.0, still[:-1])[last]
-                size[last] = np.minimum(size[last], (risk[last] / np.where(whole > 0, whole, np.inf)).max())
+                whole = np.where(before[last] > 0, before[last], np.inf)
+                size[last] = np.minimum(size[last], (risk[last] / whole).max())
             known = (risk - ended) / np.where(still > 0, still, np.inf)  # all but the censored
             then = np.minimum(np.minimum.accumulate(np.where(mine > 0, known, np.inf)), least)
             least = float(then[-1])
