@@ -32,7 +32,7 @@ AT_ONCE = 100  # logs that are drawn together
 LIFE = 15 * 86_400 * SECOND
 MODEL = DeliveryModel(rhythm=(1.0,) * 24)  # or those looked at early would be those of one hour
 LEAST_TOLD = 0.2  # of the logs must tell of a time for its coverage to be shown
-JUDGED = 0.95  # and so many for it to be judged: those that happen to tell are not logs like all others
+JUDGED = 0.5  # and so many for it to be judged: logs that happen to tell of late times are not like all others
 
 
 @dataclass
@@ -161,7 +161,7 @@ def shown(found: Tally, name: str) -> str:
         return "–"
     hit = 100 * float(np.mean(held))
     mark = "" if 93 <= hit <= 97 else "*"
-    return f"({hit:.1f}{mark})" if len(held) < JUDGED * len(found.open) else f"{hit:.1f}{mark}"
+    return f"({hit:.1f}{mark})" if len(held) < 0.95 * len(found.open) else f"{hit:.1f}{mark}"
 
 
 @pytest.mark.parametrize("way", WAYS)
