@@ -19,7 +19,7 @@ from viberkit.errors import MissingColumn
 from viberkit.frames import EVENTS, QUALITY
 from viberkit.states import ORDER
 
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "50"))
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 START = datetime(2020, 7, 13, 12, tzinfo=UTC)
 CHECKS = list(QUALITY["check"].words)
