@@ -209,8 +209,8 @@ def test_what_is_declared_is_still_needed() -> None:
 
 def test_the_reader_of_imports_sees_them_all() -> None:
     source = ast.parse(
-        "import viberkit.wire\nfrom viberkit import rules, Client\nfrom .states import rank\nfrom . import phone\n"
-        "if TYPE_CHECKING:\n    from viberkit.content import Text\n"
+        "import viberkit.models.parsing\nfrom viberkit import rules, Client\nfrom .states import rank\nfrom . import phone\n"
+        "if TYPE_CHECKING:\n    from viberkit.models.content import Text\n"
         "class A:\n    def f(self):\n        from viberkit.errors import Violation\n        import requests.adapters\n"
         "try:\n    import viberkit as vk\nexcept ImportError:\n    pass\n"
     )

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Scripted
+from support.scripted import Scripted
 
 import viberkit as vk
-from viberkit.settings import Secret
+from viberkit.api.settings import Secret
 
 KEY = "k3y-that-must-not-be-seen-0123456789"
 TO = "+491701234567"

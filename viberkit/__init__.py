@@ -12,32 +12,32 @@ __version__ = "0.1.0"
 
 #: Each public name and the module that holds it.
 _HOME = {
-    "Archive": "archive",
-    "Button": "content",
-    "Carousel": "content",
-    "CarouselItem": "content",
-    "Client": "client",
-    "File": "content",
-    "Image": "content",
-    "List": "content",
-    "Listener": "listener",
-    "Sandbox": "sandbox",
-    "Text": "content",
-    "Video": "content",
-    "changes": "shifts",
-    "collect": "collector",
-    "compare": "comparison",
-    "delivery_curve": "survival",
-    "fallback": "fallbacks",
-    "journeys": "timing",
-    "latency": "latencies",
-    "over_time": "drift",
-    "profile": "drift",
-    "quality": "checks",
-    "read_events": "reader",
-    "slo": "drift",
-    "time_to": "survival",
-    "transitions": "timing",
+    "Archive": "archive.archive",
+    "Button": "models.content",
+    "Carousel": "models.content",
+    "CarouselItem": "models.content",
+    "Client": "api.client",
+    "File": "models.content",
+    "Image": "models.content",
+    "List": "models.content",
+    "Listener": "callbacks.listener",
+    "Sandbox": "sandbox.sandbox",
+    "Text": "models.content",
+    "Video": "models.content",
+    "changes": "analysis.change_points",
+    "collect": "campaigns.collector",
+    "compare": "analysis.comparison",
+    "delivery_curve": "analysis.curves",
+    "fallback": "analysis.fallback",
+    "journeys": "analysis.journeys",
+    "latency": "analysis.latency",
+    "over_time": "analysis.windows",
+    "profile": "analysis.windows",
+    "quality": "analysis.quality",
+    "read_events": "frames.reader",
+    "slo": "analysis.windows",
+    "time_to": "analysis.curves",
+    "transitions": "analysis.journeys",
 }
 _MODULES = ("charts", "errors", "widgets")
 
@@ -75,21 +75,21 @@ __all__ = [
 
 if TYPE_CHECKING:
     from viberkit import charts, errors, widgets
-    from viberkit.archive import Archive
-    from viberkit.checks import quality
-    from viberkit.client import Client
-    from viberkit.collector import collect
-    from viberkit.comparison import compare
-    from viberkit.content import Button, Carousel, CarouselItem, File, Image, List, Text, Video
-    from viberkit.drift import over_time, profile, slo
-    from viberkit.fallbacks import fallback
-    from viberkit.latencies import latency
-    from viberkit.listener import Listener
-    from viberkit.reader import read_events
-    from viberkit.sandbox import Sandbox
-    from viberkit.shifts import changes
-    from viberkit.survival import delivery_curve, time_to
-    from viberkit.timing import journeys, transitions
+    from viberkit.analysis.change_points import changes
+    from viberkit.analysis.comparison import compare
+    from viberkit.analysis.curves import delivery_curve, time_to
+    from viberkit.analysis.fallback import fallback
+    from viberkit.analysis.journeys import journeys, transitions
+    from viberkit.analysis.latency import latency
+    from viberkit.analysis.quality import quality
+    from viberkit.analysis.windows import over_time, profile, slo
+    from viberkit.api.client import Client
+    from viberkit.archive.archive import Archive
+    from viberkit.callbacks.listener import Listener
+    from viberkit.campaigns.collector import collect
+    from viberkit.frames.reader import read_events
+    from viberkit.models.content import Button, Carousel, CarouselItem, File, Image, List, Text, Video
+    from viberkit.sandbox.sandbox import Sandbox
 
 
 def __getattr__(name: str) -> Any:

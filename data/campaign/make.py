@@ -9,8 +9,8 @@ import pandas as pd
 import phonenumbers
 
 import viberkit as vk
-from viberkit.content import kind
-from viberkit.demo import send_campaign
+from viberkit.cli.demo import send_campaign
+from viberkit.models.content import kind
 
 SEED, MESSAGES = 2026, 5_000
 

@@ -27,10 +27,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from callback_load import body
+from support.callback_load import body
 
 import viberkit as vk
-from viberkit.callbacks import Callback
+from viberkit.models.callback import Callback
 
 SECONDS = float(os.environ.get("VIBERKIT_BENCH_SECONDS", "1"))
 FULL = SECONDS >= 10
@@ -40,10 +40,11 @@ SECRET = "a-shared-secret"
 MODES = ("DELETE", "WAL")
 SYNCHRONOUS = {"DELETE": "EXTRA", "WAL": "FULL"}
 WANTED = {("DELETE", False): 500, ("DELETE", True): 300, ("WAL", False): 1000, ("WAL", True): 500}
-LOAD = Path(__file__).with_name("callback_load.py")
+LOAD = Path(__file__).parent.parent / "support" / "callback_load.py"
 RECEIVER = """
 import sys
-from viberkit import archive_engine, cli
+from viberkit.archive import engine as archive_engine
+from viberkit.cli import main as cli
 mode = tuple(sys.argv.pop(1).split("/"))
 archive_engine.journal_mode = lambda *_: mode
 cli.main(sys.argv[1:])

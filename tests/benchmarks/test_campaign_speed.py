@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 import viberkit as vk
-from viberkit import archive_engine
+from viberkit.archive import engine as archive_engine
 
 MESSAGES = int(os.environ.get("VIBERKIT_BENCH_CAMPAIGN", "64"))
 RECIPIENTS = int(os.environ.get("VIBERKIT_BENCH_RECIPIENTS", "1000"))

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from bench_logs import MESSAGES, TELLING, fastest, write
 
-from viberkit.reader import SetAsideWarning, read_events
+from viberkit.frames.reader import SetAsideWarning, read_events
 
 _ITEM = (
     'STRUCT(happendAt VARCHAR, happenedAt VARCHAR, "timestamp" VARCHAR, state VARCHAR, event VARCHAR, '
@@ -84,7 +84,7 @@ def test_peak_memory(files: tuple[Path, Path]) -> None:
     pytest.importorskip("resource", reason="this system does not tell a process's peak memory")
     program = (
         "import resource, sys, warnings; warnings.simplefilter('ignore');"
-        "from viberkit.reader import read_events; read_events(sys.argv[1]);"
+        "from viberkit.frames.reader import read_events; read_events(sys.argv[1]);"
         "own = [line for line in open('/proc/self/status') if 'VmHWM' in line] if sys.platform == 'linux' else [];"
         "print(own[0].split()[1] if own else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"  # getrusage on
         # Linux would tell this process's own peak, which the child inherits

@@ -17,7 +17,7 @@ from bench_logs import MESSAGES, TELLING, fastest
 from scipy import stats
 
 import viberkit as vk
-from viberkit.frames import EVENTS, INSTANT, JOURNEYS
+from viberkit.frames.columns import EVENTS, INSTANT, JOURNEYS
 
 SECOND = 1_000_000
 BEGIN = pd.Timestamp("2026-03-02T00:00:00Z").value // 1000

@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 from bench_logs import MESSAGES, TELLING, fastest, write
 
-from viberkit.latencies import latency
-from viberkit.reader import read_events
-from viberkit.timing import journeys, transitions
+from viberkit.analysis.journeys import journeys, transitions
+from viberkit.analysis.latency import latency
+from viberkit.frames.reader import read_events
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,419 @@
+"""The client's behaviour towards servers that misbehave: retries, refusals, unknown outcomes, paths, settings."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from support.scripted import Scripted
+
+import viberkit as vk
+from viberkit import errors
+from viberkit.api import transport
+from viberkit.models.records import SentMessage
+
+TO = "+491701234567"
+OK = (202, {}, b'{"messageId": "m1"}')
+PROBLEM = {"Content-Type": "application/problem+json"}
+
+
+@pytest.fixture
+def client(scripted: Scripted) -> Iterator[vk.Client]:
+    with vk.Client("my-key", "S", base_url=scripted.url, timeout_s=(1, 1), patience_s=4) as made:
+        yield made
+
+
+def send(client: vk.Client) -> SentMessage:
+    return client.send(TO, vk.Text("hi"), rate_type="transaction", context="order 7")
+
+
+# --- what may be sent again -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_get_is_asked_again(scripted: Scripted, client: vk.Client, status: int) -> None:
+    scripted.says((status, {"Retry-After": "0"}, b""), (200, {}, b'{"messageId": "m", "status": "seen"}'))
+    assert client.status("m").state == "seen"
+    assert len(scripted.asked) == 2
+
+
+def test_get_is_asked_again_after_a_dropped_connection(scripted: Scripted, client: vk.Client) -> None:
+    scripted.says("drop", "half", (200, {}, b'{"messageId": "m", "status": "seen"}'))
+    assert client.status("m").state == "seen"
+
+
+def test_put_is_asked_again(scripted: Scripted, client: vk.Client) -> None:
+    scripted.says((503, {}, b""), (204, {}, b""))
+    assert client.configure_callbacks(status_url="https://example.org") is None
+    assert len(scripted.asked) == 2
+
+
+def test_retries_end_with_patience(scripted: Scripted, client: vk.Client) -> None:
+    scripted.says((503, {"Retry-After": "3600"}, b""))
+    started = time.monotonic()
+    with pytest.raises(errors.ServerError) as caught:
+        client.status("m")
+    assert time.monotonic() - started < 1, "waiting an hour is not worth beginning"
+    assert caught.value.retry_after_s == 3600
+
+
+def test_retry_after_is_honoured(scripted: Scripted, client: vk.Client) -> None:
+    date = {"Date": "Mon, 05 Jan 2026 08:00:00 GMT", "Retry-After": "Mon, 05 Jan 2026 08:00:01 GMT"}
+    scripted.says((429, date, b""), OK)
+    started = time.monotonic()
+    send(client)
+    assert 0.9 < time.monotonic() - started < 3
+
+
+def test_a_500_is_not_asked_again(scripted: Scripted, client: vk.Client) -> None:
+    scripted.says((500, {}, b""))
+    with pytest.raises(errors.ServerError):
+        client.status("m")
+    assert len(scripted.asked) == 1
+
+
+def test_send_is_repeated_only_where_it_was_certainly_not_accepted(scripted: Scripted, client: vk.Client) -> None:
+    scripted.says((429, {"Retry-After": "0"}, b""), OK)
+    assert send(client).message_id == "m1"
+    assert len(scripted.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "drop",
+        "half",
+        (500, {}, b""),
+        (502, {}, b"<html>"),
+        (503, {"Retry-After": "0"}, b""),
+        (302, {"Location": "https://example.org/elsewhere"}, b""),
+        (307, {"Location": "https://example.org/elsewhere"}, b""),
+        (202, {}, b"<html>proxy</html>"),
+        (202, {}, b""),
+        (202, {}, b'{"messageId": null}'),
+        (200, {}, b"[]"),
+    ],
+)
+def test_an_unclear_send_is_unknown_and_never_repeated(scripted: Scripted, client: vk.Client, answer: object) -> None:
+    scripted.says(answer)  # type: ignore[arg-type]
+    with pytest.raises(errors.UnknownOutcome) as caught:
+        send(client)
+    assert len(scripted.asked) == 1
+    assert caught.value.context == "order 7"
+    assert TO not in str(caught.value)
+
+
+def test_a_slow_send_is_unknown(sandbox: vk.Sandbox) -> None:
+    sandbox.fault("slow", delay_s=2)
+    with (
+        sandbox.client(timeout_s=(1, 0.3), patience_s=5) as client,
+        pytest.raises(errors.UnknownOutcome, match="in time"),
+    ):
+        send(client)
+    assert len(sandbox.requests) == 1
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_dropped_bulk_is_unknown(sandbox: vk.Sandbox, before: bool) -> None:
+    sandbox.fault("drop", before=before)
+    with sandbox.client() as direct, pytest.raises(errors.UnknownOutcome):
+        direct.bulk(TO, [vk.Text("a"), vk.Text("b")], rate_type="session")
+    assert len(sandbox.requests) == 1
+
+
+def test_a_refused_connection_is_no_unknown_outcome(scripted: Scripted) -> None:
+    url = scripted.url
+    scripted.close()
+    with (
+        vk.Client("my-key", "S", base_url=url, patience_s=0.5) as client,
+        pytest.raises(errors.ConnectionFault) as caught,
+    ):
+        send(client)
+    assert "refused" in str(caught.value)
+
+
+def test_an_unknown_host_is_no_unknown_outcome() -> None:
+    with (
+        vk.Client("my-key", "S", base_url="https://nowhere.invalid", patience_s=0.5, timeout_s=(1, 1)) as client,
+        pytest.raises(errors.ConnectionFault, match=r"DNS|refused|timed out|failed"),
+    ):
+        send(client)
+
+
+def test_a_tls_failure_is_no_unknown_outcome(scripted: Scripted) -> None:
+    scripted.says(OK)
+    url = scripted.url.replace("http://", "https://")
+    with (
+        vk.Client("my-key", "S", base_url=url, patience_s=0.5, timeout_s=(1, 1)) as client,
+        pytest.raises(errors.ConnectionFault),
+    ):
+        send(client)
+    assert not scripted.asked
+
+
+# --- refusals ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, errors.BadRequest),
+        (401, errors.Unauthorized),
+        (403, errors.Forbidden),
+        (404, errors.NotFound),
+        (405, errors.NotOffered),
+        (410, errors.NotFound),
+        (418, errors.BadRequest),
+        (429, errors.RateLimited),
+        (500, errors.ServerError),
+        (501, errors.NotOffered),
+        (301, errors.UnexpectedAnswer),
+    ],
+)
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b'{"title": "T", "status": 1, "detail": "D"}', b"[1]", b'{"violations": 5}']
+)
+def test_refusals_are_typed_whatever_their_body(
+    scripted: Scripted, client: vk.Client, status: int, kind: type[errors.ApiError], body: bytes
+) -> None:
+    scripted.says((status, {"Retry-After": "99", "Location": "http://127.0.0.1:1/"}, body))
+    with pytest.raises(kind) as caught:
+        client.configuration()
+    assert type(caught.value) is kind
+    assert caught.value.status == status
+    assert len(scripted.asked) == 1
+
+
+def test_violations_of_the_server_are_told(scripted: Scripted, client: vk.Client) -> None:
+    told = {"title": "Constraint Violation", "status": 400}
+    told["violations"] = [{"field": "validate.request.content.contentType", "message": "must not be empty"}]  # type: ignore[assignment]
+    scripted.says((400, PROBLEM, json.dumps(told).encode()))
+    with pytest.raises(errors.BadRequest, match="contentType: must not be empty"):
+        send(client)
+
+
+def test_an_unreadable_success_is_told(scripted: Scripted, client: vk.Client) -> None:
+    scripted.says((200, {}, b"<html>"))
+    with pytest.raises(errors.UnexpectedAnswer, match="could not be read"):
+        client.status("m")
+
+
+def test_nothing_invalid_is_sent(scripted: Scripted, client: vk.Client) -> None:
+    with pytest.raises(errors.InvalidRequest) as caught:
+        client.send("12", vk.Text("", button=vk.Button("", "htp://x")), rate_type="transactional", context="x" * 126)
+    fields = [one.field for one in caught.value.violations]
+    assert sorted(fields) == ["button.caption", "button.url", "context", "rate_type", "text", "to"]
+    assert all(one.rule and one.remedy for one in caught.value.violations)
+    assert not scripted.asked
+
+
+def test_long_texts_are_cautioned(scripted: Scripted, client: vk.Client) -> None:
+    scripted.says(OK)
+    with pytest.warns(UserWarning, match="above 1000 are refused by some"):
+        client.send(TO, vk.Text("x" * 1001), rate_type="transaction")
+
+
+# --- paths ------------------------------------------------------------------------------------------
+
+
+def test_the_guides_path_is_tried_once_and_remembered(scripted: Scripted, client: vk.Client) -> None:
+    told = (200, {}, b'{"messageId": "m", "status": "seen"}')
+    scripted.says((404, {}, b"<html>no such page</html>"), told)
+    assert client.status("m").state == client.status("m").state == "seen"
+    assert [path for _, path, _, _ in scripted.asked] == ["/messages/m/status", "/m/status", "/m/status"]
+
+
+def test_a_404_that_says_the_message_is_unknown_is_final(scripted: Scripted, client: vk.Client) -> None:
+    scripted.says((404, PROBLEM, b'{"title": "Not Found", "status": 404}'))
+    with pytest.raises(errors.NotFound):
+        client.events("m")
+    assert [path for _, path, _, _ in scripted.asked] == ["/messages/m/events"]
+
+
+def test_two_plain_404s_are_not_found(scripted: Scripted, client: vk.Client) -> None:
+    scripted.says((404, {}, b""))
+    with pytest.raises(errors.NotFound):
+        client.events("m")
+    assert len(scripted.asked) == 2
+
+
+def test_a_server_with_the_guides_paths() -> None:
+    with vk.Sandbox(seed=1, speed=0, paths="guide", dialect="guide") as sandbox, sandbox.client() as client:
+        sent = client.send(TO, vk.Text("hi"), rate_type="transaction")
+        assert client.status(sent.message_id).state == "accepted"
+        assert client.events(sent.message_id)[0].state == "accepted"
+        with pytest.raises(errors.NotFound):
+            client.status("nobody")
+
+
+def test_ids_are_escaped(scripted: Scripted, client: vk.Client) -> None:
+    scripted.says((404, PROBLEM, b'{"status": 404}'))
+    with pytest.raises(errors.NotFound):
+        client.status("../x?y=1")
+    assert scripted.asked[0][1] == "/messages/..%2Fx%3Fy%3D1/status"
+
+
+def test_pages_are_followed_but_never_elsewhere(scripted: Scripted, client: vk.Client) -> None:
+    one = b'[{"channel": "viber", "id": {"serviceId": "A"}}]'
+    two = b'[{"channel": "viber", "id": {"serviceId": "B"}}]'
+    elsewhere = {"Link": '<https://example.org/next>; rel="next"'}
+    here = {"Link": f'<{scripted.url}/configurations/channels/viber?page=2>; rel="next"'}
+    scripted.says((200, here, one), (200, elsewhere, two))
+    assert [channel.service_id for channel in client.service_ids()] == ["A", "B"]
+    assert len(scripted.asked) == 2
+
+
+# --- settings, threads ------------------------------------------------------------------------------
+
+
+def test_settings_come_from_arguments_environment_or_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(errors.ConfigurationError, match="TYNTEC_API_KEY"):
+        vk.Client()
+    (tmp_path / ".env").write_text("TYNTEC_API_KEY=k\nVIBER_SERVICE_ID=FILE\nVIBERKIT_BASE_URL=http://127.0.0.1:9/x\n")
+    assert (vk.Client().sender, vk.Client().base_url) == ("FILE", "http://127.0.0.1:9/x")
+    monkeypatch.setenv("VIBER_SERVICE_ID", "ENVIRONMENT")
+    assert vk.Client().sender == "ENVIRONMENT"
+    assert vk.Client(service_id="ARGUMENT").sender == "ARGUMENT"
+
+
+@pytest.mark.parametrize("key", ["", "two words", "line\nbreak", "schlüssel"])
+def test_impossible_keys_are_refused(key: str) -> None:
+    with pytest.raises(errors.ConfigurationError, match="api_key") as caught:
+        vk.Client(key, "S")
+    assert not key or key not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://example.org", "ftp://127.0.0.1", "127.0.0.1", "https://u:p@example.org", "http://127.0.0.1.example.org"],
+)
+def test_addresses_that_would_leak_the_key_are_refused(url: str) -> None:
+    with pytest.raises(errors.ConfigurationError, match="base_url"):
+        vk.Client("k", "S", base_url=url)
+
+
+def test_a_missing_service_id_says_how_to_set_one(scripted: Scripted) -> None:
+    with (
+        vk.Client("k", base_url=scripted.url) as client,
+        pytest.raises(errors.InvalidRequest, match="VIBER_SERVICE_ID"),
+    ):
+        send(client)
+    assert not scripted.asked
+
+
+def test_many_threads_share_a_client_and_connections_are_kept(sandbox: vk.Sandbox) -> None:
+    client = sandbox.client()
+    threads = set()
+
+    def one(number: int) -> str:
+        threads.add(threading.get_ident())
+        return client.send(f"+49170{1000000 + number}", vk.Text("hi"), rate_type="transaction").message_id
+
+    with ThreadPoolExecutor(8) as pool:
+        ids = list(pool.map(one, range(200)))
+    assert len(set(ids)) == 200
+    assert len(client._transport._sessions) == len(threads)
+    client.close()
+
+
+def test_the_pace_is_kept() -> None:
+    pace, started = transport.Pace(100), time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: pace.wait(), range(41)))
+    assert time.monotonic() - started >= 0.4
+
+
+def test_an_answer_carries_the_servers_clock(sandbox: vk.Sandbox) -> None:
+    with sandbox.client() as client:
+        sent = send(client)
+        assert client.fetch("status", sent.message_id).observed_at == sandbox.now.replace(microsecond=0)
+
+
+def test_nothing_is_sent_for_want_of_an_archive(scripted: Scripted, tmp_path: Path) -> None:
+    scripted.says(OK)
+    with (
+        vk.Archive(tmp_path / "a.db") as archive,
+        vk.Client("k", "S", base_url=scripted.url, archive=archive) as client,
+    ):
+        archive.close()
+        archive.path.write_bytes(b"spoiled " * 1000)
+        with pytest.raises(errors.ArchiveError, match="is not a database"):
+            send(client)
+    assert scripted.asked == []
+
+
+@pytest.mark.parametrize("path", ["/v 3", "/ü", "/a/../v3", "/v3"])
+def test_whatever_the_address_a_dropped_send_is_sent_once(scripted: Scripted, path: str) -> None:
+    scripted.says("drop")
+    with (
+        vk.Client("my-key", "S", base_url=scripted.url + path, patience_s=2) as client,
+        pytest.raises(errors.UnknownOutcome),
+    ):
+        send(client)
+    assert len(scripted.asked) == 1
+
+
+def test_behind_a_proxy_a_dropped_send_is_sent_once(scripted: Scripted) -> None:
+    scripted.says("drop")
+    with vk.Client("my-key", "S", base_url="http://127.0.0.1:9", patience_s=2) as client:
+        session = client._transport._session()
+        session.proxies = {"http": scripted.url}
+        with pytest.raises(errors.UnknownOutcome):
+            send(client)
+    assert len(scripted.asked) == 1
+    assert scripted.asked[0][1].startswith("http://127.0.0.1:9/")
+
+
+def test_a_refused_proxy_is_no_unknown_outcome() -> None:
+    with vk.Client("my-key", "S", base_url="http://127.0.0.1:9", patience_s=0.3) as client:
+        client._transport._session().proxies = {"http": "http://127.0.0.1:1"}
+        with pytest.raises(errors.ConnectionFault):
+            send(client)
+
+
+def test_a_late_answer_is_not_taken_for_the_next_one(scripted: Scripted) -> None:
+    """A server that answers 103 first, then 202: the second send must not read the first one's answer."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        for name in (b"FIRST", b"SECOND"):
+            connection, _ = listening.accept()
+            connection.recv(65536)
+            if name == b"FIRST":
+                connection.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+                time.sleep(0.3)
+            body = b'{"messageId": "' + name + b'"}'
+            with contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 202 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+            connection.close()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    with vk.Client(
+        "my-key", "S", base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout_s=(2, 2)
+    ) as client:
+        with pytest.raises(errors.UnknownOutcome, match="103"):
+            send(client)
+        time.sleep(0.5)
+        assert send(client).message_id == "SECOND"
+    thread.join(5)
+    listening.close()
+
+
+@pytest.mark.parametrize("extra", [{"callback_url": "https://example.org/\udcff"}, {"context": "half \ud83d"}])
+def test_what_no_archive_could_keep_is_not_sent(scripted: Scripted, client: vk.Client, extra: dict[str, str]) -> None:
+    with pytest.raises(errors.InvalidRequest):
+        client.send(TO, vk.Text("hi"), rate_type="transaction", **extra)
+    with (
+        vk.Client("k", "a\udcff", base_url=scripted.url) as other,
+        pytest.raises(errors.InvalidRequest, match="service_id"),
+    ):
+        send(other)
+    assert not scripted.asked

@@ -1,0 +1,478 @@
+"""Campaigns: checked before they are planned, confirmed before they are sent, sent once however often a cell is run."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import viberkit as vk
+from viberkit.campaigns import run as campaigns_run
+from viberkit.campaigns.plan import fill, placeholders, plan, table
+from viberkit.cli import main as cli
+from viberkit.errors import CampaignError, InvalidRequest, MissingColumn
+
+HI = vk.Text("Hi {first_name}")
+
+
+def people(count: int, first: int = 0) -> pd.DataFrame:
+    numbers = [f"+49170{1_000_000 + first + place}" for place in range(count)]
+    return pd.DataFrame({"to": numbers, "first_name": [f"N{place}" for place in range(count)]})
+
+
+def posts(sandbox: vk.Sandbox) -> list[Any]:
+    return [one for one in sandbox.requests if one.method == "POST"]
+
+
+def words(status: pd.DataFrame) -> list[str]:
+    return status["words"].tolist()
+
+
+@pytest.fixture
+def spring(archive: vk.Archive) -> vk.campaigns.Campaign:
+    return archive.campaign("spring", people(40), HI, rate_type="promotion", price=0.03, currency="€")
+
+
+def send(campaign: Any, sandbox: vk.Sandbox, **options: Any) -> pd.DataFrame:
+    told: pd.DataFrame = campaign.send(sandbox.client(patience_s=0.5), progress=False, **options)
+    return told
+
+
+# --- planning --------------------------------------------------------------------------------------------
+
+
+def test_planning_sends_nothing_and_says_what_would_go_out(
+    sandbox: vk.Sandbox, archive: vk.Archive, spring: Any
+) -> None:
+    shown = spring.preview()
+    assert (shown.planned, shown.longest, shown.cost) == (40, 6, "€1.20")
+    assert shown.sample["text"].tolist() == [f"Hi N{place}" for place in range(5)]
+    assert shown.confirm.startswith("send 40 for at most €1.20 [")
+    assert "+49170" not in repr(shown)
+    assert words(spring.status()) == ["40 planned: not confirmed, not sent"]
+    assert archive.messages().empty
+    assert sandbox.requests == []
+
+
+def test_every_bad_row_is_told_and_left_out(archive: vk.Archive) -> None:
+    rows = people(8)
+    rows.loc[1, "to"] = "+49 12"
+    rows.loc[3, "to"] = "0049 170 1000000"  # as row 1
+    rows.loc[4, "first_name"] = None
+    rows.loc[5, "first_name"] = "x" * 3000
+    rows.loc[6, ["to", "first_name"]] = [None, " "]
+    campaign = archive.campaign("spring", rows, HI, rate_type="promotion")
+    told = campaign.problems
+    assert told[["row", "field"]].values.tolist() == [
+        [2, "to"],
+        [4, "to"],
+        [5, "first_name"],
+        [6, "text"],
+        [7, "first_name"],
+        [7, "to"],
+    ]
+    assert told["rule"].tolist()[1:4] == [
+        "is the number of row 1 too",
+        "is missing in this row",
+        "has 3003 characters, more than 3000",
+    ]
+    assert campaign.preview().planned == 3
+    assert "left out: 5 rows" in repr(campaign.preview())
+    assert not told["value"].str.contains("1000000").any()
+
+
+def test_recipients_may_be_a_frame_a_file_or_a_list(archive: vk.Archive, tmp_path: Path) -> None:
+    rows = people(3)
+    rows.rename(columns={"to": "phone"}).to_csv(tmp_path / "r.csv", index=False)
+    plain = vk.Text("Hello {{you}}")
+    ways = [rows, tmp_path / "r.csv", str(tmp_path / "r.csv"), rows["to"].tolist(), rows.to_dict("records")]
+    ways += [rows.assign(to=[int(one) for one in rows["to"]]), rows.assign(to=[float(one) for one in rows["to"]])]
+    for place, way in enumerate(ways):
+        campaign = archive.campaign(f"c{place}", way, plain, rate_type="session")
+        sent = campaign.messages(numbers=True)
+        assert sent["to"].tolist() == rows["to"].tolist()
+        assert campaign.preview().sample["text"].iloc[0] == "Hello {you}"
+    named = rows.rename(columns={"to": "Mobile no."})
+    assert archive.campaign("named", named, plain, rate_type="session", to="Mobile no.").preview().planned == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "told"),
+    [
+        (
+            {"recipients": pd.DataFrame({"x": ["1"]})},
+            MissingColumn,
+            "no column 'to', 'first_name'; the columns are: 'x'",
+        ),
+        ({"content": vk.Text("Hi {last_name}")}, MissingColumn, "no column 'last_name'"),
+        ({"content": "Hi"}, InvalidRequest, "is not a content"),
+        ({"rate_type": "promo"}, InvalidRequest, "did you mean 'promotion'"),
+        ({"rate_type": None}, InvalidRequest, "rate_type"),
+        ({"name": " "}, InvalidRequest, "name: ' ' is blank"),
+        ({"context": "x" * 99}, InvalidRequest, "more than 98"),
+        ({"price": -1}, InvalidRequest, "is no amount"),
+        ({"cost_cap": 5}, InvalidRequest, "cannot be held without a price"),
+        ({"recipients": None}, InvalidRequest, "recipients: are missing"),
+        ({"recipients": "+491701234567"}, CampaignError, "is one recipient, not a list"),
+        ({"recipients": {"to": "+491701234567"}}, CampaignError, "is one recipient, not a list"),
+        ({"recipients": "nowhere.csv"}, CampaignError, "'nowhere.csv' cannot be read"),
+        ({"price": (0.06, 0.03)}, InvalidRequest, "whose end is below its beginning"),
+        ({"price": (0.03, None)}, InvalidRequest, "is no range of two amounts"),
+        ({"price": (1, 2, 3)}, InvalidRequest, "is no range of two amounts"),
+        ({"price": True}, InvalidRequest, "is no amount"),
+    ],
+)
+def test_what_is_wrong_with_the_whole_is_refused(
+    archive: vk.Archive, options: dict[str, Any], error: type[Exception], told: str
+) -> None:
+    given_ = {"name": "spring", "recipients": people(2), "content": HI, "rate_type": "promotion", **options}
+    with pytest.raises(error, match=told.replace("[", r"\[")):
+        archive.campaign(given_.pop("name"), given_.pop("recipients"), given_.pop("content"), **given_)
+    assert archive.outbox().empty
+
+
+@pytest.mark.parametrize(
+    "text", [b"to,other\n+491701000001,+491701000002,x\n", b"", "to\nM\xfcller\n".encode("latin-1"), b"to\n\x00\xff\n"]
+)
+def test_a_file_that_would_be_misread_is_refused(archive: vk.Archive, tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "r.csv").write_bytes(text)
+    with pytest.raises(CampaignError, match="cannot be read as a CSV file"):
+        archive.campaign("c", tmp_path / "r.csv", vk.Text("Hi"), rate_type="session")
+    assert archive.outbox().empty
+
+
+def test_numbers_survive_what_pandas_does_to_them(archive: vk.Archive, tmp_path: Path) -> None:
+    pd.DataFrame({"to": [491701000001, None]}).to_csv(tmp_path / "r.csv", index=False)
+    (tmp_path / "s.csv").write_text("to,other\n+491701000001,+491701000002,\n")
+    ways = [tmp_path / "r.csv", tmp_path / "s.csv", pd.DataFrame({"to": [491701000001, None]})]
+    ways.append(pd.DataFrame({"to": ["+491701000001", None]}).convert_dtypes())
+    for place, way in enumerate(ways):
+        campaign = archive.campaign(f"c{place}", way, vk.Text("Hi"), rate_type="session")
+        assert campaign.messages(numbers=True)["to"].tolist() == ["+491701000001"]
+        assert campaign.problems["rule"].tolist() == ["is missing"] * (len(campaign.problems))
+
+
+def test_one_name_is_one_content(archive: vk.Archive, spring: Any) -> None:
+    for content, rate_type in ((vk.Text("Ho {first_name}"), "promotion"), (HI, "session")):
+        with pytest.raises(CampaignError, match="choose another name"):
+            archive.campaign("spring", people(2), content, rate_type=rate_type)
+    again = archive.campaign("spring", people(50), HI, rate_type="promotion", price=0.03)
+    assert again.preview().planned == 50, "ten more"
+    renamed = people(50).assign(first_name="X")
+    archive.campaign("spring", renamed, HI, rate_type="promotion")
+    assert again.preview().planned == 50, "nobody gets two messages of one campaign"
+    assert archive.campaign("spring").preview().confirm == again.preview().confirm
+    with pytest.raises(CampaignError, match="not in the archive"):
+        archive.campaign("summer")
+
+
+names = st.text(st.characters(exclude_characters="{}", exclude_categories=["Cs"]), min_size=1, max_size=8)
+values = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(values.map(lambda one: one.replace("{", "{{").replace("}", "}}")), names, values), max_size=4)
+)
+def test_filling_replaces_what_is_named_and_nothing_else(parts: list[tuple[str, str, str]]) -> None:
+    table_of = {name: value for _, name, value in parts}
+    content = vk.List("".join(f"{plain}{{{name}}}" for plain, name, _ in parts), ["{{a}}", "b"])
+    assert placeholders(content) == list(dict.fromkeys(name for _, name, _ in parts))
+    filled = fill(content, table_of)
+    assert filled.text == "".join(
+        plain.replace("{{", "{").replace("}}", "}") + table_of[name] for plain, name, _ in parts
+    )
+    assert filled.options == ("{a}", "b")
+
+
+def test_a_value_is_never_a_template_of_its_own() -> None:
+    assert fill(vk.Text("Hi {a}"), {"a": "{b} {{c}}"}) == vk.Text("Hi {b} {{c}}")
+
+
+def test_cells_are_written_as_people_write_them() -> None:
+    rows = pd.DataFrame({"to": ["+491701000000"] * 1, "n": [7.0], "m": [np.int64(8)], "x": [1.5]})
+    made, problems = plan("c", table(rows), vk.Text("{n} {m} {x}"), "session")
+    assert problems.empty
+    assert '"text":"7 8 1.5"' in made[0].content
+
+
+# --- sending ---------------------------------------------------------------------------------------------
+
+
+def test_running_the_cell_again_sends_nothing_again(sandbox: vk.Sandbox, archive: vk.Archive, spring: Any) -> None:
+    confirm = spring.preview().confirm
+    for _ in range(3):
+        status = send(spring, sandbox, confirm=confirm)
+        assert words(status) == ["40 accepted (€1.20)"]
+        assert status.attrs["stopped"] == ""
+        spring = archive.campaign("spring", people(40), HI, rate_type="promotion")
+    assert len(posts(sandbox)) == 40
+    assert len({one.json["context"] for one in posts(sandbox)}) == 40
+    messages = archive.messages()
+    assert (messages["campaign"] == "spring").all()
+    assert messages["context"].isna().all()
+    assert sorted(messages["text"]) == sorted(f"Hi N{place}" for place in range(40))
+    assert spring.messages()["message_id"].notna().all()
+
+
+def test_a_confirmation_is_of_what_is_confirmed(sandbox: vk.Sandbox, archive: vk.Archive, spring: Any) -> None:
+    old = spring.preview().confirm
+    more = archive.campaign("spring", people(41), HI, rate_type="promotion")
+    for wrong in (old, "", "yes", more.preview().confirm[:-2] + "x]"):
+        with pytest.raises(CampaignError, match="what would go out is another"):
+            send(more, sandbox, confirm=wrong)
+    dearer = archive.campaign("spring", people(41), HI, rate_type="promotion", price=0.04)
+    assert dearer.preview().confirm != more.preview().confirm or dearer.preview().cost == "€1.64"
+    assert posts(sandbox) == []
+    confirm = dearer.preview().confirm
+    send(dearer, sandbox, confirm=confirm)
+    archive.campaign("spring", people(43), HI, rate_type="promotion")
+    assert words(send(dearer, sandbox, confirm=confirm))[0] == "2 planned: not confirmed, not sent"
+    assert len(posts(sandbox)) == 41
+    with pytest.raises(CampaignError, match="nothing is planned"):
+        send(archive.campaign("empty", [], vk.Text("Hi"), rate_type="session"), sandbox, confirm="x")
+
+
+def test_it_goes_on_where_it_stopped_and_leaves_the_unknown_alone(
+    sandbox: vk.Sandbox, archive: vk.Archive, spring: Any
+) -> None:
+    confirm = spring.preview().confirm
+    sandbox.fault("drop", method="POST", times=5)
+    status = send(spring, sandbox, confirm=confirm, workers=1)
+    assert "5 outcomes in a row are unknown" in status.attrs["stopped"]
+    assert words(status)[-1] == "5 unknown: may have been sent and charged (€0.15)"
+    assert words(send(spring, sandbox, confirm=confirm)) == ["35 accepted (€1.05)", words(status)[-1]]
+    assert len(posts(sandbox)) == 40
+    unknown = spring.messages().query("state == 'unknown'")["key"].tolist()
+    assert spring.resolve(unknown[:2], "resend", reason="the provider has no trace of them") == 2
+    assert spring.resolve(unknown[2:], "abandon", reason="too late anyway") == 3
+    status = send(spring, sandbox, confirm=confirm)
+    assert status.set_index("state")["n"].to_dict() == {"accepted": 37, "requeued": 2, "abandoned": 3}
+    assert len(posts(sandbox)) == 42
+    with pytest.raises(CampaignError, match="is no key of the campaign"):
+        spring.resolve(["vk" + "a" * 24], "abandon", reason="x")
+
+
+def test_it_stops_at_too_many_unknown(sandbox: vk.Sandbox, archive: vk.Archive) -> None:
+    campaign = archive.campaign("big", people(600), HI, rate_type="promotion")
+    sandbox.fault("garble", method="POST", share=0.05)
+    status = send(campaign, sandbox, confirm=campaign.preview().confirm)
+    assert "are unknown, more than 1.0%" in status.attrs["stopped"]
+    counts = status.set_index("state")["n"]
+    assert counts["queued"] > 300
+    assert counts["unknown"] >= 6
+
+
+def test_it_stops_at_the_cost_cap(sandbox: vk.Sandbox, archive: vk.Archive) -> None:
+    options = {"rate_type": "promotion", "price": (0.03, 0.05), "currency": "€", "cost_cap": 1.00}
+    campaign = archive.campaign("capped", people(40), HI, **options)
+    assert campaign.preview().confirm.startswith("send 40 for at most €1.00 [")
+    enough = archive.campaign("enough", people(20, 100), HI, **options)
+    assert send(enough, sandbox, confirm=enough.preview().confirm).attrs["stopped"] == ""
+    before = len(posts(sandbox))
+    status = send(campaign, sandbox, confirm=campaign.preview().confirm)
+    assert "more than the cap of 1.00" in status.attrs["stopped"]
+    assert words(status) == ["20 queued: confirmed, not sent yet", "20 accepted (€0.60–1.00)"]
+    assert len(posts(sandbox)) - before == 20
+
+
+def test_another_cap_wants_another_confirmation(sandbox: vk.Sandbox, archive: vk.Archive) -> None:
+    options: dict[str, Any] = {"rate_type": "promotion", "price": 0.05}
+    campaign = archive.campaign("capped", people(40), HI, **options, cost_cap=1.00)
+    first = campaign.preview().confirm
+    send(campaign, sandbox, confirm=first)
+    raised = archive.campaign("capped", people(40), HI, **options, cost_cap=1.50)
+    with pytest.raises(CampaignError, match="what would go out is another"):
+        send(raised, sandbox, confirm=first)
+    assert len(posts(sandbox)) == 20
+    assert raised.preview().planned == 20
+    send(raised, sandbox, confirm=raised.preview().confirm)
+    assert len(posts(sandbox)) == 30
+
+
+def test_it_stops_where_nobody_answers_and_refusals_are_kept(sandbox: vk.Sandbox, archive: vk.Archive) -> None:
+    campaign = archive.campaign("c", people(30), HI, rate_type="promotion")
+    nobody = vk.Client("key", "SHOP", base_url="http://127.0.0.1:9", patience_s=0.1)
+    status = campaign.send(nobody, confirm=campaign.preview().confirm, progress=False)
+    assert "in a row were not accepted" in status.attrs["stopped"]
+    assert status["state"].tolist() == ["queued"]
+    for options, rule in (({"service_id": ""}, "service_id: is missing"), ({"workers": 0}, "workers: 0 is no number")):
+        bad = vk.Client(sandbox.api_key, options.get("service_id", "S"), base_url=sandbox.base_url)
+        with pytest.raises(InvalidRequest, match=rule):
+            campaign.send(bad, confirm=campaign.confirmed, workers=options.get("workers", 4))
+    wrong = vk.Client(sandbox.api_key, "NOT-OURS", base_url=sandbox.base_url)
+    status = campaign.send(wrong, confirm=campaign.confirmed, progress=False)
+    assert words(status) == ["30 rejected: refused by the server, not charged"]
+    assert "the account was refused" in status.attrs["stopped"]
+    refused = campaign.messages()
+    assert refused["reason"].str.contains("403").all()
+    assert campaign.resolve(refused["key"], "resend", reason="the service id is right now") == 30
+    assert campaign.resolve(refused["key"], "resend", reason="twice") == 0
+    assert words(send(campaign, sandbox, confirm=campaign.confirmed)) == ["30 accepted"]
+
+
+def test_it_keeps_the_pace(sandbox: vk.Sandbox, spring: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    most = []
+    claim = campaigns_run._Run._claim
+
+    def watched(self: Any, connection: Any, free: int) -> Any:
+        rows = claim(self, connection, free)
+        most.append(len(self.in_flight) + len(rows))
+        return rows
+
+    monkeypatch.setattr(campaigns_run._Run, "_claim", watched)
+    import time
+
+    began = time.monotonic()
+    send(spring, sandbox, confirm=spring.preview().confirm, per_second=40)
+    assert time.monotonic() - began > 0.9
+    assert max(most) < 20, "none waits in flight for its turn"
+    with pytest.raises(vk.errors.ConfigurationError, match="per_second"):
+        send(spring, sandbox, confirm=spring.confirmed, per_second=0)
+
+
+def test_ctrl_c_waits_for_what_is_in_flight(sandbox: vk.Sandbox, spring: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    turn, turns = campaigns_run._Run.turn, iter(range(1000))
+
+    def interrupted(self: Any) -> Any:
+        if next(turns) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return turn(self)
+
+    monkeypatch.setattr(campaigns_run._Run, "turn", interrupted)
+    sandbox.latency_s = 0.05
+    status = send(spring, sandbox, confirm=spring.preview().confirm, workers=4)
+    assert status.attrs["stopped"] == "it was interrupted"
+    counts = status.set_index("state")["n"]
+    assert set(counts.index) == {"queued", "accepted"}
+    assert counts["accepted"] == len(posts(sandbox))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_came_back_is_noted_even_if_something_breaks_off(
+    sandbox: vk.Sandbox, archive: vk.Archive, spring: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn, turns = campaigns_run._Run.turn, iter(range(1000))
+
+    def breaking(self: Any) -> Any:
+        if next(turns) == 1:
+            raise vk.errors.ArchiveError("it was locked for a while")
+        return turn(self)
+
+    monkeypatch.setattr(campaigns_run._Run, "turn", breaking)
+    with pytest.raises(vk.errors.ArchiveError, match="locked for a while"):
+        send(spring, sandbox, confirm=spring.preview().confirm, workers=8)
+    assert spring.status().set_index("state")["n"].to_dict() == {"queued": 32, "accepted": 8}
+
+
+def test_a_second_sending_is_taken_back_when_the_first_is_proved(
+    sandbox: vk.Sandbox, archive: vk.Archive, spring: Any
+) -> None:
+    with vk.Listener(archive, now=lambda: sandbox.now) as listener:
+        listener.configure(sandbox.client())
+        sandbox.fault("garble", method="POST", times=2)
+        send(spring, sandbox, confirm=spring.preview().confirm)
+        unknown = spring.messages().query("state == 'unknown'")["key"]
+        assert spring.resolve(unknown, "resend", reason="nothing came") == 2
+        sandbox.advance(minutes=1)
+    assert words(send(spring, sandbox, confirm=spring.confirmed)) == ["40 accepted (€1.20)"]
+    assert len(posts(sandbox)) == 40
+
+
+def test_a_holder_on_another_computer_can_be_let_go_of(sandbox: vk.Sandbox, archive: vk.Archive, spring: Any) -> None:
+    with archive.writing() as connection:
+        connection.exec_driver_sql("UPDATE campaigns SET owner = 'elsewhere/1/0.00/0'")
+    confirm = spring.preview().confirm
+    with pytest.raises(CampaignError, match="release"):
+        send(spring, sandbox, confirm=confirm)
+    spring.release()
+    assert words(send(spring, sandbox, confirm=confirm)) == ["40 accepted (€1.20)"]
+
+
+def test_two_cells_never_work_one_campaign(sandbox: vk.Sandbox, archive: vk.Archive, spring: Any) -> None:
+    sandbox.latency_s = 0.05
+    confirm, ended = spring.preview().confirm, []
+
+    def work() -> None:
+        try:
+            ended.append(send(spring, sandbox, confirm=confirm, workers=4))
+        except CampaignError as fault:
+            ended.append(fault)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert len(posts(sandbox)) == 40
+    told = [str(one) for one in ended if isinstance(one, CampaignError)]
+    assert all("is being sent by another cell or process" in one for one in told)
+    assert len(told) >= 1
+
+
+def test_callbacks_settle_a_campaign(sandbox: vk.Sandbox, archive: vk.Archive, spring: Any) -> None:
+    with vk.Listener(archive, now=lambda: sandbox.now) as listener:
+        listener.configure(sandbox.client())
+        sandbox.fault("garble", method="POST", times=3)
+        status = send(spring, sandbox, confirm=spring.preview().confirm)
+        assert status.set_index("state")["n"].to_dict() == {"accepted": 37, "unknown": 3}
+        sandbox.advance(minutes=1)
+    assert words(spring.status()) == ["40 accepted (€1.20)"]
+    assert (archive.messages()["campaign"] == "spring").all()
+    assert set(spring.messages()["message_id"]) == set(sandbox.truth()["message_id"])
+
+
+# --- the command line ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], sandbox: vk.Sandbox, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("TYNTEC_API_KEY", sandbox.api_key)
+    monkeypatch.setenv("VIBER_SERVICE_ID", "VIBERKIT")
+    monkeypatch.setenv("VIBERKIT_BASE_URL", sandbox.base_url)
+
+    def call(*args: str, typed: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr("click.termui.visible_prompt_func", lambda _="": typed)
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["campaign", *args])
+        told = capsys.readouterr()
+        return int(ended.value.code or 0), told.out, told.err
+
+    return call
+
+
+def test_the_command_line_plans_asks_sends_and_decides(run: Any, sandbox: vk.Sandbox, tmp_path: Path) -> None:
+    people(12).to_csv("r.csv", index=False)
+    asked = ["spring", "r.csv", "--text", "Hi {first_name}", "--rate-type", "promotion", "--price", "0.03"]
+    code, out, _ = run(*asked)
+    assert code == 0
+    confirm = out.split("confirm: ")[1].strip().strip("'")
+    assert posts(sandbox) == []
+    code, _, err = run("send", "spring", typed="yes")
+    assert (code, posts(sandbox)) == (1, [])
+    assert confirm in err
+    sandbox.fault("drop", method="POST", times=5)
+    code, out, err = run("send", "spring", "--workers", "1", typed=confirm)
+    assert (code, "5 unknown" in out, "stopped: 5 outcomes" in err) == (4, True, True)
+    assert run("send", "spring")[0] == 5, "done, but of some it is not known"
+    assert "7 accepted (0.21)" in run("status", "spring")[1]
+    listed = run("resolve", "spring", "abandon", "--reason", "x")[1]
+    assert listed.count("vk") >= 5
+    assert "5 decided" in run("resolve", "spring", "abandon", "--all", "--reason", "x")[1]
+    assert run("send", "spring")[0] == 0
+    assert len(posts(sandbox)) == 12
+    (tmp_path / "list.json").write_text('{"contentType": "list", "list": {"text": "Where?", "options": ["a", "b"]}}')
+    assert run("plan", "where", "r.csv", "--content", "list.json", "--rate-type", "transaction")[0] == 0
+    assert run("plan", "where", "r.csv", "--rate-type", "transaction")[0] == 2
+    (tmp_path / "list.json").write_text("{")
+    code, _, err = run("plan", "other", "r.csv", "--content", "list.json", "--rate-type", "transaction")
+    assert (code, "not JSON" in err) == (1, True)
+    assert run("status", "nothing")[0] == 1
+    assert run("status", "nothing", "--archive", "none.db")[0] == 2

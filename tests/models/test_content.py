@@ -1,0 +1,458 @@
+"""Contents and their rules: the table of rate types written a second time, and every rule broken on purpose."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import os
+import pickle
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from viberkit.errors import UnreadableRecord, Violation
+from viberkit.models import validation as rules
+from viberkit.models.content import (
+    Button,
+    Carousel,
+    CarouselItem,
+    File,
+    Image,
+    List,
+    Text,
+    Video,
+    from_wire,
+    kind,
+    quote,
+    to_wire,
+)
+
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "100"))
+many = settings(max_examples=EXAMPLES, deadline=None)
+
+# --- what may be sent, written independently of the library ----------------------------------------------
+
+LINK = "https://example.org/x"
+CALLS = {
+    "text": lambda: Text("Hi"),
+    "image": lambda: Image(LINK),
+    "file": lambda: File(LINK, "a.pdf"),
+    "video": lambda: Video(LINK, LINK, 5, 30),
+    "video+text": lambda: Text("Hi", video=Video(LINK, LINK, 5, 30)),
+    "video+text+button": lambda: Text("Hi", video=Video(LINK, LINK, 5, 30), button=Button("Go", LINK)),
+    "text+button": lambda: Text("Hi", button=Button("Go", LINK)),
+    "text+button+image": lambda: Text("Hi", button=Button("Go", LINK), image=Image(LINK)),
+    "list": lambda: List("Which?", ["a", "b"]),
+    "carousel": lambda: Carousel("See", [CarouselItem("t", LINK, Button("Go", LINK))] * 2),
+}
+TABLE = {
+    "transaction": "✔ – – – – – – – ✔ ✔",
+    "promotion": "✔ ✔ ✔ ✔ ✔ ✔ ✔ ✔ ✔ ✔",
+    "session": "✔ ✔ ✔ ✔ ✔ ✔ ✔ ✔ ✔ ✔",
+}
+CELLS = [
+    (rate_type, name, mark == "✔")
+    for rate_type, marks in TABLE.items()
+    for name, mark in zip(CALLS, marks.split(), strict=True)
+]
+EVERY = [*CALLS.values(), lambda: Text("Hi", image=LINK), lambda: CarouselItem("t", LINK, Button("Go", LINK))]
+
+texts = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=80),
+    st.sampled_from(
+        ["👩‍👩‍👧‍👦🇩🇪", "שלום עולם", "‏مرحبا‎", "one\ntwo\r\n\tthree", "e\u0301", "\ufeffBOM", "«„“»", "𝔘𝔫𝔦𝔠𝔬𝔡𝔢", '"\\/']
+    ).flatmap(lambda text: st.integers(1, 40).map(lambda times: text * times)),
+).filter(lambda text: text.strip())
+names = st.from_regex(r"[a-z][a-z0-9-]{0,20}(\.[a-z][a-z0-9-]{0,8}){1,3}", fullmatch=True).filter(
+    lambda host: not host.endswith((".local", ".localhost", ".internal"))
+)
+urls = st.builds(
+    lambda scheme, host, port, path: f"{scheme}://{host}{port}{path}",
+    st.sampled_from(["http", "https", "HTTPS"]),
+    names | st.sampled_from(["8.8.8.8", "10.example.org", "127.example.org", "example.org."]),
+    st.just("") | st.integers(1, 65535).map(":{}".format),
+    st.just("") | st.from_regex(r"[/?#][A-Za-z0-9\-._~!$&'()*+,;=:@%/?\[\]]{0,60}", fullmatch=True),
+)
+buttons = st.builds(Button, texts, urls)
+images = st.builds(Image, urls)
+sizes = st.integers(0, 200) | st.floats(0, 200)
+lengths = st.integers(0, 86_400) | st.floats(0, 86_400)
+videos = st.builds(Video, urls, urls, sizes, lengths, st.none() | st.sampled_from(["3gp", "m4v", "mov", "mp4"]))
+file_types = (
+    "doc docx rtf dot dotx odt odf fodt txt info pdf xps pdax eps xls xlsx ods fods csv xlsm xltx"  # 21 of them
+)
+files = st.builds(File, urls, texts, st.none() | st.sampled_from(file_types.split()))
+items = st.builds(CarouselItem, texts, urls, buttons, st.none() | buttons)
+some = st.none()
+valid = {
+    "text": st.builds(Text, texts),
+    "image": images,
+    "file": files,
+    "video": videos,
+    "video+text": st.builds(Text, texts, video=videos),
+    "video+text+button": st.builds(Text, texts, video=videos, button=buttons),
+    "text+button": st.builds(Text, texts, button=buttons),
+    "text+button+image": st.builds(Text, texts, button=buttons, image=images),
+    "list": st.builds(List, texts, st.lists(texts, min_size=2, max_size=5)),
+    "carousel": st.builds(Carousel, texts, st.lists(items, min_size=2, max_size=5)),
+}
+any_valid = st.one_of(*valid.values())
+#: Every combination of parts, also those that Viber does not know.
+combined = st.builds(Text, texts, image=some | images, video=some | videos, button=some | buttons)
+
+
+# --- the wire --------------------------------------------------------------------------------------------
+
+
+@many
+@given(any_valid | combined)
+def test_what_is_written_reads_back_even_through_json(content: Any) -> None:
+    wire = to_wire(content)
+    assert from_wire(wire) == content
+    again = from_wire(json.loads(json.dumps(wire)))
+    assert again == content
+    assert hash(again) == hash(content)
+    assert to_wire(again) == wire
+    assert isinstance(wire["contentType"], str)
+
+
+@many
+@given(any_valid)
+def test_older_spellings_read_the_same(content: Any) -> None:
+    """`type` for `contentType`, `callback` for a component button's `url`."""
+    wire = to_wire(content)
+    wire["type"] = wire.pop("contentType")
+    for part in wire.get("components", {}).get("body", []):
+        if part["type"] == "button":
+            part["button"]["callback"] = part["button"].pop("url")
+    assert from_wire(wire) == content
+    wire["contentType"] = None
+    assert from_wire(wire) == content
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_each_kind_has_the_wire_form_of_the_reference(name: str) -> None:
+    video = {"url": LINK, "thumbnailUrl": LINK, "filesize": 5, "duration": 30}
+    text, button = {"type": "text", "text": "Hi"}, {"type": "button", "button": {"caption": "Go", "url": LINK}}
+    card = {"title": "t", "imageUrl": LINK, "primaryButton": {"label": "Go", "actionUrl": LINK}}
+
+    def components(*body: object) -> dict[str, Any]:
+        return {"contentType": "components", "components": {"body": list(body)}}
+
+    assert (
+        to_wire(CALLS[name]())
+        == {
+            "text": {"contentType": "text", "text": "Hi"},
+            "image": {"contentType": "image", "image": {"url": LINK}},
+            "file": {"contentType": "file", "file": {"url": LINK, "filename": "a.pdf"}},
+            "video": {"contentType": "video", "video": video},
+            "video+text": components(text, {"type": "video", "video": video}),
+            "video+text+button": components(text, {"type": "video", "video": video}, button),
+            "text+button": components(text, button),
+            "text+button+image": components(text, {"type": "image", "image": {"url": LINK}}, button),
+            "list": {"contentType": "list", "list": {"text": "Which?", "options": ["a", "b"]}},
+            "carousel": {"contentType": "carousel", "carousel": {"text": "See", "items": [card, card]}},
+        }[name]
+    )
+
+
+@pytest.mark.parametrize(
+    ("wire", "field"),
+    [
+        (None, "content"),
+        ([], "content"),
+        ({}, "content.contentType"),
+        ({"contentType": ""}, "content.contentType"),
+        ({"contentType": "sticker"}, "content.contentType"),
+        ({"contentType": ["text"]}, "content.contentType"),
+        ({"contentType": "image", "image": "https://example.org/x"}, "content.image"),
+        ({"contentType": "list"}, "content.list"),
+        ({"contentType": "carousel", "carousel": {"items": 3}}, "content.carousel.items"),
+        ({"contentType": "carousel", "carousel": {"items": [3]}}, "content.carousel.items[0]"),
+        ({"contentType": "components"}, "content.components.body"),
+        ({"contentType": "components", "components": {"body": []}}, "content.components.body"),
+        ({"contentType": "components", "components": {"body": [{"type": {}}]}}, "content.components.body[0].type"),
+        (
+            {"contentType": "components", "components": {"body": [{"type": "text", "text": "a"}] * 2}},
+            "content.components.body[1].type",
+        ),
+    ],
+)
+def test_an_unreadable_content_names_its_field(wire: object, field: str) -> None:
+    with pytest.raises(UnreadableRecord) as caught:
+        from_wire(wire)
+    assert str(caught.value).startswith(f"{field}: ")
+
+
+# --- the table -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rate_type", "name", "allowed"), CELLS)
+def test_the_table_of_rate_types(rate_type: str, name: str, allowed: bool) -> None:
+    content = CALLS[name]()
+    assert kind(content) == name
+    found = rules.violations(content, rate_type)
+    assert [one.field for one in found] == ([] if allowed else ["rate_type"])
+    assert rules.violations(content) == []
+
+
+@pytest.mark.parametrize("name", valid)
+def test_everything_within_the_rules_passes(name: str) -> None:
+    @settings(max_examples=max(20, EXAMPLES // 10), deadline=None)
+    @given(valid[name], st.sampled_from(list(TABLE)))
+    def check(content: Any, rate_type: str) -> None:
+        allowed = next(cell for *where, cell in CELLS if where == [rate_type, name])
+        found = rules.violations(content, rate_type)
+        assert [one.field for one in found] == ([] if allowed else ["rate_type"])
+        assert kind(content) == name
+
+    check()
+
+
+@many
+@given(combined, st.sampled_from(list(TABLE)))
+def test_combinations_outside_the_table_are_refused(content: Text, rate_type: str) -> None:
+    parts = {name for name in ("image", "video", "button") if getattr(content, name)}
+    promoted = parts in ({*()}, {"video"}, {"video", "button"}, {"button"}, {"button", "image"})
+    allowed = promoted and (rate_type != "transaction" or not parts)
+    assert (not rules.violations(content, rate_type)) == allowed
+
+
+# --- every rule broken -----------------------------------------------------------------------------------
+
+LONG = "x" * 3001
+BAD_URLS = {
+    None: "is missing",
+    "": "is missing",
+    5: "not an http(s) URL",
+    "ftp://example.org": "not an http(s) URL",
+    "example.org": "not an http(s) URL",
+    "javascript:alert(1)": "not an http(s) URL",
+    "https://": "not a well-formed URL",
+    "https:///path": "not a well-formed URL",
+    "https://exa mple.org": "not a well-formed URL",
+    "https://example.org/ä": "not a well-formed URL",
+    "https://example.org/a\n": "not a well-formed URL",
+    "https://example.org/\x00": "not a well-formed URL",
+    "https://a..b/": "not a well-formed URL",
+    "https://example.org:99999/": "not a well-formed URL",
+    "https://example.org:0/": "not a well-formed URL",
+    "https://[::1/": "not a well-formed URL",
+    "https://user:pass@example.org/": "not a well-formed URL",
+    "http://localhost:8000/": "not reachable",
+    "http://localhost./": "not reachable",
+    "http://printer/": "not reachable",
+    "http://printer.local./": "not reachable",
+    "http://a.internal/": "not reachable",
+    "http://127.0.0.1/": "not reachable",
+    "http://10.1.2.3/": "not reachable",
+    "http://172.16.0.1/": "not reachable",
+    "http://192.168.0.1/": "not reachable",
+    "http://169.254.1.1/": "not reachable",
+    "http://0.0.0.0/": "not reachable",
+}
+BAD_TEXTS = {
+    None: "is missing",
+    "": "is missing",
+    7: "is not a text",
+    float("nan"): "is not a text",
+    b"bytes": "is not a text",
+    " \n\t ": "is blank",
+    "half \ud83d": "surrogate",
+}
+BAD_NUMBERS = {
+    None: "is missing",
+    "5": "is not a number",
+    True: "is not a number",
+    float("nan"): "is not a number",
+    float("inf"): "is outside",
+    -1: "is outside",
+    -0.001: "is outside",
+    10**400: "is outside",
+    10**5000: "is outside",
+}
+GO = Button("Go", LINK)
+VIDEO: dict[str, Any] = {"url": LINK, "thumbnail_url": LINK, "size_mb": 5, "duration_s": 30}
+
+
+def card(**changed: Any) -> Carousel:
+    return Carousel(
+        "See", [CarouselItem("t", LINK, GO), CarouselItem(**{"title": "t", "image_url": LINK, "primary": GO} | changed)]
+    )
+
+
+BROKEN: list[tuple[Any, str, str]] = [
+    *[(Text(text), "text", rule) for text, rule in (BAD_TEXTS | {LONG: "more than 3000"}).items()],
+    *[(List(text, ["a", "b"]), "text", rule) for text, rule in (BAD_TEXTS | {LONG: "more than 3000"}).items()],
+    *[(List("Which?", ["a", text]), "options[1]", rule) for text, rule in BAD_TEXTS.items()],
+    *[(card(title=text), "items[1].title", rule) for text, rule in BAD_TEXTS.items()],
+    *[(File(LINK, text), "filename", rule) for text, rule in BAD_TEXTS.items()],
+    *[(Text("Hi", button=Button(text, LINK)), "button.caption", rule) for text, rule in BAD_TEXTS.items()],
+    *[(Image(url), "url", rule) for url, rule in BAD_URLS.items()],
+    *[(File(url, "a.pdf"), "url", rule) for url, rule in BAD_URLS.items()],
+    *[(Text("Hi", image=Image(url), button=GO), "image.url", rule) for url, rule in BAD_URLS.items()],
+    *[(Text("Hi", button=Button("Go", url)), "button.url", rule) for url, rule in BAD_URLS.items()],
+    *[(card(image_url=url), "items[1].image_url", rule) for url, rule in BAD_URLS.items()],
+    *[(card(secondary=Button("Go", url)), "items[1].secondary.url", rule) for url, rule in BAD_URLS.items()],
+    *[(Video(**VIDEO | {"thumbnail_url": url}), "thumbnail_url", rule) for url, rule in BAD_URLS.items()],
+    *[
+        (Video(**VIDEO | {"size_mb": size}), "size_mb", rule)
+        for size, rule in (BAD_NUMBERS | {200.5: "outside"}).items()
+    ],
+    *[(Video(**VIDEO | {"duration_s": length}), "duration_s", rule) for length, rule in BAD_NUMBERS.items()],
+    *[
+        (Text("Hi", video=Video(**VIDEO | {"size_mb": size})), "video.size_mb", rule)
+        for size, rule in BAD_NUMBERS.items()
+    ],
+    (Video(**VIDEO, type="avi"), "type", "is not allowed"),
+    (File(LINK, "a", "exe"), "type", "is not allowed"),
+    (File(LINK, "a", ["pdf"]), "type", "is not allowed"),
+    (List("Which?", ["a"]), "options", "has 1 entries, not 2 to 5"),
+    (List("Which?", list("abcdef")), "options", "has 6 entries, not 2 to 5"),
+    (List("Which?", "ab"), "options", "is not a list"),
+    (List("Which?", None), "options", "is not a list"),
+    (List("Which?", {"a", "b"}), "options", "is not a list"),
+    (Carousel("See", []), "items", "has 0 entries, not 2 to 5"),
+    (Carousel("See", [CarouselItem("t", LINK, GO)] * 6), "items", "has 6 entries, not 2 to 5"),
+    (Carousel("See", [CarouselItem("t", LINK, GO), {}]), "items[1]", "is not a CarouselItem"),
+    (card(primary=None), "items[1].primary", "is not a Button"),
+    (card(secondary="Go"), "items[1].secondary", "is not a Button"),
+    (Text("Hi", button={"caption": "Go"}), "button", "is not a Button"),
+    (Text("Hi", video=Image(LINK)), "video", "is not a Video"),
+    (Text("Hi", image=Image(LINK)), "content", "not a combination"),
+    (Text("Hi", image=Image(LINK), video=Video(**VIDEO), button=GO), "content", "not a combination"),
+    (Text, "content", "is not a content"),
+    ("Hi", "content", "is not a content"),
+    (None, "content", "is not a content"),
+    (GO, "content", "is not a content"),
+]
+
+
+@pytest.mark.parametrize("place", range(len(BROKEN)))
+def test_a_broken_rule_names_field_value_rule_and_remedy(place: int) -> None:
+    content, field, rule = BROKEN[place]
+    found = [one for one in rules.violations(content, "promotion") if one.field == field]
+    assert len(found) == 1, found
+    assert rule in found[0].rule
+    assert found[0].remedy
+    assert str(found[0]).encode()
+    assert len(found[0].value) <= 60
+    if "missing" not in rule and "entries" not in rule:
+        assert found[0].value
+
+
+@pytest.mark.parametrize("missing", [pd.NA, pd.NaT, np.nan, np.array(["a", "b"]), pd.Series(["a"]), Decimal(1)])
+def test_missing_values_of_a_frame_are_violations_not_exceptions(missing: Any) -> None:
+    for content in [Text(missing), Image(missing), Video(LINK, LINK, missing, missing), File(LINK, "a", missing)]:
+        assert rules.violations(content, missing)
+    assert [one.field for one in rules.violations(List("Which?", [missing, missing]))] == ["options[0]", "options[1]"]
+
+
+def test_numbers_of_a_frame_are_numbers() -> None:
+    video = Video(LINK, LINK, np.int64(5), np.float32(30.5))
+    assert rules.violations(video, "promotion") == []
+    assert json.dumps(to_wire(video)["video"]) == json.dumps(
+        {"url": LINK, "thumbnailUrl": LINK, "filesize": 5, "duration": 30.5}
+    )
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    content = Carousel("", [CarouselItem("", "htp://x", Button("", ""), "no"), CarouselItem("t", LINK, GO)])
+    fields = ["text", "items[0].title", "items[0].image_url", "items[0].primary.caption", "items[0].primary.url"]
+    assert [one.field for one in rules.violations(content, "gift")] == [*fields, "items[0].secondary", "rate_type"]
+    both = rules.violations(Text("", image=Image("x")), "transaction")
+    assert [one.field for one in both] == ["text", "image.url", "content", "rate_type"]
+
+
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        (Text("x" * 3000), None),
+        (Text("x" * 1000), None),
+        (Text("x" * 1001), "text"),
+        (Text("Hi", button=Button("c" * 31, LINK)), "button.caption"),
+        (File(LINK, "f" * 26), "filename"),
+        (Video(LINK, LINK, 200, 601), "duration_s"),
+    ],
+)
+def test_limits_are_inclusive_and_cautions_are_no_violations(content: Any, field: str | None) -> None:
+    assert rules.violations(content, "session") == []
+    told = [one.field for one in rules.cautions(content)]
+    assert told == ([field] if field else ["text"] if len(getattr(content, "text", "")) > 1000 else [])
+
+
+def test_a_wrong_rate_type_is_answered_with_the_near_one() -> None:
+    (found,) = rules.violations(Text("Hi"), "Transactional")
+    assert "did you mean 'transaction'?" in found.remedy
+    for odd in ["", "TRANSACTION", "messagePurpose", 5, [], "x" * 100_000]:
+        assert [one.field for one in rules.violations(Text("Hi"), odd)] == ["rate_type"]  # type: ignore[arg-type]
+
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=20) | st.binary(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@many
+@given(st.data())
+def test_no_junk_makes_the_rules_fail(data: st.DataObject) -> None:
+    make = data.draw(st.sampled_from([Text, Image, File, Video, List, Carousel, CarouselItem, Button]))
+    needed = dataclasses.fields(make)
+    content = make(**{field.name: data.draw(junk | st.sampled_from([GO, LINK, "Hi"])) for field in needed})
+    rate_type = data.draw(junk)
+    for one in rules.violations(content, rate_type) + rules.cautions(content):  # type: ignore[arg-type]
+        assert isinstance(one, Violation)
+        assert str(one).encode()
+    if isinstance(content, CarouselItem | Button):
+        assert rules.violations(content)
+
+
+# --- the objects -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", EVERY)
+def test_objects_are_immutable_hashable_and_copy(make: Any) -> None:
+    content, same = make(), make()
+    assert content == same
+    assert len({content, same}) == 1
+    for field in dataclasses.fields(content):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(content, field.name, None)
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            delattr(content, field.name)
+    assert copy.deepcopy(content) == pickle.loads(pickle.dumps(content)) == content
+    assert eval(repr(content), globals()) == content
+
+
+def test_a_list_handed_in_is_not_kept() -> None:
+    options = ["a", "b"]
+    question = List("Which?", options)
+    options.append("c")
+    assert question.options == ("a", "b")
+    wire = to_wire(question)
+    wire["list"]["options"].append("c")
+    assert question.options == ("a", "b")
+
+
+@pytest.mark.parametrize("make", [Text, Image, File, Video, List, Carousel, CarouselItem, Button])
+def test_an_unknown_keyword_is_answered_with_advice(make: Any) -> None:
+    known = [field.name for field in dataclasses.fields(make)]
+    with pytest.raises(TypeError, match=f"{make.__name__} has no 'zzz'; it takes {', '.join(known)}"):
+        make(zzz=1)
+    for name in known:
+        with pytest.raises(TypeError, match="did you mean"):
+            make(**{name + "s": 1} if name + "s" not in known else {name + "_": 1})
+
+
+@pytest.mark.parametrize("value", ["x" * 500, {"a": ["b" * 99]}, {"a": 10**5000}, [10**5000], None, "\ud800"])
+def test_a_quoted_value_is_short_and_printable(value: object) -> None:
+    assert len(quote(value)) <= 60
+    assert quote(value).encode()

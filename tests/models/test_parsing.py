@@ -1,0 +1,683 @@
+"""The wire: the guide's own examples, three dialects of one life, and everything that must not break a reader."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from viberkit.errors import ApiError, UnreadableRecord, for_status
+from viberkit.models import parsing as wire
+from viberkit.models import states
+from viberkit.models import validation as rules
+from viberkit.models.content import Text, from_wire
+from viberkit.models.phone import mask_all
+from viberkit.models.problems import problem
+from viberkit.models.records import Accepted, Bulk, Event, Inbound, Reading
+
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "150"))
+many = settings(max_examples=EXAMPLES, deadline=None)
+GUIDE = Path(__file__).parent.parent.parent / "data" / "guide"
+ID = "8fb360a1-f58c-4af1-932b-8f6651603cd4"
+AT = "2020-07-13T12:19:18.967Z"
+MOMENT = datetime(2020, 7, 13, 12, 19, 18, 967000, UTC)
+
+
+def of_type(value: object) -> str:
+    """The name of a test's example that cannot be printed."""
+    return type(value).__name__
+
+
+def guide(name: str) -> Any:
+    return wire.parse((GUIDE / name).read_bytes())
+
+
+# --- the guide's examples --------------------------------------------------------------------------------
+
+
+def test_the_guides_history() -> None:
+    reading = wire.read_record(guide("events.response.json"))
+    assert reading.message_id == ID
+    assert reading.aside == ()
+    assert [(event.state, event.happened_at.strftime("%T.%f")[:12]) for event in reading.events] == [
+        ("accepted", "12:19:17.606"),
+        ("routed", "12:19:17.644"),
+        ("dispatched", "12:19:17.781"),
+        ("delivered", "12:19:18.967"),
+    ]
+    assert [event.channel for event in reading.events] == [None, "viber", "viber", "viber"]
+    assert [event.sender for event in reading.events] == [None, None, None, "123456789"]
+    assert {(event.source, event.naive, event.message_id) for event in reading.events} == {("history", False, ID)}
+    assert "123456789" not in repr(reading)
+
+
+def test_the_guides_status() -> None:
+    record = guide("status.response.json")
+    status = wire.read_status(record)
+    assert (status.state, status.channel, status.message_id) == ("delivered", "viber", record["messageId"])
+    assert status.since == datetime(2020, 7, 13, 13, 2, 53, 704000, UTC)
+    (event,) = wire.read_record(record).events
+    assert (event.state, event.happened_at, event.source) == ("delivered", status.since, "status")
+
+
+def test_the_guides_answer_to_a_send() -> None:
+    record = guide("send.response-202.json")
+    assert wire.read_accepted(record) == Accepted(ID, None)
+    with pytest.raises(UnreadableRecord, match="holds neither"):
+        wire.read_record(record)  # no instant: no event can be made of it
+
+
+def test_the_guides_stored_message() -> None:
+    message = wire.read_message(guide("message.response.json"))
+    assert (message.message_id, message.to, message.channel) == (ID, "123456789", "viber")
+    assert (message.service_id, message.rate_type, message.content) == ("SERVICE_ID", "promotion", Text("Your message"))
+    assert "123456789" not in repr(message)
+
+
+def test_the_guides_inbound_callback() -> None:
+    told = wire.read_callback(guide("inbound.callback.json"))
+    assert isinstance(told, Inbound)
+    assert (told.message_id, told.kind, told.text) == ("5463481551745434076", "text", "Hi!")
+    assert (told.sender, told.to) == ("123456789", "VIBER_ID")
+    assert told.happened_at == datetime(2020, 7, 13, 15, 14, 44, tzinfo=UTC)
+    assert "123456789" not in repr(told)
+
+
+def test_the_guides_requests() -> None:
+    assert from_wire(guide("send-text.request.json")["content"]) == Text("Hello world!")
+    image = from_wire(guide("send-image.request.json")["content"])
+    assert rules.violations(image, "promotion") == []
+    configured = wire.read_configuration({"callback": guide("callbacks.request.json"), "scopes": [None, "a"]})
+    assert configured.callback["eventFilter"] == ["InboundMessage"]
+    assert configured.scopes == ("a",)
+
+
+def test_every_example_of_the_guide_is_tested_here() -> None:
+    here = Path(__file__).read_text(encoding="utf-8")
+    for path in GUIDE.glob("*.json"):
+        assert here.count(f'guide("{path.name}")') == 1, f"{path.name}: no test reads it"
+
+
+# --- one life, three dialects ----------------------------------------------------------------------------
+
+#: Each state as each dialect says it; None where it cannot.
+SAID = {
+    #                  guide                        v2                    v3 and callbacks
+    "accepted": ("message-accepted", "accepted", "MessageStatus::accepted"),
+    "routed": ("message-routing-success", None, None),
+    "dispatched": ("message-dispatching-success", "dispatched", "MessageStatus::dispatched"),
+    "delivered": ("message-delivered", "success", "MessageStatus::delivered"),
+    "seen": ("message-seen", None, "MessageStatus::seen"),
+    "channel_failed": ("message-dispatching-failed", "dispatching_failed", "MessageStatus::channelFailed"),
+    "failed": ("message-failed", "failed", "MessageStatus::failed"),
+    "deleted": (None, None, "MessageStatus::deleted"),
+    "unknown": (None, "unknown", "MessageStatus::unknown"),
+}
+STATUSES = "accepted dispatched delivered seen failed deleted unknown".split()
+
+
+def as_guide(message_id: str, life: list[dict[str, Any]]) -> dict[str, Any]:
+    rows = [{"happendAt": one["at"], "state": one["word"][0], "deliveryChannel": one["channel"]} for one in life]
+    return {"messageId": message_id, "history": with_details(rows, life)}
+
+
+def as_v2(message_id: str, life: list[dict[str, Any]]) -> dict[str, Any]:
+    rows = [{"happenedAt": one["at"], "state": one["word"][1], "channel": one["channel"]} for one in life]
+    return {"messageId": message_id, "history": with_details(rows, life)}
+
+
+def as_v3(message_id: str, life: list[dict[str, Any]]) -> dict[str, Any]:
+    rows = [{"timestamp": one["at"], "event": one["word"][2], "channel": one["channel"]} for one in life]
+    return {"messageId": message_id, "events": with_details(rows, life)}
+
+
+def with_details(rows: list[dict[str, Any]], life: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    for row, one in zip(rows, life, strict=True):
+        if one["code"] or one["sender"]:
+            row["details"] = {"code": one["code"], "message": "why", "from": one["sender"]}
+        if row.get("channel", row.get("deliveryChannel")) is None:
+            row.pop("channel", None)
+            row.pop("deliveryChannel", None)
+    return rows
+
+
+def told_at(moment: datetime, how: str) -> str:
+    """One instant, written as servers write it."""
+    text = moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}"
+    if how == "offset":
+        return moment.astimezone(timezone(timedelta(hours=5, minutes=30))).isoformat(timespec="milliseconds")
+    return {"Z": text + "Z", "z": text.replace("T", "t") + "z", "+00:00": text + "+00:00", "naive": text}[how]
+
+
+moments = st.integers(0, 4_000_000_000_000).map(
+    lambda ms: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
+)
+message_ids = st.uuids().map(str) | st.integers(0, 10**30).map(str)
+lives = st.lists(
+    st.fixed_dictionaries(
+        {
+            "state": st.sampled_from(list(SAID)),
+            "moment": moments,
+            "how": st.sampled_from(["Z", "z", "+00:00", "offset", "naive"]),
+            "channel": st.none() | st.sampled_from(["viber", "sms"]),
+            "code": st.none() | st.sampled_from(["viber::error::USER_BLOCKED", "1️⃣"]),
+            "sender": st.none() | st.just("VIBER_ID"),
+        }
+    ),
+    max_size=8,
+)
+
+
+@many
+@given(message_ids, lives)
+def test_three_dialects_one_meaning(message_id: str, life: list[dict[str, Any]]) -> None:
+    for one in life:
+        one["word"], one["at"] = SAID[one["state"]], told_at(one["moment"], one["how"])
+    for place, dialect in enumerate([as_guide, as_v2, as_v3]):
+        sayable = [one for one in life if one["word"][place]]
+        reading = wire.read_record(json.loads(json.dumps(dialect(message_id, sayable))))
+        assert reading == Reading(
+            message_id,
+            tuple(
+                Event(
+                    message_id,
+                    one["state"],
+                    one["moment"],
+                    "history",
+                    one["channel"],
+                    one["code"],
+                    "why" if one["code"] or one["sender"] else None,
+                    one["sender"],
+                    naive=one["how"] == "naive",
+                )
+                for one in sayable
+            ),
+        )
+        assert all(event.happened_at.tzinfo is UTC for event in reading.events)
+
+
+@many
+@given(message_ids, lives)
+def test_a_callback_means_what_the_history_means(message_id: str, life: list[dict[str, Any]]) -> None:
+    for one in life:
+        one["word"], one["at"] = SAID[one["state"]], told_at(one["moment"], one["how"])
+    life = [one for one in life if one["word"][2]]
+    record = as_v3(message_id, life)
+    history = wire.read_record(record).events
+    for row, event in zip(record["events"], history, strict=True):
+        callback = wire.read_callback({"messageId": message_id, "userContext": "ref", **row})
+        assert isinstance(callback, Event)
+        assert (callback.state, callback.happened_at, callback.naive) == (event.state, event.happened_at, event.naive)
+        assert (callback.channel, callback.code, callback.sender) == (event.channel, event.code, event.sender)
+        assert (callback.source, callback.user_context) == ("callback", "ref")
+
+
+@pytest.mark.parametrize(("state", "words"), SAID.items())
+def test_states_and_their_names(state: str, words: tuple[str | None, ...]) -> None:
+    for word in words:
+        assert word is None or states.state_of(word) == state
+    assert states.state_of(state) == state
+    assert (state in states.FINAL) == (state in {"delivered", "seen", "failed"})
+    assert states.rank(state) == states.ORDER.index(state)
+
+
+def test_states_by_analogy() -> None:
+    assert states.state_of("message-failed") == "failed"
+    assert states.state_of("message-routing-failed") == "channel_failed"
+    assert "expired" in states.FINAL
+    assert set(states.NAMES.values()) == set(states.ORDER)
+    with pytest.raises(TypeError):
+        states.NAMES["x"] = "y"  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    "word", ["message-teleported", "MessageStatus::Parked", " delivered", "DELIVERED", "送達", "💥"]
+)
+def test_a_state_never_seen_before_is_kept_as_it_is(word: str) -> None:
+    for item in [{"happendAt": AT, "state": word}, {"timestamp": AT, "event": word}]:
+        for name in ("history", "events"):
+            assert [e.state for e in wire.read_record({"messageId": ID, name: [item]}).events] == [word]
+    assert wire.read_status({"messageId": ID, "status": word, "timestamp": AT}).state == word
+
+
+@given(st.text(min_size=1).filter(str.strip))
+def test_any_text_has_a_state_and_a_rank(word: str) -> None:
+    assert 0 <= states.rank(states.state_of(word)) <= len(states.ORDER)
+    assert states.state_of(states.state_of(word)) == states.state_of(word)
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("deprecated", [{}, {"status": "accepted"}])
+def test_every_status_callback(status: str, deprecated: dict[str, str]) -> None:
+    told = wire.read_callback(
+        {"event": f"MessageStatus::{status}", "messageId": ID, "channel": "viber", "timestamp": AT[:-1], **deprecated}
+    )
+    assert told == Event(ID, status, MOMENT, "callback", "viber", naive=True)
+
+
+def test_a_failed_callback_carries_its_reason() -> None:
+    details = {"code": "viber::error::SRVC_NOT_VIBER_USER", "message": "not a Viber user"}
+    for event, state in [("MessageStatus::channelFailed", "channel_failed"), ("MessageStatus::failed", "failed")]:
+        told = wire.read_callback({"event": event, "messageId": ID, "timestamp": AT, "details": details})
+        assert isinstance(told, Event)
+        assert (told.state, told.code, told.detail) == (state, details["code"], details["message"])
+
+
+@pytest.mark.parametrize("name", ["MoMessage", "InboundMessage"])
+def test_inbound_messages(name: str) -> None:
+    base = {"messageId": 5463481551745434076, "from": "+491701234567", "to": "S", "channel": "viber", "timestamp": AT}
+    base["event"] = name
+
+    def read(content: object, **more: object) -> Inbound:
+        told = wire.read_callback({**base, "content": content, **more})
+        assert isinstance(told, Inbound)
+        assert told.message_id == "5463481551745434076"
+        assert told.happened_at == MOMENT
+        assert "1701234567" not in repr(told)
+        return told
+
+    text = read({"contentType": "text", "text": "Hi 👋"}, context={"messageId": ID})
+    assert (text.kind, text.text, text.reply_to) == ("text", "Hi 👋", ID)
+    media = read({"contentType": "media", "media": {"type": "image", "url": "u", "mediaId": "m", "caption": "c"}})
+    assert (media.kind, media.text, media.media_id, media.media_url) == ("image", "c", "m", "u")
+    for kind in ("location", "contacts", "reaction", "unknown"):
+        assert read({"contentType": kind, kind: {}}).kind == kind
+    for odd in (None, "text", []):
+        assert read(odd).kind == "unknown"
+    with pytest.raises(UnreadableRecord, match="inbound message, not a status event"):
+        wire.read_record(base)
+
+
+@pytest.mark.parametrize("postback", [{"data": "yes"}, {"data": ""}, {"data": None}, {}, None])
+def test_postbacks(postback: object) -> None:
+    record = {"event": "MoMessage::Postback", "messageId": "1", "timestamp": AT, "postback": postback}
+    told = wire.read_callback(record)
+    assert isinstance(told, Inbound)
+    assert told.kind == "postback"
+    assert told.postback == (postback.get("data") if isinstance(postback, dict) else None)
+
+
+# --- ids and instants ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [0, 5463481551745434076, 2**63, 10**40, -1])
+def test_a_decimal_id_stays_exact(number: int) -> None:
+    for told in (number, str(number)):
+        record = {"messageId": told, "timestamp": AT, "status": "seen", "messageIds": [told], "bulkId": told}
+        body = json.dumps(record | {"mediaId": told}).encode()
+        parsed = wire.parse(body)
+        for reader in (wire.read_record, wire.read_status, wire.read_accepted, wire.read_message, wire.read_inbound):
+            assert reader(parsed).message_id == str(number)
+        assert wire.read_bulk(parsed) == Bulk(str(number), (str(number),), MOMENT)
+        assert wire.read_media(parsed).media_id == str(number)
+    assert wire.read_record({"messageId": "007", "timestamp": AT}).message_id == "007"
+
+
+@pytest.mark.parametrize(
+    "bad", [None, "", "  ", True, False, 1.5, 1e300, [], {}, "a\0b", "\ud800", 10**5000, "…\udfff"], ids=of_type
+)
+def test_what_is_no_id_is_refused_by_name(bad: object) -> None:
+    for reader in (wire.read_record, wire.read_status, wire.read_accepted, wire.read_inbound):
+        with pytest.raises(UnreadableRecord, match=r"^messageId: "):
+            reader({"messageId": bad, "timestamp": AT, "status": "seen"})
+    with pytest.raises(UnreadableRecord, match=r"^messageIds: "):
+        wire.read_bulk({"bulkId": "b", "messageIds": ["m", bad]})
+    with pytest.raises(UnreadableRecord, match=r"^mediaId: "):
+        wire.read_media({"mediaId": bad})
+
+
+@pytest.mark.parametrize(
+    ("text", "moment", "naive"),
+    [
+        (AT, MOMENT, False),
+        (AT.lower(), MOMENT, False),
+        (f"  {AT}\n", MOMENT, False),
+        ("2020-07-13T12:19:18.967", MOMENT, True),
+        ("2020-07-13 12:19:18.967", MOMENT, True),
+        ("2020-07-13T14:19:18.967+02:00", MOMENT, False),
+        ("2020-07-13T14:19:18.967+0200", MOMENT, False),
+        ("2020-07-13T00:19:18.967-12:00", MOMENT, False),
+        ("2020-07-13T12:19:18.967000999Z", MOMENT, False),
+        ("2020-07-13T12:19:18,967Z", MOMENT, False),
+        ("20200713T121918.967Z", MOMENT, False),
+        ("9999-12-31T23:59:59.999999Z", datetime.max.replace(tzinfo=UTC), False),
+        ("9999-12-31T23:59:59.999999+14:00", datetime.max.replace(tzinfo=UTC) - timedelta(hours=14), False),
+        ("0001-01-01T00:00:00", datetime.min.replace(tzinfo=UTC), True),
+    ],
+)
+def test_instants(text: str, moment: datetime, naive: bool) -> None:
+    assert wire.instant(text) == (moment, naive)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(None, True, 0, 1594642758967, 1.5, [], {}, "", " ", "T", "now", "2020-07-13", "12:19:18Z", "1594642758967"),
+        *("0000-01-01T00:00:00Z", "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-05:00", "10000-01-01T00:00:00Z"),
+        *("2020-13-01T00:00:00Z", "2020-02-30T00:00:00Z", "2020-07-13T25:00:00Z", "2020-07-13T12:60:00Z"),
+        *("2020-07-13T12:19:18+24:00", "2020-07-13T12:19:18ZZ", "2020-07-13T12:19:18 UTC", "2020-07-13x12:19:18 "),
+        *("٢٠٢٠-٠٧-١٣T١٢:١٩:١٨Z", "2020-07-13\ud80012:19:18Z", "2020-07-13T12:19:18\0", "x" * 10_000, 10**5000),
+    ],
+    ids=of_type,
+)
+def test_what_is_no_instant_is_refused_by_name(text: object) -> None:
+    with pytest.raises(UnreadableRecord, match=r"^history\[0\]\.happendAt: "):
+        wire.instant(text, "history[0].happendAt")
+
+
+@many
+@given(st.datetimes(timezones=st.none() | st.timezones(), allow_imaginary=False), st.sampled_from("T "))
+def test_every_instant_of_python_reads_back(moment: datetime, between: str) -> None:
+    try:
+        expected = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        with pytest.raises(UnreadableRecord):
+            wire.instant(moment.isoformat(between))
+    else:
+        assert wire.instant(moment.isoformat(between)) == (expected, moment.tzinfo is None)
+
+
+def test_a_broken_instant_does_not_hide_a_paid_sends_id() -> None:
+    for record in ({"timestamp": "soon"}, {"acceptedAt": 5}, {"timestamp": None}):
+        assert wire.read_accepted({"messageId": ID, **record}) == Accepted(ID, None)
+        assert wire.read_bulk({"bulkId": "b", "messageIds": [ID], **record}) == Bulk("b", (ID,), None)
+    assert wire.read_accepted({"messageId": ID, "acceptedAt": AT}).accepted_at == MOMENT
+
+
+# --- other answers ---------------------------------------------------------------------------------------
+
+
+def test_a_stored_message_shaped_as_the_request() -> None:
+    request = {"messageId": ID, "to": "+491701234567", "from": "S", "channel": "viber", "rateType": "session"}
+    stored = wire.read_message({**request, "content": {"contentType": "text", "text": "Hi"}})
+    assert (stored.service_id, stored.rate_type, stored.content) == ("S", "session", Text("Hi"))
+    for odd in ({"contentType": "sticker"}, None, 5, {"contentType": "components", "components": {"body": []}}):
+        assert wire.read_message({**request, "content": odd}).content is None
+    assert wire.read_message({**request, "components": []}).content is None
+
+
+def test_channels_and_configurations_hide_their_secrets() -> None:
+    signature, header = {"secret": "very-secret", "method": "HS256"}, {"key": "X-Token", "value": "very-secret"}
+    callback = {"callbackVersion": "2.13", "signature": signature, "header": header}
+    channel = wire.read_channel(
+        {
+            "channel": "viber",
+            "id": {"serviceId": "S"},
+            "name": "n",
+            "scopes": ["a"],
+            "callback": callback,
+            "config": {"serviceType": "two-way"},
+        }
+    )
+    assert (channel.service_id, channel.service_type, channel.scopes) == ("S", "two-way", ("a",))
+    told = wire.read_configuration({"scopes": [], "callback": callback, "config": {}})
+    for shown in (channel, told):
+        assert "very-secret" not in repr(shown)
+        assert shown.callback["header"] == {"key": "X-Token", "value": "***"}
+    assert callback["signature"] == {"secret": "very-secret", "method": "HS256"}, "the input was changed"
+
+
+@pytest.mark.parametrize(
+    "status", [400, 401, 402, 403, 404, 405, 408, 409, 410, 415, 422, 429, 500, 501, 503, 302, 200]
+)
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b'{"violations": 5}', b'{"violations": [5, {}]}'])
+def test_a_problem_without_words_is_told_by_its_status(status: int, body: bytes) -> None:
+    told = problem(status, body, asked="GET /x", retry_after_s=3.0)
+    assert type(told) is for_status(status)
+    assert (told.status, told.asked, told.retry_after_s) == (status, "GET /x", 3.0)
+    assert str(told).startswith(f"GET /x: {status}")
+    assert str(told).count("\n") == 0
+
+
+def test_a_problem_in_the_servers_words() -> None:
+    violation = {"field": "validate.request.content.contentType", "message": "must not be empty"}
+    body = {
+        "type": "about:blank",
+        "title": "Constraint Violation",
+        "status": 400,
+        "detail": "d",
+        "violations": [violation],
+    }
+    assert str(problem(400, json.dumps(body).encode(), asked="POST /messages")) == (
+        "POST /messages: 400 Constraint Violation; d; validate.request.content.contentType: must not be empty"
+    )
+
+
+# --- what must not break a reader ------------------------------------------------------------------------
+
+READERS: list[Callable[[object], object]] = [
+    wire.read_record,
+    wire.read_status,
+    wire.read_message,
+    wire.read_callback,
+    wire.read_inbound,
+    wire.read_accepted,
+    wire.read_bulk,
+    wire.read_channel,
+    wire.read_configuration,
+    wire.read_media,
+    from_wire,
+]
+HUGE = 10**5000
+DEEP: Any = []
+for _ in range(50_000):
+    DEEP = [DEEP]
+
+
+def attempt(reader: Callable[[Any], Any], given_to_it: Any) -> tuple[Any, str]:
+    """What a reader makes of something, or why it cannot be read; any other exception is a failure."""
+    try:
+        return reader(given_to_it), ""
+    except UnreadableRecord as fault:
+        assert str(fault).encode()  # no half surrogate pairs  # noqa: PT017
+        return None, str(fault)
+
+
+def survives(record: object) -> None:
+    """Every reader reads it or raises UnreadableRecord; no row of a history is lost; nothing told is broken."""
+    for reader in READERS:
+        told, why = attempt(reader, record)
+        assert "\n" not in why
+        if isinstance(told, Reading) and isinstance(record, Mapping):
+            rows = next((r for r in (record.get("history"), record.get("events")) if r is not None), [None])
+            assert len(rows) == len(told.events) + len(told.aside)
+            for event in told.events:
+                assert event.happened_at.tzinfo is UTC
+                assert "\0".join([event.message_id, event.state, event.code or "", event.detail or ""]).encode()
+            for aside in told.aside:
+                assert (aside.field + aside.reason + aside.text).encode()
+                assert len(aside.text) <= 120
+            hash(told)
+    assert len(wire.excerpt(record)) <= 120
+
+
+WORDS = (
+    "messageId id history events event state status happendAt happenedAt timestamp acceptedAt receivedAt details code "
+    "message from to channel channels deliveryChannel userContext content contentType type text image file video list "
+    "carousel components body button items options url callback caption primaryButton label actionUrl media mediaId "
+    "messageIds bulkId scopes config serviceType signature secret header value postback data context viber violations"
+).split()
+VALUES = [
+    AT,
+    AT[:-1],
+    ID,
+    "MoMessage",
+    "MoMessage::Postback",
+    "MessageStatus::seen",
+    "text",
+    "components",
+    "image",
+    "\0",
+]
+leaves = (
+    st.sampled_from(VALUES)
+    | st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(), max_size=12)
+    | st.sampled_from([10**4000, "\ud800", "\udfff\ud800", "9999-12-31T23:59:59-05:00", "+49 170 1234567"])
+)
+keys = st.sampled_from(WORDS) | st.text(st.characters(), max_size=4)
+shapes = st.recursive(
+    leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=6), max_leaves=20
+)
+rows = st.dictionaries(
+    st.sampled_from("happendAt happenedAt timestamp state event status channel details userContext".split()),
+    leaves | shapes,
+    max_size=6,
+)
+histories = st.builds(
+    lambda name, rest, listed: {**rest, "messageId": ID, name: listed},
+    st.sampled_from(["history", "events"]),
+    st.dictionaries(keys.filter(lambda key: key not in ("history", "events")), shapes, max_size=2),
+    st.lists(rows | shapes, max_size=8),
+)
+
+
+@many
+@given(shapes | st.dictionaries(keys, shapes, max_size=8))
+def test_no_json_breaks_a_reader(record: object) -> None:
+    survives(record)
+
+
+@many
+@given(histories)
+def test_rows_in_are_rows_out_and_set_aside(record: dict[str, Any]) -> None:
+    reading = wire.read_record(record)
+    listed = record["history"] if "history" in record else record["events"]
+    assert len(listed) == len(reading.events) + len(reading.aside)
+    set_aside = [int(re.findall(r"\[(\d+)\]", aside.field)[0]) for aside in reading.aside]
+    kept = [row for place, row in enumerate(listed) if place not in set_aside]
+    for row, event in zip(kept, reading.events, strict=True):
+        words = [row.get(name) for name in ("state", "event", "status")]
+        assert event.state == states.state_of(next(word for word in words if word is not None))
+    survives(record)
+
+
+@many
+@given(st.binary(max_size=60) | shapes.map(lambda shape: json.dumps(shape, default=str)[:400].encode()))
+@example(b"\xef\xbb\xbf{}")
+@example(b'{"a": NaN}')
+@example(b'{"a": -Infinity}')
+@example(b"[" * 200_000)
+@example(b'{"a":' * 200_000)
+@example(b"9" * 5000)
+@example(b"\xff\xfe{\x00}\x00")
+@example(b'"\\ud800"')
+def test_no_bytes_break_the_parser(body: bytes) -> None:
+    record, why = attempt(wire.parse, body)
+    assert not why or why.startswith("not JSON: ")
+    survives(record)
+    for status in (400, 404, 503, 202):
+        assert str(problem(status, body)).encode()
+
+
+@many
+@given(st.dictionaries(st.sampled_from("type title status detail violations".split()), shapes), st.integers(0, 999))
+def test_a_problem_is_told_whatever_it_says(body: dict[str, Any], status: int) -> None:
+    told = problem(status, json.dumps(body).encode())
+    assert isinstance(told, ApiError)
+    assert str(told).encode()
+
+
+@many
+@given(st.text(st.characters(), max_size=40))
+def test_no_text_breaks_the_instant(text: str) -> None:
+    for told in (text, AT[:10] + text, text + AT, AT[:-1] + text):
+        read, why = attempt(wire.instant, told)
+        assert why or read[0].tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [DEEP, HUGE, [HUGE], {"a": HUGE}, float("nan"), float("inf"), "\ud800", "\0", "\ufeff", (), {1: 2}],
+    ids=of_type,
+)
+def test_nasty_values_in_every_place(bad: Any) -> None:
+    survives(bad)
+    survives(dict.fromkeys(WORDS, bad))
+    row = {"happendAt": AT, "state": "message-delivered", "details": {}, "channel": "viber"}
+    base = {"messageId": ID, "event": "MoMessage", "timestamp": AT, "content": {}, "channels": ["viber"], "viber": {}}
+    for name in [*row, "userContext"]:
+        survives({"messageId": ID, "history": [row, {**row, name: bad}, bad, {**row, "details": {"code": bad}}]})
+    for name in WORDS:
+        for inner in (base, base["content"], base["viber"]):
+            survives({**base, **({name: bad} if inner is base else {"content": {name: bad}, "viber": {name: bad}})})
+        survives({**base, "event": "MessageStatus::seen", name: bad})
+
+
+def test_nasty_json() -> None:
+    assert wire.parse(b'\xef\xbb\xbf{"a": 1}') == wire.parse('\ufeff{"a": 1}') == {"a": 1}
+    twice = wire.parse(b'{"messageId": "a", "messageId": "b", "timestamp": "%s"}' % AT.encode())
+    assert wire.read_record(twice).message_id == "b"
+    for bad in (b"", b" ", b"{", b"{}{}", b"NaN", b"[Infinity]", b"\x00", b"'a'", b"{a: 1}", b"9" * 5000, b"[" * 10**6):
+        with pytest.raises(UnreadableRecord, match=r"^not JSON: "):
+            wire.parse(bad)
+    for depth in range(800, 1100, 7):  # just about as deep as Python allows
+        for body in ("[" * depth + "]" * depth, '{"history":' * depth + "1" + "}" * depth):
+            record, _ = attempt(wire.parse, body)
+            survives(record)
+            survives({"messageId": ID, "history": [record], "content": record})
+
+
+def test_one_bad_row_never_stops_the_others() -> None:
+    good = {"happendAt": AT, "state": "message-delivered"}
+    bad = [
+        None,
+        5,
+        "x",
+        [],
+        {},
+        {"state": "a"},
+        {"happendAt": AT},
+        {**good, "state": 5},
+        {**good, "happendAt": 5},
+        DEEP,
+    ]
+    reading = wire.read_record({"messageId": ID, "history": [good, *bad, good]})
+    assert len(reading.events) == 2
+    assert [aside.field for aside in reading.aside] == [f"history[{place}]" for place in range(1, len(bad) + 1)]
+    for name, odd in [("history", "x"), ("events", 5), ("history", {}), ("events", True)]:
+        with pytest.raises(UnreadableRecord, match=rf"^{name}: "):
+            wire.read_record({"messageId": ID, name: odd})
+
+
+def test_the_context_of_a_history_goes_to_its_events() -> None:
+    rows = [{"happenedAt": AT, "state": "success"}, {"happenedAt": AT, "state": "success", "userContext": "own"}]
+    reading = wire.read_record({"messageId": ID, "userContext": "all", "history": rows})
+    assert [event.user_context for event in reading.events] == ["all", "own"]
+
+
+@pytest.mark.parametrize(
+    "number", ["+491701234567", "00491701234567", "491701234567", "+49 170 1234567", "+49-170-123 4567"]
+)
+def test_no_phone_number_is_quoted(number: str) -> None:
+    digits = "".join(filter(str.isdigit, number))
+    for record in (
+        number,
+        {"messageId": ID, "history": number},
+        {"messageId": ID, "status": [number]},
+        [{"to": number}],
+    ):
+        with pytest.raises(UnreadableRecord) as caught:
+            wire.read_record(record)
+        assert digits[-7:] not in re.sub(r"\D", "", str(caught.value))
+    pad = "x " * 55
+    for item in (number, {"to": number}, [number], f"{pad}{number}", {"pad": "x" * 96, "to": number}):
+        (aside,) = wire.read_record({"messageId": ID, "history": [item]}).aside
+        assert digits[-7:] not in re.sub(r"\D", "", aside.text + aside.reason)
+        assert digits[:8] not in re.sub(r"\D", "", aside.text + aside.reason)
+
+
+def test_ids_and_instants_are_not_masked() -> None:
+    for kept in (ID, "5463481551745434076", AT, "2020-07-13 12:19:18.967000", "error 12345678"):
+        assert mask_all(kept) == kept

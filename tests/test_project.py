@@ -1,0 +1,71 @@
+"""Properties of the source tree as a whole: public names resolve, and no file names a machine or a registry."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import viberkit as vk
+
+ROOT = Path(__file__).parent.parent
+
+# Patterns are written in halves, so that this file does not match itself.
+UNWANTED = {
+    "a registry's host": "|".join(
+        [r"py" + r"pi\.(org|python)", "python" + "hosted", r"npm" + r"js\.", r"deb" + r"ian\.org"]
+    ),
+    "a path of a machine": r"(?<![\w.~*])/(?:home|Users|root|work|opt)/\w|(?i:[a-z]:\\{1,2}users\\)",
+    "a path outside the repository": r"\.\./" + "shared",
+}
+
+
+def tracked_files() -> list[Path]:
+    git = shutil.which("git")
+    if not git or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listing = subprocess.run([git, "-C", str(ROOT), "ls-files", "-z"], capture_output=True, check=True, timeout=30)
+    return [ROOT / name for name in listing.stdout.decode().split("\0") if name]
+
+
+def test_no_file_names_a_machine_or_a_registry() -> None:
+    matches = []
+    for path in tracked_files():
+        data = path.read_bytes() if path.is_file() else b""
+        if b"\0" in data:
+            continue
+        text = data.decode("utf-8", "replace")
+        for description, pattern in UNWANTED.items():
+            if match := re.search(pattern, text):
+                line = text.count("\n", 0, match.start()) + 1
+                matches.append(f"{path.relative_to(ROOT)}:{line}: holds {description}: {match[0]!r}")
+    assert not matches, "\n".join(matches)
+
+
+@pytest.mark.parametrize(
+    ("text", "unwanted"),
+    [
+        ("see https://" + "py" + "pi.org/x", True),
+        ("/ho" + "me/ada/x.py", True),
+        ('"/wo' + 'rk/main"', True),
+        ("C:" + "\\Us" + "ers\\ada", True),
+        ("https://example.org/ho" + "me/x", False),
+        ("pip install viberkit", False),
+    ],
+)
+def test_unwanted_text_is_recognised(text: str, unwanted: bool) -> None:
+    assert any(re.search(pattern, text) for pattern in UNWANTED.values()) == unwanted
+
+
+@pytest.mark.parametrize("name", vk.__all__)
+def test_public_name_resolves(name: str) -> None:
+    assert getattr(vk, name).__doc__
+
+
+def test_no_module_shadows_a_public_function() -> None:
+    """Importing ``viberkit.x`` would bind the module where ``vk.x`` was the function."""
+    modules = {path.stem for path in (ROOT / "viberkit").iterdir()} - {"charts", "errors", "widgets"}
+    assert not modules & set(vk.__all__)

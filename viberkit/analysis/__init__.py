@@ -1,0 +1,1 @@
+"""Transitions, journeys, latency and delivery estimates, computed on plain frames."""

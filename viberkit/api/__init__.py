@@ -1,0 +1,1 @@
+"""The HTTP client of the Conversations API: transport, sends, queries, account calls and settings."""

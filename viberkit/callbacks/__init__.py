@@ -1,0 +1,1 @@
+"""The callback receiver: ASGI application, group-commit writer, listener and server thread."""

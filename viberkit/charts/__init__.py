@@ -1,0 +1,32 @@
+"""Charts: a result and an ``ax`` in, the ``ax`` out. They compute no statistics beyond what drawing needs.
+
+Each makes an axes of notebook width when none is given, names its unit on the axis, and never changes its input
+or matplotlib's settings.
+"""
+
+from __future__ import annotations
+
+from viberkit.charts.calendars import slo
+from viberkit.charts.comparisons import compare
+from viberkit.charts.curves import curve, ecdf
+from viberkit.charts.estimates import fallback, quantiles
+from viberkit.charts.flows import flow, funnel
+from viberkit.charts.heatmaps import profile
+from viberkit.charts.transitions import latency, time_share, timeline
+from viberkit.charts.trends import over_time
+
+__all__ = [
+    "compare",
+    "curve",
+    "ecdf",
+    "fallback",
+    "flow",
+    "funnel",
+    "latency",
+    "over_time",
+    "profile",
+    "quantiles",
+    "slo",
+    "time_share",
+    "timeline",
+]

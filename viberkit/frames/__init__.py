@@ -1,0 +1,1 @@
+"""Column schemas of the frames, and readers of event files."""

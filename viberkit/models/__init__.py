@@ -1,0 +1,1 @@
+"""Contents, states, records, phone numbers and the parsing of wire formats; no I/O."""

@@ -1,0 +1,1 @@
+"""A seeded simulation of the API over HTTP on loopback."""
