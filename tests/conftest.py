@@ -40,7 +40,7 @@ def archive(tmp_path: Path) -> Iterator[vk.Archive]:
 
 @pytest.fixture
 def client(sandbox: vk.Sandbox) -> Iterator[vk.Client]:
-    with sandbox.client(timeout_s=(2, 5), patience_s=5) as made:
+    with sandbox.client(timeout_s=(2, 5), retry_for_s=5) as made:
         yield made
 
 

@@ -27,7 +27,7 @@ def make(kind: type[Any]) -> Any:
         return kind(429, "Too Many", "slow down", VIOLATIONS, asked="POST /messages", retry_after_s=2.5)
     if kind is UnknownOutcome:
         return kind("timed out", to="+4917*****67", context="ref-1", status=502)
-    if kind is errors.NotKept:
+    if kind is errors.ArchiveWriteError:
         return kind("8fb360a1", "the disk is full")
     if kind is MissingColumn:
         return kind("latency", ["state"], ["message_id", "happened_at"])
@@ -67,10 +67,10 @@ def test_the_attributes_and_codes_are_as_drawn() -> None:
         kind = errors.for_status(status)
         assert issubclass(kind, ApiError)
         if 400 <= status < 600:
-            assert kind is not errors.UnexpectedAnswer
+            assert kind is not errors.UnexpectedResponse
         else:
-            assert kind is errors.UnexpectedAnswer
-    assert {errors.for_status(status).__name__ for status in range(500, 600)} == {"ServerError", "NotOffered"}
+            assert kind is errors.UnexpectedResponse
+    assert {errors.for_status(status).__name__ for status in range(500, 600)} == {"ServerError", "NotSupported"}
 
 
 @pytest.mark.parametrize("name", CLASSES)

@@ -20,7 +20,7 @@ TO = "+491701234567"
 
 
 def make(scripted: Scripted, **options: object) -> vk.Client:
-    return vk.Client(KEY, "S", base_url=scripted.url, timeout_s=(1, 0.5), patience_s=1, **options)  # type: ignore[arg-type]
+    return vk.Client(KEY, "S", base_url=scripted.url, timeout_s=(1, 0.5), retry_for_s=1, **options)  # type: ignore[arg-type]
 
 
 def everything_in(fault: BaseException) -> str:
@@ -76,9 +76,9 @@ def test_no_error_shows_it(scripted: Scripted, call: str, answer: object, caplog
 
 
 def test_no_unreachable_server_shows_it() -> None:
-    with vk.Client(KEY, "S", base_url="http://127.0.0.1:1", patience_s=0.2) as client:
+    with vk.Client(KEY, "S", base_url="http://127.0.0.1:1", retry_for_s=0.2) as client:
         for call in CALLS.values():
-            with pytest.raises(vk.errors.ConnectionFault) as caught:
+            with pytest.raises(vk.errors.TransportError) as caught:
                 call(client)
             assert KEY not in everything_in(caught.value)
 
@@ -108,9 +108,9 @@ def test_a_redirect_takes_it_nowhere(scripted: Scripted) -> None:
     for status in (301, 302, 303, 307, 308):
         scripted.says((status, {"Location": elsewhere.url}, b""))
         with make(scripted) as client:
-            with pytest.raises(vk.errors.UnexpectedAnswer):
+            with pytest.raises(vk.errors.UnexpectedResponse):
                 client.configuration()
-            with pytest.raises(vk.errors.UnexpectedAnswer):
+            with pytest.raises(vk.errors.UnexpectedResponse):
                 client.download_media("m")
             with pytest.raises(vk.errors.UnknownOutcome):
                 CALLS["send"](client)
@@ -135,7 +135,7 @@ def test_no_frame_shows_a_number_unasked(tmp_path: Path) -> None:
             sent = client.send(TO, vk.Text("hi"), rate_type="transaction")
             stored = client.message(sent.message_id)
         assert TO not in repr(sent) + repr(stored) + archive.messages().to_csv() + archive.events().to_csv()
-        assert archive.messages(numbers=True)["to"].tolist() == [TO]
+        assert archive.messages(unmask=True)["to"].tolist() == [TO]
 
 
 def test_no_notebook_or_file_of_the_project_holds_a_key() -> None:

@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Archive": "archive.archive",
     "Button": "models.content",
+    "Campaign": "campaigns.campaign",
     "Carousel": "models.content",
     "CarouselItem": "models.content",
     "Client": "api.client",
@@ -44,6 +45,7 @@ _MODULES = ("charts", "errors", "widgets")
 __all__ = [
     "Archive",
     "Button",
+    "Campaign",
     "Carousel",
     "CarouselItem",
     "Client",
@@ -86,6 +88,7 @@ if TYPE_CHECKING:
     from viberkit.api.client import Client
     from viberkit.archive.archive import Archive
     from viberkit.callbacks.listener import Listener
+    from viberkit.campaigns.campaign import Campaign
     from viberkit.campaigns.collector import collect
     from viberkit.frames.reader import read_events
     from viberkit.models.content import Button, Carousel, CarouselItem, File, Image, List, Text, Video

@@ -6,19 +6,19 @@
     ├── MissingColumn         a frame without a column that was asked of it (also a KeyError)
     ├── UnreadableRecord      an answer, a callback or a line of a file that cannot be read
     ├── ArchiveError          the archive cannot be opened, or is of another version
-    │   └── NotKept           the server accepted a message, but it could not be kept (.message_id)
+    │   └── ArchiveWriteError           the server accepted a message, but it could not be kept (.message_id)
     ├── CampaignError         a campaign that cannot be planned, confirmed or sent as asked
-    ├── ConnectionFault       no answer came; whatever was asked changed nothing
+    ├── TransportError       no answer came; whatever was asked changed nothing
     ├── UnknownOutcome        a send that may or may not have been accepted: never repeat it blindly
     └── ApiError              the server answered, and refused (.status, .title, .detail, .violations)
         ├── BadRequest        400, 409, 413, 415, 422 and any other 4xx
         ├── Unauthorized      401
         ├── Forbidden         403
         ├── NotFound          404, 410
-        ├── NotOffered        405, 501
+        ├── NotSupported        405, 501
         ├── RateLimited       429 (.retry_after_s)
         ├── ServerError       5xx
-        └── UnexpectedAnswer  anything else: a redirect, a success that cannot be read
+        └── UnexpectedResponse  anything else: a redirect, a success that cannot be read
 
 No error keeps the request, so none can carry the API key.
 """
@@ -31,20 +31,20 @@ from dataclasses import dataclass
 __all__ = [
     "ApiError",
     "ArchiveError",
+    "ArchiveWriteError",
     "BadRequest",
     "CampaignError",
     "ConfigurationError",
-    "ConnectionFault",
     "Forbidden",
     "InvalidRequest",
     "MissingColumn",
     "NotFound",
-    "NotKept",
-    "NotOffered",
+    "NotSupported",
     "RateLimited",
     "ServerError",
+    "TransportError",
     "Unauthorized",
-    "UnexpectedAnswer",
+    "UnexpectedResponse",
     "UnknownOutcome",
     "UnreadableRecord",
     "ViberkitError",
@@ -112,7 +112,7 @@ class ArchiveError(ViberkitError):
     """The archive cannot be opened or used."""
 
 
-class NotKept(ArchiveError):
+class ArchiveWriteError(ArchiveError):
     """The server accepted a message, but the archive could not keep it: note ``message_id``, send nothing again."""
 
     def __init__(self, message_id: str, reason: str) -> None:
@@ -127,8 +127,15 @@ class CampaignError(ViberkitError):
     """A campaign that cannot be planned, confirmed or sent as asked; nothing went out."""
 
 
-class ConnectionFault(ViberkitError):
-    """No answer came (refused, reset, timed out, DNS, TLS). What was asked changed nothing."""
+class TransportError(ViberkitError):
+    """No response arrived: refused, reset, timed out, DNS or TLS failure.
+
+    ``sent`` is True if a byte of the request may have left this process.
+    """
+
+    def __init__(self, reason: str, *, sent: bool = False) -> None:
+        self.sent = sent
+        super().__init__(reason)
 
 
 class UnknownOutcome(ViberkitError):
@@ -226,7 +233,7 @@ class NotFound(ApiError):
     """The id is unknown, or has expired (bodies after 48 h, histories after 90 days)."""
 
 
-class NotOffered(ApiError):
+class NotSupported(ApiError):
     """This server does not offer the call."""
 
 
@@ -238,7 +245,7 @@ class ServerError(ApiError):
     """The server failed."""
 
 
-class UnexpectedAnswer(ApiError):
+class UnexpectedResponse(ApiError):
     """An answer that is neither a success nor a known refusal: a redirect, or a body that cannot be read."""
 
 
@@ -249,9 +256,9 @@ def for_status(status: int) -> type[ApiError]:
     ('NotFound', 'ServerError')
     """
     named: dict[int, type[ApiError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound, 410: NotFound}
-    named |= {405: NotOffered, 501: NotOffered, 429: RateLimited}
+    named |= {405: NotSupported, 501: NotSupported, 429: RateLimited}
     if status in named:
         return named[status]
     if 400 <= status < 500:
         return BadRequest
-    return ServerError if 500 <= status < 600 else UnexpectedAnswer
+    return ServerError if 500 <= status < 600 else UnexpectedResponse

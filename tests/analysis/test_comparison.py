@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import viberkit as vk
-from viberkit.analysis.comparison import UnequalWatchWarning, gray, log_rank
+from viberkit.analysis.comparison import UnequalFollowUpWarning, gray, log_rank
 from viberkit.analysis.durations import Durations, durations
 from viberkit.analysis.incidence import mover, score_interval
 from viberkit.errors import MissingColumn
@@ -151,7 +151,7 @@ def test_comparing_the_other_way_round_turns_the_signs(one: Told, other: Told) -
     log = both(one, other)
     metrics = ["p50", "p90", "within 5 s", "failed within 5 s", "failed"]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnequalWatchWarning)
+        warnings.simplefilter("ignore", UnequalFollowUpWarning)
         there, back = (vk.compare(log, by="kind", baseline=base, metric=metrics) for base in "ab")
     assert list(there) == COLUMNS
     assert there["metric"].tolist() == metrics
@@ -245,7 +245,7 @@ def test_the_baseline_is_the_largest_group_or_the_one_that_is_said() -> None:
 def test_unequal_watch_is_warned_of() -> None:
     short, long = [(60.0 + n, OPEN) for n in range(5)], [(7200.0 + n, OPEN) for n in range(5)]
     done = [(float(n), DELIVERED) for n in range(1, 20)]
-    with pytest.warns(UnequalWatchWarning, match=r"compare: b was watched for 2 h, a for 1 min \(medians\)") as said:
+    with pytest.warns(UnequalFollowUpWarning, match=r"compare: b was watched for 2 h, a for 1 min \(medians\)") as said:
         vk.compare(both([*done, *short], [*done, *long]), by="kind", baseline="a")
     assert said[0].filename == __file__
     assert "metric='within 60 s'" in str(said[0].message)

@@ -19,7 +19,7 @@ from scipy import stats
 from support.delivery_logs import NEVER, SECOND, draw
 
 import viberkit as vk
-from viberkit.analysis.durations import LeftOutWarning
+from viberkit.analysis.durations import DroppedMessagesWarning
 from viberkit.analysis.incidence import BANDS, fractional_order, score_interval
 from viberkit.errors import MissingColumn
 from viberkit.frames.columns import EVENTS, JOURNEYS
@@ -442,10 +442,12 @@ def test_groups_of_a_category_without_messages_have_no_rows() -> None:
 def test_messages_that_never_set_out_are_left_out_and_said_so() -> None:
     log = trips([Told(SECOND, DELIVERED)] * 3)
     log.loc[1, "accepted_at"] = pd.NaT
-    with pytest.warns(LeftOutWarning, match=r"delivery_curve: 1 of 3 messages never were 'accepted' and are left out"):
+    with pytest.warns(
+        DroppedMessagesWarning, match=r"delivery_curve: 1 of 3 messages never were 'accepted' and are left out"
+    ):
         found = vk.delivery_curve(log)
     assert found["at_risk"].iloc[0] == 2
-    with pytest.warns(LeftOutWarning, match="time_to: 1 of 3") as told:
+    with pytest.warns(DroppedMessagesWarning, match="time_to: 1 of 3") as told:
         vk.time_to(log)
     assert told[0].filename == __file__
     with pytest.raises(ValueError, match=r"start: no message was ever 'routed'; the journeys know accepted, delivered"):

@@ -57,8 +57,8 @@ def test_transitions_are_those_of_plain_python(rows: list[tuple[Any, ...]]) -> N
     before = events.copy(deep=True)
     expected = [
         (one, left[2], entered[2], left[0], entered[0], (entered[0] - left[0]).total_seconds(), entered[1] < left[1])
-        for one, trail in told(rows).items()
-        for left, entered in pairwise(trail)
+        for one, order_events in told(rows).items()
+        for left, entered in pairwise(order_events)
     ]
     found = transitions(events)
     assert [tuple(row) for row in found.itertuples(index=False)] == expected
@@ -73,18 +73,18 @@ def test_journeys_are_those_of_plain_python(rows: list[tuple[Any, ...]]) -> None
     found = journeys(log(*rows))
     trails = told(rows)
     assert found["message_id"].tolist() == list(trails)
-    last = max((event[0] for trail in trails.values() for event in trail), default=None)
-    for journey, trail in zip(found.to_dict("records"), trails.values(), strict=True):
+    last = max((event[0] for order_events in trails.values() for event in order_events), default=None)
+    for journey, order_events in zip(found.to_dict("records"), trails.values(), strict=True):
         for state in ORDER[:8]:
-            first = min((event[0] for event in trail if event[2] == state), default=None)
+            first = min((event[0] for event in order_events if event[2] == state), default=None)
             assert (journey[f"{state}_at"] if first else None) == first
             assert pd.isna(journey[f"{state}_at"]) == (first is None)
-        entered = {event[2] for event in trail}
+        entered = {event[2] for event in order_events}
         outcome = (
             "delivered" if entered & {"delivered", "seen"} else "failed" if entered & {"failed", "expired"} else "open"
         )
         assert journey["outcome"] == outcome
-        assert journey["last_state"] == trail[-1][2]
+        assert journey["last_state"] == order_events[-1][2]
         assert journey["observed_until"] == last
 
 

@@ -174,7 +174,7 @@ def test_callbacks_that_were_missed() -> None:
     for unfit in (merged, log(*GOOD), log(*told[:2])):
         found = row(unfit, "callbacks_missed")
         assert (found["count"], found["of"]) == (0, 0)
-        assert "pass archive.events(every_source=True)" in found["effect"]
+        assert "pass archive.events(all_sources=True)" in found["effect"]
 
 
 def test_clocks_that_are_off() -> None:
@@ -237,7 +237,7 @@ def test_no_number_is_shown(archive: vk.Archive, sandbox: vk.Sandbox) -> None:
             client.send(f"+49170123456{number}", vk.Text("hi"), rate_type="transaction")
         sandbox.advance(days=20)
         vk.collect(client, archive, progress=False)
-    found = vk.quality(archive.events(every_source=True))
+    found = vk.quality(archive.events(all_sources=True))
     assert "49170123456" not in found.to_csv()
     assert found.loc[found["check"] == "no_accepted", "of"].tolist() == [5]
 

@@ -14,7 +14,7 @@ from scipy import stats
 from support.delivery_logs import BEGIN, NEVER, SECOND, Truth, draw
 
 import viberkit as vk
-from viberkit.analysis.durations import LeftOutWarning
+from viberkit.analysis.durations import DroppedMessagesWarning
 from viberkit.errors import MissingColumn
 from viberkit.frames.columns import JOURNEYS
 from viberkit.sandbox.delivery_model import DeliveryModel, Hop
@@ -291,7 +291,7 @@ def test_events_are_as_good_as_journeys_and_start_may_be_later() -> None:
     told = vk.journeys(pd.DataFrame(events).astype({"happened_at": UTC_INSTANT}))
     for work in (vk.over_time, vk.slo, vk.profile):
         pd.testing.assert_frame_equal(work(pd.DataFrame(events).astype({"happened_at": UTC_INSTANT})), work(told))
-    with pytest.warns(LeftOutWarning, match="over_time: "):
+    with pytest.warns(DroppedMessagesWarning, match="over_time: "):
         vk.over_time(told.assign(dispatched_at=told["dispatched_at"].where(told.index > 0)), start="dispatched")
 
 

@@ -26,7 +26,7 @@ PROBLEM = {"Content-Type": "application/problem+json"}
 
 @pytest.fixture
 def client(scripted: Scripted) -> Iterator[vk.Client]:
-    with vk.Client("my-key", "S", base_url=scripted.url, timeout_s=(1, 1), patience_s=4) as made:
+    with vk.Client("my-key", "S", base_url=scripted.url, timeout_s=(1, 1), retry_for_s=4) as made:
         yield made
 
 
@@ -113,7 +113,7 @@ def test_an_unclear_send_is_unknown_and_never_repeated(scripted: Scripted, clien
 def test_a_slow_send_is_unknown(sandbox: vk.Sandbox) -> None:
     sandbox.fault("slow", delay_s=2)
     with (
-        sandbox.client(timeout_s=(1, 0.3), patience_s=5) as client,
+        sandbox.client(timeout_s=(1, 0.3), retry_for_s=5) as client,
         pytest.raises(errors.UnknownOutcome, match="in time"),
     ):
         send(client)
@@ -132,8 +132,8 @@ def test_a_refused_connection_is_no_unknown_outcome(scripted: Scripted) -> None:
     url = scripted.url
     scripted.close()
     with (
-        vk.Client("my-key", "S", base_url=url, patience_s=0.5) as client,
-        pytest.raises(errors.ConnectionFault) as caught,
+        vk.Client("my-key", "S", base_url=url, retry_for_s=0.5) as client,
+        pytest.raises(errors.TransportError) as caught,
     ):
         send(client)
     assert "refused" in str(caught.value)
@@ -141,8 +141,8 @@ def test_a_refused_connection_is_no_unknown_outcome(scripted: Scripted) -> None:
 
 def test_an_unknown_host_is_no_unknown_outcome() -> None:
     with (
-        vk.Client("my-key", "S", base_url="https://nowhere.invalid", patience_s=0.5, timeout_s=(1, 1)) as client,
-        pytest.raises(errors.ConnectionFault, match=r"DNS|refused|timed out|failed"),
+        vk.Client("my-key", "S", base_url="https://nowhere.invalid", retry_for_s=0.5, timeout_s=(1, 1)) as client,
+        pytest.raises(errors.TransportError, match=r"DNS|refused|timed out|failed"),
     ):
         send(client)
 
@@ -151,8 +151,8 @@ def test_a_tls_failure_is_no_unknown_outcome(scripted: Scripted) -> None:
     scripted.says(OK)
     url = scripted.url.replace("http://", "https://")
     with (
-        vk.Client("my-key", "S", base_url=url, patience_s=0.5, timeout_s=(1, 1)) as client,
-        pytest.raises(errors.ConnectionFault),
+        vk.Client("my-key", "S", base_url=url, retry_for_s=0.5, timeout_s=(1, 1)) as client,
+        pytest.raises(errors.TransportError),
     ):
         send(client)
     assert not scripted.asked
@@ -168,13 +168,13 @@ def test_a_tls_failure_is_no_unknown_outcome(scripted: Scripted) -> None:
         (401, errors.Unauthorized),
         (403, errors.Forbidden),
         (404, errors.NotFound),
-        (405, errors.NotOffered),
+        (405, errors.NotSupported),
         (410, errors.NotFound),
         (418, errors.BadRequest),
         (429, errors.RateLimited),
         (500, errors.ServerError),
-        (501, errors.NotOffered),
-        (301, errors.UnexpectedAnswer),
+        (501, errors.NotSupported),
+        (301, errors.UnexpectedResponse),
     ],
 )
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_violations_of_the_server_are_told(scripted: Scripted, client: vk.Client
 
 def test_an_unreadable_success_is_told(scripted: Scripted, client: vk.Client) -> None:
     scripted.says((200, {}, b"<html>"))
-    with pytest.raises(errors.UnexpectedAnswer, match="could not be read"):
+    with pytest.raises(errors.UnexpectedResponse, match="could not be read"):
         client.status("m")
 
 
@@ -324,7 +324,7 @@ def test_many_threads_share_a_client_and_connections_are_kept(sandbox: vk.Sandbo
 
 
 def test_the_pace_is_kept() -> None:
-    pace, started = transport.Pace(100), time.monotonic()
+    pace, started = transport.RateLimiter(100), time.monotonic()
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: pace.wait(), range(41)))
     assert time.monotonic() - started >= 0.4
@@ -353,7 +353,7 @@ def test_nothing_is_sent_for_want_of_an_archive(scripted: Scripted, tmp_path: Pa
 def test_whatever_the_address_a_dropped_send_is_sent_once(scripted: Scripted, path: str) -> None:
     scripted.says("drop")
     with (
-        vk.Client("my-key", "S", base_url=scripted.url + path, patience_s=2) as client,
+        vk.Client("my-key", "S", base_url=scripted.url + path, retry_for_s=2) as client,
         pytest.raises(errors.UnknownOutcome),
     ):
         send(client)
@@ -362,7 +362,7 @@ def test_whatever_the_address_a_dropped_send_is_sent_once(scripted: Scripted, pa
 
 def test_behind_a_proxy_a_dropped_send_is_sent_once(scripted: Scripted) -> None:
     scripted.says("drop")
-    with vk.Client("my-key", "S", base_url="http://127.0.0.1:9", patience_s=2) as client:
+    with vk.Client("my-key", "S", base_url="http://127.0.0.1:9", retry_for_s=2) as client:
         session = client._transport._session()
         session.proxies = {"http": scripted.url}
         with pytest.raises(errors.UnknownOutcome):
@@ -372,9 +372,9 @@ def test_behind_a_proxy_a_dropped_send_is_sent_once(scripted: Scripted) -> None:
 
 
 def test_a_refused_proxy_is_no_unknown_outcome() -> None:
-    with vk.Client("my-key", "S", base_url="http://127.0.0.1:9", patience_s=0.3) as client:
+    with vk.Client("my-key", "S", base_url="http://127.0.0.1:9", retry_for_s=0.3) as client:
         client._transport._session().proxies = {"http": "http://127.0.0.1:1"}
-        with pytest.raises(errors.ConnectionFault):
+        with pytest.raises(errors.TransportError):
             send(client)
 
 

@@ -19,12 +19,13 @@ from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from support.scripted import DATA
 
 import viberkit as vk
-from viberkit.api.transport import Answer
 from viberkit.archive import ingest as archive_keeping
 from viberkit.archive import tables as schema
 from viberkit.archive.engine import journal_mode
 from viberkit.errors import ArchiveError
 from viberkit.frames import columns as frames
+from viberkit.frames.reader import SetAsideWarning
+from viberkit.models.records import Response
 
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
 REQUEST = {
@@ -36,9 +37,9 @@ REQUEST = {
 }
 
 
-def answer(body: object, at: datetime = NOW, status: int = 200) -> Answer:
+def answer(body: object, at: datetime = NOW, status: int = 200) -> Response:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(status, raw, at, {})
+    return Response(status, raw, at, {})
 
 
 def history(message_id: str, *entered: tuple[str, float]) -> dict[str, object]:
@@ -301,7 +302,7 @@ def test_a_404_counts_only_if_the_api_says_it_and_nothing_newer_says_otherwise(a
     assert became == {"proxy": "refused (404)"}
     for name, days in (("older", 1), ("newer", 3)):
         archive.keep_answers("events", [(name, answer(gone, NOW + timedelta(days=days), status=404))])
-        told = Answer(200, open_still.body.replace(b'"x"', f'"{name}"'.encode()), NOW + timedelta(days=2), {})
+        told = Response(200, open_still.body.replace(b'"x"', f'"{name}"'.encode()), NOW + timedelta(days=2), {})
         archive.keep_answers("events", [(name, told)])
     assert sorted(archive.open_messages()) == ["older", "proxy"]
 
@@ -346,7 +347,7 @@ def test_events_know_the_facts_of_their_message_and_no_number(archive: vk.Archiv
         json.dumps({"event": "MessageStatus::seen", "messageId": "x", "timestamp": "2026-01-05T09:00:00Z"}).encode(),
         NOW,
     )
-    for events in (archive.events(), archive.events(every_source=True)):
+    for events in (archive.events(), archive.events(all_sources=True)):
         told = events.drop_duplicates("message_id").astype("str").fillna("-")
         told = told.set_index("message_id")[["rate_type", "content_type", "service_id", "campaign", "country"]]
         assert told.loc["a"].tolist() == ["transaction", "text", "S", "-", "DE"]
@@ -355,7 +356,7 @@ def test_events_know_the_facts_of_their_message_and_no_number(archive: vk.Archiv
         assert "to" not in events
         assert "1701234567" not in events.to_csv()
     for numbers in (False, True):
-        messages = archive.messages(numbers=numbers).set_index("message_id")
+        messages = archive.messages(unmask=numbers).set_index("message_id")
         assert messages["country"].astype("str").fillna("-").to_dict() == told["country"].to_dict()
     hops = vk.latency(vk.transitions(archive.events()), by="country")
     assert hops.loc[hops["n"] > 0, "country"].tolist() == ["DE", "DE"]
@@ -400,7 +401,7 @@ def test_a_state_that_only_a_poll_found_is_there_with_its_bound(archive: vk.Arch
         ["dispatched", "status", 10.0, 0.0],
         ["delivered", "status", 40.0, 30.0],  # the same answer at 10, 20 and 30 is one row of raw
     ]
-    assert bounds(archive) == bounds(archive, every_source=True) == expected
+    assert bounds(archive) == bounds(archive, all_sources=True) == expected
     events = archive.events()
     assert events["channel"].astype("str").tolist() == ["viber", "nan", "viber"] or events["channel"].notna().sum() == 2
     assert (events["received_at"] == events["happened_at"]).all()
@@ -455,10 +456,10 @@ def test_a_poll_of_which_nothing_earlier_is_known_is_bounded_by_nothing(archive:
 def test_collect_fetches_the_history_of_what_a_poll_found(
     sandbox: vk.Sandbox, client: vk.Client, archive: vk.Archive
 ) -> None:
-    message_id = client.keeping(archive).send("+491701234567", vk.Text("hi"), rate_type="transaction").message_id
+    message_id = client.with_archive(archive).send("+491701234567", vk.Text("hi"), rate_type="transaction").message_id
     sandbox.advance(days=20)
     told = json.dumps({"messageId": message_id, "status": "delivered"}).encode()
-    archive.keep_answers("status", [(message_id, Answer(200, told, sandbox.now, {}))])
+    archive.keep_answers("status", [(message_id, Response(200, told, sandbox.now, {}))])
     assert "status" in set(archive.events()["source"])
     assert vk.collect(client, archive, progress=False).loc[0, ["asked", "final"]].tolist() == [1, 1]
     assert archive.events()["not_before"].isna().all()
@@ -491,7 +492,7 @@ def test_bounds_are_before_and_the_order_of_arrival_decides_nothing(looks: list,
                     archive.keep_answers("events", [("m", told)])
                 else:
                     poll(archive, state, seen, **({"timestamp": stamp} if what == "timed" else {}))
-            one, every = archive.events(), archive.events(every_source=True)
+            one, every = archive.events(), archive.events(all_sources=True)
         polled = one[one["not_before"].notna()]
         assert (polled["not_before"] <= polled["happened_at"]).all()
         assert (polled["source"] == "status").all()
@@ -504,7 +505,7 @@ def test_bounds_are_before_and_the_order_of_arrival_decides_nothing(looks: list,
 
     with tempfile.TemporaryDirectory() as folder:
         first = kept(Path(folder) / "a.db")
-        random.shuffle(looks)  # type: ignore[attr-defined]
+        random.shuffle(looks)
         again = kept(Path(folder) / "b.db")
     columns = ["message_id", "state", "source", "happened_at"]
     texts = {"state": "str", "source": "str"}
@@ -537,7 +538,7 @@ def test_files_of_events_carry_the_bounds(archive: vk.Archive, name: str) -> Non
 def test_odd_lines_among_tidy_ones_are_set_aside(tmp_path: Path) -> None:
     good = '{"message_id": "m", "state": "seen", "happened_at": "2026-01-05T08:00:00Z", "mine": 5}'
     (tmp_path / "e.jsonl").write_text(f'\n{good}\n{{"message_id": 17}}\n[1]\n{{"a":\n{good}\n')
-    with pytest.warns(vk.reader.SetAsideWarning, match="3 of 5"):  # type: ignore[attr-defined]
+    with pytest.warns(SetAsideWarning, match="3 of 5"):
         read = vk.read_events(tmp_path / "e.jsonl")
     assert read["mine"].tolist() == [5, 5]
     assert [one["line"] for one in read.attrs["set_aside"]] == [3, 4, 5]

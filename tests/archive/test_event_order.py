@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import viberkit as vk
-from viberkit.api.transport import Answer
 from viberkit.models.callback import Callback
+from viberkit.models.records import Response
 from viberkit.models.states import FINAL, rank
 
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
@@ -123,23 +123,23 @@ def trails(draw: st.DrawFn) -> list[Step]:
 @st.composite
 def tellings(draw: st.DrawFn) -> tuple[list[Step], list[Telling], list[Telling]]:
     """A trail, all that is told of it in order, and as it came: shuffled, repeated, and with some of it lost."""
-    trail = draw(trails())
+    order_events = draw(trails())
     by_history = draw(st.booleans())
     if not by_history:
-        trail = [step for step in trail if WORDS[step.state][0]]
-    called_back = [step for step in trail if WORDS[step.state][0]]
+        order_events = [step for step in order_events if WORDS[step.state][0]]
+    called_back = [step for step in order_events if WORDS[step.state][0]]
     in_order = [callback(step, draw(versions), 1 + place) for place, step in enumerate(called_back)]
     lost = [one for one in in_order if by_history and draw(st.booleans())]
     if by_history:
-        seen = draw(st.lists(st.integers(0, len(trail)), max_size=2))
-        in_order += [history(trail[:size], draw(dialects), 50 + place) for place, size in enumerate(seen)]
-        in_order.append(history(trail, draw(dialects), 60))
+        seen = draw(st.lists(st.integers(0, len(order_events)), max_size=2))
+        in_order += [history(order_events[:size], draw(dialects), 50 + place) for place, size in enumerate(seen)]
+        in_order.append(history(order_events, draw(dialects), 60))
     if draw(st.integers(0, 3)) == 3:
         in_order += [reply(version, 70) for version in ("2.13", "3.0")]
     came = [one for one in in_order if one not in lost]
     if came:
         came = draw(st.permutations(came + draw(st.lists(st.sampled_from(came), max_size=3))))
-    return trail, in_order, came
+    return order_events, in_order, came
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def keep(archive: vk.Archive, message_id: str, told: list[Telling], together: bo
             archive.keep_callbacks(callbacks)
             callbacks = []
         if one.way != "callback":
-            archive.keep_answers("events", [(message_id, Answer(200, body, came, {}))])
+            archive.keep_answers("events", [(message_id, Response(200, body, came, {}))])
 
 
 def rows(frame: pd.DataFrame, *columns: str) -> dict[str, list[list[str]]]:
@@ -195,7 +195,7 @@ def forget(archive: vk.Archive) -> None:
 def test_the_order_of_telling_does_not_matter(
     kept: vk.Archive, told: tuple[list[Step], list[Telling], list[Telling]], together: bool
 ) -> None:
-    trail, in_order, came = told
+    order_events, in_order, came = told
     number = next(numbers)
     if number % 20 == 0:
         assert kept.unreadable().empty
@@ -205,9 +205,9 @@ def test_the_order_of_telling_does_not_matter(
     keep(kept, ids[1], came, together)
     expected, found = states_of(kept, *ids, replied=any(one.came_s == 70 for one in in_order))
     assert found == expected
-    assert [row[0] for row in found[0]] == sorted(step.state for step in trail)
-    if trail:
-        last = max(trail, key=lambda step: (step.state in FINAL, step.at_ms, rank(step.state)))
+    assert [row[0] for row in found[0]] == sorted(step.state for step in order_events)
+    if order_events:
+        last = max(order_events, key=lambda step: (step.state in FINAL, step.at_ms, rank(step.state)))
         assert found[1] == [[last.state, str(last.state in FINAL)]]
 
 

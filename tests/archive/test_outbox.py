@@ -21,16 +21,16 @@ import viberkit as vk
 from viberkit.archive import outbox as box
 from viberkit.errors import (
     ArchiveError,
+    ArchiveWriteError,
     BadRequest,
     CampaignError,
-    ConnectionFault,
     InvalidRequest,
-    NotKept,
     RateLimited,
+    TransportError,
     UnknownOutcome,
 )
-from viberkit.models.keys import key_in, key_of, with_key
-from viberkit.models.records import Outcome
+from viberkit.models.keys import add_key, find_key, make_key
+from viberkit.models.records import SendOutcome
 
 TO, HELLO = "+491701234567", vk.Text("Hello")
 NOW = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
@@ -41,8 +41,8 @@ def posts(sandbox: vk.Sandbox) -> list[Any]:
 
 
 @pytest.fixture
-def keeping(client: vk.Client, archive: vk.Archive) -> vk.Client:
-    return client.keeping(archive)
+def with_archive(client: vk.Client, archive: vk.Archive) -> vk.Client:
+    return client.with_archive(archive)
 
 
 def states(archive: vk.Archive) -> list[str]:
@@ -65,46 +65,46 @@ def test_a_key_names_one_send_and_is_found_again() -> None:
         for content in "xy"
         for n in (0, 1)
     ]
-    keys = [key_of(*each) for each in names]
+    keys = [make_key(*each) for each in names]
     assert len(set(keys)) == len(names)
     for key in keys:
-        assert key_in(key) == key_in(with_key(key, "order 7")) == key
-    assert [key_in(one) for one in (None, "", "order 7", "vkshort", keys[0] + "x", " " + keys[0])] == [None] * 6
+        assert find_key(key) == find_key(add_key(key, "order 7")) == key
+    assert [find_key(one) for one in (None, "", "order 7", "vkshort", keys[0] + "x", " " + keys[0])] == [None] * 6
 
 
 def test_the_key_goes_out_as_the_head_of_the_context(
-    sandbox: vk.Sandbox, keeping: vk.Client, archive: vk.Archive
+    sandbox: vk.Sandbox, with_archive: vk.Client, archive: vk.Archive
 ) -> None:
-    sent = keeping.send(TO, HELLO, rate_type="transaction", context="order 7")
+    sent = with_archive.send(TO, HELLO, rate_type="transaction", context="order 7")
     row = archive.outbox().loc[0]
     assert posts(sandbox)[0].json["context"] == f"{row['key']} order 7"
     assert (row["state"], row["message_id"], row["http_status"]) == ("accepted", sent.message_id, 202)
     assert sent.context == archive.messages().loc[0, "context"] == "order 7"
     assert row["to"] == "+4917*****67"
     with pytest.raises(InvalidRequest, match="more than 98"):
-        keeping.send(TO, HELLO, rate_type="transaction", context="x" * 99)
-    keeping.send(TO, HELLO, rate_type="transaction", context="x" * 98)
+        with_archive.send(TO, HELLO, rate_type="transaction", context="x" * 99)
+    with_archive.send(TO, HELLO, rate_type="transaction", context="x" * 98)
     assert len(posts(sandbox)[-1].json["context"]) == 125
 
 
-def test_every_send_is_one_row_and_one_post(sandbox: vk.Sandbox, keeping: vk.Client, archive: vk.Archive) -> None:
+def test_every_send_is_one_row_and_one_post(sandbox: vk.Sandbox, with_archive: vk.Client, archive: vk.Archive) -> None:
     for _ in range(3):
-        keeping.send(TO, HELLO, rate_type="transaction")
-    bulk = keeping.bulk(TO, [HELLO, vk.Text("World")], rate_type="transaction")
+        with_archive.send(TO, HELLO, rate_type="transaction")
+    bulk = with_archive.bulk(TO, [HELLO, vk.Text("World")], rate_type="transaction")
     assert states(archive) == ["accepted"] * 4
     assert archive.outbox()["message_id"].iloc[3] == bulk.bulk_id
     assert len({one.json["context"] for one in posts(sandbox)}) == 4
     assert sorted(archive.messages()["message_id"]) == sorted(sandbox.truth()["message_id"].unique())
 
 
-def test_once_sends_once(sandbox: vk.Sandbox, keeping: vk.Client, client: vk.Client) -> None:
-    first = keeping.send(TO, HELLO, rate_type="transaction", once=True)
-    again = keeping.send("0049 170 1234567", HELLO, rate_type="transaction", once=True)
+def test_once_sends_once(sandbox: vk.Sandbox, with_archive: vk.Client, client: vk.Client) -> None:
+    first = with_archive.send(TO, HELLO, rate_type="transaction", deduplicate=True)
+    again = with_archive.send("0049 170 1234567", HELLO, rate_type="transaction", deduplicate=True)
     assert again.message_id == first.message_id
-    keeping.send(TO, vk.Text("Another"), rate_type="transaction", once=True)
+    with_archive.send(TO, vk.Text("Another"), rate_type="transaction", deduplicate=True)
     assert len(posts(sandbox)) == 2
     with pytest.raises(InvalidRequest, match="needs an archive"):
-        client.send(TO, HELLO, rate_type="transaction", once=True)
+        client.send(TO, HELLO, rate_type="transaction", deduplicate=True)
 
 
 # --- what becomes of it ----------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ def test_a_fault_leaves_the_row_where_it_belongs(
     sandbox: vk.Sandbox, archive: vk.Archive, fault: str, error: type[Exception], state: str
 ) -> None:
     sandbox.fault(fault, method="POST")
-    with sandbox.client(archive=archive, patience_s=0.2) as client, pytest.raises(error):
+    with sandbox.client(archive=archive, retry_for_s=0.2) as client, pytest.raises(error):
         client.send(TO, HELLO, rate_type="transaction")
     assert states(archive) == [state]
     assert archive.outbox()["reason"].notna().all()
@@ -147,9 +147,9 @@ def test_a_status_leaves_the_row_where_it_belongs(
 
 
 def test_what_never_left_is_taken_up_again_under_its_key(sandbox: vk.Sandbox, archive: vk.Archive) -> None:
-    with vk.Client("key", "SHOP", base_url="http://127.0.0.1:9", archive=archive, patience_s=0.1) as nobody:
+    with vk.Client("key", "SHOP", base_url="http://127.0.0.1:9", archive=archive, retry_for_s=0.1) as nobody:
         for _ in range(2):
-            with pytest.raises(ConnectionFault):
+            with pytest.raises(TransportError):
                 nobody.send(TO, HELLO, rate_type="transaction")
     assert states(archive) == ["queued"]
     sandbox.client(archive=archive).send(TO, HELLO, rate_type="transaction")
@@ -158,18 +158,18 @@ def test_what_never_left_is_taken_up_again_under_its_key(sandbox: vk.Sandbox, ar
 
 
 def test_while_it_is_unknown_the_same_message_is_not_sent_again(
-    sandbox: vk.Sandbox, keeping: vk.Client, archive: vk.Archive
+    sandbox: vk.Sandbox, with_archive: vk.Client, archive: vk.Archive
 ) -> None:
     sandbox.fault("drop", method="POST", times=1)
     for _ in range(3):
         with pytest.raises(UnknownOutcome):
-            keeping.send(TO, HELLO, rate_type="transaction")
+            with_archive.send(TO, HELLO, rate_type="transaction")
     assert len(posts(sandbox)) == 1
-    keeping.send(TO, vk.Text("Another"), rate_type="transaction")
-    keeping.send("+491701234568", HELLO, rate_type="transaction")
+    with_archive.send(TO, vk.Text("Another"), rate_type="transaction")
+    with_archive.send("+491701234568", HELLO, rate_type="transaction")
     key = archive.outbox().loc[0, "key"]
     assert archive.resolve([key], "abandon", reason="the provider says no") == 1
-    keeping.send(TO, HELLO, rate_type="transaction")
+    with_archive.send(TO, HELLO, rate_type="transaction")
     assert states(archive) == ["abandoned", "accepted", "accepted", "accepted"]
     assert archive.resolve([key], "abandon", reason="twice") == 0
     for decision, reason in (("again", "x"), ("resend", " ")):
@@ -178,14 +178,14 @@ def test_while_it_is_unknown_the_same_message_is_not_sent_again(
 
 
 def test_an_interrupt_leaves_it_unknown(
-    sandbox: vk.Sandbox, keeping: vk.Client, archive: vk.Archive, monkeypatch: pytest.MonkeyPatch
+    sandbox: vk.Sandbox, with_archive: vk.Client, archive: vk.Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stopped(*args: Any) -> Any:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("viberkit.api.client.attempt", stopped)
     with pytest.raises(KeyboardInterrupt):
-        keeping.send(TO, HELLO, rate_type="transaction")
+        with_archive.send(TO, HELLO, rate_type="transaction")
     assert states(archive) == ["unknown"]
 
 
@@ -211,29 +211,29 @@ def test_two_threads_with_one_message_send_it_once(sandbox: vk.Sandbox, archive:
 # --- evidence --------------------------------------------------------------------------------------------
 
 
-def test_a_callback_settles_what_is_unknown(sandbox: vk.Sandbox, keeping: vk.Client, archive: vk.Archive) -> None:
+def test_a_callback_settles_what_is_unknown(sandbox: vk.Sandbox, with_archive: vk.Client, archive: vk.Archive) -> None:
     sandbox.fault("drop", method="POST")
     with pytest.raises(UnknownOutcome):
-        keeping.send(TO, HELLO, rate_type="transaction", context="order 7")
+        with_archive.send(TO, HELLO, rate_type="transaction", context="order 7")
     key = archive.outbox().loc[0, "key"]
     called_back(archive, "vk" + "a" * 24)  # of somebody else
     assert states(archive) == ["unknown"]
     called_back(archive, key)
-    row, message = archive.outbox().loc[0], archive.messages(numbers=True).set_index("message_id").loc["m-1"]
+    row, message = archive.outbox().loc[0], archive.messages(unmask=True).set_index("message_id").loc["m-1"]
     assert (row["state"], row["message_id"]) == ("accepted", "m-1")
     assert "a callback tells" in row["reason"]
     assert message[["to", "text", "rate_type", "context"]].tolist() == [TO, "Hello", "transaction", "order 7"]
 
 
 def test_only_what_was_claimed_here_can_be_proved(
-    sandbox: vk.Sandbox, keeping: vk.Client, archive: vk.Archive, tmp_path: Path
+    sandbox: vk.Sandbox, with_archive: vk.Client, archive: vk.Archive, tmp_path: Path
 ) -> None:
     """A plan is not sent by a callback, nor is a send by one about the same send of another archive."""
-    planned = archive.campaign("c", [TO], HELLO, rate_type="transaction")
+    planned = vk.Campaign.plan(archive, "c", [TO], HELLO, rate_type="transaction")
     called_back(archive, planned.messages().loc[0, "key"])
     sandbox.fault("drop", method="POST", times=1)
     with pytest.raises(UnknownOutcome):
-        keeping.send(TO, vk.Text("Another"), rate_type="transaction")
+        with_archive.send(TO, vk.Text("Another"), rate_type="transaction")
     with vk.Archive(tmp_path / "other.db") as other:
         sandbox.client(archive=other).send(TO, vk.Text("Another"), rate_type="transaction")
         called_back(archive, other.outbox().loc[0, "key"])
@@ -241,13 +241,13 @@ def test_only_what_was_claimed_here_can_be_proved(
 
 
 def test_a_campaigns_unknown_holds_a_single_send_back(
-    sandbox: vk.Sandbox, keeping: vk.Client, archive: vk.Archive
+    sandbox: vk.Sandbox, with_archive: vk.Client, archive: vk.Archive
 ) -> None:
-    campaign = archive.campaign("c", [TO], HELLO, rate_type="transaction")
+    campaign = vk.Campaign.plan(archive, "c", [TO], HELLO, rate_type="transaction")
     sandbox.fault("drop", method="POST", times=1)
     campaign.send(sandbox.client(), confirm=campaign.preview().confirm, progress=False)
     with pytest.raises(UnknownOutcome, match="nothing was sent now"):
-        keeping.send(TO, HELLO, rate_type="transaction")
+        with_archive.send(TO, HELLO, rate_type="transaction")
     assert len(posts(sandbox)) == 1
 
 
@@ -266,30 +266,32 @@ def test_a_callback_may_come_before_the_answer(sandbox: vk.Sandbox, archive: vk.
 
 def test_an_answer_after_the_callback_changes_nothing(archive: vk.Archive) -> None:
     request = {"to": TO, "from": "SHOP", "rateType": "transaction", "content": {"contentType": "text", "text": "Hello"}}
-    key = archive.sending.begin(request, None, once=False)
+    key = archive.recorder.begin(request, None, deduplicate=False)
     assert isinstance(key, str)
     called_back(archive, key)
     assert states(archive) == ["accepted"]
-    archive.sending.settle([(key, Outcome("unknown", "late"), request, None)])
+    archive.recorder.settle([(key, SendOutcome("unknown", "late"), request, None)])
     assert states(archive) == ["accepted"]
 
 
 # --- what a process leaves behind ------------------------------------------------------------------------
 
 
-def test_a_dead_process_leaves_unknown_rows_and_a_living_one_does_not(archive: vk.Archive, keeping: vk.Client) -> None:
+def test_a_dead_process_leaves_unknown_rows_and_a_living_one_does_not(
+    archive: vk.Archive, with_archive: vk.Client
+) -> None:
     script = (
         "import os, sys, viberkit as vk\n"
         "request = {'to': '+491701234567', 'from': 'SHOP', 'rateType': 'transaction',"
         " 'content': {'contentType': 'text', 'text': 'Hello'}}\n"
-        "vk.Archive(sys.argv[1]).sending.begin(request, None, once=False)\n"
+        "vk.Archive(sys.argv[1]).recorder.begin(request, None, deduplicate=False)\n"
         "os._exit(9)\n"
     )
     ran = subprocess.run([sys.executable, "-c", script, str(archive.path)], check=False)
     assert ran.returncode == 9
     assert states(archive) == ["in_flight"]
     with pytest.raises(UnknownOutcome, match="nothing was sent now"):
-        keeping.send(TO, HELLO, rate_type="transaction")
+        with_archive.send(TO, HELLO, rate_type="transaction")
     assert box.is_alive(box.me())
     assert not box.is_alive(None)
     assert box.is_alive("another-host/1/0.00")
@@ -321,13 +323,13 @@ def locked(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize(("hindered", "words"), [(full, "full"), (read_only, "readonly"), (locked, "locked")])
 def test_where_no_row_can_be_written_nothing_is_posted(
-    sandbox: vk.Sandbox, keeping: vk.Client, archive: vk.Archive, hindered: Any, words: str
+    sandbox: vk.Sandbox, with_archive: vk.Client, archive: vk.Archive, hindered: Any, words: str
 ) -> None:
     def send_many() -> None:
         for number in range(2000):
-            keeping.send(TO, vk.Text(f"{number} " + "x" * 900), rate_type="transaction")
+            with_archive.send(TO, vk.Text(f"{number} " + "x" * 900), rate_type="transaction")
 
-    keeping.send(TO, HELLO, rate_type="transaction")
+    with_archive.send(TO, HELLO, rate_type="transaction")
     with hindered(archive.path) as pragma:
         with archive.reading() as connection:  # the one that is used again
             connection.exec_driver_sql(pragma)
@@ -340,18 +342,18 @@ def test_where_no_row_can_be_written_nothing_is_posted(
 
 
 def test_an_accepted_message_that_cannot_be_settled_tells_its_id(
-    sandbox: vk.Sandbox, keeping: vk.Client, archive: vk.Archive, monkeypatch: pytest.MonkeyPatch
+    sandbox: vk.Sandbox, with_archive: vk.Client, archive: vk.Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(told: Any) -> None:
         raise ArchiveError("the disk is gone")
 
-    monkeypatch.setattr(archive.sending, "settle", broken)
-    with pytest.raises(NotKept) as caught:
-        keeping.send(TO, HELLO, rate_type="transaction")
+    monkeypatch.setattr(archive.recorder, "settle", broken)
+    with pytest.raises(ArchiveWriteError) as caught:
+        with_archive.send(TO, HELLO, rate_type="transaction")
     assert caught.value.message_id == sandbox.truth().loc[0, "message_id"]
     assert states(archive) == ["in_flight"]
     with pytest.raises(UnknownOutcome):
-        keeping.send(TO, HELLO, rate_type="transaction")
+        with_archive.send(TO, HELLO, rate_type="transaction")
     assert len(posts(sandbox)) == 1
 
 

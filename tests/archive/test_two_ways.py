@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 
 import viberkit as vk
-from viberkit.api.transport import Answer
 from viberkit.archive import tables as schema
 from viberkit.archive.events import paired
 from viberkit.errors import InvalidRequest
 from viberkit.frames import columns as frames
 from viberkit.models.callback import Callback
+from viberkit.models.records import Response
 
 NOW = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 
@@ -32,10 +32,10 @@ def called(state: str, seconds: float, message_id: str = "m", **more: Any) -> by
     ).encode()
 
 
-def history(*told: tuple[str, float], message_id: str = "m", looked: float = 100) -> tuple[str, Answer]:
+def history(*told: tuple[str, float], message_id: str = "m", looked: float = 100) -> tuple[str, Response]:
     events = [{"event": f"MessageStatus::{state}", "timestamp": at(seconds)} for state, seconds in told]
     body = json.dumps({"messageId": message_id, "events": events}).encode()
-    return message_id, Answer(200, body, NOW + timedelta(seconds=looked), {})
+    return message_id, Response(200, body, NOW + timedelta(seconds=looked), {})
 
 
 def seen(frame: pd.DataFrame, *columns: str) -> list[list[Any]]:
@@ -64,7 +64,7 @@ def test_an_event_told_twice_is_one_row_that_names_both(archive: vk.Archive) -> 
 def test_every_source_can_be_seen_apart(archive: vk.Archive) -> None:
     archive.keep_callback(called("delivered", 3.5), NOW)
     archive.keep_answers("events", [history(("delivered", 3))])
-    assert seen(archive.events(every_source=True), "source", "happened_at") == [
+    assert seen(archive.events(all_sources=True), "source", "happened_at") == [
         ["history", pd.Timestamp(at(3))],
         ["callback", pd.Timestamp(at(3.5))],
     ]
@@ -115,7 +115,7 @@ def test_callbacks_show_what_came_and_hide_numbers(archive: vk.Archive) -> None:
     assert shown["late"].tolist() == [True, False]
     assert shown["signed_at"].isna().tolist() == [False, True]
     assert "491701234567" not in shown.loc[0, "body"]
-    assert "491701234567" in archive.callbacks(numbers=True).loc[0, "body"]
+    assert "491701234567" in archive.callbacks(unmask=True).loc[0, "body"]
     assert "not JSON" in shown.loc[1, "unreadable"]
     assert shown.loc[1, "body"] == "\\xff{"
 
@@ -162,11 +162,11 @@ def test_without_callbacks_or_without_polling_there_is_nothing_to_expect(archive
 def test_collect_leaves_alone_what_callbacks_have_finished(
     sandbox: vk.Sandbox, client: vk.Client, archive: vk.Archive
 ) -> None:
-    keeping = client.keeping(archive)
+    with_archive = client.with_archive(archive)
     with vk.Listener(archive, secret="a-shared-secret", now=lambda: sandbox.now) as listener:
         listener.configure(client)
         for number in range(40):
-            keeping.send(f"+49170{3_000_000 + number}", vk.Text("hi"), rate_type="transaction")
+            with_archive.send(f"+49170{3_000_000 + number}", vk.Text("hi"), rate_type="transaction")
         sandbox.advance(seconds=2)
     still_open = set(archive.open_messages())
     assert 0 < len(still_open) < 40
@@ -177,13 +177,13 @@ def test_collect_leaves_alone_what_callbacks_have_finished(
     missed = archive.gaps()
     assert set(missed["message_id"]) <= still_open
     assert set(missed["missed_by"]) == {"callback"}
-    vk.collect(client, archive, also_final=True, progress=False)
+    vk.collect(client, archive, include_final=True, progress=False)
     truth = sandbox.truth().query("state != 'routed'").astype({"state": "str"})
     events = archive.events().astype({"state": "str"})
     key = ["message_id", "state"]
     assert len(events.merge(truth, on=key)) == len(events) == len(truth)
     untold = truth.merge(
-        archive.events(every_source=True).query("source == 'callback'").astype({"state": "str"}), "left", key
+        archive.events(all_sources=True).query("source == 'callback'").astype({"state": "str"}), "left", key
     )
     untold = untold[untold["source"].isna()]
     gaps = archive.gaps().astype({"state": "str"})
@@ -203,7 +203,7 @@ def _write(archive: vk.Archive, message_id: str, seconds: float, sender: str, **
 def _send(archive: vk.Archive, message_id: str, seconds: float, to: str, service_id: str = "SHOP") -> None:
     request = {"to": to, "from": service_id, "content": {"contentType": "text", "text": "Hello"}}
     told = json.dumps({"messageId": message_id, "timestamp": at(seconds)}).encode()
-    archive.keep_sent(message_id, request, Answer(202, told, NOW + timedelta(seconds=seconds), {}))
+    archive.keep_sent(message_id, request, Response(202, told, NOW + timedelta(seconds=seconds), {}))
 
 
 def test_a_reply_is_paired_by_its_context_else_by_number(archive: vk.Archive) -> None:
@@ -256,7 +256,7 @@ def test_what_is_set_aside_hides_numbers_too(archive: vk.Archive) -> None:
     body = b'{"event": "MoMessage", "from": "491701234567", "text": "\xff"}'
     archive.keep_callback(body, NOW)
     assert b"491701234567" not in archive.unreadable().loc[0, "body"]
-    assert archive.unreadable(numbers=True).loc[0, "body"] == body == archive.answers("callback")[0]
+    assert archive.unreadable(unmask=True).loc[0, "body"] == body == archive.answers("callback")[0]
 
 
 def test_pairing_nothing_gives_nothing() -> None:

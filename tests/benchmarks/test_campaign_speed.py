@@ -41,9 +41,9 @@ people = pd.DataFrame({"to": numbers, "first_name": [f"Name {place}" for place i
 status = Path("/proc/self/status")  # ru_maxrss would begin with what the process that started this one had
 peak = lambda: int(re.search(r"VmHWM:\\s+([0-9]+)", status.read_text())[1]) / 1024 if status.exists() else 0.0
 with vk.Archive(path) as archive:
-    archive.campaign("warm", people.head(10), vk.Text("Hi {first_name}"), rate_type="promotion").preview()
+    vk.Campaign.plan(archive, "warm", people.head(10), vk.Text("Hi {first_name}"), rate_type="promotion").preview()
     before, began = peak(), time.perf_counter()
-    campaign = archive.campaign("spring", people, vk.Text("Hi {first_name}"), rate_type="promotion")
+    campaign = vk.Campaign.plan(archive, "spring", people, vk.Text("Hi {first_name}"), rate_type="promotion")
     planned = time.perf_counter() - began
     shown = campaign.preview()
     previewed = time.perf_counter() - began - planned
@@ -95,7 +95,9 @@ def test_the_outbox_costs_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         for block, mode in enumerate(("DELETE", "WAL"), start=1):
             monkeypatch.setattr(archive_engine, "journal_mode", lambda *_, m=mode: (m, SYNCHRONOUS[m]))
             with vk.Archive(tmp_path / f"{mode}.db") as archive:
-                campaign = archive.campaign("spring", recipients(block), vk.Text("Hi {name}"), rate_type="promotion")
+                campaign = vk.Campaign.plan(
+                    archive, "spring", recipients(block), vk.Text("Hi {name}"), rate_type="promotion"
+                )
                 confirm = campaign.preview().confirm
                 began = time.perf_counter()
                 status = campaign.send(client, confirm=confirm, workers=WORKERS, progress=False)

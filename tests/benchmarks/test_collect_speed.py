@@ -33,9 +33,9 @@ def test_collecting_keeps_up_with_the_server(tmp_path: Path) -> None:
     server.start()
     base_url, key = here.recv()
     with vk.Archive(tmp_path / "a.db") as archive, vk.Client(key, "VIBERKIT", base_url=base_url) as client:
-        keeping = client.keeping(archive)
+        with_archive = client.with_archive(archive)
         for number in range(HISTORIES):
-            keeping.send(f"+49170{3_000_000 + number}", vk.Text("hi"), rate_type="transaction")
+            with_archive.send(f"+49170{3_000_000 + number}", vk.Text("hi"), rate_type="transaction")
         here.send("late")
         here.recv()
         started = time.perf_counter()

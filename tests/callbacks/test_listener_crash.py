@@ -33,7 +33,7 @@ from support.callback_load import body, request
 
 import viberkit as vk
 from viberkit.callbacks.listener import Listener
-from viberkit.models.states import state_of
+from viberkit.models.states import parse_state
 from viberkit.models.validation import EVENTS
 from viberkit.sandbox.webhooks import PATIENCE_S
 
@@ -104,7 +104,7 @@ def assert_whole(archive: Path, acknowledged: set[bytes]) -> None:
     """Nothing answered is lost, the file is sound, and every event of it is there."""
     with vk.Archive(archive) as opened:
         opened.derive()
-        events = opened.events(every_source=True)
+        events = opened.events(all_sources=True)
         assert opened.unreadable().empty
     with closing(sqlite3.connect(archive)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -116,7 +116,7 @@ def assert_whole(archive: Path, acknowledged: set[bytes]) -> None:
     wanted = pd.MultiIndex.from_arrays(
         [
             told["messageId"],
-            told["event"].map(state_of),
+            told["event"].map(parse_state),
             pd.to_datetime(told["timestamp"], utc=True, format="ISO8601"),
         ]
     )
@@ -222,7 +222,7 @@ def _collect(path: str, base_url: str, key: str, url: str, seconds: float) -> di
                 client.send(f"+49170{3_000_000 + done['sent'] % 200}", vk.Text("hi"), rate_type="transaction")
                 done["sent"] += 1
             summary = vk.collect(
-                client, archive, workers=8, per_second=100, also_final=not done["rounds"] % 8, progress=False
+                client, archive, workers=8, per_second=100, include_final=not done["rounds"] % 8, progress=False
             )
             assert summary["failed"].item() == 0, summary["reasons"].item()
             done["asked"] += int(summary["asked"].item())

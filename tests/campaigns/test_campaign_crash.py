@@ -38,7 +38,7 @@ from viberkit.archive import outbox as box
 from viberkit.archive import sends as archive_sending
 from viberkit.campaigns import run as campaigns_run
 from viberkit.errors import CampaignError, UnknownOutcome
-from viberkit.models.keys import key_in
+from viberkit.models.keys import find_key
 
 MESSAGES = int(os.environ.get("VIBERKIT_CAMPAIGN", "300"))
 ALL_KILLS = int(os.environ.get("VIBERKIT_KILLS", "3"))
@@ -115,7 +115,7 @@ def serve(pipe: Connection, seed: int) -> None:
         while (asked := pipe.recv()) != "stop":
             if asked == "log":
                 posts = [one for one in sandbox.requests if one.method == "POST"]
-                pipe.send([(key_in(one.json["context"]), one.json["to"], one.status) for one in posts])
+                pipe.send([(find_key(one.json["context"]), one.json["to"], one.status) for one in posts])
             elif asked == "accepted":
                 accepted = sandbox.truth()[["to", "message_id"]].drop_duplicates()
                 pipe.send([tuple(map(str, one)) for one in accepted.to_numpy()])
@@ -134,7 +134,7 @@ def go_on(pipe: Connection, path: str, address: Address, mode: str) -> None:
         vk.Archive(path) as archive,
         vk.Client(key, "VIBERKIT", base_url=base_url, timeout_s=(5, TIMEOUT_S)) as client,
     ):
-        campaign = archive.campaign(NAME)
+        campaign = vk.Campaign.open(archive, NAME)
         confirm = campaign.confirmed or campaign.preview().confirm
         pipe.send("sending")
         status = campaign.send(client, confirm=confirm, max_unknown_share=1.0, workers=32, progress=False)
@@ -190,7 +190,7 @@ def judged(path: Path, log: list[tuple[str, str, int | None]], accepted: list[tu
     assert len(ids) == len(accepted), "a recipient has two messages"
 
     with vk.Archive(path) as archive:
-        rows = archive.outbox(numbers=True).astype({"state": "str"}).to_dict("records")
+        rows = archive.outbox(unmask=True).astype({"state": "str"}).to_dict("records")
     assert {row["to"] for row in rows} == {one["to"] for one in recipients(MESSAGES)}
     assert len(rows) == MESSAGES
     assert set(posts) <= {row["key"] for row in rows}
@@ -218,7 +218,7 @@ def test_a_killed_campaign_goes_on_and_sends_nothing_twice(
     path, began = tmp_path / "killed.db", time.monotonic()
     with running(serve, seed) as (_, sandbox), vk.Archive(path) as archive:
         base_url, key = told(sandbox)
-        archive.campaign(NAME, recipients(MESSAGES), HI, rate_type="promotion", context="order 7")
+        vk.Campaign.plan(archive, NAME, recipients(MESSAGES), HI, rate_type="promotion", context="order 7")
         with vk.Listener(archive) as listener, vk.Client(key, "VIBERKIT", base_url=base_url) as client:
             listener.configure(client, events=["MessageStatus::accepted"])
             killed, runs = kill_until_all_is_sent(path, (base_url, key), mode, seed)
@@ -303,7 +303,7 @@ def send_one(pipe: Connection, path: str, address: Address, point: str) -> None:
         arrange(point, archive)
         pipe.send("sending")
         try:
-            client.send(TO, HELLO, rate_type="transaction", once=True)
+            client.send(TO, HELLO, rate_type="transaction", deduplicate=True)
         except UnknownOutcome:
             pipe.send("unknown")
         else:
@@ -314,7 +314,7 @@ def send_three(pipe: Connection, path: str, address: Address, point: str) -> Non
     lonely()
     base_url, key = address
     with vk.Archive(path) as archive, vk.Client(key, "VIBERKIT", base_url=base_url) as client:
-        campaign = archive.campaign(NAME)
+        campaign = vk.Campaign.open(archive, NAME)
         confirm = campaign.confirmed or campaign.preview().confirm
         arrange(point, archive)
         pipe.send("sending")
@@ -323,7 +323,7 @@ def send_three(pipe: Connection, path: str, address: Address, point: str) -> Non
 
 
 def keys_posted(sandbox: vk.Sandbox) -> Counter[str]:
-    return Counter(str(key_in(one.json["context"])) for one in sandbox.requests if one.method == "POST")
+    return Counter(str(find_key(one.json["context"])) for one in sandbox.requests if one.method == "POST")
 
 
 def crash(work: Callable[..., None], path: Path, sandbox: vk.Sandbox, point: str) -> None:
@@ -381,7 +381,7 @@ def test_a_single_send_that_dies_at_a_point(sandbox: vk.Sandbox, tmp_path: Path,
 def test_a_campaign_that_dies_at_a_point(sandbox: vk.Sandbox, tmp_path: Path, point: str) -> None:
     path, perhaps_sent = tmp_path / "a.db", POINTS[point]
     with vk.Archive(path) as archive:
-        archive.campaign(NAME, recipients(3), HI, rate_type="promotion")
+        vk.Campaign.plan(archive, NAME, recipients(3), HI, rate_type="promotion")
     crash(send_three, path, sandbox, point)
     assert keys_posted(sandbox).total() == (point in POSTED)
     assert states(path) == ["in_flight" if perhaps_sent else "queued", "queued", "queued"]
@@ -400,7 +400,7 @@ def compete(pipe: Connection, path: str, address: Address) -> None:
     """A sender that waits for the word, and tells how it ended."""
     base_url, key = address
     with vk.Archive(path) as archive, vk.Client(key, "VIBERKIT", base_url=base_url) as client:
-        campaign = archive.campaign(NAME)
+        campaign = vk.Campaign.open(archive, NAME)
         confirm = campaign.confirmed or campaign.preview().confirm
         pipe.send("ready")
         pipe.recv()
@@ -415,7 +415,7 @@ def compete(pipe: Connection, path: str, address: Address) -> None:
 def test_two_processes_and_a_second_run_send_each_message_once(sandbox: vk.Sandbox, tmp_path: Path) -> None:
     sandbox.latency_s, path = 0.1, tmp_path / "a.db"
     with vk.Archive(path) as archive:
-        archive.campaign(NAME, recipients(40), HI, rate_type="promotion")
+        vk.Campaign.plan(archive, NAME, recipients(40), HI, rate_type="promotion")
     given = str(path), (sandbox.base_url, sandbox.api_key)
     with running(compete, *given) as (one, first), running(compete, *given) as (other, second):
         for pipe in (first, second):
@@ -431,7 +431,7 @@ def test_two_processes_and_a_second_run_send_each_message_once(sandbox: vk.Sandb
     assert len(refused) == 1
     assert "is being sent by another cell or process" in refused[0]
     with vk.Archive(path) as archive, sandbox.client() as client:
-        campaign = archive.campaign(NAME)
+        campaign = vk.Campaign.open(archive, NAME)
         for _ in range(2):
             status = campaign.send(client, confirm=campaign.confirmed or "", progress=False)
             assert status["words"].tolist() == ["40 accepted"]

@@ -37,11 +37,11 @@ def words(status: pd.DataFrame) -> list[str]:
 
 @pytest.fixture
 def spring(archive: vk.Archive) -> vk.campaigns.Campaign:
-    return archive.campaign("spring", people(40), HI, rate_type="promotion", price=0.03, currency="€")
+    return vk.Campaign.plan(archive, "spring", people(40), HI, rate_type="promotion", price=0.03, currency="€")
 
 
 def send(campaign: Any, sandbox: vk.Sandbox, **options: Any) -> pd.DataFrame:
-    told: pd.DataFrame = campaign.send(sandbox.client(patience_s=0.5), progress=False, **options)
+    told: pd.DataFrame = campaign.send(sandbox.client(retry_for_s=0.5), progress=False, **options)
     return told
 
 
@@ -68,7 +68,7 @@ def test_every_bad_row_is_told_and_left_out(archive: vk.Archive) -> None:
     rows.loc[4, "first_name"] = None
     rows.loc[5, "first_name"] = "x" * 3000
     rows.loc[6, ["to", "first_name"]] = [None, " "]
-    campaign = archive.campaign("spring", rows, HI, rate_type="promotion")
+    campaign = vk.Campaign.plan(archive, "spring", rows, HI, rate_type="promotion")
     told = campaign.problems
     assert told[["row", "field"]].values.tolist() == [
         [2, "to"],
@@ -95,12 +95,12 @@ def test_recipients_may_be_a_frame_a_file_or_a_list(archive: vk.Archive, tmp_pat
     ways = [rows, tmp_path / "r.csv", str(tmp_path / "r.csv"), rows["to"].tolist(), rows.to_dict("records")]
     ways += [rows.assign(to=[int(one) for one in rows["to"]]), rows.assign(to=[float(one) for one in rows["to"]])]
     for place, way in enumerate(ways):
-        campaign = archive.campaign(f"c{place}", way, plain, rate_type="session")
-        sent = campaign.messages(numbers=True)
+        campaign = vk.Campaign.plan(archive, f"c{place}", way, plain, rate_type="session")
+        sent = campaign.messages(unmask=True)
         assert sent["to"].tolist() == rows["to"].tolist()
         assert campaign.preview().sample["text"].iloc[0] == "Hello {you}"
     named = rows.rename(columns={"to": "Mobile no."})
-    assert archive.campaign("named", named, plain, rate_type="session", to="Mobile no.").preview().planned == 3
+    assert vk.Campaign.plan(archive, "named", named, plain, rate_type="session", to="Mobile no.").preview().planned == 3
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_what_is_wrong_with_the_whole_is_refused(
 ) -> None:
     given_ = {"name": "spring", "recipients": people(2), "content": HI, "rate_type": "promotion", **options}
     with pytest.raises(error, match=told.replace("[", r"\[")):
-        archive.campaign(given_.pop("name"), given_.pop("recipients"), given_.pop("content"), **given_)
+        vk.Campaign.plan(archive, given_.pop("name"), given_.pop("recipients"), given_.pop("content"), **given_)
     assert archive.outbox().empty
 
 
@@ -144,7 +144,7 @@ def test_what_is_wrong_with_the_whole_is_refused(
 def test_a_file_that_would_be_misread_is_refused(archive: vk.Archive, tmp_path: Path, text: bytes) -> None:
     (tmp_path / "r.csv").write_bytes(text)
     with pytest.raises(CampaignError, match="cannot be read as a CSV file"):
-        archive.campaign("c", tmp_path / "r.csv", vk.Text("Hi"), rate_type="session")
+        vk.Campaign.plan(archive, "c", tmp_path / "r.csv", vk.Text("Hi"), rate_type="session")
     assert archive.outbox().empty
 
 
@@ -154,23 +154,23 @@ def test_numbers_survive_what_pandas_does_to_them(archive: vk.Archive, tmp_path:
     ways = [tmp_path / "r.csv", tmp_path / "s.csv", pd.DataFrame({"to": [491701000001, None]})]
     ways.append(pd.DataFrame({"to": ["+491701000001", None]}).convert_dtypes())
     for place, way in enumerate(ways):
-        campaign = archive.campaign(f"c{place}", way, vk.Text("Hi"), rate_type="session")
-        assert campaign.messages(numbers=True)["to"].tolist() == ["+491701000001"]
+        campaign = vk.Campaign.plan(archive, f"c{place}", way, vk.Text("Hi"), rate_type="session")
+        assert campaign.messages(unmask=True)["to"].tolist() == ["+491701000001"]
         assert campaign.problems["rule"].tolist() == ["is missing"] * (len(campaign.problems))
 
 
 def test_one_name_is_one_content(archive: vk.Archive, spring: Any) -> None:
     for content, rate_type in ((vk.Text("Ho {first_name}"), "promotion"), (HI, "session")):
         with pytest.raises(CampaignError, match="choose another name"):
-            archive.campaign("spring", people(2), content, rate_type=rate_type)
-    again = archive.campaign("spring", people(50), HI, rate_type="promotion", price=0.03)
+            vk.Campaign.plan(archive, "spring", people(2), content, rate_type=rate_type)
+    again = vk.Campaign.plan(archive, "spring", people(50), HI, rate_type="promotion", price=0.03)
     assert again.preview().planned == 50, "ten more"
     renamed = people(50).assign(first_name="X")
-    archive.campaign("spring", renamed, HI, rate_type="promotion")
+    vk.Campaign.plan(archive, "spring", renamed, HI, rate_type="promotion")
     assert again.preview().planned == 50, "nobody gets two messages of one campaign"
-    assert archive.campaign("spring").preview().confirm == again.preview().confirm
+    assert vk.Campaign.open(archive, "spring").preview().confirm == again.preview().confirm
     with pytest.raises(CampaignError, match="not in the archive"):
-        archive.campaign("summer")
+        vk.Campaign.open(archive, "summer")
 
 
 names = st.text(st.characters(exclude_characters="{}", exclude_categories=["Cs"]), min_size=1, max_size=8)
@@ -212,7 +212,7 @@ def test_running_the_cell_again_sends_nothing_again(sandbox: vk.Sandbox, archive
         status = send(spring, sandbox, confirm=confirm)
         assert words(status) == ["40 accepted (€1.20)"]
         assert status.attrs["stopped"] == ""
-        spring = archive.campaign("spring", people(40), HI, rate_type="promotion")
+        spring = vk.Campaign.plan(archive, "spring", people(40), HI, rate_type="promotion")
     assert len(posts(sandbox)) == 40
     assert len({one.json["context"] for one in posts(sandbox)}) == 40
     messages = archive.messages()
@@ -224,20 +224,20 @@ def test_running_the_cell_again_sends_nothing_again(sandbox: vk.Sandbox, archive
 
 def test_a_confirmation_is_of_what_is_confirmed(sandbox: vk.Sandbox, archive: vk.Archive, spring: Any) -> None:
     old = spring.preview().confirm
-    more = archive.campaign("spring", people(41), HI, rate_type="promotion")
+    more = vk.Campaign.plan(archive, "spring", people(41), HI, rate_type="promotion")
     for wrong in (old, "", "yes", more.preview().confirm[:-2] + "x]"):
         with pytest.raises(CampaignError, match="what would go out is another"):
             send(more, sandbox, confirm=wrong)
-    dearer = archive.campaign("spring", people(41), HI, rate_type="promotion", price=0.04)
+    dearer = vk.Campaign.plan(archive, "spring", people(41), HI, rate_type="promotion", price=0.04)
     assert dearer.preview().confirm != more.preview().confirm or dearer.preview().cost == "€1.64"
     assert posts(sandbox) == []
     confirm = dearer.preview().confirm
     send(dearer, sandbox, confirm=confirm)
-    archive.campaign("spring", people(43), HI, rate_type="promotion")
+    vk.Campaign.plan(archive, "spring", people(43), HI, rate_type="promotion")
     assert words(send(dearer, sandbox, confirm=confirm))[0] == "2 planned: not confirmed, not sent"
     assert len(posts(sandbox)) == 41
     with pytest.raises(CampaignError, match="nothing is planned"):
-        send(archive.campaign("empty", [], vk.Text("Hi"), rate_type="session"), sandbox, confirm="x")
+        send(vk.Campaign.plan(archive, "empty", [], vk.Text("Hi"), rate_type="session"), sandbox, confirm="x")
 
 
 def test_it_goes_on_where_it_stopped_and_leaves_the_unknown_alone(
@@ -261,7 +261,7 @@ def test_it_goes_on_where_it_stopped_and_leaves_the_unknown_alone(
 
 
 def test_it_stops_at_too_many_unknown(sandbox: vk.Sandbox, archive: vk.Archive) -> None:
-    campaign = archive.campaign("big", people(600), HI, rate_type="promotion")
+    campaign = vk.Campaign.plan(archive, "big", people(600), HI, rate_type="promotion")
     sandbox.fault("garble", method="POST", share=0.05)
     status = send(campaign, sandbox, confirm=campaign.preview().confirm)
     assert "are unknown, more than 1.0%" in status.attrs["stopped"]
@@ -272,9 +272,9 @@ def test_it_stops_at_too_many_unknown(sandbox: vk.Sandbox, archive: vk.Archive) 
 
 def test_it_stops_at_the_cost_cap(sandbox: vk.Sandbox, archive: vk.Archive) -> None:
     options = {"rate_type": "promotion", "price": (0.03, 0.05), "currency": "€", "cost_cap": 1.00}
-    campaign = archive.campaign("capped", people(40), HI, **options)
+    campaign = vk.Campaign.plan(archive, "capped", people(40), HI, **options)
     assert campaign.preview().confirm.startswith("send 40 for at most €1.00 [")
-    enough = archive.campaign("enough", people(20, 100), HI, **options)
+    enough = vk.Campaign.plan(archive, "enough", people(20, 100), HI, **options)
     assert send(enough, sandbox, confirm=enough.preview().confirm).attrs["stopped"] == ""
     before = len(posts(sandbox))
     status = send(campaign, sandbox, confirm=campaign.preview().confirm)
@@ -285,10 +285,10 @@ def test_it_stops_at_the_cost_cap(sandbox: vk.Sandbox, archive: vk.Archive) -> N
 
 def test_another_cap_wants_another_confirmation(sandbox: vk.Sandbox, archive: vk.Archive) -> None:
     options: dict[str, Any] = {"rate_type": "promotion", "price": 0.05}
-    campaign = archive.campaign("capped", people(40), HI, **options, cost_cap=1.00)
+    campaign = vk.Campaign.plan(archive, "capped", people(40), HI, **options, cost_cap=1.00)
     first = campaign.preview().confirm
     send(campaign, sandbox, confirm=first)
-    raised = archive.campaign("capped", people(40), HI, **options, cost_cap=1.50)
+    raised = vk.Campaign.plan(archive, "capped", people(40), HI, **options, cost_cap=1.50)
     with pytest.raises(CampaignError, match="what would go out is another"):
         send(raised, sandbox, confirm=first)
     assert len(posts(sandbox)) == 20
@@ -298,8 +298,8 @@ def test_another_cap_wants_another_confirmation(sandbox: vk.Sandbox, archive: vk
 
 
 def test_it_stops_where_nobody_answers_and_refusals_are_kept(sandbox: vk.Sandbox, archive: vk.Archive) -> None:
-    campaign = archive.campaign("c", people(30), HI, rate_type="promotion")
-    nobody = vk.Client("key", "SHOP", base_url="http://127.0.0.1:9", patience_s=0.1)
+    campaign = vk.Campaign.plan(archive, "c", people(30), HI, rate_type="promotion")
+    nobody = vk.Client("key", "SHOP", base_url="http://127.0.0.1:9", retry_for_s=0.1)
     status = campaign.send(nobody, confirm=campaign.preview().confirm, progress=False)
     assert "in a row were not accepted" in status.attrs["stopped"]
     assert status["state"].tolist() == ["queued"]
@@ -341,12 +341,12 @@ def test_it_keeps_the_pace(sandbox: vk.Sandbox, spring: Any, monkeypatch: pytest
 def test_ctrl_c_waits_for_what_is_in_flight(sandbox: vk.Sandbox, spring: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     turn, turns = campaigns_run._Run.turn, iter(range(1000))
 
-    def interrupted(self: Any) -> Any:
+    def interrupted_attempt(self: Any) -> Any:
         if next(turns) == 2:
             signal.raise_signal(signal.SIGINT)
         return turn(self)
 
-    monkeypatch.setattr(campaigns_run._Run, "turn", interrupted)
+    monkeypatch.setattr(campaigns_run._Run, "turn", interrupted_attempt)
     sandbox.latency_s = 0.05
     status = send(spring, sandbox, confirm=spring.preview().confirm, workers=4)
     assert status.attrs["stopped"] == "it was interrupted"

@@ -58,7 +58,7 @@ def test_one_bad_answer_stops_nothing(sandbox: vk.Sandbox, archive: vk.Archive) 
     sandbox.fault("500", path=f"/messages/{ids[3]}/events")
     sandbox.fault("garble", path=f"/messages/{ids[4]}/events")
     sandbox.fault("drop", path=f"/messages/{ids[5]}/events")
-    with sandbox.client(patience_s=0.3) as client:
+    with sandbox.client(retry_for_s=0.3) as client:
         summary = vk.collect(client, archive, progress=False).loc[0]
         assert summary["asked"] == 30
         assert summary["failed"] == 3
@@ -86,13 +86,13 @@ def test_an_interrupted_run_goes_on(
     looked = client.look
     asked: list[str] = []
 
-    def interrupted(what: str, message_id: str) -> object:
+    def interrupted_attempt(what: str, message_id: str) -> object:
         asked.append(message_id)
         if len(asked) == 100:
             raise KeyboardInterrupt
         return looked(what, message_id)
 
-    monkeypatch.setattr(client, "look", interrupted)
+    monkeypatch.setattr(client, "look", interrupted_attempt)
     with pytest.raises(KeyboardInterrupt):
         vk.collect(client, archive, workers=4, progress=False)
     monkeypatch.undo()

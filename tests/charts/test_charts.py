@@ -69,8 +69,8 @@ def transitions(
 def events(*trails: list[tuple[str, float]], names: list[str] | None = None) -> pd.DataFrame:
     rows = [
         (names[place] if names else f"3f2504e0-4f89-41d3-9a0c-{place:012d}", state, BEGIN + pd.Timedelta(at, unit="s"))
-        for place, trail in enumerate(trails)
-        for state, at in trail
+        for place, order_events in enumerate(trails)
+        for state, at in order_events
     ]
     frame = pd.DataFrame(rows, columns=["message_id", "state", "happened_at"])
     return frame.astype({"message_id": "str", "state": "category"})

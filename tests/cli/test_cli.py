@@ -104,10 +104,10 @@ def test_an_unknown_outcome_has_a_code_of_its_own(run, sandbox: vk.Sandbox) -> N
 def test_a_send_that_is_interrupted_may_have_gone_out(
     run, sandbox: vk.Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # type: ignore[no-untyped-def]
-    def interrupted(*_: object, **__: object) -> None:
+    def interrupted_attempt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(vk.Client, "send", interrupted)
+    monkeypatch.setattr(vk.Client, "send", interrupted_attempt)
     code, _, err = run("send", "+491701234567", "Hi", "--rate-type", "session", "--yes")
     assert code == 3
     assert "may or may not have been sent" in err

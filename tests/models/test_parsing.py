@@ -19,9 +19,9 @@ from viberkit.models import parsing as wire
 from viberkit.models import states
 from viberkit.models import validation as rules
 from viberkit.models.content import Text, from_wire
-from viberkit.models.phone import mask_all
+from viberkit.models.phone import mask_numbers
 from viberkit.models.problems import problem
-from viberkit.models.records import Accepted, Bulk, Event, Inbound, Reading
+from viberkit.models.records import AcceptedBulk, AcceptedMessage, Event, Inbound, ParsedRecord
 
 EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "150"))
 many = settings(max_examples=EXAMPLES, deadline=None)
@@ -70,7 +70,7 @@ def test_the_guides_status() -> None:
 
 def test_the_guides_answer_to_a_send() -> None:
     record = guide("send.response-202.json")
-    assert wire.read_accepted(record) == Accepted(ID, None)
+    assert wire.read_accepted(record) == AcceptedMessage(ID, None)
     with pytest.raises(UnreadableRecord, match="holds neither"):
         wire.read_record(record)  # no instant: no event can be made of it
 
@@ -184,7 +184,7 @@ def test_three_dialects_one_meaning(message_id: str, life: list[dict[str, Any]])
     for place, dialect in enumerate([as_guide, as_v2, as_v3]):
         sayable = [one for one in life if one["word"][place]]
         reading = wire.read_record(json.loads(json.dumps(dialect(message_id, sayable))))
-        assert reading == Reading(
+        assert reading == ParsedRecord(
             message_id,
             tuple(
                 Event(
@@ -223,15 +223,15 @@ def test_a_callback_means_what_the_history_means(message_id: str, life: list[dic
 @pytest.mark.parametrize(("state", "words"), SAID.items())
 def test_states_and_their_names(state: str, words: tuple[str | None, ...]) -> None:
     for word in words:
-        assert word is None or states.state_of(word) == state
-    assert states.state_of(state) == state
+        assert word is None or states.parse_state(word) == state
+    assert states.parse_state(state) == state
     assert (state in states.FINAL) == (state in {"delivered", "seen", "failed"})
     assert states.rank(state) == states.ORDER.index(state)
 
 
 def test_states_by_analogy() -> None:
-    assert states.state_of("message-failed") == "failed"
-    assert states.state_of("message-routing-failed") == "channel_failed"
+    assert states.parse_state("message-failed") == "failed"
+    assert states.parse_state("message-routing-failed") == "channel_failed"
     assert "expired" in states.FINAL
     assert set(states.NAMES.values()) == set(states.ORDER)
     with pytest.raises(TypeError):
@@ -250,8 +250,8 @@ def test_a_state_never_seen_before_is_kept_as_it_is(word: str) -> None:
 
 @given(st.text(min_size=1).filter(str.strip))
 def test_any_text_has_a_state_and_a_rank(word: str) -> None:
-    assert 0 <= states.rank(states.state_of(word)) <= len(states.ORDER)
-    assert states.state_of(states.state_of(word)) == states.state_of(word)
+    assert 0 <= states.rank(states.parse_state(word)) <= len(states.ORDER)
+    assert states.parse_state(states.parse_state(word)) == states.parse_state(word)
 
 
 @pytest.mark.parametrize("status", STATUSES)
@@ -316,7 +316,7 @@ def test_a_decimal_id_stays_exact(number: int) -> None:
         parsed = wire.parse(body)
         for reader in (wire.read_record, wire.read_status, wire.read_accepted, wire.read_message, wire.read_inbound):
             assert reader(parsed).message_id == str(number)
-        assert wire.read_bulk(parsed) == Bulk(str(number), (str(number),), MOMENT)
+        assert wire.read_bulk(parsed) == AcceptedBulk(str(number), (str(number),), MOMENT)
         assert wire.read_media(parsed).media_id == str(number)
     assert wire.read_record({"messageId": "007", "timestamp": AT}).message_id == "007"
 
@@ -387,8 +387,8 @@ def test_every_instant_of_python_reads_back(moment: datetime, between: str) -> N
 
 def test_a_broken_instant_does_not_hide_a_paid_sends_id() -> None:
     for record in ({"timestamp": "soon"}, {"acceptedAt": 5}, {"timestamp": None}):
-        assert wire.read_accepted({"messageId": ID, **record}) == Accepted(ID, None)
-        assert wire.read_bulk({"bulkId": "b", "messageIds": [ID], **record}) == Bulk("b", (ID,), None)
+        assert wire.read_accepted({"messageId": ID, **record}) == AcceptedMessage(ID, None)
+        assert wire.read_bulk({"bulkId": "b", "messageIds": [ID], **record}) == AcceptedBulk("b", (ID,), None)
     assert wire.read_accepted({"messageId": ID, "acceptedAt": AT}).accepted_at == MOMENT
 
 
@@ -486,7 +486,7 @@ def survives(record: object) -> None:
     for reader in READERS:
         told, why = attempt(reader, record)
         assert "\n" not in why
-        if isinstance(told, Reading) and isinstance(record, Mapping):
+        if isinstance(told, ParsedRecord) and isinstance(record, Mapping):
             rows = next((r for r in (record.get("history"), record.get("events")) if r is not None), [None])
             assert len(rows) == len(told.events) + len(told.aside)
             for event in told.events:
@@ -559,7 +559,7 @@ def test_rows_in_are_rows_out_and_set_aside(record: dict[str, Any]) -> None:
     kept = [row for place, row in enumerate(listed) if place not in set_aside]
     for row, event in zip(kept, reading.events, strict=True):
         words = [row.get(name) for name in ("state", "event", "status")]
-        assert event.state == states.state_of(next(word for word in words if word is not None))
+        assert event.state == states.parse_state(next(word for word in words if word is not None))
     survives(record)
 
 
@@ -680,4 +680,4 @@ def test_no_phone_number_is_quoted(number: str) -> None:
 
 def test_ids_and_instants_are_not_masked() -> None:
     for kept in (ID, "5463481551745434076", AT, "2020-07-13 12:19:18.967000", "error 12345678"):
-        assert mask_all(kept) == kept
+        assert mask_numbers(kept) == kept

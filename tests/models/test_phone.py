@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from viberkit.errors import Violation
-from viberkit.models.phone import country, mask, mask_all, normalize
+from viberkit.models.phone import country, mask, mask_numbers, normalize
 
 many = settings(max_examples=int(os.environ.get("VIBERKIT_EXAMPLES", "200")), deadline=None)
 E164 = "+491701234567"
@@ -100,7 +100,7 @@ def test_a_mobile_number_of_every_country(region: str) -> None:
     written = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
     assert {normalize(way) for way in (e164, written, e164[1:], "00" + e164[1:])} == {e164}
     assert revealed(mask(e164)) <= 7
-    assert mask_all(f"to {e164}, {written}.").count("*") > 0
+    assert mask_numbers(f"to {e164}, {written}.").count("*") > 0
 
 
 def revealed(masked: str) -> int:
@@ -139,15 +139,15 @@ def test_a_mask_reveals_at_most_seven_characters(number: str) -> None:
     assert mask(spaced) == masked
     if len(number) > 9:
         for text in (number, f"to {number}.", f'{{"to":"{number}"}}', f"({number})"):
-            assert number not in mask_all(text)
-            assert mask_all(text) == text.replace(number, masked)
+            assert number not in mask_numbers(text)
+            assert mask_numbers(text) == text.replace(number, masked)
 
 
 @many
 @given(anything)
 def test_no_text_breaks_a_mask(text: str) -> None:
     assert revealed(mask(text)) <= max(7, 2 + text.count("*"))
-    mask_all(text)
+    mask_numbers(text)
 
 
 # --- countries --------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from viberkit.models.callback import Refused, sign, signed_at
+from viberkit.models.callback import SignatureError, sign, signed_at
 
 many = settings(max_examples=int(os.environ.get("VIBERKIT_EXAMPLES", "150")), deadline=None)
 NOW = datetime(2020, 7, 13, 12, 20, tzinfo=UTC)
@@ -25,7 +25,7 @@ BODY = b'{"event":"MessageStatus::delivered"}'
 def is_signed(told: dict[str, str], body: bytes, given: Any) -> tuple[bool, str]:
     try:
         assert signed_at(told, body, given).utcoffset() == timedelta(0)
-    except Refused as refused:
+    except SignatureError as refused:
         return False, str(refused)
     return True, ""
 

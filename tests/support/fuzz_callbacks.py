@@ -30,7 +30,7 @@ if __name__ == "__main__":
 with atheris.instrument_imports(include=["viberkit", "json"]) if atheris else nullcontext():
     import viberkit as vk
     from viberkit.archive.derive import Raw, Rows, rows
-    from viberkit.models.callback import Callback, Refused, sign, signed_at
+    from viberkit.models.callback import Callback, SignatureError, sign, signed_at
 
 SECRET = "a-shared-secret"
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
@@ -132,7 +132,7 @@ def check_one(data: bytes) -> bytes:
 def _signed(told: dict[str, str], body: bytes) -> datetime | None:
     try:
         return signed_at(told, body, ["another-secret", SECRET])
-    except Refused as refused:
+    except SignatureError as refused:
         why = str(refused)
     assert SECRET not in why
     return None
@@ -164,7 +164,7 @@ def check_archive(bodies: Sequence[bytes]) -> None:
 
 def check_reading(archive: vk.Archive) -> None:
     """Everything that came is told of, by one frame or another, and none fails."""
-    unreadable, events = archive.unreadable(), archive.events(every_source=True)
+    unreadable, events = archive.unreadable(), archive.events(all_sources=True)
     for why in unreadable["reason"]:
         assert not _STUMBLED.match(why), why
     came = archive.callbacks()

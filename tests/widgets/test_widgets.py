@@ -13,6 +13,8 @@ import pytest
 import viberkit as vk
 from viberkit.errors import Violation
 from viberkit.models import validation as rules
+from viberkit.models.content import kind
+from viberkit.models.records import Event
 from viberkit.widgets.content_fields import KINDS
 from viberkit.widgets.fields import Field, sort_out
 from viberkit.widgets.status import Trail, trail_table
@@ -144,9 +146,7 @@ SPELLED: list[tuple[str, dict[str, str], dict[str, Any]]] = [
 
 def test_every_kind_is_spelled_below() -> None:
     assert [kind for kind, *_ in SPELLED] == list(KINDS)
-    made = {
-        vk.content.kind(each.read(dict.fromkeys((one.path for one in each.fields()), "x"))) for each in KINDS.values()
-    }
+    made = {kind(each.read(dict.fromkeys((one.path for one in each.fields()), "x"))) for each in KINDS.values()}
     assert made == set(rules.KINDS)
 
 
@@ -458,7 +458,7 @@ def test_what_breaks_after_the_send_counts_as_unknown(form: SendForm, monkeypatc
 
 
 def test_a_server_that_is_not_there(sandbox: vk.Sandbox) -> None:
-    with sandbox.client(timeout_s=(0.5, 0.5), patience_s=0.2) as client:
+    with sandbox.client(timeout_s=(0.5, 0.5), retry_for_s=0.2) as client:
         form = SendForm(client)
         sandbox.stop()
         fill(form)
@@ -573,8 +573,8 @@ def test_a_trail_shows_codes_and_states_never_seen_before() -> None:
 
     at = datetime(2026, 1, 5, 8, 0, 0, 123_000, tzinfo=UTC)
     events = [
-        vk.records.Event("m", "<b>teleported</b>", at, "history"),
-        vk.records.Event("m", "failed", at, "history", code=f"viber::<error>::{NUMBER}"),
+        Event("m", "<b>teleported</b>", at, "history"),
+        Event("m", "failed", at, "history", code=f"viber::<error>::{NUMBER}"),
     ]
     table = trail_table(events)
     assert "&lt;b&gt;teleported" in table

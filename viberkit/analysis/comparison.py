@@ -18,14 +18,14 @@ from viberkit.analysis.formatting import UNITS, duration, percentile
 from viberkit.analysis.grouping import BY, names_of
 from viberkit.analysis.incidence import Floats, Incidence, Ints, incidence, mover
 
-__all__ = ["UnequalWatchWarning", "compare", "gray", "log_rank"]
+__all__ = ["UnequalFollowUpWarning", "compare", "gray", "log_rank"]
 
 _WITHIN = re.compile(r"(within|failed(?:[ _]within)?)[ _]?([0-9]+(?:\.[0-9]+)?)[ _]?(ms|s|min|h|d)")
 _TWICE = 2.0
 _LIKELY = 5  # so many messages must have been open for a follow-up to be judged
 
 
-class UnequalWatchWarning(UserWarning):
+class UnequalFollowUpWarning(UserWarning):
     """Groups that are compared were watched for very different lengths of time."""
 
 
@@ -60,7 +60,7 @@ def compare(
     the log-rank test of equal rates of delivery among those still open. The tests are about the whole curves, the
     same for each metric.
 
-    Warns with :class:`UnequalWatchWarning` where the open messages of one group were watched twice as long as those
+    Warns with :class:`UnequalFollowUpWarning` where the open messages of one group were watched twice as long as those
     of the other, unless all that is asked is within times that both were watched for. Raises as ``vk.delivery_curve``,
     and ``ValueError`` for a metric or baseline that is none.
 
@@ -232,7 +232,7 @@ def _watched_alike(one: _Group, base: _Group) -> None:
         text = f"compare: {longer.name} was watched for {_known(max(times))}, {shorter.name} for {_known(min(times))}"
         remedy = "compare what both had time for, e.g. metric='within 60 s', or cut the longer with observed_until"
         warnings.warn(
-            f"{text} (medians): late deliveries are known of one only; {remedy}", UnequalWatchWarning, stacklevel=3
+            f"{text} (medians): late deliveries are known of one only; {remedy}", UnequalFollowUpWarning, stacklevel=3
         )
 
 

@@ -60,7 +60,7 @@ def delivery_curve(
     ``"log-log"`` or ``"linear"``; ``attrs["band"]`` names it in the result.
 
     Raises :class:`~viberkit.errors.MissingColumn`, and ``ValueError`` for a state or a band that is none. Messages
-    that never entered ``start`` are left out with a :class:`~viberkit.analysis.durations.LeftOutWarning`.
+    that never entered ``start`` are left out with a :class:`~viberkit.analysis.durations.DroppedMessagesWarning`.
 
     >>> at = pd.to_datetime(["2026-03-01T09:00:00Z"] * 4)
     >>> trips = pd.DataFrame({"message_id": list("abcd"), "accepted_at": at, "observed_until": at + pd.Timedelta("9s"),

@@ -21,7 +21,7 @@ from viberkit.errors import MissingColumn
 from viberkit.frames.columns import JOURNEYS, require
 from viberkit.models.states import ORDER
 
-__all__ = ["ENDED", "FAILED", "OPEN", "Durations", "LeftOutWarning", "as_journeys", "durations"]
+__all__ = ["ENDED", "FAILED", "OPEN", "DroppedMessagesWarning", "Durations", "as_journeys", "durations"]
 
 #: What became of a message: still open when last looked at, at the end asked for, or ended otherwise.
 OPEN, ENDED, FAILED = 0, 1, 2
@@ -31,7 +31,7 @@ _ARRIVING = ("delivered", "seen")
 _WAY = ("accepted", "routed", "dispatched", "delivered", "seen")
 
 
-class LeftOutWarning(UserWarning):
+class DroppedMessagesWarning(UserWarning):
     """Messages could not take part in an estimate; the text says how many, why, and what helps."""
 
 
@@ -105,7 +105,7 @@ def durations(
     it failed before; one that failed, nobody knows when, failed when last looked at. Times below zero (a clock that is
     off) count as zero.
 
-    Messages that never entered ``start`` are left out with one :class:`LeftOutWarning`.
+    Messages that never entered ``start`` are left out with one :class:`DroppedMessagesWarning`.
     """
     names = names_of(by)
     if not isinstance(tz, str) or not tz:
@@ -125,7 +125,9 @@ def durations(
     if not begun.all():
         left = int((~begun).sum())
         text = f"{asked_by}: {left:,} of {len(trips):,} messages never were {start!r} and are left out"
-        warnings.warn(f"{text}; pass start='dispatched', say, if that is known of more", LeftOutWarning, stacklevel=3)
+        warnings.warn(
+            f"{text}; pass start='dispatched', say, if that is known of more", DroppedMessagesWarning, stacklevel=3
+        )
         trips, at = trips[begun], {state: instants[begun] for state, instants in at.items()}
     begin = at.get(start, np.zeros(len(trips), dtype=np.int64))
     reached, earliest = _reached(trips, at, end)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from viberkit.analysis.ordering import Ints, Trail, instants, microseconds, trail
+from viberkit.analysis.ordering import Ints, OrderedEvents, instants, microseconds, order_events
 from viberkit.frames.columns import EVENTS, JOURNEYS, TRANSITIONS
 
 __all__ = ["categorical", "hops_of", "journeys", "journeys_of", "transitions"]
@@ -47,10 +47,10 @@ def transitions(events: pd.DataFrame) -> pd.DataFrame:
     0    accepted  dispatched      0.175
     1  dispatched   delivered      1.186
     """
-    return hops_of(trail(events, "transitions"))
+    return hops_of(order_events(events, "transitions"))
 
 
-def hops_of(log: Trail, of_event: Iterable[str] = ()) -> pd.DataFrame:
+def hops_of(log: OrderedEvents, of_event: Iterable[str] = ()) -> pd.DataFrame:
     """The transitions of a trail; ``of_event``: columns to take from the event that ends the hop."""
     to = np.flatnonzero(log.message[1:] == log.message[:-1]) + 1
     start, end, number = log.when[to - 1], log.when[to], log.message[to]
@@ -104,10 +104,10 @@ def journeys(events: pd.DataFrame, *, observed_until: Any = None) -> pd.DataFram
     0          a  delivered  delivered 2020-07-13 12:19:18.967+00:00
     1          b       open   accepted 2020-07-13 12:19:18.967+00:00
     """
-    return journeys_of(trail(events, "journeys"), observed_until)
+    return journeys_of(order_events(events, "journeys"), observed_until)
 
 
-def journeys_of(log: Trail, observed_until: Any = None) -> pd.DataFrame:
+def journeys_of(log: OrderedEvents, observed_until: Any = None) -> pd.DataFrame:
     """The journeys of a trail, as :func:`journeys` gives them."""
     texts = list(log.states.categories)
     made: dict[str, Any] = {"message_id": log.ids}
@@ -132,7 +132,7 @@ def journeys_of(log: Trail, observed_until: Any = None) -> pd.DataFrame:
     return JOURNEYS.frame(pd.DataFrame(made, copy=False))
 
 
-def _first_of(log: Trail, code: int) -> Ints:
+def _first_of(log: OrderedEvents, code: int) -> Ints:
     """The entries of the trail where messages first entered a state."""
     there = np.flatnonzero(log.state == code)
     number = log.message[there]
@@ -141,14 +141,14 @@ def _first_of(log: Trail, code: int) -> Ints:
     return there[first]
 
 
-def _of_message(log: Trail, instant: Ints, entries: Ints) -> npt.NDArray[np.int64]:
+def _of_message(log: OrderedEvents, instant: Ints, entries: Ints) -> npt.NDArray[np.int64]:
     """For each message the instant of the entry that is its own."""
     at = np.full(len(log.ids), _NEVER)
     at[log.message[entries]] = instant[entries]
     return at
 
 
-def _bounds(log: Trail) -> Ints | None:
+def _bounds(log: OrderedEvents) -> Ints | None:
     """Of each entry the last time that its state is known not to have been entered; None where all times are exact."""
     if "not_before" not in log.events:
         return None
@@ -156,7 +156,7 @@ def _bounds(log: Trail) -> Ints | None:
     return np.minimum(known[log.row], log.when) if (known != _NEVER).any() else None
 
 
-def _failure_codes(log: Trail) -> pd.Series[Any]:
+def _failure_codes(log: OrderedEvents) -> pd.Series[Any]:
     """The code that each message's last failure told, by whatever source."""
     found = np.full(len(log.ids), -1)
     if "code" not in log.events:
@@ -168,7 +168,7 @@ def _failure_codes(log: Trail) -> pd.Series[Any]:
     return pd.Series(categorical(found, pd.CategoricalDtype(codes.categories)))
 
 
-def _watched(log: Trail, observed_until: Any) -> npt.NDArray[np.int64]:
+def _watched(log: OrderedEvents, observed_until: Any) -> npt.NDArray[np.int64]:
     """Until when each message was watched, by what was given, else by what the events tell."""
     until = np.full(len(log.ids), _NEVER)
     if isinstance(observed_until, pd.Series):

@@ -16,7 +16,7 @@ from viberkit.analysis.formatting import percentile
 from viberkit.analysis.grouping import BY, apart, facts, groups, names_of
 from viberkit.analysis.incidence import Floats, fractional_order
 from viberkit.analysis.journeys import categorical, hops_of, journeys_of
-from viberkit.analysis.ordering import Ints, Trail, instants, microseconds, numbered, runs, trail
+from viberkit.analysis.ordering import Ints, OrderedEvents, instants, microseconds, numbered, order_events, runs
 from viberkit.frames.columns import EVENTS, INSTANT, TRANSITIONS, require
 from viberkit.models.states import rank
 
@@ -116,7 +116,7 @@ def _hops_by(
     if isinstance(log, pd.DataFrame) and "latency_s" in log.columns:
         require(log, ("from_state", "to_state"), "latency")
         return _joined(log, names, "started_at", messages, tz), None
-    ordered = trail(log, "latency")
+    ordered = order_events(log, "latency")
     ends_hop = [name for name in names if name in EVENTS.names and name not in TRANSITIONS.names]
     hops = _joined(hops_of(ordered, ends_hop), names, "started_at", messages, tz)
     waiting = _waiting(ordered)
@@ -126,7 +126,7 @@ def _hops_by(
     return hops, _joined(waiting, known, "started_at", messages, tz)
 
 
-def _waiting(ordered: Trail) -> pd.DataFrame:
+def _waiting(ordered: OrderedEvents) -> pd.DataFrame:
     """The messages that are on their way from one state to the next: in which they are, and how long they have been.
 
     Where the log tells of nobody who has seen a message, nobody delivered waits to be seen.

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from viberkit.frames.columns import EVENTS, INSTANT, require
 from viberkit.models.states import rank
 
-__all__ = ["Trail", "instants", "microseconds", "numbered", "runs", "trail"]
+__all__ = ["OrderedEvents", "instants", "microseconds", "numbered", "order_events", "runs"]
 
 Ints = npt.NDArray[np.integer[Any]]
 
@@ -24,7 +24,7 @@ _MILLISECOND = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Trail:
+class OrderedEvents:
     """Events of all messages, by message (in order of first appearance), then time, then life cycle.
 
     ``message``, ``when`` and ``state`` have one entry an event that counts: the number of its message in
@@ -53,7 +53,7 @@ class Trail:
         return [name for name in self.events.columns if name not in gone]
 
 
-def trail(events: pd.DataFrame, asked_by: str) -> Trail:
+def order_events(events: pd.DataFrame, asked_by: str) -> OrderedEvents:
     """The events in order, duplicates dropped; an event without a message or an instant takes no part."""
     require(events, ("message_id", "state", "happened_at"), asked_by)
     ids = EVENTS["message_id"].cast(events["message_id"])
@@ -75,7 +75,7 @@ def trail(events: pd.DataFrame, asked_by: str) -> Trail:
         row = np.minimum.reduceat(row, np.flatnonzero(~again))  # of equal events the first in the frame counts
         message, at, state = message[~again], at[~again], state[~again]
     names = ids.iloc[head].reset_index(drop=True)
-    return Trail(events, names, of_row, head, message, at, state, row, pd.CategoricalDtype(states.categories))
+    return OrderedEvents(events, names, of_row, head, message, at, state, row, pd.CategoricalDtype(states.categories))
 
 
 def microseconds(values: pd.Series[Any]) -> npt.NDArray[np.int64]:

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from viberkit.analysis.journeys import journeys_of
-from viberkit.analysis.ordering import Ints, Trail, microseconds, trail
+from viberkit.analysis.ordering import Ints, OrderedEvents, microseconds, order_events
 from viberkit.analysis.quality_words import ABOUT, CALLBACKS_ABSENT, CALLBACKS_MERGED, UNWATCHED
 from viberkit.frames.columns import EVENTS, JOURNEYS, QUALITY, require
-from viberkit.models.states import ORDER, state_of
+from viberkit.models.states import ORDER, parse_state
 from viberkit.models.validation import EVENTS as CALLED_BACK
 
 __all__ = ["quality"]
@@ -28,7 +28,7 @@ _DENSE = 1 << 26
 _EVER = 0  # a not_before of 1970: nothing earlier is known
 _WAY = ("accepted", "routed", "dispatched", "delivered", "seen")
 _FAILING = ("channel_failed", "failed", "expired")
-_CALLED_BACK = frozenset(state_of(word) for word in CALLED_BACK)
+_CALLED_BACK = frozenset(parse_state(word) for word in CALLED_BACK)
 _TOLD_BY = tuple(EVENTS["source"].words)
 
 Flags = npt.NDArray[np.bool_]
@@ -37,7 +37,7 @@ Flags = npt.NDArray[np.bool_]
 def quality(events: pd.DataFrame, journeys: pd.DataFrame | None = None) -> pd.DataFrame:
     """What is amiss in a log, how often, what it does to the results, and what helps: one row a check, always all.
 
-    ``events`` is any frame of events; with ``archive.events(every_source=True)`` it can also tell which callbacks were
+    ``events`` is any frame of events; with ``archive.events(all_sources=True)`` it can also tell which callbacks were
     missed. ``journeys`` (of the same messages, with an ``observed_until`` of your own, say) is made from the events
     where it is not given.
 
@@ -85,7 +85,7 @@ def quality(events: pd.DataFrame, journeys: pd.DataFrame | None = None) -> pd.Da
     11         no_routed      2   2       a      NaN
     12       no_accepted      1   2       b      NaN
     """
-    log = trail(events, "quality")
+    log = order_events(events, "quality")
     trips = journeys_of(log) if journeys is None else journeys
     require(trips, ("message_id", "outcome", "observed_until"), "quality (journeys: pass vk.journeys(events))")
     rows = list(_of_events(log)) + list(_of_messages(log, trips, given=journeys is not None))
@@ -124,7 +124,7 @@ def _row(check: str, found: Flags, ids: Any, of: int | None = None, **more: Any)
 # --- events ------------------------------------------------------------------------------------------
 
 
-def _of_events(log: Trail) -> Iterator[_Row]:
+def _of_events(log: OrderedEvents) -> Iterator[_Row]:
     ids, of_row = log.ids.array, log.of_row
     yield _duplicates(log)
     yield _two_instants(log)
@@ -151,7 +151,7 @@ class _Taken:
         return str(self._ids[int(self._number[place])])
 
 
-def _duplicates(log: Trail) -> _Row:
+def _duplicates(log: OrderedEvents) -> _Row:
     if len(log.row) == len(log.events):
         return _Row("duplicates", 0, len(log.events))
     source = EVENTS["source"].cast(_column(log.events, "source")).cat.codes.to_numpy()
@@ -162,7 +162,7 @@ def _duplicates(log: Trail) -> _Row:
 class _Pairs:
     """Pairs of message and state, numbered; flags say which of them are there."""
 
-    def __init__(self, log: Trail, message: Ints, state: Ints) -> None:
+    def __init__(self, log: OrderedEvents, message: Ints, state: Ints) -> None:
         self._width = max(len(log.states.categories), 1)
         self.number, self._pairs = message * self._width + state, None
         self.count = len(log.ids) * self._width
@@ -181,7 +181,7 @@ class _Pairs:
         return np.asarray(pairs if self._pairs is None else self._pairs[pairs]) // self._width
 
 
-def _two_instants(log: Trail) -> _Row:
+def _two_instants(log: OrderedEvents) -> _Row:
     pairs = _Pairs(log, log.message, log.state)
     times = np.bincount(pairs.number, minlength=pairs.count)
     several, of = np.flatnonzero(times > 1), _sum(times > 0)
@@ -196,7 +196,7 @@ def _two_instants(log: Trail) -> _Row:
     return _Row("two_instants", len(several), of, example, float(width[worst] / _SECOND))
 
 
-def _row_order(log: Trail) -> _Row:
+def _row_order(log: OrderedEvents) -> _Row:
     at, number = _at(log), log.of_row
     if len(number) and (np.diff(number) < 0).any():
         bits = len(number).bit_length()
@@ -215,11 +215,11 @@ def _naive(events: pd.DataFrame) -> Flags:
     return ~instants.astype("str").str.contains(r"(?:[zZ]|[+-]\d\d:?\d\d)$").to_numpy(dtype=bool)
 
 
-def _at(log: Trail) -> Ints:
+def _at(log: OrderedEvents) -> Ints:
     return microseconds(EVENTS["happened_at"].cast(log.events["happened_at"]))
 
 
-def _state(log: Trail) -> Ints:
+def _state(log: OrderedEvents) -> Ints:
     return EVENTS["state"].cast(log.events["state"]).cat.codes.to_numpy()
 
 
@@ -232,7 +232,7 @@ def _column(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
 # --- messages ----------------------------------------------------------------------------------------
 
 
-def _of_messages(log: Trail, trips: pd.DataFrame, *, given: bool) -> Iterator[_Row]:
+def _of_messages(log: OrderedEvents, trips: pd.DataFrame, *, given: bool) -> Iterator[_Row]:
     ids = trips["message_id"].array
     cast = JOURNEYS["observed_until"].cast
     at = {state: microseconds(cast(_column(trips, f"{state}_at"))) for state in ORDER[:8]}
@@ -286,7 +286,7 @@ def _first(one: Ints, other: Ints) -> Ints:
     return np.where(one == _NEVER, other, np.where(other == _NEVER, one, np.minimum(one, other)))
 
 
-def _last(log: Trail, trips: pd.DataFrame, given: bool) -> Ints:
+def _last(log: OrderedEvents, trips: pd.DataFrame, given: bool) -> Ints:
     """When each message's last event was, also of states that journeys have no column for."""
     ends = np.append(log.message[1:] != log.message[:-1], True) if len(log.when) else np.zeros(0, dtype=bool)
     last = np.append(log.when[ends], _NEVER)
@@ -303,12 +303,12 @@ def _sum(flags: Flags) -> int:
 # --- sources -----------------------------------------------------------------------------------------
 
 
-def _sources(log: Trail) -> tuple[Ints, list[str]]:
+def _sources(log: OrderedEvents) -> tuple[Ints, list[str]]:
     source = EVENTS["source"].cast(_column(log.events, "source")).cat
     return source.codes.to_numpy(), [str(text) for text in source.categories]
 
 
-def _callbacks_missed(log: Trail) -> _Row:
+def _callbacks_missed(log: OrderedEvents) -> _Row:
     """States that a history told of and no callback did, although callbacks told of that state for other messages."""
     codes, texts = _sources(log)
     used = {texts[code] for code in np.unique(codes) if code >= 0}
@@ -328,7 +328,7 @@ def _callbacks_missed(log: Trail) -> _Row:
     return _row("callbacks_missed", missed, _Taken(log.ids.array, pairs.messages(told)))
 
 
-def _skews(log: Trail) -> Iterator[_Row]:
+def _skews(log: OrderedEvents) -> Iterator[_Row]:
     """A row for each source: how much later than it happened an event was heard of."""
     codes, texts = _sources(log)
     received = microseconds(EVENTS["received_at"].cast(_column(log.events, "received_at")))
@@ -343,7 +343,7 @@ def _skews(log: Trail) -> Iterator[_Row]:
             yield _row("clock_skew", late <= -_SECOND, taken, value_s=median, source=source)
 
 
-def _polled(log: Trail) -> _Row:
+def _polled(log: OrderedEvents) -> _Row:
     bound = _not_before(log)
     found = bound != _NEVER
     known = found & (bound != _EVER)
@@ -351,5 +351,5 @@ def _polled(log: Trail) -> _Row:
     return _row("polled", found, _Taken(log.ids.array, log.of_row), value_s=width)
 
 
-def _not_before(log: Trail) -> Ints:
+def _not_before(log: OrderedEvents) -> Ints:
     return microseconds(EVENTS["not_before"].cast(_column(log.events, "not_before")))

@@ -43,7 +43,7 @@ ABOUT = MappingProxyType(
         ),
         "seen_without_delivered": (
             "They count as delivered, but when is known only between the event before and the time they were seen.",
-            "Fetch the histories: vk.collect(client, archive, also_final=True).",
+            "Fetch the histories: vk.collect(client, archive, include_final=True).",
         ),
         "unknown_state": (
             "Such events are hops of their own, and decide no outcome.",
@@ -84,11 +84,11 @@ ABOUT = MappingProxyType(
 
 #: Instead of the effect, where sources are joined already.
 CALLBACKS_MERGED = (
-    "Not checked: the sources are joined in one row; pass archive.events(every_source=True) to have them apart."
+    "Not checked: the sources are joined in one row; pass archive.events(all_sources=True) to have them apart."
 )
 #: Instead of the effect, where no callback told of anything.
 CALLBACKS_ABSENT = (
-    "Not checked: no callback told of anything here; pass archive.events(every_source=True) of an archive that has a "
+    "Not checked: no callback told of anything here; pass archive.events(all_sources=True) of an archive that has a "
     "listener."
 )
 #: Instead of the effect, where nothing says until when messages were watched.

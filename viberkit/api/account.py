@@ -10,12 +10,12 @@ from urllib.parse import quote as percent
 from urllib.parse import unquote, urlsplit
 
 from viberkit.api.settings import is_loopback
-from viberkit.api.transport import Answer, Transport, retry_after_s, within
-from viberkit.errors import InvalidRequest, UnexpectedAnswer, UnreadableRecord, Violation
+from viberkit.api.transport import Transport, retry_after_s, within
+from viberkit.errors import InvalidRequest, UnexpectedResponse, UnreadableRecord, Violation
 from viberkit.models import parsing as wire
 from viberkit.models import validation as rules
 from viberkit.models.problems import problem
-from viberkit.models.records import Channel, Configuration, Media
+from viberkit.models.records import Channel, Configuration, Media, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,13 +31,13 @@ class AccountCalls:
     base_url: str
     _transport: Transport
 
-    def _read(self, reader: Callable[[Any], T], answer: Answer) -> T:
+    def _read(self, reader: Callable[[Any], T], answer: Response) -> T:
         try:
             return reader(wire.parse(answer.body))
         except UnreadableRecord as fault:
-            raise UnexpectedAnswer(answer.status, "the answer could not be read", str(fault)) from None
+            raise UnexpectedResponse(answer.status, "the answer could not be read", str(fault)) from None
 
-    def _call(self, method: str, path: str, **options: Any) -> Answer:
+    def _call(self, method: str, path: str, **options: Any) -> Response:
         answer = self._transport.ask(method, path, **options)
         if not answer.ok:
             raise as_error(answer, f"{method} {path}")
@@ -147,7 +147,7 @@ class AccountCalls:
             answer = self._call("GET", path)
             page = self._read(lambda body: body, answer)
             if not isinstance(page, list):
-                raise UnexpectedAnswer(answer.status, "the answer could not be read", f"{path}: is not a list")
+                raise UnexpectedResponse(answer.status, "the answer could not be read", f"{path}: is not a list")
             found += page
             path = within(self.base_url, answer.links.get("next", ""))
         return found
@@ -157,7 +157,7 @@ def _service_path(service_id: str) -> str:
     return f"/configurations/channels/viber/service-ids/{percent(service_id, safe='')}"
 
 
-def as_error(answer: Answer, asked: str) -> Exception:
+def as_error(answer: Response, asked: str) -> Exception:
     """A refusal of the server as the error it is."""
     return problem(answer.status, answer.body, asked=asked, retry_after_s=retry_after_s(answer))
 

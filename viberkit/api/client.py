@@ -6,27 +6,35 @@ import json
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 from urllib.parse import quote as percent
 
 from viberkit.api.account import AccountCalls, as_error, raise_if
-from viberkit.api.send import Attempt, attempt, interrupted
+from viberkit.api.recorder import Recording
+from viberkit.api.send import SendAttempt, attempt, interrupted_attempt
 from viberkit.api.settings import BASE_URL, checked_key, setting
-from viberkit.api.transport import Answer, Transport
+from viberkit.api.transport import Transport
 from viberkit.errors import (
-    NotKept,
+    ArchiveWriteError,
     Violation,
 )
 from viberkit.models import parsing as wire
 from viberkit.models import validation as rules
 from viberkit.models.content import Content, kind, to_wire
-from viberkit.models.keys import KEY_LENGTH, with_key
+from viberkit.models.keys import KEY_LENGTH, add_key
 from viberkit.models.phone import normalize
-from viberkit.models.problems import says_unknown
-from viberkit.models.records import Accepted, Bulk, Earlier, Event, SentBulk, SentMessage, Status, StoredMessage
-
-if TYPE_CHECKING:
-    from viberkit.archive.archive import Archive
+from viberkit.models.problems import is_unknown_message
+from viberkit.models.records import (
+    AcceptedBulk,
+    AcceptedMessage,
+    Event,
+    PreviousSend,
+    Response,
+    SentBulk,
+    SentMessage,
+    Status,
+    StoredMessage,
+)
 
 __all__ = ["Client"]
 
@@ -46,7 +54,7 @@ class Client(AccountCalls):
     ``base_url`` likewise (``VIBERKIT_BASE_URL``). With an ``archive``, every answer is kept in it.
 
     ``timeout_s`` is (to connect, between two bytes of an answer); no attempt of a call begins later than
-    ``patience_s`` after the first. GET and PUT are retried on 429, 502, 503, 504 and broken connections; a
+    ``retry_for_s`` after the first. GET and PUT are retried on 429, 502, 503, 504 and broken connections; a
     send only where it certainly was not accepted (no byte left, or 429): no retry sends a message twice.
 
     Safe to use from many threads. Raises :class:`~viberkit.errors.ConfigurationError` when no key is found.
@@ -65,15 +73,15 @@ class Client(AccountCalls):
         service_id: str | None = None,
         *,
         base_url: str | None = None,
-        archive: Archive | None = None,
+        archive: Recording | None = None,
         timeout_s: tuple[float, float] = (10.0, 30.0),
-        patience_s: float = 60.0,
+        retry_for_s: float = 60.0,
     ) -> None:
         key = checked_key(setting(api_key, "TYNTEC_API_KEY"))
         self.sender = setting(service_id, "VIBER_SERVICE_ID")
         self.base_url = setting(base_url, "VIBERKIT_BASE_URL") or BASE_URL
         self.archive = archive
-        self._transport = Transport(self.base_url, key, timeout_s=timeout_s, patience_s=patience_s)
+        self._transport = Transport(self.base_url, key, timeout_s=timeout_s, retry_for_s=retry_for_s)
         self._path_of: dict[str, str] = {}
         self._lock = threading.Lock()
 
@@ -93,7 +101,7 @@ class Client(AccountCalls):
         """Close the kept-alive connections; the client may be used again."""
         self._transport.close()
 
-    def keeping(self, archive: Archive) -> Client:
+    def with_archive(self, archive: Recording) -> Client:
         """The same client, over the same connections, keeping every answer in an archive."""
         other = object.__new__(Client)
         other.__dict__.update(self.__dict__, archive=archive)
@@ -109,13 +117,13 @@ class Client(AccountCalls):
         rate_type: str,
         context: str | None = None,
         callback_url: str | None = None,
-        once: bool = False,
+        deduplicate: bool = False,
     ) -> SentMessage:
         """Send one message; it is checked first, and nothing that breaks a rule goes out.
 
         ``context`` (at most 125 characters) comes back on callbacks; ``callback_url`` is where this
         message's status callbacks go. With an archive the send is first a row of its outbox, durably, and its key goes
-        out as the head of the context (which leaves 98 characters); with ``once``, content that was accepted before for
+        out as the head of the context (which leaves 98 characters); with ``deduplicate``, content that was accepted before for
         this recipient is not sent again: the earlier message is given.
 
         Raises :class:`~viberkit.errors.InvalidRequest` with every violation, :class:`~viberkit.errors.ApiError` when
@@ -124,12 +132,14 @@ class Client(AccountCalls):
         """
         found = rules.violations(content, rate_type)
         request, more = self._request(to, rate_type, context, callback_url)
-        if once and self.archive is None:
-            more.append(Violation("once", "True", "needs an archive to look back into", "pass Client(archive=…)"))
+        if deduplicate and self.archive is None:
+            more.append(
+                Violation("deduplicate", "True", "needs an archive to look back into", "pass Client(archive=…)")
+            )
         raise_if(found + more)
         _caution(content)
         request["content"] = to_wire(content)
-        sent_id, accepted = self._post("/messages", request, context, once=once)
+        sent_id, accepted = self._post("/messages", request, context, deduplicate=deduplicate)
         return SentMessage(sent_id, request["to"], rate_type, content, accepted.accepted_at, context)
 
     def bulk(self, to: str, contents: Sequence[Content], *, rate_type: str) -> SentBulk:
@@ -147,7 +157,7 @@ class Client(AccountCalls):
             _caution(content)
         request["messages"] = [to_wire(content) for content in contents]
         bulk_id, accepted = self._post("/bulks", request, None)
-        assert isinstance(accepted, Bulk)  # noqa: S101 - that is what /bulks answers with
+        assert isinstance(accepted, AcceptedBulk)  # noqa: S101 - that is what /bulks answers with
         ids, at = accepted.message_ids, accepted.accepted_at
         return SentBulk(bulk_id, ids, request["to"], rate_type, tuple(contents), at)
 
@@ -177,17 +187,17 @@ class Client(AccountCalls):
         return request, found
 
     def _post(
-        self, path: str, request: dict[str, Any], context: str | None, *, once: bool = False
-    ) -> tuple[str, Accepted | Bulk]:
+        self, path: str, request: dict[str, Any], context: str | None, *, deduplicate: bool = False
+    ) -> tuple[str, AcceptedMessage | AcceptedBulk]:
         """A send, posted once, with a row in the archive's outbox before it; gives its id and what was accepted."""
         if self.archive is None:
             tried = attempt(self._transport, path, request)
         else:
-            key = self.archive.sending.begin(request, context, once=once)
-            if isinstance(key, Earlier):
-                return key.message_id, Accepted(key.message_id, key.sent_at)
-            request["context"] = with_key(key, context)
-            tried = interrupted(request)
+            key = self.archive.recorder.begin(request, context, deduplicate=deduplicate)
+            if isinstance(key, PreviousSend):
+                return key.message_id, AcceptedMessage(key.message_id, key.sent_at)
+            request["context"] = add_key(key, context)
+            tried = interrupted_attempt(request)
             try:
                 tried = attempt(self._transport, path, request)
             finally:
@@ -203,7 +213,7 @@ class Client(AccountCalls):
         rule = "holds something other than plain letters" if self.sender else "is missing"
         return [Violation("service_id", "", rule, "pass Client(service_id=…) or set VIBER_SERVICE_ID")]
 
-    def attempt(self, path: str, request: Mapping[str, Any]) -> Attempt:
+    def attempt(self, path: str, request: Mapping[str, Any]) -> SendAttempt:
         """Post a send once, past the outbox: for those who have a row there in flight."""
         return attempt(self._transport, path, request)
 
@@ -215,15 +225,15 @@ class Client(AccountCalls):
         return {**request, "content": json.loads(row["content"])}
 
     @staticmethod
-    def _settle(archive: Archive, key: str, tried: Attempt, request: Mapping[str, Any]) -> None:
+    def _settle(archive: Recording, key: str, tried: SendAttempt, request: Mapping[str, Any]) -> None:
         """Keep what became of a send; if that fails, its id is in the error: no call of the API would tell it again."""
         reason = ""
         try:
-            archive.sending.settle([(key, tried.outcome, request, tried.answer)])
+            archive.recorder.settle([(key, tried.outcome, request, tried.answer)])
         except Exception as fault:  # noqa: BLE001 - whatever it was, the id must reach the caller
             reason = str(fault)
         if reason and tried.outcome.message_id is not None:  # else the row stays in flight, and nothing repeats it
-            raise NotKept(tried.outcome.message_id, reason)
+            raise ArchiveWriteError(tried.outcome.message_id, reason)
 
     # --- asking ----------------------------------------------------------------------------------------
 
@@ -244,11 +254,11 @@ class Client(AccountCalls):
     def message(self, message_id: str) -> StoredMessage:
         """The message as the server keeps it, until 48 hours after its final status.
 
-        Raises as :meth:`status`, and :class:`~viberkit.errors.NotOffered` where a server no longer has the call.
+        Raises as :meth:`status`, and :class:`~viberkit.errors.NotSupported` where a server no longer has the call.
         """
         return self._read(wire.read_message, self.fetch("message", message_id))
 
-    def fetch(self, what: str, message_id: str) -> Answer:
+    def fetch(self, what: str, message_id: str) -> Response:
         """The raw answer about one message: ``what`` is "status", "events" or "message".
 
         Where reference and guide disagree about the path, the reference's is asked first; a 404 that does
@@ -257,12 +267,12 @@ class Client(AccountCalls):
         """
         answer = self.look(what, message_id)
         if self.archive is not None:
-            self.archive.keep_answers(what, [(message_id, answer)])
+            self.archive.recorder.record(what, [(message_id, answer)])
         if not answer.ok:
             raise as_error(answer, f"GET {what} of {message_id}")
         return answer
 
-    def look(self, what: str, message_id: str) -> Answer:
+    def look(self, what: str, message_id: str) -> Response:
         """As :meth:`fetch`, but gives every answer, refusals too, and keeps nothing."""
         if not isinstance(message_id, str) or not message_id:
             raise_if(
@@ -271,10 +281,10 @@ class Client(AccountCalls):
         name = percent(message_id, safe="")
         paths = _PATHS[what]
         known = self._path_of.get(what)
-        first: Answer | None = None
+        first: Response | None = None
         for path in (known,) if known else paths:
             answer = self._transport.ask("GET", path.format(id=name))
-            if answer.status != 404 or says_unknown(answer.body):
+            if answer.status != 404 or is_unknown_message(answer.body):
                 if len(paths) > 1:
                     self._path_of[what] = path
                 return answer

@@ -12,7 +12,6 @@ import random
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -27,9 +26,10 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import ProxyManager
 
 from viberkit.api.settings import Secret, checked_base_url, is_loopback
-from viberkit.errors import ConfigurationError, ConnectionFault
+from viberkit.errors import ConfigurationError, TransportError
+from viberkit.models.records import Response
 
-__all__ = ["Answer", "Fault", "Pace", "Transport", "retry_after_s", "within"]
+__all__ = ["RateLimiter", "Transport", "retry_after_s", "within"]
 
 log = logging.getLogger("viberkit")
 
@@ -37,33 +37,10 @@ RETRIED_STATUS = frozenset({429, 502, 503, 504})
 REPEATABLE = frozenset({"GET", "PUT"})
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the server said, verbatim, and when by its own clock (the ``Date`` header)."""
-
-    status: int
-    body: bytes = field(repr=False)
-    observed_at: datetime
-    headers: Mapping[str, str] = field(repr=False)
-    links: Mapping[str, str] = field(repr=False, default_factory=dict)
-
-    @property
-    def ok(self) -> bool:
-        return 200 <= self.status < 300
-
-
-class Fault(ConnectionFault):
-    """No answer; ``sent`` tells whether any byte of the request left this process."""
-
-    def __init__(self, reason: str, *, sent: bool = False) -> None:
-        self.sent = sent
-        super().__init__(reason)
-
-
-class Pace:
+class RateLimiter:
     """At most so many a second, evenly spaced, over all threads; None is no limit.
 
-    >>> pace = Pace(None)
+    >>> pace = RateLimiter(None)
     >>> pace.wait()
     """
 
@@ -169,14 +146,14 @@ class _KeyHeader(AuthBase):
 class Transport:
     """Sends requests to one address; safe in many threads, each with its own kept-alive connection.
 
-    ``timeout_s`` is (connect, between two bytes of the answer); no attempt begins later than ``patience_s``
+    ``timeout_s`` is (connect, between two bytes of the answer); no attempt begins later than ``retry_for_s``
     after the first. No redirect is ever followed: it would carry the key to another host.
     """
 
-    def __init__(self, base_url: str, key: Secret, *, timeout_s: tuple[float, float], patience_s: float) -> None:
+    def __init__(self, base_url: str, key: Secret, *, timeout_s: tuple[float, float], retry_for_s: float) -> None:
         self.base_url = checked_base_url(base_url)
         self._auth = _KeyHeader(key)
-        self._timeout, self._patience = timeout_s, patience_s
+        self._timeout, self._patience = timeout_s, retry_for_s
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
 
@@ -198,7 +175,7 @@ class Transport:
         data: bytes | None = None,
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Answer:
+    ) -> Response:
         """One call, repeated while that is certainly harmless and patience lasts.
 
         Gives the last answer, whatever its status; raises :class:`Fault` where there was none.
@@ -222,12 +199,12 @@ class Transport:
             time.sleep(pause)
 
     @staticmethod
-    def _may_repeat(method: str, answer: Answer) -> bool:
+    def _may_repeat(method: str, answer: Response) -> bool:
         return answer.status == 429 or (answer.status in RETRIED_STATUS and method in REPEATABLE)
 
     def _once(
         self, method: str, path: str, json: Any, data: Any, params: Any, headers: Any
-    ) -> tuple[Answer | None, Fault | None]:
+    ) -> tuple[Response | None, TransportError | None]:
         """One attempt. Faults are told in words and raised by the caller: the library's own exceptions
         hold the request, and with it the key, in their attributes and in the frames below."""
         _watch.unsent = False
@@ -258,7 +235,7 @@ class Transport:
         if stop is not None:
             raise stop
         host = urlsplit(self.base_url).netloc
-        return None, Fault(f"{method} {path}: {reason} (by {host})", sent=not _watch.unsent)
+        return None, TransportError(f"{method} {path}: {reason} (by {host})", sent=not _watch.unsent)
 
     def _drop(self) -> None:
         """Close this thread's connections."""
@@ -303,12 +280,12 @@ def _words(fault: Exception) -> str:
     return f"the connection failed ({type(fault).__name__})"
 
 
-def _answer(response: requests.Response, auth: _KeyHeader) -> Answer:
+def _answer(response: requests.Response, auth: _KeyHeader) -> Response:
     told = {name.lower(): value for name, value in response.headers.items()}
     observed_at = _http_date(told.get("date")) or datetime.now(UTC)
     links = {name: str(link.get("url", "")) for name, link in response.links.items()}
     body = response.content if response.ok else auth.scrub(response.content)
-    return Answer(response.status_code, body, observed_at, told, links)
+    return Response(response.status_code, body, observed_at, told, links)
 
 
 def _http_date(text: str | None) -> datetime | None:
@@ -319,7 +296,7 @@ def _http_date(text: str | None) -> datetime | None:
         return None
 
 
-def retry_after_s(answer: Answer) -> float | None:
+def retry_after_s(answer: Response) -> float | None:
     """What the server asked for: seconds, or an instant by its own clock."""
     text = (answer.headers.get("retry-after") or "").strip()
     if text.isascii() and text.isdigit():
@@ -341,7 +318,7 @@ def within(base_url: str, link: str) -> str:
     return whole.removeprefix(base_url) if same else ""
 
 
-def _pause(attempt: int, answer: Answer | None) -> float:
+def _pause(attempt: int, answer: Response | None) -> float:
     """Seconds before the next attempt: what the server asked for, and a jitter that doubles, 20 s at most."""
     asked = (retry_after_s(answer) if answer is not None else None) or 0.0
     return asked + random.uniform(0.02, min(20.0, 0.5 * 2 ** (attempt - 1)))  # noqa: S311 - no secret depends on it

@@ -14,28 +14,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from sqlalchemy import Connection, Select, and_, func, or_, select
 
-from viberkit.api.transport import Answer
 from viberkit.archive import tables as schema
 from viberkit.archive.derive import micros
 from viberkit.archive.engine import engine, told
 from viberkit.archive.events import SENT, countries, gaps, joined, once, paired, polled
 from viberkit.archive.ingest import answer_row, callback_row, derive, known_digests, write_raw
 from viberkit.archive.outbox import orphans
-from viberkit.archive.sends import Sending
+from viberkit.archive.sends import SendRecorder
 from viberkit.errors import ArchiveError, CampaignError
 from viberkit.frames import columns as frames
 from viberkit.models.callback import Callback
-from viberkit.models.phone import mask, mask_all
-from viberkit.models.problems import says_unknown
-
-if TYPE_CHECKING:
-    from viberkit.campaigns.campaign import Campaign
-    from viberkit.models.content import Content
+from viberkit.models.phone import mask, mask_numbers
+from viberkit.models.problems import is_unknown_message
+from viberkit.models.records import Response
 
 __all__ = ["Archive"]
 
@@ -69,7 +65,7 @@ class Archive:
                 schema.migrate(connection)
                 derive(connection)  # what a process that died had kept, but not yet read
                 orphans(connection, micros(datetime.now(UTC)))  # and what it had in flight
-        self.sending = Sending(self.writing)
+        self.recorder = SendRecorder(self.writing, self.keep_answers)
         self._finalizer = weakref.finalize(self, self._engine.dispose)
 
     def __repr__(self) -> str:
@@ -105,12 +101,12 @@ class Archive:
 
     # --- writing -----------------------------------------------------------------------------------------
 
-    def keep_sent(self, message_id: str, request: Mapping[str, Any], answer: Answer) -> None:
+    def keep_sent(self, message_id: str, request: Mapping[str, Any], answer: Response) -> None:
         """Keep an accepted send or bulk: the answer, the request as it went out, and a row for each message."""
         wired = json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode()
         self._keep([answer_row("bulk" if "messages" in request else "send", message_id, answer, wired)])
 
-    def keep_answers(self, what: str, answers: Iterable[tuple[str, Answer]]) -> dict[str, str]:
+    def keep_answers(self, what: str, answers: Iterable[tuple[str, Response]]) -> dict[str, str]:
         """Keep answers about messages; ``what`` they are: status, events or message.
 
         Gives what became of each: ``changed``, ``same``, ``gone`` (404: the server no longer knows it),
@@ -147,7 +143,7 @@ class Archive:
         for row in rows:
             message_id, status = row["message_id"], row["http_status"]
             became[message_id] = "same" if row["digest"] in known else "changed"
-            if status in (404, 410) and says_unknown(row["body"]):
+            if status in (404, 410) and is_unknown_message(row["body"]):
                 became[message_id] = "gone"
             elif not 200 <= status < 300:
                 became[message_id] = f"refused ({status})"
@@ -157,16 +153,16 @@ class Archive:
 
     # --- sending, at most once -----------------------------------------------------------------------------
 
-    def outbox(self, *, numbers: bool = False) -> pd.DataFrame:
+    def outbox(self, *, unmask: bool = False) -> pd.DataFrame:
         """One row a send through this archive (frames.OUTBOX): its key, where it stands, and why.
 
-        Numbers are masked unless ``numbers`` is true.
+        Numbers are masked unless ``unmask`` is true.
         """
         sent = schema.outbox
         columns = [sent.c[name] for name in frames.OUTBOX.names]
         asked = select(*columns).order_by(sent.c.planned_at, sent.c.row, sent.c.ordinal)
         frame = self._frame(asked, frames.OUTBOX)
-        return frame if numbers else _masked(frame, "to")
+        return frame if unmask else _masked(frame, "to")
 
     def resolve(self, keys: Iterable[str], decision: str, *, reason: str) -> int:
         """Decide on sends of which nobody knows what became: "abandon" leaves it so; "resend" allows one more,
@@ -178,57 +174,41 @@ class Archive:
         if decision not in ("resend", "abandon") or not reason.strip():
             remedy = "pass 'resend' or 'abandon', and a reason for those who come after"
             raise CampaignError(f"decision, reason: {decision!r}, {reason!r} decide nothing; {remedy}")
-        return self.sending.resolve(list(keys), resend=decision == "resend", reason=reason)
-
-    def campaign(self, name: str, recipients: Any = None, content: Content | None = None, **options: Any) -> Campaign:
-        """Plan a campaign, or open one by its name alone; nothing is sent.
-
-        ``recipients`` is a DataFrame, the path of a CSV file, or a list of numbers; ``content`` may hold placeholders
-        (``"Hi {first_name}"``) that name columns. Options: ``rate_type`` (needed), ``to`` (the column of the numbers),
-        ``context``, ``callback_url``, ``price`` of one message (or a range of it), ``currency``, ``cost_cap``.
-
-        Every row is checked before anything is planned; rows that break a rule are left out and listed in
-        ``campaign.problems``. Planning again adds new recipients; nobody gets two messages of one campaign. Raises
-        :class:`~viberkit.errors.CampaignError` where the name belongs to another content,
-        :class:`~viberkit.errors.MissingColumn`, and :class:`~viberkit.errors.InvalidRequest`.
-        """
-        from viberkit.campaigns.campaign import open_campaign
-
-        return open_campaign(self, name, recipients, content, **options)
+        return self.recorder.resolve(list(keys), resend=decision == "resend", reason=reason)
 
     # --- reading -----------------------------------------------------------------------------------------
 
-    def open_messages(self, *, also_final: bool = False) -> list[str]:
+    def open_messages(self, *, include_final: bool = False) -> list[str]:
         """The ids of messages that are not final and that the server still knows, oldest first.
 
-        ``also_final`` gives those that are final too: what callbacks finished may still have a history to fetch.
+        ``include_final`` gives those that are final too: what callbacks finished may still have a history to fetch.
         """
         table = schema.messages
         known = or_(table.c.gone_at.is_(None), table.c.gone_at <= table.c.observed_until)
-        asked = select(table.c.message_id).where(known if also_final else and_(~table.c.final, known))
+        asked = select(table.c.message_id).where(known if include_final else and_(~table.c.final, known))
         with self.reading() as connection:
             return list(connection.execute(asked.order_by(table.c.sent_at)).scalars())
 
-    def messages(self, *, numbers: bool = False) -> pd.DataFrame:
+    def messages(self, *, unmask: bool = False) -> pd.DataFrame:
         """One row a message: what was sent, its latest state, and until when it was observed (frames.MESSAGES).
 
         ``country`` is that of the full number (ISO 3166, two letters); the numbers themselves are masked unless
-        ``numbers`` is true.
+        ``unmask`` is true.
         """
         frame = self._frame(select(schema.messages).order_by(schema.messages.c.sent_at), frames.MESSAGES)
         frame["country"] = countries(frame["to"])
-        return frame if numbers else _masked(frame, "to")
+        return frame if unmask else _masked(frame, "to")
 
     def statuses(self) -> pd.DataFrame:
         """Every status that was polled: state, since when, and when it was observed (frames.STATUSES)."""
         return self._frame(select(schema.statuses).order_by(schema.statuses.c.observed_at), frames.STATUSES)
 
-    def inbound(self, *, numbers: bool = False) -> pd.DataFrame:
+    def inbound(self, *, unmask: bool = False) -> pd.DataFrame:
         """Everything that recipients wrote, and which message of ours each answers (frames.INBOUND).
 
         ``answers`` is the message that the reply names, else the last one that was sent to this number before from
         the same service id; ``paired_by`` tells which ("reply" or "number"), ``response_s`` is the time from when the
-        provider accepted that message. The senders' numbers are masked unless ``numbers`` is true.
+        provider accepted that message. The senders' numbers are masked unless ``unmask`` is true.
 
         >>> with Archive("deliveries.db") as archive:
         ...     archive.inbound()[["text", "answers", "response_s"]].empty
@@ -236,15 +216,15 @@ class Archive:
         """
         written = schema.inbound
         inbound = self._frame(select(written).order_by(written.c.received_at, written.c.message_id), frames.INBOUND)
-        frame = frames.INBOUND.frame(paired(inbound, self.messages(numbers=True)))
-        return frame if numbers else _masked(frame, "sender")
+        frame = frames.INBOUND.frame(paired(inbound, self.messages(unmask=True)))
+        return frame if unmask else _masked(frame, "sender")
 
-    def events(self, *, every_source: bool = False) -> pd.DataFrame:
+    def events(self, *, all_sources: bool = False) -> pd.DataFrame:
         """Every event of every message (frames.EVENTS), with facts of the message: ``rate_type``, ``content_type``,
         ``service_id``, ``campaign``, and the ``country`` of its recipient.
 
         What several sources tell is one row: ``source`` names them all, such as "history+callback", the believed first;
-        ``happened_at`` is the first one's, ``received_at`` when it was first heard of here. With ``every_source``
+        ``happened_at`` is the first one's, ``received_at`` when it was first heard of here. With ``all_sources``
         each source has a row of its own. ``observed_until`` is the last time that anybody looked at the message.
 
         A state that only a poll without a time told of is there from when the poll found it, and ``not_before`` is the
@@ -261,7 +241,7 @@ class Archive:
                 told = pd.concat([told, self._polled(connection, timeless, told, sent)], ignore_index=True)
         sent["country"] = countries(sent["to"])
         frame = joined(frames.EVENTS.frame(told), sent)
-        return frame if every_source else once(frame)
+        return frame if all_sources else once(frame)
 
     def _polled(
         self, connection: Connection, timeless: Select[Any], told: pd.DataFrame, sent: pd.DataFrame
@@ -281,7 +261,7 @@ class Archive:
         Counted are events that the other way could have told: callbacks have no word for *routed*, and a history
         must have been fetched after the event. ``expected`` is true where the other way had told of this state
         before, so that it is wanted there; false says that it was perhaps never opted in to, or that the
-        receiver was not there yet. ``vk.collect(…, also_final=True)`` fetches the histories of messages that
+        receiver was not there yet. ``vk.collect(…, include_final=True)`` fetches the histories of messages that
         callbacks finished, so that the two can be compared.
         """
         raw = schema.raw
@@ -289,10 +269,10 @@ class Archive:
         looked = select(raw.c.message_id, func.max(raw.c.last_seen).label("looked_at")).where(fetched)
         rows = self._columns(looked.group_by(raw.c.message_id))
         looked_at = _instants(rows["looked_at"]).set_axis(pd.Index(rows["message_id"], dtype="str"))
-        return gaps(self.events(every_source=True), looked_at)
+        return gaps(self.events(all_sources=True), looked_at)
 
-    def callbacks(self, *, numbers: bool = False) -> pd.DataFrame:
-        """Every callback as it came (frames.CALLBACKS), numbers masked unless ``numbers`` is true.
+    def callbacks(self, *, unmask: bool = False) -> pd.DataFrame:
+        """Every callback as it came (frames.CALLBACKS), numbers masked unless ``unmask`` is true.
 
         ``late`` marks one that was signed rightly but longer ago than the receiver's window.
         """
@@ -301,7 +281,7 @@ class Archive:
         asked = select(*instants, raw.c.late, raw.c.unreadable, raw.c.body).where(raw.c.kind == "callback")
         columns = self._columns(asked.order_by(raw.c.first_seen, raw.c.id))
         texts = [one.decode("utf-8", "backslashreplace") for one in columns["body"]]
-        return self._shaped({**columns, "body": texts if numbers else [*map(mask_all, texts)]}, frames.CALLBACKS)
+        return self._shaped({**columns, "body": texts if unmask else [*map(mask_numbers, texts)]}, frames.CALLBACKS)
 
     def answers(self, what: str) -> list[bytes]:
         """The raw bodies of one kind (send, bulk, status, events, message, callback), as they came, oldest first."""
@@ -309,15 +289,15 @@ class Archive:
         with self.reading() as connection:
             return list(connection.execute(asked).scalars())
 
-    def unreadable(self, *, numbers: bool = False) -> pd.DataFrame:
+    def unreadable(self, *, unmask: bool = False) -> pd.DataFrame:
         """What was kept but could not be read, whole or in part: kind, message_id, reason, body.
 
-        Numbers in the body are masked unless ``numbers`` is true; otherwise it is as it came.
+        Numbers in the body are masked unless ``unmask`` is true; otherwise it is as it came.
         """
         raw = schema.raw
         columns = raw.c.kind, raw.c.message_id, raw.c.unreadable.label("reason"), raw.c.body
         found = self._columns(select(*columns).where(raw.c.unreadable.is_not(None)).order_by(raw.c.id))
-        bodies = [one if numbers else mask_all(one.decode("latin-1")).encode("latin-1") for one in found["body"]]
+        bodies = [one if unmask else mask_numbers(one.decode("latin-1")).encode("latin-1") for one in found["body"]]
         return pd.DataFrame({**found, "body": bodies})
 
     def _frame(self, asked: Select[Any], shape: frames.Schema, within: Connection | None = None) -> pd.DataFrame:

@@ -10,9 +10,9 @@ from typing import Any
 from viberkit.errors import UnreadableRecord
 from viberkit.models import parsing as wire
 from viberkit.models.content import from_wire, kind
-from viberkit.models.keys import key_in
-from viberkit.models.problems import says_unknown
-from viberkit.models.records import Event, Inbound, Proof
+from viberkit.models.keys import find_key
+from viberkit.models.problems import is_unknown_message
+from viberkit.models.records import AcceptanceEvidence, Event, Inbound
 
 __all__ = ["Raw", "Rows", "content_facts", "micros", "rows"]
 
@@ -52,7 +52,7 @@ class Rows:
     events: list[dict[str, Any]] = field(default_factory=list)
     inbound: list[dict[str, Any]] = field(default_factory=list)
     observed: list[str] = field(default_factory=list)
-    keys: dict[str, Proof] = field(default_factory=dict)
+    keys: dict[str, AcceptanceEvidence] = field(default_factory=dict)
     gone: bool = False
     unreadable: str | None = None
 
@@ -75,7 +75,7 @@ def rows(raw: Raw) -> Rows:
         elif raw.kind == "callback":
             _called_back(raw, made)
         elif raw.http_status in (404, 410):  # bodies go after 48 hours, long before the history
-            made.gone = raw.kind != "message" and says_unknown(raw.body)
+            made.gone = raw.kind != "message" and is_unknown_message(raw.body)
         elif 200 <= raw.http_status < 300:
             _answered(raw, made)
     except UnreadableRecord as fault:
@@ -98,8 +98,8 @@ def _sent(raw: Raw, made: Rows) -> None:
         contents = [request.get("content")]
     accepted_at = micros(accepted) if accepted else raw.first_seen
     context = request.get("context")
-    if key := key_in(context):
-        made.keys[key] = Proof(bulk_id or ids[0], accepted_at, called_back=False)
+    if key := find_key(context):
+        made.keys[key] = AcceptanceEvidence(bulk_id or ids[0], accepted_at, called_back=False)
         context = context.removeprefix(key).removeprefix(" ") or None
     for place, message_id in enumerate(ids):
         wired = contents[place] if place < len(contents) else None
@@ -143,8 +143,8 @@ def _called_back(raw: Raw, made: Rows) -> None:
         return
     made.events.append(_event_row(told, raw.first_seen))
     made.observed.append(told.message_id)
-    if key := key_in(told.user_context):
-        made.keys[key] = Proof(told.message_id, raw.first_seen, called_back=True)
+    if key := find_key(told.user_context):
+        made.keys[key] = AcceptanceEvidence(told.message_id, raw.first_seen, called_back=True)
 
 
 def _answered(raw: Raw, made: Rows) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from viberkit.frames import columns as frames
 from viberkit.models.phone import country
-from viberkit.models.states import rank, state_of
+from viberkit.models.states import parse_state, rank
 from viberkit.models.validation import EVENTS as CALLED_BACK
 
 __all__ = ["FACTS", "SENT", "SOURCES", "countries", "gaps", "joined", "once", "paired", "polled"]
@@ -28,7 +28,7 @@ SENT = frames.Schema(
 #: Who is believed first about when a message entered a state.
 SOURCES = ("history", "callback", "status", "send")
 #: States that callbacks have a word for.
-_CALLED_BACK = frozenset(state_of(word) for word in CALLED_BACK)
+_CALLED_BACK = frozenset(parse_state(word) for word in CALLED_BACK)
 _KEY = ["message_id", "state"]
 #: Since when a message is known not to have been in a state, where nothing is known.
 _EVER = pd.Timestamp(0, tz="UTC")

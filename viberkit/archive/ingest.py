@@ -12,13 +12,12 @@ from sqlalchemy import Connection, Select, Table, Update, and_, bindparam, func,
 from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, ProgrammingError
 
-from viberkit.api.transport import Answer
 from viberkit.archive import derive as derived
 from viberkit.archive import outbox
 from viberkit.archive import tables as schema
 from viberkit.archive.derive import micros
 from viberkit.models.callback import Callback
-from viberkit.models.records import Proof
+from viberkit.models.records import AcceptanceEvidence, Response
 from viberkit.models.states import FINAL, rank
 
 __all__ = ["answer_row", "callback_row", "chunks", "derive", "known_digests", "write_raw"]
@@ -28,7 +27,7 @@ _BATCH = 500
 _UNFIT = (IntegrityError, DataError, InterfaceError, ProgrammingError, OverflowError, ValueError, TypeError)
 
 
-def answer_row(what: str, message_id: str, answer: Answer, request: bytes | None = None) -> dict[str, Any]:
+def answer_row(what: str, message_id: str, answer: Response, request: bytes | None = None) -> dict[str, Any]:
     """An answer as a row of ``raw``."""
     seen = micros(answer.observed_at)
     row = _raw_row(what, message_id, answer.status, answer.body, seen)
@@ -145,7 +144,7 @@ def _marking() -> Update:
     return mark.values(derived=True, unreadable=bindparam("why"))
 
 
-def _prove(connection: Connection, told: Mapping[str, Proof]) -> None:
+def _prove(connection: Connection, told: Mapping[str, AcceptanceEvidence]) -> None:
     """Sends that callbacks prove: settled in the outbox, their facts in the messages' rows; and the campaigns of those
     that were just answered."""
     answered = [{"name": key, "this": one.message_id} for key, one in told.items() if not one.called_back]

@@ -26,8 +26,8 @@ from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, func, se
 from sqlalchemy.dialects.sqlite import insert
 
 from viberkit.archive.tables import identity, in_flight_now, outbox
-from viberkit.models.keys import key_of
-from viberkit.models.records import Outcome, Proof
+from viberkit.models.keys import make_key
+from viberkit.models.records import AcceptanceEvidence, SendOutcome
 
 __all__ = [
     "CHARGED",
@@ -119,7 +119,7 @@ def _claiming() -> Any:
     return row.values(state="in_flight", service_id=bindparam("by"), owner=bindparam("who"), claimed_at=bindparam("at"))
 
 
-def settle(connection: Connection, outcomes: Mapping[str, Outcome], now: int) -> None:
+def settle(connection: Connection, outcomes: Mapping[str, SendOutcome], now: int) -> None:
     """What became of rows in flight. One that evidence has settled already stays accepted."""
     rows = [
         {
@@ -149,7 +149,7 @@ def _settling() -> Any:
     )
 
 
-def evidence(connection: Connection, told: Mapping[str, Proof]) -> Sequence[RowMapping]:
+def evidence(connection: Connection, told: Mapping[str, AcceptanceEvidence]) -> Sequence[RowMapping]:
     """Settle what callbacks prove to be accepted; gives the rows of which that is news.
 
     Where somebody had decided to send such a message again, and it is not yet sent, that is taken back.
@@ -203,7 +203,7 @@ def resolve(connection: Connection, keys: Sequence[str], *, resend: bool, reason
         connection.execute(update(outbox).where(outbox.c.key == key).values(**decided))
         if resend and not refused:
             ordinal = next_ordinal(connection, row["campaign"], row["to"], row["content"])
-            again = key_of(row["campaign"], row["to"], row["content"], ordinal, salt(connection))
+            again = make_key(row["campaign"], row["to"], row["content"], ordinal, salt(connection))
             blank = dict.fromkeys(["message_id", "http_status", "reason", "owner", "claimed_at", "settled_at"])
             enter(
                 connection,

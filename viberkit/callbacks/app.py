@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from viberkit.api.settings import is_loopback
 from viberkit.errors import ArchiveError
-from viberkit.models.callback import Callback, Refused, signed_at
+from viberkit.models.callback import Callback, SignatureError, signed_at
 
 __all__ = ["MAX_BODY", "MAX_HEADERS", "PATIENCE_S", "Door"]
 
@@ -110,7 +110,7 @@ class Door:
             return Callback(body, now)
         try:
             at = signed_at(headers, body, self.secrets)
-        except Refused as refused:
+        except SignatureError as refused:
             raise _Turned(401, str(refused)) from None
         return Callback(body, now, at, late=abs(now - at) > self.window)
 

@@ -18,22 +18,23 @@ import pandas as pd
 from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from viberkit.api.transport import Pace
+from viberkit.api.transport import RateLimiter
 from viberkit.archive import outbox as box
 from viberkit.archive.archive import Archive
 from viberkit.archive.derive import content_facts, micros
 from viberkit.archive.tables import campaigns, outbox
-from viberkit.campaigns.plan import Planned, plan, problems, table
+from viberkit.campaigns.plan import Planned, problems, table
+from viberkit.campaigns.plan import plan as plan_rows
 from viberkit.errors import CampaignError, InvalidRequest, Violation
 from viberkit.models import validation as rules
 from viberkit.models.content import Content, to_wire
-from viberkit.models.keys import KEY_LENGTH, canonical, key_of
+from viberkit.models.keys import KEY_LENGTH, canonical_json, make_key
 from viberkit.models.phone import mask
 
 if TYPE_CHECKING:
     from viberkit.api.client import Client
 
-__all__ = ["Campaign", "Preview", "open_campaign"]
+__all__ = ["Campaign", "Preview"]
 
 _WORDS = {
     "planned": "not confirmed, not sent",
@@ -73,13 +74,13 @@ class Preview:
 
 
 class Campaign:
-    """One content to many recipients, in the outbox of an archive. Made by :meth:`Archive.campaign`.
+    """One content to many recipients, in the outbox of an archive.
 
     ``problems`` is a frame of the rows that are left out: row (from 1), field, value, rule, remedy.
 
     >>> with vk.Sandbox(seed=1) as sandbox, vk.Archive("deliveries.db") as archive:
     ...     people = [{"to": "+491701234567", "name": "Ada"}, {"to": "+491701234568", "name": "Bo"}]
-    ...     spring = archive.campaign("spring", people, vk.Text("Hi {name}"), rate_type="promotion", price=0.03)
+    ...     spring = vk.Campaign.plan(archive, "spring", people, vk.Text("Hi {name}"), rate_type="promotion", price=0.03)
     ...     confirm = spring.preview().confirm
     ...     sent = spring.send(sandbox.client(), confirm=confirm, progress=False)
     ...     again = spring.send(sandbox.client(), confirm=confirm, progress=False)
@@ -93,6 +94,64 @@ class Campaign:
     def __repr__(self) -> str:
         told = ", ".join(f"{n:,} {state}" for state, n in self._counts().items())
         return f"Campaign({self.name!r}: {told or 'empty'})"
+
+    @classmethod
+    def plan(
+        cls,
+        archive: Archive,
+        name: str,
+        recipients: Any,
+        content: Content,
+        *,
+        rate_type: str,
+        to: str | None = None,
+        context: str | None = None,
+        callback_url: str | None = None,
+        price: float | tuple[float, float] | None = None,
+        currency: str = "",
+        cost_cap: float | None = None,
+    ) -> Campaign:
+        """Check every recipient and plan the messages; nothing is sent."""
+        _check(name, recipients, content, rate_type, context, callback_url, price, cost_cap)
+        made, wrong = plan_rows(name, table(recipients), content, rate_type, to=to)
+        low, high = (
+            None if one is None else float(one) for one in (price if isinstance(price, tuple) else (price, price))
+        )
+        now = _now()
+        fixed = {
+            "content": canonical_json(to_wire(content)),
+            "rate_type": rate_type,
+            "context": context,
+            "callback_url": callback_url,
+        }
+        row = {"name": name, **fixed, "price_low": low, "price_high": high, "currency": currency, "cost_cap": cost_cap}
+        with archive.writing() as connection:
+            known = connection.execute(select(campaigns).where(campaigns.c.name == name)).mappings().first()
+            if known and (changed := [each for each, value in fixed.items() if known[each] != value]):
+                raise CampaignError(
+                    f"campaign {name!r}: is planned already with another {' and '.join(changed)}; under one name goes out "
+                    "one content, so that nobody gets it twice: choose another name"
+                )
+            named = ("price_low", "price_high", "currency", "cost_cap")
+            terms = {each: row[each] for each in named if row[each] not in (None, "")}
+            if known and any(known[each] != value for each, value in terms.items()):
+                _unconfirm(connection, name)
+            added = insert(campaigns).values(**row, planned_at=now)
+            connection.execute(added.on_conflict_do_update(["name"], set_={**terms, "name": name}))
+            there = set(connection.execute(select(outbox.c.to).where(outbox.c.campaign == name)).scalars())
+            new = [one for one in made if one.to not in there]  # a recipient gets one message of a campaign
+            salt = box.salt(connection)
+            for start in range(0, len(new), 5000):
+                box.enter(connection, [_row(name, one, fixed, now, salt) for one in new[start : start + 5000]])
+        return cls(archive, name, wrong)
+
+    @classmethod
+    def open(cls, archive: Archive, name: str) -> Campaign:
+        """Open a planned campaign by its name."""
+        campaign = cls(archive, name, problems([]))
+        with archive.reading() as connection:
+            campaign._told(connection)
+        return campaign
 
     @property
     def confirmed(self) -> str | None:
@@ -117,9 +176,9 @@ class Campaign:
         frame = pd.DataFrame(shown, columns=["to", "text"], dtype="str")
         return Preview(planned, frame, longest, self.problems, _cost(told, planned), confirm)
 
-    def messages(self, *, numbers: bool = False) -> pd.DataFrame:
+    def messages(self, *, unmask: bool = False) -> pd.DataFrame:
         """One row a send: key, row, to, state, message_id, reason, and when it was claimed and settled."""
-        frame = self.archive.outbox(numbers=numbers)
+        frame = self.archive.outbox(unmask=unmask)
         return frame[frame["campaign"] == self.name].reset_index(drop=True)
 
     def status(self) -> pd.DataFrame:
@@ -165,7 +224,7 @@ class Campaign:
             found.append(Violation("workers", repr(workers), "is no number of workers", "pass e.g. 32"))
         if found:
             raise InvalidRequest(found)
-        Pace(per_second)  # refuses a pace that is none
+        RateLimiter(per_second)  # refuses a pace that is none
         with self._alone():
             with self.archive.writing() as connection:
                 told = self._told(connection)
@@ -271,59 +330,6 @@ class Campaign:
                 _running.discard(token)
 
 
-def open_campaign(
-    archive: Archive,
-    name: str,
-    recipients: Any = None,
-    content: Content | None = None,
-    *,
-    rate_type: str | None = None,
-    to: str | None = None,
-    context: str | None = None,
-    callback_url: str | None = None,
-    price: float | tuple[float, float] | None = None,
-    currency: str = "",
-    cost_cap: float | None = None,
-) -> Campaign:
-    """As :meth:`Archive.campaign`."""
-    if recipients is None and content is None:
-        campaign = Campaign(archive, name, problems([]))
-        with archive.reading() as connection:
-            campaign._told(connection)
-        return campaign
-    _check(name, recipients, content, rate_type, context, callback_url, price, cost_cap)
-    assert content is not None and rate_type is not None  # noqa: S101, PT018 - checked a line above
-    made, wrong = plan(name, table(recipients), content, rate_type, to=to)
-    low, high = (None if one is None else float(one) for one in (price if isinstance(price, tuple) else (price, price)))
-    now = _now()
-    fixed = {
-        "content": canonical(to_wire(content)),
-        "rate_type": rate_type,
-        "context": context,
-        "callback_url": callback_url,
-    }
-    row = {"name": name, **fixed, "price_low": low, "price_high": high, "currency": currency, "cost_cap": cost_cap}
-    with archive.writing() as connection:
-        known = connection.execute(select(campaigns).where(campaigns.c.name == name)).mappings().first()
-        if known and (changed := [each for each, value in fixed.items() if known[each] != value]):
-            raise CampaignError(
-                f"campaign {name!r}: is planned already with another {' and '.join(changed)}; under one name goes out "
-                "one content, so that nobody gets it twice: choose another name"
-            )
-        named = ("price_low", "price_high", "currency", "cost_cap")
-        terms = {each: row[each] for each in named if row[each] not in (None, "")}
-        if known and any(known[each] != value for each, value in terms.items()):
-            _unconfirm(connection, name)
-        added = insert(campaigns).values(**row, planned_at=now)
-        connection.execute(added.on_conflict_do_update(["name"], set_={**terms, "name": name}))
-        there = set(connection.execute(select(outbox.c.to).where(outbox.c.campaign == name)).scalars())
-        new = [one for one in made if one.to not in there]  # a recipient gets one message of a campaign
-        salt = box.salt(connection)
-        for start in range(0, len(new), 5000):
-            box.enter(connection, [_row(name, one, fixed, now, salt) for one in new[start : start + 5000]])
-    return Campaign(archive, name, wrong)
-
-
 def _unconfirm(connection: Connection, name: str) -> None:
     """Other prices or another cap: what has not gone out wants a new confirmation."""
     queued = outbox.c.campaign == name, outbox.c.state == "queued"
@@ -333,7 +339,7 @@ def _unconfirm(connection: Connection, name: str) -> None:
 
 def _row(name: str, one: Planned, fixed: Mapping[str, Any], now: int, salt: str) -> dict[str, Any]:
     told = {each: fixed[each] for each in ("rate_type", "context", "callback_url")}
-    key = key_of(name, one.to, one.content, 0, salt)
+    key = make_key(name, one.to, one.content, 0, salt)
     row = {"key": key, "campaign": name, "row": one.row, "to": one.to, "content": one.content, "ordinal": 0}
     return {**row, **told, "state": "planned", "planned_at": now}
 

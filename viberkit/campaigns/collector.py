@@ -12,9 +12,10 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from viberkit.api.client import Client
-from viberkit.api.transport import Answer, Pace
+from viberkit.api.transport import RateLimiter
 from viberkit.archive.archive import Archive
 from viberkit.errors import ViberkitError
+from viberkit.models.records import Response
 
 __all__ = ["collect"]
 
@@ -28,7 +29,7 @@ def collect(
     *,
     workers: int = 32,
     per_second: float | None = None,
-    also_final: bool = False,
+    include_final: bool = False,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Ask for the history of every message in the archive that is not final, and keep the answers.
@@ -38,7 +39,7 @@ def collect(
     cannot be asked or read is counted and does not stop the others.
 
     What callbacks have finished is not asked for: a delivered message is final. A ``seen`` that comes later is
-    therefore known only from a callback, or by asking again with ``also_final``, which also lets ``archive.gaps()``
+    therefore known only from a callback, or by asking again with ``include_final``, which also lets ``archive.gaps()``
     compare the two ways.
 
     Gives one row: ``asked``, ``changed`` (told something new), ``final`` (final now), ``expired`` (the server
@@ -55,10 +56,10 @@ def collect(
     """
     if not isinstance(client, Client) or not isinstance(archive, Archive):
         raise TypeError("collect takes a client and an archive, in this order: collect(client, archive)")
-    ids = archive.open_messages(also_final=also_final)
-    pace = Pace(per_second)
+    ids = archive.open_messages(include_final=include_final)
+    pace = RateLimiter(per_second)
     became: dict[str, str] = {}
-    pending: list[tuple[str, Answer]] = []
+    pending: list[tuple[str, Response]] = []
 
     def write() -> None:
         if pending:
@@ -71,7 +72,7 @@ def collect(
         try:
             for message_id, answer in answered:
                 bar.update()
-                if isinstance(answer, Answer):
+                if isinstance(answer, Response):
                     pending.append((message_id, answer))
                 else:
                     became[message_id] = answer
@@ -84,10 +85,12 @@ def collect(
     return _summary(became, set(ids) - set(archive.open_messages()))
 
 
-def _asked(client: Client, ids: list[str], workers: int, pace: Pace) -> Generator[tuple[str, Answer | str], None, None]:
+def _asked(
+    client: Client, ids: list[str], workers: int, pace: RateLimiter
+) -> Generator[tuple[str, Response | str], None, None]:
     """Each id with its answer, or with the reason why there is none, in the order of arrival."""
 
-    def ask(message_id: str) -> Answer | str:
+    def ask(message_id: str) -> Response | str:
         pace.wait()
         try:
             return client.look("events", message_id)
@@ -96,7 +99,7 @@ def _asked(client: Client, ids: list[str], workers: int, pace: Pace) -> Generato
 
     waiting = iter(ids)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="viberkit-collect")
-    running: dict[Future[Answer | str], str] = {}
+    running: dict[Future[Response | str], str] = {}
     try:
         while True:
             running |= {pool.submit(ask, one): one for one in islice(waiting, 2 * workers - len(running))}

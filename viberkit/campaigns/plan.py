@@ -14,7 +14,7 @@ import pandas as pd
 from viberkit.errors import CampaignError, MissingColumn, Violation
 from viberkit.models import validation as rules
 from viberkit.models.content import Content, to_wire
-from viberkit.models.keys import canonical
+from viberkit.models.keys import canonical_json
 from viberkit.models.phone import normalize
 
 __all__ = ["Planned", "fill", "placeholders", "plan", "problems", "table"]
@@ -143,7 +143,7 @@ def plan(
 
 def _checked(content: Content, rate_type: str) -> tuple[str, list[Violation]]:
     found = rules.violations(content, rate_type)
-    return ("" if found else canonical(to_wire(content))), found
+    return ("" if found else canonical_json(to_wire(content))), found
 
 
 def problems(wrong: Sequence[tuple[int, Violation]]) -> pd.DataFrame:

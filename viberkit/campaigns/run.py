@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, RowMapping, func, select
 from tqdm.auto import tqdm
 
-from viberkit.api.send import Attempt, interrupted
+from viberkit.api.send import SendAttempt, interrupted_attempt
 from viberkit.archive import outbox as box
 from viberkit.archive.derive import micros
 from viberkit.archive.sends import settle
 from viberkit.archive.tables import outbox
-from viberkit.models.keys import with_key
+from viberkit.models.keys import add_key
 
 if TYPE_CHECKING:
     from viberkit.api.client import Client
@@ -35,7 +35,7 @@ _LOOK_S = 0.05  #: so long at most nothing is claimed while something could be
 _IN_A_ROW = 5  #: unknown outcomes, one after the other, that stop the campaign; fewer in all never do
 _ENOUGH = 100  #: outcomes before their shares mean something
 
-_Result = tuple[str, Mapping[str, Any], Attempt]
+_Result = tuple[str, Mapping[str, Any], SendAttempt]
 
 
 class _Run:
@@ -93,7 +93,7 @@ class _Run:
 
     def post(self, key: str, request: Mapping[str, Any]) -> None:
         """Post one claimed message; whatever happens, a result comes back."""
-        tried = interrupted(request)
+        tried = interrupted_attempt(request)
         try:
             tried = self.client.attempt("/messages", request)
         finally:
@@ -101,7 +101,7 @@ class _Run:
 
     def request(self, row: RowMapping) -> dict[str, Any]:
         """A row as it goes out, its key at the head of its context."""
-        return {**self.client.request_of(dict(row)), "context": with_key(row["key"], row["context"])}
+        return {**self.client.request_of(dict(row)), "context": add_key(row["key"], row["context"])}
 
     def _gather(self) -> None:
         """What came back, after a moment for more of it; a moment at most where nothing does."""
@@ -144,7 +144,7 @@ class _Run:
         spent = int(connection.execute(select(func.count()).where(*mine)).scalar_one())
         return int((cap + price * 1e-9) // price) - spent
 
-    def _judge(self, tried: Attempt) -> None:
+    def _judge(self, tried: SendAttempt) -> None:
         """Whether this outcome, after those before, is a reason to stop."""
         state = tried.outcome.state
         self.outcomes[state] += 1

@@ -75,6 +75,7 @@ def plan(
 ) -> None:
     """Plan a campaign NAME to the RECIPIENTS of a CSV file. Sends nothing."""
     from viberkit.archive.archive import Archive
+    from viberkit.campaigns.campaign import Campaign
 
     if (text is None) == (file is None):
         raise click.UsageError("--text, --content: pass one of the two")
@@ -88,7 +89,7 @@ def plan(
     prices: Any = price if price_high is None or price is None else (price, price_high)
     options = {"to": to, "context": context, "price": prices, "currency": currency, "cost_cap": cost_cap}
     with Archive(archive) as kept:
-        click.echo(kept.campaign(name, recipients, content, rate_type=rate_type, **options).preview())
+        click.echo(Campaign.plan(kept, name, recipients, content, rate_type=rate_type, **options).preview())
 
 
 @campaign.command()
@@ -154,7 +155,8 @@ def resolve(name: str, decision: str, keys: tuple[str, ...], everything: bool, r
 
 def _open(name: str, archive: str) -> Campaign:
     from viberkit.archive.archive import Archive
+    from viberkit.campaigns.campaign import Campaign
 
     if not Path(archive).exists():
         raise click.UsageError(f"--archive: {archive!r} is not there; name the file of an archive")
-    return Archive(archive).campaign(name)
+    return Campaign.open(Archive(archive), name)

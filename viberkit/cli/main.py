@@ -23,7 +23,7 @@ import click
 
 from viberkit import __version__
 from viberkit.cli.campaign import campaign
-from viberkit.errors import NotKept, UnknownOutcome, UnreadableRecord, ViberkitError
+from viberkit.errors import ArchiveWriteError, UnknownOutcome, UnreadableRecord, ViberkitError
 from viberkit.models.content import Button, Content, Image, Text
 
 __all__ = ["main"]
@@ -44,7 +44,7 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(fault.exit_code)
     except ViberkitError as fault:
         click.echo("error: " + str(fault).replace("\n", "\n       "), err=True)
-        sys.exit(3 if isinstance(fault, UnknownOutcome | NotKept) else 1)
+        sys.exit(3 if isinstance(fault, UnknownOutcome | ArchiveWriteError) else 1)
     except OSError as fault:
         click.echo(f"error: {fault.filename or 'output'}: {fault.strerror or fault}", err=True)
         sys.exit(1)
@@ -173,9 +173,9 @@ def message(message_id: str, archive: str) -> None:
 @commands.command()
 @click.option("--per-second", type=float, help="At most so many requests a second.")
 @click.option("--workers", default=32, show_default=True, type=click.IntRange(1, 256))
-@click.option("--also-final", is_flag=True, help="Ask about messages that are final, too.")
+@click.option("--include-final", is_flag=True, help="Ask about messages that are final, too.")
 @ARCHIVE
-def collect(per_second: float | None, workers: int, also_final: bool, archive: str) -> None:
+def collect(per_second: float | None, workers: int, include_final: bool, archive: str) -> None:
     """Bring every message of the archive that is not final up to date."""
     from viberkit.campaigns.collector import collect as bring_up_to_date
 
@@ -186,7 +186,7 @@ def collect(per_second: float | None, workers: int, also_final: bool, archive: s
             client.archive,
             workers=workers,
             per_second=per_second,
-            also_final=also_final,
+            include_final=include_final,
             progress=sys.stderr.isatty(),
         )
     click.echo(summary.to_string(index=False))

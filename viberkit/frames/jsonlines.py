@@ -34,7 +34,7 @@ from viberkit.frames.columns import EVENTS
 from viberkit.frames.survey import Lines, as_array, survey
 from viberkit.models.parsing import excerpt, parse, read_record
 from viberkit.models.records import Event
-from viberkit.models.states import NAMES, ORDER, state_of
+from viberkit.models.states import NAMES, ORDER, parse_state
 
 __all__ = ["COLUMNS", "Read", "read_lines", "read_objects"]
 
@@ -357,7 +357,7 @@ def _decoded(bulk: dict[str, Any], books: _Books) -> Iterator[tuple[str, Any]]:
         texts = encoded.chunk(0).dictionary.to_pylist() if encoded.num_chunks else []
         number = np.array([*(books.words[name][text] for text in texts), -1], dtype=np.int32)
         yield name, pa.array(number[_codes(encoded)])
-    state = np.array([*(books.words["state"][state_of(word)] for word in _WORDS), -1], dtype=np.int32)
+    state = np.array([*(books.words["state"][parse_state(word)] for word in _WORDS), -1], dtype=np.int32)
     yield "state", pa.array(state[_codes(bulk.pop("word"))])
 
 

@@ -21,7 +21,7 @@ from viberkit.errors import UnreadableRecord
 from viberkit.frames.columns import EVENTS, INSTANT, require
 from viberkit.frames.jsonlines import Read, read_lines, read_objects
 from viberkit.models.parsing import excerpt, instant, parse, quote
-from viberkit.models.states import state_of
+from viberkit.models.states import parse_state
 
 __all__ = ["SetAside", "SetAsideWarning", "read_events"]
 
@@ -254,9 +254,9 @@ def _tidy(given: pd.DataFrame, lines: Any) -> tuple[pd.DataFrame, list[dict[str,
         aside.append({"line": int(lines[place]), "field": reason.partition(":")[0], "reason": reason, "text": text})
     states = frame["state"].cat.categories
     frame["state"] = (
-        frame["state"].cat.rename_categories(dict(zip(states, map(state_of, states), strict=True)))
-        if (len(set(map(state_of, states))) == len(states))
-        else frame["state"].astype("str").map(state_of, na_action="ignore")
+        frame["state"].cat.rename_categories(dict(zip(states, map(parse_state, states), strict=True)))
+        if (len(set(map(parse_state, states))) == len(states))
+        else frame["state"].astype("str").map(parse_state, na_action="ignore")
     )
     if reasons:
         frame = frame.drop(index=list(reasons)).reset_index(drop=True)

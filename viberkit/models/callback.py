@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from viberkit.errors import UnreadableRecord
 from viberkit.models.parsing import instant
 
-__all__ = ["Callback", "Refused", "sign", "signed_at"]
+__all__ = ["Callback", "SignatureError", "sign", "signed_at"]
 
 _METHODS = {"HS256": hashlib.sha256, "HS512": hashlib.sha512}
 
@@ -31,7 +31,7 @@ def sign(secret: str, timestamp: str, body: bytes, method: str = "HS256") -> str
     return base64.urlsafe_b64encode(hmac.digest(secret.encode(), data, _METHODS[method]().name)).decode()
 
 
-class Refused(Exception):
+class SignatureError(Exception):
     """A callback that is not let in; the text says why, and quotes nothing of it."""
 
 
@@ -58,26 +58,26 @@ def signed_at(headers: Mapping[str, str], body: bytes, secrets: str | Sequence[s
     datetime.datetime(2020, 7, 13, 12, 19, 18, tzinfo=datetime.timezone.utc)
     >>> signed_at(told, b"{ }", "a-shared-secret")
     Traceback (most recent call last):
-    viberkit.models.callback.Refused: the signature is of another body or secret
+    viberkit.models.callback.SignatureError: the signature is of another body or secret
     """
     told = {name.lower(): value for name, value in headers.items()}
     signature, timestamp = told.get("x-signature"), told.get("x-request-timestamp")
     if not signature or not timestamp:
-        raise Refused("x-signature or x-request-timestamp is missing")
+        raise SignatureError("x-signature or x-request-timestamp is missing")
     if told.get("x-signature-version", "V1.0").upper() not in ("V1.0", "1.0"):
-        raise Refused("x-signature-version is not V1.0")
+        raise SignatureError("x-signature-version is not V1.0")
     bare = signature.strip().rstrip("=")
     try:
         given = base64.b64decode(bare + "=" * (-len(bare) % 4), b"-_", True)
         data = timestamp.encode("latin-1") + b"\n" + body
     except (binascii.Error, ValueError):
-        raise Refused("x-signature is not base64url") from None
+        raise SignatureError("x-signature is not base64url") from None
     match = False
     for secret in [secrets] if isinstance(secrets, str) else secrets:
         for method in _METHODS.values() if secret else ():  # anybody can sign with an empty secret
             match |= hmac.compare_digest(hmac.digest(secret.encode(), data, method().name), given)
     if not match:
-        raise Refused("the signature is of another body or secret")
+        raise SignatureError("the signature is of another body or secret")
     return _instant(timestamp)
 
 
@@ -89,4 +89,4 @@ def _instant(timestamp: str) -> datetime:
             return datetime.fromtimestamp(number / 1000 if number > 10**11 else number, UTC)
         return instant(told)[0]
     except (UnreadableRecord, ValueError, OverflowError, OSError):
-        raise Refused("x-request-timestamp is not an instant") from None
+        raise SignatureError("x-request-timestamp is not an instant") from None

@@ -8,41 +8,41 @@ import hashlib
 import json
 import re
 
-__all__ = ["KEY_LENGTH", "canonical", "key_in", "key_of", "with_key"]
+__all__ = ["KEY_LENGTH", "add_key", "canonical_json", "find_key", "make_key"]
 
 #: Characters of a key.
 KEY_LENGTH = 26
 _KEY = re.compile(r"(vk[a-z2-7]{24})(?: |$)")
 
 
-def canonical(content: object) -> str:
+def canonical_json(content: object) -> str:
     """A content as it goes out, in one spelling.
 
-    >>> canonical({"text": "Hi", "contentType": "text"})
+    >>> canonical_json({"text": "Hi", "contentType": "text"})
     '{"contentType":"text","text":"Hi"}'
     """
     return json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
-def key_of(campaign: str | None, to: str, content: str, ordinal: int, salt: str = "") -> str:
+def make_key(campaign: str | None, to: str, content: str, ordinal: int, salt: str = "") -> str:
     """The name of one send: the same for the same campaign, recipient, content and ordinal in one archive (``salt``).
 
-    >>> key_of("spring", "+491701234567", '{"contentType":"text","text":"Hi"}', 0)
+    >>> make_key("spring", "+491701234567", '{"contentType":"text","text":"Hi"}', 0)
     'vkbyz6bmc7k5d5v4hpxp7bnkfi'
     """
     told = json.dumps([campaign, to, content, ordinal, salt], ensure_ascii=False).encode()
     return "vk" + base64.b32encode(hashlib.sha256(told).digest()[:15]).decode().lower()
 
 
-def with_key(key: str, context: str | None) -> str:
+def add_key(key: str, context: str | None) -> str:
     """The context that goes out: the key, and the sender's own text behind it."""
     return key if context is None else f"{key} {context}"
 
 
-def key_in(context: str | None) -> str | None:
+def find_key(context: str | None) -> str | None:
     """The key at the head of a context that came back.
 
-    >>> key_in("vkbyz6bmc7k5d5v4hpxp7bnkfi order 7"), key_in("order 7")
+    >>> find_key("vkbyz6bmc7k5d5v4hpxp7bnkfi order 7"), find_key("order 7")
     ('vkbyz6bmc7k5d5v4hpxp7bnkfi', None)
     """
     found = _KEY.match(context or "")

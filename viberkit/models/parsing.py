@@ -17,21 +17,21 @@ from typing import Any
 from viberkit.errors import UnreadableRecord
 from viberkit.models.content import Content, from_wire
 from viberkit.models.content import quote as plain_quote
-from viberkit.models.phone import mask_all
+from viberkit.models.phone import mask_numbers
 from viberkit.models.records import (
-    Accepted,
-    Aside,
-    Bulk,
+    AcceptedBulk,
+    AcceptedMessage,
     Channel,
     Configuration,
     Event,
     Inbound,
     Media,
-    Reading,
+    ParsedRecord,
+    SkippedItem,
     Status,
     StoredMessage,
 )
-from viberkit.models.states import state_of
+from viberkit.models.states import parse_state
 
 __all__ = [
     "instant",
@@ -74,12 +74,12 @@ _BROKEN = re.compile("[\0\ud800-\udfff]")
 
 def excerpt(record: object) -> str:
     """The beginning of a record, as it may be shown: 120 characters, phone numbers masked."""
-    return mask_all((text_of(record) or "null")[:1000])[:120]
+    return mask_numbers((text_of(record) or "null")[:1000])[:120]
 
 
 def quote(value: object) -> str:
     """A value as an error quotes it, phone numbers masked."""
-    return mask_all(plain_quote(value))
+    return mask_numbers(plain_quote(value))
 
 
 _INSTANT = re.compile(r"\d{4}[\dW-]{3,6}[T ]\d\d[\d:.,]*(?:Z|[+-][\d:.]+)?", re.ASCII)
@@ -160,24 +160,24 @@ def _maybe_instant(given: Mapping[str, Any], *names: str) -> tuple[datetime | No
     return (None, False) if value is None else instant(value, name)
 
 
-def read_accepted(record: object) -> Accepted:
+def read_accepted(record: object) -> AcceptedMessage:
     """The 202 of a send.
 
     >>> read_accepted({"messageId": "8fb360a1"})
-    Accepted(message_id='8fb360a1', accepted_at=None)
+    AcceptedMessage(message_id='8fb360a1', accepted_at=None)
     """
     given = _object(record)
-    return Accepted(_id(given, "messageId"), _lenient_instant(given, "acceptedAt", "timestamp"))
+    return AcceptedMessage(_id(given, "messageId"), _lenient_instant(given, "acceptedAt", "timestamp"))
 
 
-def read_bulk(record: object) -> Bulk:
+def read_bulk(record: object) -> AcceptedBulk:
     """The 202 of a bulk."""
     given = _object(record)
     ids = given.get("messageIds")
     if not isinstance(ids, Sequence) or isinstance(ids, str) or not ids:
         raise UnreadableRecord(f"messageIds: {quote(ids)} is not a list of ids")
     read = tuple(_id({"messageIds": one}, "messageIds") for one in ids)
-    return Bulk(_id(given, "bulkId"), read, _lenient_instant(given, "acceptedAt", "timestamp"))
+    return AcceptedBulk(_id(given, "bulkId"), read, _lenient_instant(given, "acceptedAt", "timestamp"))
 
 
 def _lenient_instant(given: Mapping[str, Any], *names: str) -> datetime | None:
@@ -264,7 +264,7 @@ def read_media(record: object) -> Media:
     )
 
 
-def read_record(record: object) -> Reading:
+def read_record(record: object) -> ParsedRecord:
     """The events of one answer or callback: a history in any dialect, a status, a send, a status callback.
 
     >>> reading = read_record({"messageId": "m", "history": [
@@ -282,18 +282,18 @@ def read_record(record: object) -> Reading:
     message_id = _id(given, "messageId")
     for name, source in (("event", "callback"), ("status", "status")):
         if given.get(name) is not None:
-            return Reading(message_id, (_event(given, message_id, "", source),))
+            return ParsedRecord(message_id, (_event(given, message_id, "", source),))
     happened_at, naive = _maybe_instant(given, "acceptedAt", "timestamp")
     if happened_at is None:
         raise UnreadableRecord("record: holds neither history, events, event, status nor an instant")
-    return Reading(message_id, (Event(message_id, "accepted", happened_at, "send", naive=naive),))
+    return ParsedRecord(message_id, (Event(message_id, "accepted", happened_at, "send", naive=naive),))
 
 
 def _is_inbound(event: object) -> bool:
     return isinstance(event, str) and event.startswith(("MoMessage", "InboundMessage"))
 
 
-def _read_history(given: Mapping[str, Any], name: str) -> Reading:
+def _read_history(given: Mapping[str, Any], name: str) -> ParsedRecord:
     message_id = _id(given, "messageId")
     items = given[name]
     if not isinstance(items, Sequence) or isinstance(items, str):
@@ -305,8 +305,8 @@ def _read_history(given: Mapping[str, Any], name: str) -> Reading:
         try:
             events.append(_event(_object(item, where), message_id, f"{where}.", "history", context))
         except UnreadableRecord as fault:
-            aside.append(Aside(where, str(fault), excerpt(item)))
-    return Reading(message_id, tuple(events), tuple(aside))
+            aside.append(SkippedItem(where, str(fault), excerpt(item)))
+    return ParsedRecord(message_id, tuple(events), tuple(aside))
 
 
 def _event(given: Mapping[str, Any], message_id: str, where: str, source: str, context: str | None = None) -> Event:
@@ -334,7 +334,7 @@ def _state(given: Mapping[str, Any], *names: str, where: str = "") -> str:
     if not isinstance(state, str) or not state.strip() or _BROKEN.search(state):
         why = "is missing" if state is None else f"{quote(state)} is not a state"
         raise UnreadableRecord(f"{where}{name}: {why}")
-    return state_of(state)
+    return parse_state(state)
 
 
 def _channel(given: Mapping[str, Any]) -> str | None:

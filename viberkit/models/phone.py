@@ -10,7 +10,7 @@ import phonenumbers
 
 from viberkit.errors import Violation
 
-__all__ = ["country", "mask", "mask_all", "normalize"]
+__all__ = ["country", "mask", "mask_numbers", "normalize"]
 
 _PUNCTUATION = re.compile(r"[\s().\-/\u00a0\u2011\u2013]+")
 
@@ -141,10 +141,10 @@ def mask(number: str) -> str:
 _IN_TEXT = re.compile(r"(?<![\w-])(?:\+?\d{9,15}|\+\d[\d ().\-/]{6,18}\d)(?![\w-])", re.ASCII)
 
 
-def mask_all(text: str) -> str:
+def mask_numbers(text: str) -> str:
     """A text with everything masked that looks like a phone number (ids of other lengths stay).
 
-    >>> mask_all("from +49 170 1234567 to 5463481551745434076")
+    >>> mask_numbers("from +49 170 1234567 to 5463481551745434076")
     'from +4917*****67 to 5463481551745434076'
     """
     return _IN_TEXT.sub(lambda found: mask(found[0]), text)

@@ -10,7 +10,7 @@ from typing import Any
 from viberkit.errors import ApiError, UnreadableRecord, Violation, for_status
 from viberkit.models.parsing import parse, text_of
 
-__all__ = ["problem", "says_unknown"]
+__all__ = ["is_unknown_message", "problem"]
 
 
 def problem(status: int, body: bytes, *, asked: str = "", retry_after_s: float | None = None) -> ApiError:
@@ -34,10 +34,10 @@ def problem(status: int, body: bytes, *, asked: str = "", retry_after_s: float |
 _PHRASES = {int(status): status.phrase for status in HTTPStatus}
 
 
-def says_unknown(body: bytes) -> bool:
+def is_unknown_message(body: bytes) -> bool:
     """Whether a 404 is the API's word on a message, and not a web server's or a framework's on a path.
 
-    >>> says_unknown(b'{"title": "Not Found", "status": 404}'), says_unknown(b"<h1>nginx</h1>")
+    >>> is_unknown_message(b'{"title": "Not Found", "status": 404}'), is_unknown_message(b"<h1>nginx</h1>")
     (True, False)
     """
     given = _given(body)

@@ -10,20 +10,21 @@ from typing import Any
 from viberkit.models.content import Content
 
 __all__ = [
-    "Accepted",
-    "Aside",
-    "Bulk",
+    "AcceptanceEvidence",
+    "AcceptedBulk",
+    "AcceptedMessage",
     "Channel",
     "Configuration",
-    "Earlier",
     "Event",
     "Inbound",
     "Media",
-    "Outcome",
-    "Proof",
-    "Reading",
+    "ParsedRecord",
+    "PreviousSend",
+    "Response",
+    "SendOutcome",
     "SentBulk",
     "SentMessage",
+    "SkippedItem",
     "Status",
     "StoredMessage",
 ]
@@ -46,7 +47,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Aside:
+class SkippedItem:
     """What could not be read: the field, the reason, and the beginning of the text, numbers masked."""
 
     field: str
@@ -55,16 +56,16 @@ class Aside:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ParsedRecord:
     """One record read: the events of one message, and what of it was set aside."""
 
     message_id: str
     events: tuple[Event, ...]
-    aside: tuple[Aside, ...] = ()
+    aside: tuple[SkippedItem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class AcceptedMessage:
     """The answer to a send."""
 
     message_id: str
@@ -72,7 +73,7 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class Bulk:
+class AcceptedBulk:
     """The answer to a bulk: its id and one message id for each content, in order."""
 
     bulk_id: str
@@ -177,7 +178,7 @@ class SentBulk:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SendOutcome:
     """What became of one attempt: accepted, rejected, unknown, or queued (certainly not accepted)."""
 
     state: str
@@ -187,7 +188,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class AcceptanceEvidence:
     """That a send was accepted: under which id, when that was told, and whether by a callback or by its answer."""
 
     message_id: str
@@ -196,8 +197,23 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class PreviousSend:
     """A send of before that a new one would repeat: its message id, and when it went out."""
 
     message_id: str
     sent_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response of the server, verbatim; ``observed_at`` is the server's time (the ``Date`` header)."""
+
+    status: int
+    body: bytes = field(repr=False)
+    observed_at: datetime
+    headers: Mapping[str, str] = field(repr=False)
+    links: Mapping[str, str] = field(repr=False, default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300

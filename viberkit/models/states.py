@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-__all__ = ["FINAL", "NAMES", "ORDER", "rank", "state_of"]
+__all__ = ["FINAL", "NAMES", "ORDER", "parse_state", "rank"]
 
 #: The life cycle. Events of one instant are put in this order.
 ORDER = (
@@ -46,12 +46,12 @@ NAMES = MappingProxyType(
 _RANK = MappingProxyType({name: place for place, name in enumerate(ORDER)})
 
 
-def state_of(text: str) -> str:
+def parse_state(text: str) -> str:
     """The state that a dialect's word means; a word never seen before stays as it is.
 
-    >>> state_of("message-dispatching-success"), state_of("success"), state_of("MessageStatus::channelFailed")
+    >>> parse_state("message-dispatching-success"), parse_state("success"), parse_state("MessageStatus::channelFailed")
     ('dispatched', 'delivered', 'channel_failed')
-    >>> state_of("message-dispatching-failed"), state_of("message-failed"), state_of("message-teleported")
+    >>> parse_state("message-dispatching-failed"), parse_state("message-failed"), parse_state("message-teleported")
     ('channel_failed', 'failed', 'message-teleported')
     """
     if text not in NAMES and text.startswith("message-") and text.endswith("-failed"):

@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets as w
 
 from viberkit.errors import ViberkitError
-from viberkit.models.phone import mask_all
+from viberkit.models.phone import mask_numbers
 from viberkit.widgets.fields import INDENT, note, shut
 
 __all__ = ["Form", "shown", "told"]
@@ -17,7 +17,7 @@ __all__ = ["Form", "shown", "told"]
 
 def told(fault: BaseException) -> str:
     """An error as a form shows it: phone numbers masked, and its kind named where the text is not ours."""
-    return mask_all(str(fault) if isinstance(fault, ViberkitError) else f"{type(fault).__name__}: {fault}")
+    return mask_numbers(str(fault) if isinstance(fault, ViberkitError) else f"{type(fault).__name__}: {fault}")
 
 
 def shown(handler: Callable[..., None]) -> Callable[..., None]:

@@ -12,10 +12,10 @@ from viberkit.archive.archive import Archive
 from viberkit.errors import (
     ApiError,
     ConfigurationError,
-    ConnectionFault,
     InvalidRequest,
     ServerError,
-    UnexpectedAnswer,
+    TransportError,
+    UnexpectedResponse,
     UnknownOutcome,
     Violation,
 )
@@ -30,8 +30,8 @@ from viberkit.widgets.status import Trail, Unknown
 
 __all__ = ["SendForm"]
 
-_REFUSED = (ApiError, ConnectionFault, InvalidRequest, ConfigurationError)  #: nothing was sent
-_UNCLEAR = (ServerError, UnexpectedAnswer)  #: though they are answers, they do not say so
+_REFUSED = (ApiError, TransportError, InvalidRequest, ConfigurationError)  #: nothing was sent
+_UNCLEAR = (ServerError, UnexpectedResponse)  #: though they are answers, they do not say so
 _OUTCOMES = 5  #: how many messages stay on the page
 
 
@@ -68,7 +68,7 @@ class SendForm(Form):
 
     def __init__(self, client: Client, archive: Archive | None = None) -> None:
         super().__init__()
-        self._client = client if archive is None else client.keeping(archive)
+        self._client = client if archive is None else client.with_archive(archive)
         self.sent: SentMessage | None = None
         self._confirmed: tuple[str, Content, str] | None = None
         self._sending = False

@@ -11,7 +11,7 @@ import ipywidgets as w
 
 from viberkit.api.client import Client
 from viberkit.errors import UnknownOutcome
-from viberkit.models.phone import mask, mask_all
+from viberkit.models.phone import mask, mask_numbers
 from viberkit.models.records import Event, SentMessage
 from viberkit.models.states import FINAL, rank
 from viberkit.widgets.fields import INDENT, note
@@ -98,7 +98,7 @@ def trail_table(events: Sequence[Event]) -> str:
     rows = []
     for event, gap in zip(ordered, gaps, strict=True):
         tone = {"delivered": "good", "seen": "good"}.get(event.state, "error" if _bad(event.state) else "quiet")
-        state = note(f"{event.state} ({mask_all(event.code)})" if event.code else event.state, tone)
+        state = note(f"{event.state} ({mask_numbers(event.code)})" if event.code else event.state, tone)
         at = f"{event.happened_at:%H:%M:%S}.{event.happened_at.microsecond // 1000:03d}"
         rows.append((state, at, "" if gap is None else f"+{gap:,.3f} s"))
     style = "padding: 1px 20px 1px 0; font-size: 12px; line-height: 1.4; background: none; border: 0"

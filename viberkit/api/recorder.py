@@ -1,0 +1,31 @@
+"""What the client needs of a store: the archive implements it, and neither imports the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from viberkit.models.records import PreviousSend, Response, SendOutcome
+
+__all__ = ["Recorder", "Recording"]
+
+
+class Recorder(Protocol):
+    """Stores sends and responses; each method is one durable transaction."""
+
+    def begin(self, request: Mapping[str, Any], context: str | None, *, deduplicate: bool) -> str | PreviousSend:
+        """Store a send as in flight before its first byte, and return its key; or an accepted earlier send."""
+
+    def settle(self, sends: Iterable[tuple[str, SendOutcome, Mapping[str, Any], Response | None]]) -> None:
+        """Store the outcomes of sends: key, outcome, request and response of each."""
+
+    def record(self, kind: str, responses: Iterable[tuple[str, Response]]) -> dict[str, str]:
+        """Store responses about messages by id; return for each what it changed."""
+
+
+class Recording(Protocol):
+    """Anything with a recorder, such as an archive."""
+
+    @property
+    def recorder(self) -> Recorder:
+        """The recorder."""
