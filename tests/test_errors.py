@@ -24,7 +24,7 @@ VIOLATIONS = (
 def make(kind: type[Any]) -> Any:
     """An error of a kind with every attribute filled."""
     if issubclass(kind, ApiError):
-        return kind(429, "Too Many", "slow down", VIOLATIONS, asked="POST /messages", retry_after_s=2.5)
+        return kind(429, "Too Many", "slow down", VIOLATIONS, request="POST /messages", retry_after_s=2.5)
     if kind is UnknownOutcome:
         return kind("timed out", to="+4917*****67", context="ref-1", status=502)
     if kind is errors.ArchiveWriteError:
@@ -108,9 +108,9 @@ def test_an_error_is_one_readable_text(name: str) -> None:
     ("fault", "text"),
     [
         (ApiError(404), "404"),
-        (ApiError(404, asked="GET /x"), "GET /x: 404"),
-        (ApiError(404, "Not Found", asked="GET /x"), "GET /x: 404 Not Found"),
-        (ApiError(404, "", "gone", asked="GET /x"), "GET /x: 404; gone"),
+        (ApiError(404, request="GET /x"), "GET /x: 404"),
+        (ApiError(404, "Not Found", request="GET /x"), "GET /x: 404 Not Found"),
+        (ApiError(404, "", "gone", request="GET /x"), "GET /x: 404; gone"),
         (ApiError(400, "Bad", "", VIOLATIONS[1:]), "400 Bad; text: is missing; give it a text"),
         (InvalidRequest(VIOLATIONS), "\n".join(map(str, VIOLATIONS))),
         (InvalidRequest(iter(VIOLATIONS)), "\n".join(map(str, VIOLATIONS))),  # type: ignore[arg-type]

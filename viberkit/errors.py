@@ -95,13 +95,13 @@ class ConfigurationError(ViberkitError):
 class MissingColumn(ViberkitError, KeyError):
     """A frame without a column that was asked of it; the text names the columns that are there."""
 
-    def __init__(self, asked_by: str, lacking: Iterable[str], there: Iterable[str]) -> None:
-        self.asked_by, self.lacking, self.there = asked_by, tuple(lacking), tuple(there)
-        super().__init__(asked_by, self.lacking, self.there)
+    def __init__(self, function: str, missing: Iterable[str], available: Iterable[str]) -> None:
+        self.function, self.missing, self.available = function, tuple(missing), tuple(available)
+        super().__init__(function, self.missing, self.available)
 
     def __str__(self) -> str:
-        lacking, there = (", ".join(map(repr, names)) for names in (self.lacking, self.there))
-        return f"{self.asked_by}: no column {lacking}; the columns are: {there or 'none'}"
+        missing, available = (", ".join(map(repr, names)) for names in (self.missing, self.available))
+        return f"{self.function}: no column {missing}; the columns are: {available or 'none'}"
 
 
 class UnreadableRecord(ViberkitError, ValueError):
@@ -168,7 +168,7 @@ class ApiError(ViberkitError):
     """The server's refusal, as it put it (RFC 7807 where it did).
 
     ``status`` is the HTTP status, ``title`` and ``detail`` the server's words, ``violations`` the
-    fields it complained about, ``asked`` the method and path.
+    fields it complained about, ``request`` the method and path.
     """
 
     def __init__(
@@ -178,15 +178,15 @@ class ApiError(ViberkitError):
         detail: str = "",
         violations: Sequence[Violation] = (),
         *,
-        asked: str = "",
+        request: str = "",
         retry_after_s: float | None = None,
     ) -> None:
         self.status, self.title, self.detail = status, title, detail
-        self.violations, self.asked, self.retry_after_s = tuple(violations), asked, retry_after_s
+        self.violations, self.request, self.retry_after_s = tuple(violations), request, retry_after_s
         super().__init__(status, title, detail, self.violations)
 
     def __str__(self) -> str:
-        head = f"{self.asked}: {self.status} {self.title}".strip(": ")
+        head = f"{self.request}: {self.status} {self.title}".strip(": ")
         return "; ".join([head, *filter(None, [self.detail]), *map(str, self.violations)])
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -198,7 +198,7 @@ class ApiError(ViberkitError):
                 self.title,
                 self.detail,
                 self.violations,
-                self.asked,
+                self.request,
                 self.retry_after_s,
             ),
             self.__dict__,
@@ -211,10 +211,10 @@ def _rebuild_api(
     title: str,
     detail: str,
     violations: Sequence[Violation],
-    asked: str,
+    request: str,
     retry: float | None,
 ) -> ApiError:
-    return kind(status, title, detail, violations, asked=asked, retry_after_s=retry)
+    return kind(status, title, detail, violations, request=request, retry_after_s=retry)
 
 
 class BadRequest(ApiError):
@@ -262,3 +262,22 @@ def for_status(status: int) -> type[ApiError]:
     if 400 <= status < 500:
         return BadRequest
     return ServerError if 500 <= status < 600 else UnexpectedResponse
+
+
+def quote(value: object) -> str:
+    """A value as an error quotes it: its repr, at most 60 characters of it.
+
+    >>> quote("x" * 100), quote({"key": "x" * 100})[-5:], quote(10**5000)
+    ("'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…'", 'xxx…}', 'a value of type int')
+    """
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # more digits or levels than Python prints
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}…{text[-1]}"
+
+
+def raise_violations(violations: Sequence[Violation]) -> None:
+    """Raise :class:`InvalidRequest` with every distinct violation, if there are any."""
+    if violations:
+        raise InvalidRequest(list(dict.fromkeys(violations)))

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from viberkit.errors import UnreadableRecord, Violation
+from viberkit.errors import UnreadableRecord, Violation, quote
 from viberkit.models import validation as rules
 from viberkit.models.content import (
     Button,
@@ -29,7 +29,6 @@ from viberkit.models.content import (
     Video,
     from_wire,
     kind,
-    quote,
     to_wire,
 )
 

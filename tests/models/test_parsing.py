@@ -19,8 +19,8 @@ from viberkit.models import parsing as wire
 from viberkit.models import states
 from viberkit.models import validation as rules
 from viberkit.models.content import Text, from_wire
+from viberkit.models.parsing import error_from_response
 from viberkit.models.phone import mask_numbers
-from viberkit.models.problems import problem
 from viberkit.models.records import AcceptedBulk, AcceptedMessage, Event, Inbound, ParsedRecord
 
 EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "150"))
@@ -46,7 +46,7 @@ def guide(name: str) -> Any:
 def test_the_guides_history() -> None:
     reading = wire.read_record(guide("events.response.json"))
     assert reading.message_id == ID
-    assert reading.aside == ()
+    assert reading.skipped == ()
     assert [(event.state, event.happened_at.strftime("%T.%f")[:12]) for event in reading.events] == [
         ("accepted", "12:19:17.606"),
         ("routed", "12:19:17.644"),
@@ -430,9 +430,9 @@ def test_channels_and_configurations_hide_their_secrets() -> None:
 )
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b'{"violations": 5}', b'{"violations": [5, {}]}'])
 def test_a_problem_without_words_is_told_by_its_status(status: int, body: bytes) -> None:
-    told = problem(status, body, asked="GET /x", retry_after_s=3.0)
+    told = error_from_response(status, body, request="GET /x", retry_after_s=3.0)
     assert type(told) is for_status(status)
-    assert (told.status, told.asked, told.retry_after_s) == (status, "GET /x", 3.0)
+    assert (told.status, told.request, told.retry_after_s) == (status, "GET /x", 3.0)
     assert str(told).startswith(f"GET /x: {status}")
     assert str(told).count("\n") == 0
 
@@ -446,7 +446,7 @@ def test_a_problem_in_the_servers_words() -> None:
         "detail": "d",
         "violations": [violation],
     }
-    assert str(problem(400, json.dumps(body).encode(), asked="POST /messages")) == (
+    assert str(error_from_response(400, json.dumps(body).encode(), request="POST /messages")) == (
         "POST /messages: 400 Constraint Violation; d; validate.request.content.contentType: must not be empty"
     )
 
@@ -488,11 +488,11 @@ def survives(record: object) -> None:
         assert "\n" not in why
         if isinstance(told, ParsedRecord) and isinstance(record, Mapping):
             rows = next((r for r in (record.get("history"), record.get("events")) if r is not None), [None])
-            assert len(rows) == len(told.events) + len(told.aside)
+            assert len(rows) == len(told.events) + len(told.skipped)
             for event in told.events:
                 assert event.happened_at.tzinfo is UTC
                 assert "\0".join([event.message_id, event.state, event.code or "", event.detail or ""]).encode()
-            for aside in told.aside:
+            for aside in told.skipped:
                 assert (aside.field + aside.reason + aside.text).encode()
                 assert len(aside.text) <= 120
             hash(told)
@@ -554,8 +554,8 @@ def test_no_json_breaks_a_reader(record: object) -> None:
 def test_rows_in_are_rows_out_and_set_aside(record: dict[str, Any]) -> None:
     reading = wire.read_record(record)
     listed = record["history"] if "history" in record else record["events"]
-    assert len(listed) == len(reading.events) + len(reading.aside)
-    set_aside = [int(re.findall(r"\[(\d+)\]", aside.field)[0]) for aside in reading.aside]
+    assert len(listed) == len(reading.events) + len(reading.skipped)
+    set_aside = [int(re.findall(r"\[(\d+)\]", aside.field)[0]) for aside in reading.skipped]
     kept = [row for place, row in enumerate(listed) if place not in set_aside]
     for row, event in zip(kept, reading.events, strict=True):
         words = [row.get(name) for name in ("state", "event", "status")]
@@ -578,13 +578,13 @@ def test_no_bytes_break_the_parser(body: bytes) -> None:
     assert not why or why.startswith("not JSON: ")
     survives(record)
     for status in (400, 404, 503, 202):
-        assert str(problem(status, body)).encode()
+        assert str(error_from_response(status, body)).encode()
 
 
 @many
 @given(st.dictionaries(st.sampled_from("type title status detail violations".split()), shapes), st.integers(0, 999))
 def test_a_problem_is_told_whatever_it_says(body: dict[str, Any], status: int) -> None:
-    told = problem(status, json.dumps(body).encode())
+    told = error_from_response(status, json.dumps(body).encode())
     assert isinstance(told, ApiError)
     assert str(told).encode()
 
@@ -645,7 +645,7 @@ def test_one_bad_row_never_stops_the_others() -> None:
     ]
     reading = wire.read_record({"messageId": ID, "history": [good, *bad, good]})
     assert len(reading.events) == 2
-    assert [aside.field for aside in reading.aside] == [f"history[{place}]" for place in range(1, len(bad) + 1)]
+    assert [aside.field for aside in reading.skipped] == [f"history[{place}]" for place in range(1, len(bad) + 1)]
     for name, odd in [("history", "x"), ("events", 5), ("history", {}), ("events", True)]:
         with pytest.raises(UnreadableRecord, match=rf"^{name}: "):
             wire.read_record({"messageId": ID, name: odd})
@@ -673,7 +673,7 @@ def test_no_phone_number_is_quoted(number: str) -> None:
         assert digits[-7:] not in re.sub(r"\D", "", str(caught.value))
     pad = "x " * 55
     for item in (number, {"to": number}, [number], f"{pad}{number}", {"pad": "x" * 96, "to": number}):
-        (aside,) = wire.read_record({"messageId": ID, "history": [item]}).aside
+        (aside,) = wire.read_record({"messageId": ID, "history": [item]}).skipped
         assert digits[-7:] not in re.sub(r"\D", "", aside.text + aside.reason)
         assert digits[:8] not in re.sub(r"\D", "", aside.text + aside.reason)
 

@@ -11,16 +11,15 @@ from urllib.parse import unquote, urlsplit
 
 from viberkit.api.settings import is_loopback
 from viberkit.api.transport import Transport, retry_after_s, within
-from viberkit.errors import InvalidRequest, UnexpectedResponse, UnreadableRecord, Violation
+from viberkit.errors import UnexpectedResponse, UnreadableRecord, Violation, quote, raise_violations
 from viberkit.models import parsing as wire
 from viberkit.models import validation as rules
-from viberkit.models.problems import problem
 from viberkit.models.records import Channel, Configuration, Media, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["AccountCalls", "as_error", "raise_if"]
+__all__ = ["AccountCalls", "as_error"]
 
 T = TypeVar("T")
 
@@ -87,8 +86,8 @@ class AccountCalls:
             if not local and isinstance(there, str) and there.startswith("http://"):
                 rule = "leads to this computer, where the provider does not reach it"
                 remedy = "pass the public https address, e.g. Listener(public_url=…)"
-                found.append(Violation(field, wire.quote(there), rule, remedy))
-        raise_if(found)
+                found.append(Violation(field, quote(there), rule, remedy))
+        raise_violations(found)
         told: dict[str, Any] = {"callbackVersion": version, "eventFilter": list(events)}
         if inbound_url is not None:
             told["inboundMessageUrl"] = inbound_url
@@ -117,7 +116,7 @@ class AccountCalls:
         if not path.startswith("/media/") or media in ("", "None") or path == "/media/" or "/." in unquote(path):
             rule = "is neither a media id nor a URL of a file within the API, which alone is given the key"
             remedy = "pass media_id; fetch a file that lies elsewhere with requests.get(url)"
-            raise_if([Violation("media", wire.quote(media), rule, remedy)])
+            raise_violations([Violation("media", quote(media), rule, remedy)])
         return self._call("GET", path, headers={"Accept": "*/*"}).body
 
     def upload_media(self, data: bytes | str | Path, filename: str | None = None, *, validity_min: int = 1440) -> Media:
@@ -159,10 +158,4 @@ def _service_path(service_id: str) -> str:
 
 def as_error(answer: Response, asked: str) -> Exception:
     """A refusal of the server as the error it is."""
-    return problem(answer.status, answer.body, asked=asked, retry_after_s=retry_after_s(answer))
-
-
-def raise_if(found: Sequence[Violation]) -> None:
-    """All violations at once, if there are any."""
-    if found:
-        raise InvalidRequest(list(dict.fromkeys(found)))
+    return wire.error_from_response(answer.status, answer.body, request=asked, retry_after_s=retry_after_s(answer))

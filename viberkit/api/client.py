@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 from urllib.parse import quote as percent
 
-from viberkit.api.account import AccountCalls, as_error, raise_if
+from viberkit.api.account import AccountCalls, as_error
 from viberkit.api.recorder import Recording
 from viberkit.api.send import SendAttempt, attempt, interrupted_attempt
 from viberkit.api.settings import BASE_URL, checked_key, setting
@@ -17,13 +17,13 @@ from viberkit.api.transport import Transport
 from viberkit.errors import (
     ArchiveWriteError,
     Violation,
+    raise_violations,
 )
 from viberkit.models import parsing as wire
 from viberkit.models import validation as rules
 from viberkit.models.content import Content, kind, to_wire
 from viberkit.models.keys import KEY_LENGTH, add_key
 from viberkit.models.phone import normalize
-from viberkit.models.problems import is_unknown_message
 from viberkit.models.records import (
     AcceptedBulk,
     AcceptedMessage,
@@ -136,7 +136,7 @@ class Client(AccountCalls):
             more.append(
                 Violation("deduplicate", "True", "needs an archive to look back into", "pass Client(archive=…)")
             )
-        raise_if(found + more)
+        raise_violations(found + more)
         _caution(content)
         request["content"] = to_wire(content)
         sent_id, accepted = self._post("/messages", request, context, deduplicate=deduplicate)
@@ -152,7 +152,7 @@ class Client(AccountCalls):
                 where = one.field if one.field == "rate_type" else f"contents[{place}].{one.field}"
                 found.append(Violation(where, one.value, one.rule, one.remedy))
         request, more = self._request(to, rate_type, None, None)
-        raise_if(found + more)
+        raise_violations(found + more)
         for content in contents:
             _caution(content)
         request["messages"] = [to_wire(content) for content in contents]
@@ -247,8 +247,8 @@ class Client(AccountCalls):
         Events that cannot be read are left out with a warning. Raises as :meth:`status`.
         """
         reading = self._read(wire.read_record, self.fetch("events", message_id))
-        for aside in reading.aside:
-            warnings.warn(f"{message_id}: {aside.reason}; this event was left out", stacklevel=2)
+        for item in reading.skipped:
+            warnings.warn(f"{message_id}: {item.reason}; this event was left out", stacklevel=2)
         return reading.events
 
     def message(self, message_id: str) -> StoredMessage:
@@ -275,7 +275,7 @@ class Client(AccountCalls):
     def look(self, what: str, message_id: str) -> Response:
         """As :meth:`fetch`, but gives every answer, refusals too, and keeps nothing."""
         if not isinstance(message_id, str) or not message_id:
-            raise_if(
+            raise_violations(
                 [Violation("message_id", "", f"is a {type(message_id).__name__}, not an id", "pass sent.message_id")]
             )
         name = percent(message_id, safe="")
@@ -284,7 +284,7 @@ class Client(AccountCalls):
         first: Response | None = None
         for path in (known,) if known else paths:
             answer = self._transport.ask("GET", path.format(id=name))
-            if answer.status != 404 or is_unknown_message(answer.body):
+            if answer.status != 404 or wire.is_unknown_message(answer.body):
                 if len(paths) > 1:
                     self._path_of[what] = path
                 return answer

@@ -29,8 +29,8 @@ from viberkit.archive.sends import SendRecorder
 from viberkit.errors import ArchiveError, CampaignError
 from viberkit.frames import columns as frames
 from viberkit.models.callback import Callback
+from viberkit.models.parsing import is_unknown_message
 from viberkit.models.phone import mask, mask_numbers
-from viberkit.models.problems import is_unknown_message
 from viberkit.models.records import Response
 
 __all__ = ["Archive"]

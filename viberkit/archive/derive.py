@@ -11,7 +11,7 @@ from viberkit.errors import UnreadableRecord
 from viberkit.models import parsing as wire
 from viberkit.models.content import from_wire, kind
 from viberkit.models.keys import find_key
-from viberkit.models.problems import is_unknown_message
+from viberkit.models.parsing import is_unknown_message
 from viberkit.models.records import AcceptanceEvidence, Event, Inbound
 
 __all__ = ["Raw", "Rows", "content_facts", "micros", "rows"]
@@ -174,7 +174,7 @@ def _answered(raw: Raw, made: Rows) -> None:
     made.observed.append(raw.message_id)
     mine = {"message_id": raw.message_id}
     made.events += [_event_row(one, raw.first_seen) | mine for one in reading.events]
-    made.unreadable = "; ".join(aside.reason for aside in reading.aside) or None
+    made.unreadable = "; ".join(aside.reason for aside in reading.skipped) or None
 
 
 def _same(raw: Raw, message_id: str) -> None:

@@ -99,7 +99,7 @@ class _Books:
             field = reason.partition(":")[0]
             self._put(number, "record" if " " in field else field, reason, excerpt(record))
             return []
-        for one in reading.aside:
+        for one in reading.skipped:
             self._put(number, one.field, one.reason, one.text)
         return list(reading.events)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any, TypeVar, dataclass_transform
 
-from viberkit.errors import UnreadableRecord
+from viberkit.errors import UnreadableRecord, quote
 
 __all__ = [
     "Button",
@@ -27,7 +27,6 @@ __all__ = [
     "Video",
     "from_wire",
     "kind",
-    "quote",
     "to_wire",
 ]
 
@@ -309,16 +308,3 @@ def _sequence(where: str, given: Any) -> Sequence[Any]:
     if not isinstance(given, Sequence) or isinstance(given, str):
         raise UnreadableRecord(f"{where}: {quote(given)} is not a JSON array")
     return given
-
-
-def quote(value: object) -> str:
-    """A value as an error quotes it: its repr, at most 60 characters of it.
-
-    >>> quote("x" * 100), quote({"key": "x" * 100})[-5:], quote(10**5000)
-    ("'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…'", 'xxx…}', 'a value of type int')
-    """
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # more digits or levels than Python prints
-        return f"a value of type {type(value).__name__}"
-    return text if len(text) <= 60 else f"{text[:57]}…{text[-1]}"

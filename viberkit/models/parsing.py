@@ -12,11 +12,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
-from viberkit.errors import UnreadableRecord
+from viberkit.errors import ApiError, UnreadableRecord, Violation, for_status
+from viberkit.errors import quote as plain_quote
 from viberkit.models.content import Content, from_wire
-from viberkit.models.content import quote as plain_quote
 from viberkit.models.phone import mask_numbers
 from viberkit.models.records import (
     AcceptedBulk,
@@ -34,7 +35,10 @@ from viberkit.models.records import (
 from viberkit.models.states import parse_state
 
 __all__ = [
+    "error_from_response",
+    "excerpt",
     "instant",
+    "is_unknown_message",
     "parse",
     "read_accepted",
     "read_bulk",
@@ -270,7 +274,7 @@ def read_record(record: object) -> ParsedRecord:
     >>> reading = read_record({"messageId": "m", "history": [
     ...     {"happendAt": "2020-07-13T12:19:17.606Z", "state": "message-accepted"},
     ...     {"happendAt": "soon", "state": "message-delivered"}]})
-    >>> [event.state for event in reading.events], reading.aside[0].reason
+    >>> [event.state for event in reading.events], reading.skipped[0].reason
     (['accepted'], "history[1].happendAt: 'soon' is not an ISO 8601 instant")
     """
     given = _object(record)
@@ -383,3 +387,45 @@ def read_inbound(record: object) -> Inbound:
         postback=text_of(postback),
         naive=naive,
     )
+
+
+def error_from_response(status: int, body: bytes, *, request: str = "", retry_after_s: float | None = None) -> ApiError:
+    """The error that an answer means: RFC 7807 where the body holds it, else the status alone.
+
+    >>> error_from_response(404, b"<html>gone</html>", request="GET /x")
+    NotFound(404, 'Not Found', '', ())
+    """
+    given = _given(body)
+    listed = given.get("violations")
+    found = [
+        Violation(text_of(one.get("field")) or "request", "", text_of(one.get("message")) or "is not valid")
+        for one in (listed if isinstance(listed, list) else [])
+        if isinstance(one, Mapping)
+    ]
+    title = text_of(given.get("title")) or _PHRASES.get(status, "")
+    kind = for_status(status)
+    return kind(status, title, text_of(given.get("detail")) or "", found, request=request, retry_after_s=retry_after_s)
+
+
+_PHRASES = {int(status): status.phrase for status in HTTPStatus}
+
+
+def is_unknown_message(body: bytes) -> bool:
+    """Whether a 404 is the API's word on a message, and not a web server's or a framework's on a path.
+
+    >>> is_unknown_message(b'{"title": "Not Found", "status": 404}'), is_unknown_message(b"<h1>nginx</h1>")
+    (True, False)
+    """
+    given = _given(body)
+    about_path = "path" in given or re.search(
+        r"\b(path|route|handler|endpoint)\b", text_of(given.get("detail")) or "", re.I
+    )
+    return not about_path and (bool({"title", "detail", "type"} & given.keys()) or set(given) == {"status"})
+
+
+def _given(body: bytes) -> Mapping[str, Any]:
+    try:
+        given = parse(body)
+    except UnreadableRecord:
+        given = None
+    return given if isinstance(given, Mapping) else {}

@@ -61,7 +61,7 @@ class ParsedRecord:
 
     message_id: str
     events: tuple[Event, ...]
-    aside: tuple[SkippedItem, ...] = ()
+    skipped: tuple[SkippedItem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

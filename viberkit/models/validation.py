@@ -14,8 +14,8 @@ from numbers import Real
 from typing import Any
 from urllib.parse import urlsplit
 
-from viberkit.errors import Violation
-from viberkit.models.content import Button, Carousel, CarouselItem, Content, File, Image, List, Text, Video, kind, quote
+from viberkit.errors import Violation, quote
+from viberkit.models.content import Button, Carousel, CarouselItem, Content, File, Image, List, Text, Video, kind
 
 __all__ = [
     "EVENTS",
