@@ -42,8 +42,8 @@ def everything_in(fault: BaseException) -> str:
 CALLS: dict[str, Callable[[vk.Client], object]] = {
     "send": lambda client: client.send(TO, vk.Text("hi"), rate_type="transaction"),
     "status": lambda client: client.status("m"),
-    "configuration": lambda client: client.configuration(),
-    "download": lambda client: client.download_media("m"),
+    "configuration": lambda client: client.account.configuration(),
+    "download": lambda client: client.account.download_media("m"),
 }
 
 
@@ -88,7 +88,7 @@ def test_no_repr_shows_it(scripted: Scripted) -> None:
     seen = [client, vars(client), client._transport, vars(client._transport), vars(client._transport._auth)]
     assert KEY not in "".join(map(repr, seen)) + f"{client} {client._transport._auth._key}"
     scripted.says((200, {}, b"{}"))
-    client.configuration()
+    client.account.configuration()
     session = client._transport._session()
     assert KEY not in repr(session.headers) + repr(vars(session)) + repr(session.cookies)
 
@@ -109,9 +109,9 @@ def test_a_redirect_takes_it_nowhere(scripted: Scripted) -> None:
         scripted.says((status, {"Location": elsewhere.url}, b""))
         with make(scripted) as client:
             with pytest.raises(vk.errors.UnexpectedResponse):
-                client.configuration()
+                client.account.configuration()
             with pytest.raises(vk.errors.UnexpectedResponse):
-                client.download_media("m")
+                client.account.download_media("m")
             with pytest.raises(vk.errors.UnknownOutcome):
                 CALLS["send"](client)
     assert not elsewhere.asked

@@ -51,7 +51,7 @@ def test_get_is_asked_again_after_a_dropped_connection(scripted: Scripted, clien
 
 def test_put_is_asked_again(scripted: Scripted, client: vk.Client) -> None:
     scripted.says((503, {}, b""), (204, {}, b""))
-    assert client.configure_callbacks(status_url="https://example.org") is None
+    assert client.account.configure_callbacks(status_url="https://example.org") is None
     assert len(scripted.asked) == 2
 
 
@@ -185,7 +185,7 @@ def test_refusals_are_typed_whatever_their_body(
 ) -> None:
     scripted.says((status, {"Retry-After": "99", "Location": "http://127.0.0.1:1/"}, body))
     with pytest.raises(kind) as caught:
-        client.configuration()
+        client.account.configuration()
     assert type(caught.value) is kind
     assert caught.value.status == status
     assert len(scripted.asked) == 1
@@ -266,7 +266,7 @@ def test_pages_are_followed_but_never_elsewhere(scripted: Scripted, client: vk.C
     elsewhere = {"Link": '<https://example.org/next>; rel="next"'}
     here = {"Link": f'<{scripted.url}/configurations/channels/viber?page=2>; rel="next"'}
     scripted.says((200, here, one), (200, elsewhere, two))
-    assert [channel.service_id for channel in client.service_ids()] == ["A", "B"]
+    assert [channel.service_id for channel in client.account.service_ids()] == ["A", "B"]
     assert len(scripted.asked) == 2
 
 
@@ -277,10 +277,10 @@ def test_settings_come_from_arguments_environment_or_a_file(monkeypatch: pytest.
     with pytest.raises(errors.ConfigurationError, match="TYNTEC_API_KEY"):
         vk.Client()
     (tmp_path / ".env").write_text("TYNTEC_API_KEY=k\nVIBER_SERVICE_ID=FILE\nVIBERKIT_BASE_URL=http://127.0.0.1:9/x\n")
-    assert (vk.Client().sender, vk.Client().base_url) == ("FILE", "http://127.0.0.1:9/x")
+    assert (vk.Client().service_id, vk.Client().base_url) == ("FILE", "http://127.0.0.1:9/x")
     monkeypatch.setenv("VIBER_SERVICE_ID", "ENVIRONMENT")
-    assert vk.Client().sender == "ENVIRONMENT"
-    assert vk.Client(service_id="ARGUMENT").sender == "ARGUMENT"
+    assert vk.Client().service_id == "ENVIRONMENT"
+    assert vk.Client(service_id="ARGUMENT").service_id == "ARGUMENT"
 
 
 @pytest.mark.parametrize("key", ["", "two words", "line\nbreak", "schlüssel"])
@@ -333,7 +333,7 @@ def test_the_pace_is_kept() -> None:
 def test_an_answer_carries_the_servers_clock(sandbox: vk.Sandbox) -> None:
     with sandbox.client() as client:
         sent = send(client)
-        assert client.fetch("status", sent.message_id).observed_at == sandbox.now.replace(microsecond=0)
+        assert client.get_response("status", sent.message_id).observed_at == sandbox.now.replace(microsecond=0)
 
 
 def test_nothing_is_sent_for_want_of_an_archive(scripted: Scripted, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_1_headers(sandbox: vk.Sandbox, scripted: Scripted) -> None:
         vk.Client("another-key", "VIBERKIT", base_url=sandbox.base_url) as wrong,
         pytest.raises(vk.errors.Unauthorized),
     ):
-        wrong.configuration()
+        wrong.account.configuration()
 
 
 def test_2_send_a_text(sandbox: vk.Sandbox, client: vk.Client) -> None:
@@ -139,7 +139,7 @@ def test_6_the_guides_events() -> None:
 @pytest.mark.parametrize("paths", ["reference", "guide"])
 def test_7_configure_callbacks(paths: str) -> None:
     with vk.Sandbox(seed=1, speed=0, paths=paths) as sandbox, sandbox.client() as client:
-        told = client.configure_callbacks(
+        told = client.account.configure_callbacks(
             status_url="https://example.org/status",
             inbound_url="https://example.org/inbound",
             events=["MessageStatus::accepted", "MessageStatus::delivered"],
@@ -147,25 +147,25 @@ def test_7_configure_callbacks(paths: str) -> None:
             header=("x-token", "0123456789"),
         )
         assert (told is None) == (paths == "guide")  # the guide answers 204, the reference 200
-        callback = client.configuration().callback
+        callback = client.account.configuration().callback
         assert callback["messageStatusUrl"] == "https://example.org/status"
         assert callback["signature"]["secret"] == callback["header"]["value"] == "***"
-        client.configure_callbacks(status_url="https://example.org/other", service_id="VIBERKIT")
-        assert client.service_id("VIBERKIT").callback["messageStatusUrl"] == "https://example.org/other"
-        assert [channel.service_id for channel in client.service_ids()] == ["VIBERKIT"]
-        assert [channel.channel for channel in client.channels()] == ["viber"]
+        client.account.configure_callbacks(status_url="https://example.org/other", service_id="VIBERKIT")
+        assert client.account.service_id("VIBERKIT").callback["messageStatusUrl"] == "https://example.org/other"
+        assert [channel.service_id for channel in client.account.service_ids()] == ["VIBERKIT"]
+        assert [channel.channel for channel in client.account.channels()] == ["viber"]
 
 
 def test_7_the_guides_callback_request_is_accepted(client: vk.Client) -> None:
     asked = guide("callbacks.request")
-    client.configure_callbacks(
+    client.account.configure_callbacks(
         status_url="https://example.org/s", events=asked["eventFilter"], version=asked["callbackVersion"]
     )
 
 
 def test_7_every_violation_of_a_callback_setting_at_once(sandbox: vk.Sandbox, client: vk.Client) -> None:
     with pytest.raises(vk.errors.InvalidRequest) as caught:
-        client.configure_callbacks(
+        client.account.configure_callbacks(
             status_url="http://example.org", events=["Delivered"], version="9", secret="short", header=("x", "y")
         )
     fields = [one.field for one in caught.value.violations]
@@ -175,12 +175,12 @@ def test_7_every_violation_of_a_callback_setting_at_once(sandbox: vk.Sandbox, cl
 
 
 def test_7_media(client: vk.Client) -> None:
-    media = client.upload_media(b"%PDF-1.4 \x00\xff", "bill.pdf")
-    assert [one.media_id for one in client.list_media()] == [media.media_id]
-    assert client.download_media(media.media_id) == b"%PDF-1.4 \x00\xff"
-    client.delete_media(media.media_id)
+    media = client.account.upload_media(b"%PDF-1.4 \x00\xff", "bill.pdf")
+    assert [one.media_id for one in client.account.list_media()] == [media.media_id]
+    assert client.account.download_media(media.media_id) == b"%PDF-1.4 \x00\xff"
+    client.account.delete_media(media.media_id)
     with pytest.raises(vk.errors.NotFound):
-        client.download_media(media.media_id)
+        client.account.download_media(media.media_id)
 
 
 def test_8_read_an_inbound_message() -> None:

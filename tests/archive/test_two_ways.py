@@ -284,8 +284,12 @@ def test_whatever_people_send_is_shown(archive: vk.Archive, content: Any, kind: 
 
 
 def test_media_is_fetched_by_id_or_url_and_the_key_stays_at_home(sandbox: vk.Sandbox, client: vk.Client) -> None:
-    media_id = client.upload_media(b"jpg", "a.jpg").media_id
-    assert client.download_media(media_id) == client.download_media(f"{sandbox.base_url}/media/{media_id}") == b"jpg"
+    media_id = client.account.upload_media(b"jpg", "a.jpg").media_id
+    assert (
+        client.account.download_media(media_id)
+        == client.account.download_media(f"{sandbox.base_url}/media/{media_id}")
+        == b"jpg"
+    )
     asked = len(sandbox.requests)
     evil = ["https://evil.example/media/1", f"{sandbox.base_url}@evil.example/media/1", "http://127.0.0.1:1/media/1"]
     evil += [
@@ -299,7 +303,7 @@ def test_media_is_fetched_by_id_or_url_and_the_key_stays_at_home(sandbox: vk.San
     ]
     for media in evil:
         with pytest.raises(InvalidRequest, match="neither a media id nor a URL"):
-            client.download_media(media)
+            client.account.download_media(media)
     assert len(sandbox.requests) == asked
 
 

@@ -215,7 +215,7 @@ def _collect(path: str, base_url: str, key: str, url: str, seconds: float) -> di
     """Send, and fetch the histories of all that was sent, again and again."""
     done = {"sent": 0, "rounds": 0, "asked": 0}
     with vk.Archive(path) as archive, vk.Client(key, "VIBERKIT", base_url=base_url, archive=archive) as client:
-        client.configure_callbacks(url, events=EVENTS, secret=SECRET)
+        client.account.configure_callbacks(url, events=EVENTS, secret=SECRET)
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
             for _ in range(5):

@@ -32,7 +32,7 @@ from sqlalchemy import event
 from tqdm.auto import tqdm
 
 import viberkit as vk
-from viberkit.api import client as clients
+from viberkit.api import send as client_send
 from viberkit.archive import engine as archive_engine
 from viberkit.archive import outbox as box
 from viberkit.archive import sends as archive_sending
@@ -268,7 +268,7 @@ POSTED = ("after the bytes", "after the answer", "before the commit of the settl
 #: What is called at a point, as (where, name).
 CALLED: dict[str, list[tuple[Any, str]]] = {
     "before the claim": [(box, "claim")],
-    "after the claim": [(clients, "attempt")],
+    "after the claim": [(client_send, "post"), (campaigns_run, "post")],
     "after the answer": [(archive_sending, "settle"), (campaigns_run, "settle")],
 }
 

@@ -83,16 +83,16 @@ def test_an_interrupted_run_goes_on(
 ) -> None:
     send_many(sandbox, archive, 150)
     sandbox.advance(days=30)
-    looked = client.look
+    get_response = client.get_response
     asked: list[str] = []
 
     def interrupted_attempt(what: str, message_id: str) -> object:
         asked.append(message_id)
         if len(asked) == 100:
             raise KeyboardInterrupt
-        return looked(what, message_id)
+        return get_response(what, message_id)
 
-    monkeypatch.setattr(client, "look", interrupted_attempt)
+    monkeypatch.setattr(client, "get_response", interrupted_attempt)
     with pytest.raises(KeyboardInterrupt):
         vk.collect(client, archive, workers=4, progress=False)
     monkeypatch.undo()

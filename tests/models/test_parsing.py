@@ -21,7 +21,7 @@ from viberkit.models import validation as rules
 from viberkit.models.content import Text, from_wire
 from viberkit.models.parsing import error_from_response
 from viberkit.models.phone import mask_numbers
-from viberkit.models.records import AcceptedBulk, AcceptedMessage, Event, Inbound, ParsedRecord
+from viberkit.models.records import AcceptedBulk, AcceptedMessage, Event, Inbound, ParsedRecord, Response
 
 EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "150"))
 many = settings(max_examples=EXAMPLES, deadline=None)
@@ -34,6 +34,10 @@ MOMENT = datetime(2020, 7, 13, 12, 19, 18, 967000, UTC)
 def of_type(value: object) -> str:
     """The name of a test's example that cannot be printed."""
     return type(value).__name__
+
+
+def error(status: int, body: bytes, request: str = "") -> ApiError:
+    return error_from_response(Response(status, body, MOMENT, {"retry-after": "3"}), request)
 
 
 def guide(name: str) -> Any:
@@ -430,7 +434,7 @@ def test_channels_and_configurations_hide_their_secrets() -> None:
 )
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b'{"violations": 5}', b'{"violations": [5, {}]}'])
 def test_a_problem_without_words_is_told_by_its_status(status: int, body: bytes) -> None:
-    told = error_from_response(status, body, request="GET /x", retry_after_s=3.0)
+    told = error(status, body, "GET /x")
     assert type(told) is for_status(status)
     assert (told.status, told.request, told.retry_after_s) == (status, "GET /x", 3.0)
     assert str(told).startswith(f"GET /x: {status}")
@@ -446,7 +450,7 @@ def test_a_problem_in_the_servers_words() -> None:
         "detail": "d",
         "violations": [violation],
     }
-    assert str(error_from_response(400, json.dumps(body).encode(), request="POST /messages")) == (
+    assert str(error(400, json.dumps(body).encode(), "POST /messages")) == (
         "POST /messages: 400 Constraint Violation; d; validate.request.content.contentType: must not be empty"
     )
 
@@ -578,13 +582,13 @@ def test_no_bytes_break_the_parser(body: bytes) -> None:
     assert not why or why.startswith("not JSON: ")
     survives(record)
     for status in (400, 404, 503, 202):
-        assert str(error_from_response(status, body)).encode()
+        assert str(error(status, body)).encode()
 
 
 @many
 @given(st.dictionaries(st.sampled_from("type title status detail violations".split()), shapes), st.integers(0, 999))
 def test_a_problem_is_told_whatever_it_says(body: dict[str, Any], status: int) -> None:
-    told = error_from_response(status, json.dumps(body).encode())
+    told = error(status, json.dumps(body).encode())
     assert isinstance(told, ApiError)
     assert str(told).encode()
 

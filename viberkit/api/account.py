@@ -1,62 +1,90 @@
-"""The calls that are about the account and not about a message: configuration, callbacks, media."""
+"""The calls about the account: its configuration, callbacks and media."""
 
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Sequence
+import urllib.parse
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote as percent
-from urllib.parse import unquote, urlsplit
+from typing import Any, TypeVar
 
 from viberkit.api.settings import is_loopback
-from viberkit.api.transport import Transport, retry_after_s, within
-from viberkit.errors import UnexpectedResponse, UnreadableRecord, Violation, quote, raise_violations
-from viberkit.models import parsing as wire
-from viberkit.models import validation as rules
-from viberkit.models.records import Channel, Configuration, Media, Response
+from viberkit.api.transport import Transport, path_within, read_body
+from viberkit.errors import UnreadableRecord, Violation, quote, raise_violations
+from viberkit.models.parsing import read_channel, read_configuration, read_media
+from viberkit.models.records import Channel, Configuration, Media
+from viberkit.models.validation import callback_violations
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["AccountCalls", "as_error"]
+__all__ = ["Account"]
 
 T = TypeVar("T")
 
 
-class AccountCalls:
-    """What a client can ask of the account; every call goes to the API's own address."""
+class Account:
+    """The account of an API key; reached as ``client.account``.
 
-    base_url: str
-    _transport: Transport
+    Every method raises :class:`~viberkit.errors.ApiError` when the server refuses the call, and
+    :class:`~viberkit.errors.TransportError` when no response arrives.
 
-    def _read(self, reader: Callable[[Any], T], answer: Response) -> T:
-        try:
-            return reader(wire.parse(answer.body))
-        except UnreadableRecord as fault:
-            raise UnexpectedResponse(answer.status, "the answer could not be read", str(fault)) from None
+    Parameters
+    ----------
+    transport : Transport
+        Connection to the API.
 
-    def _call(self, method: str, path: str, **options: Any) -> Response:
-        answer = self._transport.ask(method, path, **options)
-        if not answer.ok:
-            raise as_error(answer, f"{method} {path}")
-        return answer
+    Examples
+    --------
+    >>> with vk.Sandbox(seed=1) as sandbox, sandbox.client() as client:
+    ...     [(channel.service_id, channel.service_type) for channel in client.account.service_ids()]
+    [('VIBERKIT', 'two-way')]
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
 
     def configuration(self) -> Configuration:
-        """The account's scopes, callbacks (secrets hidden) and settings."""
-        return self._read(wire.read_configuration, self._call("GET", "/configurations"))
+        """Return the configuration of the account.
+
+        Returns
+        -------
+        Configuration
+            Scopes, callbacks and settings; secrets are replaced by ``***``.
+        """
+        return read_body(read_configuration, self._transport.call("GET", "/configurations"))
 
     def channels(self) -> list[Channel]:
-        """All channels of the account."""
-        return [wire.read_channel(one) for one in self._pages("/configurations/channels")]
+        """Return all channels of the account.
+
+        Returns
+        -------
+        list of Channel
+            One entry per channel, of all pages.
+        """
+        return self._read_pages(read_channel, "/configurations/channels")
 
     def service_ids(self) -> list[Channel]:
-        """The account's Viber service ids."""
-        return [wire.read_channel(one) for one in self._pages("/configurations/channels/viber")]
+        """Return the Viber service ids of the account.
+
+        Returns
+        -------
+        list of Channel
+            One entry per service id, of all pages.
+        """
+        return self._read_pages(read_channel, "/configurations/channels/viber")
 
     def service_id(self, service_id: str) -> Channel:
-        """One Viber service id: its name, type, scopes and callbacks."""
-        return self._read(wire.read_channel, self._call("GET", _service_path(service_id)))
+        """Return the configuration of one Viber service id.
+
+        Parameters
+        ----------
+        service_id : str
+            Service id.
+
+        Returns
+        -------
+        Channel
+            Name, type, scopes and callbacks.
+        """
+        return read_body(read_channel, self._transport.call("GET", _service_path(service_id)))
 
     def configure_callbacks(
         self,
@@ -71,91 +99,160 @@ class AccountCalls:
         header: tuple[str, str] | None = None,
         service_id: str | None = None,
     ) -> Configuration | Channel | None:
-        """Set where callbacks go, for the account or for one service id (which overrides it, part by part).
+        """Set where callbacks are sent, for the account or for one service id.
 
-        ``url`` is for both kinds, unless one is named apart. The whole setting is replaced. ``events`` are those to
-        opt in to (``MessageStatus::accepted`` …; none: the server's default, the final states only);
-        ``secret`` signs callbacks with ``method`` (HS256 or HS512); ``header`` is one extra header (name, value).
-        Gives the configuration where the server answers with it, None where it answers 204.
-        Raises :class:`~viberkit.errors.InvalidRequest` with every violation.
+        The whole setting is replaced. The setting of a service id overrides the account's, part by part.
+
+        Parameters
+        ----------
+        url : str, optional
+            Public https address for both inbound messages and status events.
+        inbound_url : str, optional
+            Address for inbound messages; default `url`.
+        status_url : str, optional
+            Address for status events; default `url`.
+        events : sequence of str, default ()
+            Events to opt in to, such as ``"MessageStatus::accepted"``. If empty, the server sends final states only.
+        version : {"2.13", "2.12", "2.11"}
+            Version of the callback format.
+        secret : str, optional
+            Secret of 8 to 125 characters that signs the callbacks; without one they are not signed.
+        method : {"HS256", "HS512"}
+            Signature method.
+        header : tuple of str, optional
+            Name and value of one extra header to be sent with each callback.
+        service_id : str, optional
+            Service id to configure; default the account.
+
+        Returns
+        -------
+        Configuration or Channel or None
+            The new configuration if the server returns it; None if it answers 204.
+
+        Raises
+        ------
+        InvalidRequest
+            With every broken rule; nothing was sent.
         """
         inbound_url, status_url = inbound_url or url, status_url or url
-        found = rules.callback_violations(inbound_url, status_url, events, version, secret, method, header)
-        local = is_loopback(urlsplit(self.base_url).hostname or "")
-        for field, there in (("inbound_url", inbound_url), ("status_url", status_url)):
-            if not local and isinstance(there, str) and there.startswith("http://"):
-                rule = "leads to this computer, where the provider does not reach it"
+        violations = callback_violations(inbound_url, status_url, events, version, secret, method, header)
+        local = is_loopback(urllib.parse.urlsplit(self._transport.base_url).hostname or "")
+        for field, address in (("inbound_url", inbound_url), ("status_url", status_url)):
+            if not local and isinstance(address, str) and address.startswith("http://"):
+                rule = "leads to this computer, which the provider cannot reach"
                 remedy = "pass the public https address, e.g. Listener(public_url=…)"
-                found.append(Violation(field, quote(there), rule, remedy))
-        raise_violations(found)
-        told: dict[str, Any] = {"callbackVersion": version, "eventFilter": list(events)}
-        if inbound_url is not None:
-            told["inboundMessageUrl"] = inbound_url
-        if status_url is not None:
-            told["messageStatusUrl"] = status_url
-        if secret is not None:
-            told["signature"] = {"secret": secret, "method": method}
-        if header is not None:
-            told["header"] = {"key": header[0], "value": header[1]}
-        where = "/configurations" if service_id is None else _service_path(service_id)
-        answer = self._call("PUT", f"{where}/callbacks", json=told)
-        if not answer.body.strip():
+                violations.append(Violation(field, quote(address), rule, remedy))
+        raise_violations(violations)
+        payload = {
+            "callbackVersion": version,
+            "eventFilter": list(events),
+            "inboundMessageUrl": inbound_url,
+            "messageStatusUrl": status_url,
+            "signature": secret and {"secret": secret, "method": method},
+            "header": header and {"key": header[0], "value": header[1]},
+        }
+        payload = {name: value for name, value in payload.items() if value is not None}
+        path = "/configurations" if service_id is None else _service_path(service_id)
+        response = self._transport.call("PUT", f"{path}/callbacks", json=payload)
+        if not response.body.strip():
             return None
         if service_id is None:
-            return self._read(wire.read_configuration, answer)
-        return self._read(wire.read_channel, answer)
+            return read_body(read_configuration, response)
+        return read_body(read_channel, response)
 
     def download_media(self, media: str) -> bytes:
-        """The bytes of an inbound or uploaded file, by its media id or its URL within the API.
+        """Download an inbound or uploaded file.
 
-        The key goes to the API's own address only: a URL elsewhere raises
-        :class:`~viberkit.errors.InvalidRequest`, and so does what cannot be an id.
+        Parameters
+        ----------
+        media : str
+            Media id, or the URL of a file within the API.
+
+        Returns
+        -------
+        bytes
+            Content of the file.
+
+        Raises
+        ------
+        InvalidRequest
+            If `media` is a URL elsewhere: the key is sent to the API's own address only.
         """
         media = str(media)
-        path = within(self.base_url, media) if "://" in media else f"/media/{percent(media, safe='')}"
-        if not path.startswith("/media/") or media in ("", "None") or path == "/media/" or "/." in unquote(path):
-            rule = "is neither a media id nor a URL of a file within the API, which alone is given the key"
-            remedy = "pass media_id; fetch a file that lies elsewhere with requests.get(url)"
+        path = path_within(self._transport.base_url, media) if "://" in media else _media_path(media)
+        relative = "/." in urllib.parse.unquote(path)
+        if media in ("", "None") or path == "/media/" or not path.startswith("/media/") or relative:
+            rule = "is neither a media id nor a URL of a file within the API, the only address that gets the key"
+            remedy = "pass media_id; download other files with requests.get(url)"
             raise_violations([Violation("media", quote(media), rule, remedy)])
-        return self._call("GET", path, headers={"Accept": "*/*"}).body
+        return self._transport.call("GET", path, headers={"Accept": "*/*"}).body
 
     def upload_media(self, data: bytes | str | Path, filename: str | None = None, *, validity_min: int = 1440) -> Media:
-        """Upload a file (bytes, or the path of one), kept for ``validity_min`` minutes (a beta call)."""
+        """Upload a file (a beta call of the API).
+
+        Parameters
+        ----------
+        data : bytes, str or Path
+            Content of the file, or its path.
+        filename : str, optional
+            Name of the file; default the name in the path.
+        validity_min : int, default 1440
+            Minutes after which the server deletes the file.
+
+        Returns
+        -------
+        Media
+            Id and URL of the file.
+        """
         if not isinstance(data, bytes):
             filename = filename or Path(data).name
             data = Path(data).read_bytes()
         params = {"validity": validity_min, **({"filename": filename} if filename else {})}
         content_type = mimetypes.guess_type(filename or "")[0] or "application/octet-stream"
-        answer = self._call("POST", "/media", data=data, params=params, headers={"Content-Type": content_type})
-        return self._read(wire.read_media, answer)
+        headers = {"Content-Type": content_type}
+        return read_body(read_media, self._transport.call("POST", "/media", data=data, params=params, headers=headers))
 
     def list_media(self) -> list[Media]:
-        """The files that are uploaded."""
-        return [wire.read_media(one) for one in self._pages("/media")]
+        """Return the uploaded files.
+
+        Returns
+        -------
+        list of Media
+            One entry per file, of all pages.
+        """
+        return self._read_pages(read_media, "/media")
 
     def delete_media(self, media_id: str) -> None:
-        """Delete an uploaded file."""
-        self._call("DELETE", f"/media/{percent(media_id, safe='')}")
+        """Delete an uploaded file.
 
-    def _pages(self, path: str) -> list[Any]:
-        """A list, over all its pages (RFC 5988 ``next`` links, followed within the API's address only)."""
-        found: list[Any] = []
-        seen: set[str] = set()
-        while path and path not in seen:
-            seen.add(path)
-            answer = self._call("GET", path)
-            page = self._read(lambda body: body, answer)
+        Parameters
+        ----------
+        media_id : str
+            Id of the file.
+        """
+        self._transport.call("DELETE", _media_path(media_id))
+
+    def _read_pages(self, reader: Callable[[Any], T], path: str) -> list[T]:
+        """A list, of all its pages (RFC 5988 ``next`` links, followed within the API's address only)."""
+
+        def read_page(page: Any) -> list[T]:
             if not isinstance(page, list):
-                raise UnexpectedResponse(answer.status, "the answer could not be read", f"{path}: is not a list")
-            found += page
-            path = within(self.base_url, answer.links.get("next", ""))
-        return found
+                raise UnreadableRecord(f"{path}: is not a list")
+            return [reader(item) for item in page]
+
+        items: list[T] = []
+        visited: set[str] = set()
+        while path and path not in visited:
+            visited.add(path)
+            response = self._transport.call("GET", path)
+            items += read_body(read_page, response)
+            path = path_within(self._transport.base_url, response.links.get("next", ""))
+        return items
 
 
 def _service_path(service_id: str) -> str:
-    return f"/configurations/channels/viber/service-ids/{percent(service_id, safe='')}"
+    return f"/configurations/channels/viber/service-ids/{urllib.parse.quote(service_id, safe='')}"
 
 
-def as_error(answer: Response, asked: str) -> Exception:
-    """A refusal of the server as the error it is."""
-    return wire.error_from_response(answer.status, answer.body, request=asked, retry_after_s=retry_after_s(answer))
+def _media_path(media_id: str) -> str:
+    return f"/media/{urllib.parse.quote(media_id, safe='')}"

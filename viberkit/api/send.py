@@ -1,61 +1,140 @@
-"""One POST of a paid message, and what became of it: a value, never an exception that the far end causes."""
+"""Posting one paid message, exactly once, and classifying the outcome.
+
+Not public: :meth:`Client.send <viberkit.api.client.Client.send>` and campaigns store a send in the outbox of the
+archive before they post it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from viberkit.api.account import as_error
-from viberkit.api.transport import Transport
-from viberkit.errors import TransportError, UnknownOutcome, UnreadableRecord
-from viberkit.models import parsing as wire
+from viberkit.errors import ArchiveWriteError, TransportError, UnknownOutcome, UnreadableRecord
+from viberkit.models.keys import add_key
+from viberkit.models.parsing import error_from_response, parse, read_accepted, read_bulk
 from viberkit.models.phone import mask
-from viberkit.models.records import AcceptedBulk, AcceptedMessage, Response, SendOutcome
+from viberkit.models.records import AcceptedBulk, AcceptedMessage, PreviousSend, Response, SendOutcome
 
-__all__ = ["SendAttempt", "attempt", "interrupted_attempt"]
+if TYPE_CHECKING:
+    from viberkit.api.client import Client
+    from viberkit.api.recorder import Recorder
+
+__all__ = ["SendAttempt", "build_request", "interrupted_attempt", "post", "post_recorded"]
 
 
 @dataclass(frozen=True, slots=True)
 class SendAttempt:
-    """What became of a POST: the outcome for the outbox, and either what was accepted or the error for the caller."""
+    """The result of one POST.
+
+    Attributes
+    ----------
+    outcome : SendOutcome
+        Outcome to store in the outbox.
+    response : Response or None
+        Response of the server, if one arrived.
+    accepted : AcceptedMessage or AcceptedBulk or None
+        What the server accepted, if it did.
+    error : Exception or None
+        The error for the caller otherwise.
+    """
 
     outcome: SendOutcome
-    answer: Response | None = None
+    response: Response | None = None
     accepted: AcceptedMessage | AcceptedBulk | None = None
     error: Exception | None = None
 
 
-def attempt(transport: Transport, path: str, request: Mapping[str, Any]) -> SendAttempt:
-    """Post a send once. Accepted and refused are what the server clearly says; what certainly did not reach it (no byte
-    left, 429) may be sent again; everything else is unknown."""
+def build_request(service_id: str | None, to: str, rate_type: str, callback_url: str | None = None) -> dict[str, Any]:
+    """The parts of a request that sends of every kind share; the content and the context are added by the caller."""
+    request: dict[str, Any] = {"to": to, "from": service_id, "channel": "viber", "rateType": rate_type}
+    if callback_url:
+        request["overrides"] = {"notificationCallbackUrl": callback_url}
+    return request
+
+
+def post(client: Client, path: str, request: Mapping[str, Any]) -> SendAttempt:
+    """Post a send once, for a caller who has stored it as in flight.
+
+    Parameters
+    ----------
+    client : Client
+        Client to send with.
+    path : {"/messages", "/bulks"}
+        Path of the call.
+    request : mapping
+        Body of the call.
+
+    Returns
+    -------
+    SendAttempt
+        *accepted* and *rejected* where the server clearly says so; *queued* where the send certainly did not take
+        place (no byte left this process, or 429) and may be repeated; *unknown* in every other case.
+    """
     try:
-        answer = transport.ask("POST", path, json=dict(request))
-    except TransportError as fault:
-        if not fault.sent:
-            return SendAttempt(SendOutcome("queued", str(fault)), error=fault.with_traceback(None))
-        return _unknown(request, str(fault))
-    if answer.ok:
+        response = client._transport.request("POST", path, json=dict(request))
+    except TransportError as error:
+        if not error.sent:
+            return SendAttempt(SendOutcome("queued", str(error)), error=error.with_traceback(None))
+        return _unknown(request, str(error))
+    if response.ok:
         try:
-            told = wire.parse(answer.body)
-            accepted = wire.read_bulk(told) if path == "/bulks" else wire.read_accepted(told)
-        except UnreadableRecord as fault:
-            return _unknown(request, f"the answer ({answer.status}) could not be read: {fault}", answer)
+            body = parse(response.body)
+            accepted = read_bulk(body) if path == "/bulks" else read_accepted(body)
+        except UnreadableRecord as error:
+            return _unknown(request, f"the response ({response.status}) could not be read: {error}", response)
         sent_id = accepted.bulk_id if isinstance(accepted, AcceptedBulk) else accepted.message_id
-        return SendAttempt(SendOutcome("accepted", message_id=sent_id, http_status=answer.status), answer, accepted)
-    if not 400 <= answer.status < 500 or answer.status == 408:  # a 408 is a gateway's word, not the API's
-        return _unknown(request, f"the server answered {answer.status}", answer)
-    error = as_error(answer, f"POST {path}")
-    state = "queued" if answer.status == 429 else "rejected"
-    return SendAttempt(SendOutcome(state, str(error), http_status=answer.status), answer, error=error)
+        outcome = SendOutcome("accepted", message_id=sent_id, http_status=response.status)
+        return SendAttempt(outcome, response, accepted)
+    if not 400 <= response.status < 500 or response.status == 408:  # 408 comes from a gateway, not from the API
+        return _unknown(request, f"the server answered {response.status}", response)
+    refusal = error_from_response(response, f"POST {path}")
+    state = "queued" if response.status == 429 else "rejected"
+    return SendAttempt(SendOutcome(state, str(refusal), http_status=response.status), response, error=refusal)
 
 
 def interrupted_attempt(request: Mapping[str, Any]) -> SendAttempt:
-    """What is known of a send that was broken off."""
-    return _unknown(request, "it was interrupted while the server was asked")
+    """The result of a POST that was interrupted: unknown."""
+    return _unknown(request, "the request was interrupted")
 
 
-def _unknown(request: Mapping[str, Any], reason: str, answer: Response | None = None) -> SendAttempt:
-    status = answer.status if answer is not None else None
+def _unknown(request: Mapping[str, Any], reason: str, response: Response | None = None) -> SendAttempt:
+    status = response.status if response is not None else None
     error = UnknownOutcome(reason, to=mask(str(request["to"])), context=request.get("context"), status=status)
-    return SendAttempt(SendOutcome("unknown", reason, http_status=status), answer, error=error)
+    return SendAttempt(SendOutcome("unknown", reason, http_status=status), response, error=error)
+
+
+def post_recorded(
+    client: Client, path: str, request: dict[str, Any], context: str | None, *, deduplicate: bool = False
+) -> tuple[str, AcceptedMessage | AcceptedBulk]:
+    """Post a send once, stored in the outbox of the client's archive first, if it has one.
+
+    Returns the id of the message or bulk, and what was accepted. Raises the error of the attempt.
+    """
+    if client.archive is None:
+        attempt = post(client, path, request)
+    else:
+        recorder = client.archive.recorder
+        key = recorder.begin(request, context, deduplicate=deduplicate)
+        if isinstance(key, PreviousSend):
+            return key.message_id, AcceptedMessage(key.message_id, key.sent_at)
+        request["context"] = add_key(key, context)
+        attempt = interrupted_attempt(request)
+        try:
+            attempt = post(client, path, request)
+        finally:
+            _settle(recorder, key, attempt, request)
+    if attempt.accepted is None or attempt.outcome.message_id is None:
+        raise attempt.error or AssertionError
+    return attempt.outcome.message_id, attempt.accepted
+
+
+def _settle(recorder: Recorder, key: str, attempt: SendAttempt, request: Mapping[str, Any]) -> None:
+    """Store the outcome of a send; if that fails, the error holds the id, which no call of the API returns again."""
+    reason = ""
+    try:
+        recorder.settle([(key, attempt.outcome, request, attempt.response)])
+    except Exception as error:  # noqa: BLE001 - whatever it is, the id must reach the caller
+        reason = str(error)
+    if reason and attempt.outcome.message_id is not None:  # otherwise the row stays in flight, and is not repeated
+        raise ArchiveWriteError(attempt.outcome.message_id, reason)

@@ -12,7 +12,7 @@ from dotenv import dotenv_values, find_dotenv
 
 from viberkit.errors import ConfigurationError
 
-__all__ = ["BASE_URL", "Secret", "checked_base_url", "checked_key", "is_loopback", "setting"]
+__all__ = ["BASE_URL", "Secret", "check_base_url", "check_key", "is_loopback", "setting"]
 
 #: Where the API is.
 BASE_URL = "https://api.tyntec.com/conversations/v3"
@@ -50,7 +50,7 @@ def setting(given: str | None, name: str) -> str | None:
     return dotenv_values(path).get(name) or None if path else None
 
 
-def checked_key(key: str | None) -> Secret:
+def check_key(key: str | None) -> Secret:
     """The key, in a form that nothing shows; the text of the error says how to give one."""
     remedy = "set TYNTEC_API_KEY in the environment or in a .env file, or pass Client(api_key=…)"
     if not key:
@@ -62,10 +62,10 @@ def checked_key(key: str | None) -> Secret:
     return Secret(key)
 
 
-def checked_base_url(url: str) -> str:
+def check_base_url(url: str) -> str:
     """The address to call: https, or http on loopback only, since every call carries the key.
 
-    >>> checked_base_url("http://api.example.org/v3")
+    >>> check_base_url("http://api.example.org/v3")
     Traceback (most recent call last):
     viberkit.errors.ConfigurationError: base_url: 'http://api.example.org/v3' would carry the API key unencrypted; use https://
     """

@@ -1,20 +1,20 @@
-"""One request to the API and its answer: the key kept out of sight, faults told apart, patience bounded.
+"""HTTP requests to the API: the key hidden, failures classified, retries bounded.
 
-Two questions decide what may be sent again. Did any byte of the request leave this process? And what did
-the server say? A request of which no byte left (refused, DNS, TLS) or which was refused with 429 was
-certainly not accepted. GET and PUT change nothing when repeated. Everything else is asked once.
+Two facts decide whether a request may be repeated: whether any byte of it left this process, and what the
+server answered. A request of which no byte left (connection refused, DNS, TLS) and a request answered with 429
+were certainly not accepted. GET and PUT change nothing when repeated. Any other request is sent once.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -25,65 +25,80 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import ProxyManager
 
-from viberkit.api.settings import Secret, checked_base_url, is_loopback
-from viberkit.errors import ConfigurationError, TransportError
+from viberkit.api.settings import Secret, check_base_url, is_loopback
+from viberkit.errors import ConfigurationError, TransportError, UnexpectedResponse, UnreadableRecord
+from viberkit.models.parsing import error_from_response, parse, parse_http_date, retry_after_s
 from viberkit.models.records import Response
 
-__all__ = ["RateLimiter", "Transport", "retry_after_s", "within"]
+__all__ = ["RateLimiter", "Transport", "path_within", "read_body"]
 
 log = logging.getLogger("viberkit")
 
 RETRIED_STATUS = frozenset({429, 502, 503, 504})
 REPEATABLE = frozenset({"GET", "PUT"})
 
+T = TypeVar("T")
+
 
 class RateLimiter:
-    """At most so many a second, evenly spaced, over all threads; None is no limit.
+    """Evenly spaced permits, shared by all threads.
 
-    >>> pace = RateLimiter(None)
-    >>> pace.wait()
+    Parameters
+    ----------
+    per_second : float or None
+        Permits per second; None for no limit.
+
+    Raises
+    ------
+    ConfigurationError
+        If `per_second` is not above 0.
+
+    Examples
+    --------
+    >>> limiter = RateLimiter(None)
+    >>> limiter.wait()
     """
 
     def __init__(self, per_second: float | None) -> None:
         if per_second is not None and not per_second > 0:
             raise ConfigurationError(f"per_second: {per_second!r} is not above 0; pass e.g. 20, or None for no limit")
-        self._gap = 1 / per_second if per_second else 0.0
+        self._interval_s = 1 / per_second if per_second else 0.0
         self._next = 0.0
         self._lock = threading.Lock()
 
     def wait(self) -> None:
-        """Sleep until it is this caller's turn."""
-        if not self._gap:
+        """Sleep until the next permit."""
+        if not self._interval_s:
             return
         with self._lock:
             now = time.monotonic()
-            turn = max(now, self._next)
-            self._next = turn + self._gap
-        time.sleep(max(0.0, turn - now))
+            permit_at = max(now, self._next)
+            self._next = permit_at + self._interval_s
+        time.sleep(max(0.0, permit_at - now))
 
 
-class _Watch(threading.local):
+class _SendState(threading.local):
     """Whether it is certain that no byte of this thread's current request has left the process.
 
-    Only a connection of ours that is still connecting can say so; whatever else carries a request (a proxy's
-    connection, one that was kept alive) leaves it at False, and the request counts as sent.
+    Only one of our own connections that is still connecting proves it. With any other connection (a SOCKS proxy's,
+    one that was kept alive) the flag stays False, and the request counts as sent.
     """
 
-    unsent = False
+    nothing_sent = False
 
 
-_watch = _Watch()
+_send_state = _SendState()
 
 
-class _Watched:
-    """Tells the watch when connecting begins and when the first byte of a request goes out."""
+class _SendDetector:
+    """A connection mixin that records when connecting begins and when the first byte of a request is sent."""
 
-    debuglevel = 0  # whatever is set for http.client as a whole: its printing would show the key
+    debuglevel = 0  # overrides http.client's global setting, which would print the key
     _connecting = False
     sock: Any
 
     def connect(self) -> None:
-        _watch.unsent, self._connecting = True, True
+        _send_state.nothing_sent, self._connecting = True, True
         try:
             super().connect()  # type: ignore[misc]
         finally:
@@ -92,25 +107,28 @@ class _Watched:
     def send(self, data: Any) -> None:
         if self.sock is None:
             self.connect()
-        if not self._connecting:  # what goes to a proxy while connecting is not the request
-            _watch.unsent = False
+        if not self._connecting:  # data sent to a proxy while connecting is not the request
+            _send_state.nothing_sent = False
         super().send(data)  # type: ignore[misc]
 
 
-class _HTTP(_Watched, HTTPConnection):
+class _DetectingHTTPConnection(_SendDetector, HTTPConnection):
     pass
 
 
-class _HTTPS(_Watched, HTTPSConnection):
+class _DetectingHTTPSConnection(_SendDetector, HTTPSConnection):
     pass
 
 
 class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _HTTP
+    ConnectionCls = _DetectingHTTPConnection
 
 
 class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _HTTPS
+    ConnectionCls = _DetectingHTTPSConnection
+
+
+_POOLS: dict[str, Any] = {"http": _HTTPPool, "https": _HTTPSPool}
 
 
 class _Adapter(HTTPAdapter):
@@ -120,16 +138,13 @@ class _Adapter(HTTPAdapter):
 
     def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
         manager = super().proxy_manager_for(*args, **options)
-        if type(manager) is ProxyManager:  # a SOCKS manager has connections of its own: they are not watched
+        if type(manager) is ProxyManager:  # a SOCKS manager has its own connection classes, which detect nothing
             manager.pool_classes_by_scheme = _POOLS
         return manager
 
 
-_POOLS: dict[str, Any] = {"http": _HTTPPool, "https": _HTTPSPool}
-
-
 class _KeyHeader(AuthBase):
-    """Puts the key on the request at the last moment, so that no session holds it."""
+    """Adds the key to each request at the last moment, so that no session holds it."""
 
     def __init__(self, key: Secret) -> None:
         self._key = key
@@ -138,22 +153,33 @@ class _KeyHeader(AuthBase):
         request.headers["apikey"] = self._key
         return request
 
-    def scrub(self, body: bytes) -> bytes:
-        """A refusal without the key, should the server repeat it."""
+    def redact(self, body: bytes) -> bytes:
+        """An error body without the key, in case the server echoes it."""
         return body.replace(self._key.encode(), b"***") if len(self._key) > 7 else body
 
 
 class Transport:
-    """Sends requests to one address; safe in many threads, each with its own kept-alive connection.
+    """Sends requests to one address; thread-safe, with one kept-alive connection per thread.
 
-    ``timeout_s`` is (connect, between two bytes of the answer); no attempt begins later than ``retry_for_s``
-    after the first. No redirect is ever followed: it would carry the key to another host.
+    No redirect is followed: it would carry the key to another host.
+
+    Parameters
+    ----------
+    base_url : str
+        Address of the API; https, or http on loopback.
+    key : Secret
+        API key.
+    timeout_s : tuple of float
+        Seconds to wait for the connection, and between two bytes of the response.
+    retry_for_s : float
+        No attempt begins later than this many seconds after the first.
     """
 
     def __init__(self, base_url: str, key: Secret, *, timeout_s: tuple[float, float], retry_for_s: float) -> None:
-        self.base_url = checked_base_url(base_url)
+        self.base_url = check_base_url(base_url)
+        self._host = urlsplit(self.base_url).netloc
         self._auth = _KeyHeader(key)
-        self._timeout, self._patience = timeout_s, retry_for_s
+        self._timeout_s, self._retry_for_s = timeout_s, retry_for_s
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
 
@@ -161,86 +187,82 @@ class Transport:
         return f"Transport({self.base_url!r})"
 
     def close(self) -> None:
-        """Close the connections that are kept alive."""
+        """Close the kept-alive connections of all threads."""
         while self._sessions:
             self._sessions.pop().close()
         self._local = threading.local()
 
-    def ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: Any = None,
-        data: bytes | None = None,
-        params: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Response:
-        """One call, repeated while that is certainly harmless and patience lasts.
+    def call(self, method: str, path: str, **options: Any) -> Response:
+        """As :meth:`request`, but raise an :class:`~viberkit.errors.ApiError` unless the response is a success."""
+        response = self.request(method, path, **options)
+        if not response.ok:
+            raise error_from_response(response, f"{method} {path}")
+        return response
 
-        Gives the last answer, whatever its status; raises :class:`Fault` where there was none.
+    def request(self, method: str, path: str, **options: Any) -> Response:
+        """Send a request, and repeat it while that is certainly harmless and the time allows.
+
+        Parameters
+        ----------
+        method : str
+            HTTP method.
+        path : str
+            Path below the base address.
+        **options
+            ``json``, ``data``, ``params`` and ``headers``, as :meth:`requests.Session.request` takes them.
+
+        Returns
+        -------
+        Response
+            The last response, whatever its status.
+
+        Raises
+        ------
+        TransportError
+            If no response arrived.
         """
-        deadline = time.monotonic() + self._patience
-        attempt = 0
-        while True:
-            attempt += 1
-            answer, fault = self._once(method, path, json, data, params, headers)
-            if answer is not None and not self._may_repeat(method, answer):
-                return answer
-            if fault is not None and ((fault.sent and method not in REPEATABLE) or "certificate" in str(fault)):
-                raise fault
-            pause = _pause(attempt, answer)
-            if time.monotonic() + pause > deadline:
-                if answer is not None:
-                    return answer
-                assert fault is not None  # noqa: S101 - an attempt ends with one of the two
-                raise fault
-            log.debug("%s %s: %s; attempt %d in %.1f s", method, path, answer or fault, attempt + 1, pause)
-            time.sleep(pause)
+        deadline = time.monotonic() + self._retry_for_s
+        for attempt in itertools.count(1):
+            result = self._send_once(method, path, options)
+            if not _may_repeat(method, result):
+                break
+            pause_s = _pause_s(attempt, result)
+            if time.monotonic() + pause_s > deadline:
+                break
+            log.debug("%s %s: %s; attempt %d in %.1f s", method, path, result, attempt + 1, pause_s)
+            time.sleep(pause_s)
+        if isinstance(result, TransportError):
+            raise result
+        return result
 
-    @staticmethod
-    def _may_repeat(method: str, answer: Response) -> bool:
-        return answer.status == 429 or (answer.status in RETRIED_STATUS and method in REPEATABLE)
-
-    def _once(
-        self, method: str, path: str, json: Any, data: Any, params: Any, headers: Any
-    ) -> tuple[Response | None, TransportError | None]:
-        """One attempt. Faults are told in words and raised by the caller: the library's own exceptions
-        hold the request, and with it the key, in their attributes and in the frames below."""
-        _watch.unsent = False
-        stop: BaseException | None = None
+    def _send_once(self, method: str, path: str, options: dict[str, Any]) -> Response | TransportError:
+        """One attempt. The exceptions of requests are described and dropped: they hold the request, and with it the
+        key, in their attributes and in the frames of their tracebacks. The caller raises the description."""
+        _send_state.nothing_sent = False
+        interrupt: BaseException | None = None
         reason = ""
         try:
             response = self._session().request(
                 method,
                 self.base_url + path,
-                json=json,
-                data=data,
-                params=params,
-                headers=headers,
+                **options,
                 auth=self._auth,
-                timeout=self._timeout,
+                timeout=self._timeout_s,
                 allow_redirects=False,
             )
             if response.status_code >= 200:
-                return _answer(response, self._auth), None
-            reason = f"an interim answer ({response.status_code}) that nothing followed"
-        except (InvalidURL, InvalidSchema, MissingSchema) as fault:
-            _watch.unsent, reason = True, _words(fault)
-        except Exception as fault:  # noqa: BLE001 - whatever it was, it holds the request; it goes on in words
-            reason = _words(fault)
-        except BaseException as fault:  # noqa: BLE001 - raised again below, without the frames that hold the key
-            stop = type(fault)(*fault.args)
-        self._drop()  # what comes late on this connection must not answer the next request
-        if stop is not None:
-            raise stop
-        host = urlsplit(self.base_url).netloc
-        return None, TransportError(f"{method} {path}: {reason} (by {host})", sent=not _watch.unsent)
-
-    def _drop(self) -> None:
-        """Close this thread's connections."""
-        session = self._session()
-        session.close()
+                return self._convert(response)
+            reason = f"an interim response ({response.status_code}) without a final one"
+        except (InvalidURL, InvalidSchema, MissingSchema) as error:
+            _send_state.nothing_sent, reason = True, _describe(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it holds the request
+            reason = _describe(error)
+        except BaseException as error:  # noqa: BLE001 - raised again below, without the frames that hold the key
+            interrupt = type(error)(*error.args)
+        self._session().close()  # a late response on this connection must not answer the next request
+        if interrupt is not None:
+            raise interrupt
+        return TransportError(f"{method} {path}: {reason} (host {self._host})", sent=not _send_state.nothing_sent)
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
@@ -253,72 +275,75 @@ class Transport:
             self._sessions.append(session)
         return session
 
+    def _convert(self, response: requests.Response) -> Response:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        observed_at = parse_http_date(headers.get("date")) or datetime.now(UTC)
+        links = {name: str(link.get("url", "")) for name, link in response.links.items()}
+        body = response.content if response.ok else self._auth.redact(response.content)
+        return Response(response.status_code, body, observed_at, headers, links)
 
-def _words(fault: Exception) -> str:
+
+_CERTIFICATE = "the server's certificate could not be verified"
+#: Texts in the exceptions of requests, urllib3 and the socket module, and what they mean.
+_REASONS = {
+    "certificate": _CERTIFICATE,
+    "name or service not known": "the host name was not found (DNS)",
+    "resolve": "the host name was not found (DNS)",
+    "refused": "the connection was refused",
+    "connect timeout": "connecting timed out",
+    "timed out": "no response in time",
+    "ssl": "the TLS connection failed",
+    "reset": "the connection was reset",
+    "closed connection without response": "the connection was closed without a response",
+    "incomplete": "the response ended early",
+}
+
+
+def _describe(error: Exception) -> str:
     """What went wrong, without the request."""
-    cause: BaseException | None = fault
-    seen: list[str] = []
-    while cause is not None and len(seen) < 6:
-        seen.append(str(cause))
+    cause: BaseException | None = error
+    texts: list[str] = []
+    while cause is not None and len(texts) < 6:
+        texts.append(str(cause))
         reason = getattr(cause, "reason", None) or (cause.args[0] if cause.args else None)
         cause = reason if isinstance(reason, BaseException) else cause.__cause__ or cause.__context__
-    text = " ".join(seen).lower()
-    for sign, words in (
-        ("certificate", "the server's certificate could not be verified"),
-        ("name or service not known", "the host's name was not found (DNS)"),
-        ("resolve", "the host's name was not found (DNS)"),
-        ("refused", "the connection was refused"),
-        ("connect timeout", "connecting timed out"),
-        ("timed out", "no answer in time"),
-        ("ssl", "the TLS connection failed"),
-        ("reset", "the connection was reset"),
-        ("closed connection without response", "the connection was closed without an answer"),
-        ("incomplete", "the answer broke off"),
-    ):
-        if sign in text:
-            return words
-    return f"the connection failed ({type(fault).__name__})"
+    text = " ".join(texts).lower()
+    matches = (reason for sign, reason in _REASONS.items() if sign in text)
+    return next(matches, f"the connection failed ({type(error).__name__})")
 
 
-def _answer(response: requests.Response, auth: _KeyHeader) -> Response:
-    told = {name.lower(): value for name, value in response.headers.items()}
-    observed_at = _http_date(told.get("date")) or datetime.now(UTC)
-    links = {name: str(link.get("url", "")) for name, link in response.links.items()}
-    body = response.content if response.ok else auth.scrub(response.content)
-    return Response(response.status_code, body, observed_at, told, links)
+def _may_repeat(method: str, result: Response | TransportError) -> bool:
+    """Whether a request may be sent again: only where it was certainly not accepted, or changes nothing."""
+    if isinstance(result, TransportError):
+        return (method in REPEATABLE or not result.sent) and _CERTIFICATE not in str(result)
+    return result.status == 429 or (result.status in RETRIED_STATUS and method in REPEATABLE)
 
 
-def _http_date(text: str | None) -> datetime | None:
-    try:
-        read = parsedate_to_datetime(text or "")
-        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
-    except (ValueError, TypeError, OverflowError):
-        return None
+def _pause_s(attempt: int, result: Response | TransportError) -> float:
+    """Seconds before the next attempt: the server's Retry-After, and a jitter that doubles, at most 20 s."""
+    requested_s = retry_after_s(result) if isinstance(result, Response) else None
+    jitter_s = random.uniform(0.02, min(20.0, 0.5 * 2 ** (attempt - 1)))  # noqa: S311 - no secret depends on it
+    return (requested_s or 0.0) + jitter_s
 
 
-def retry_after_s(answer: Response) -> float | None:
-    """What the server asked for: seconds, or an instant by its own clock."""
-    text = (answer.headers.get("retry-after") or "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
-    until = _http_date(text)
-    return max(0.0, (until - answer.observed_at).total_seconds()) if until else None
+def path_within(base_url: str, link: str) -> str:
+    """A link's path below the API's address, or an empty text where it leads elsewhere.
 
-
-def within(base_url: str, link: str) -> str:
-    """A link's path below the API's address, or nothing where it leads elsewhere: no key goes there.
-
-    >>> within("https://api.example.org/v3", "/v3/media?page=2"), within("https://api.example.org/v3", "//evil.example")
-    ('/media?page=2', '')
+    >>> path_within("https://api.example.org/v3", "/v3/media?page=2")
+    '/media?page=2'
+    >>> path_within("https://api.example.org/v3", "//example.com")
+    ''
     """
     if not link:
         return ""
-    whole = urljoin(base_url + "/", link)
-    same = urlsplit(whole)[:2] == urlsplit(base_url)[:2] and whole.startswith(base_url + "/")
-    return whole.removeprefix(base_url) if same else ""
+    url = urljoin(base_url + "/", link)
+    same_host = urlsplit(url)[:2] == urlsplit(base_url)[:2]
+    return url.removeprefix(base_url) if same_host and url.startswith(base_url + "/") else ""
 
 
-def _pause(attempt: int, answer: Response | None) -> float:
-    """Seconds before the next attempt: what the server asked for, and a jitter that doubles, 20 s at most."""
-    asked = (retry_after_s(answer) if answer is not None else None) or 0.0
-    return asked + random.uniform(0.02, min(20.0, 0.5 * 2 ** (attempt - 1)))  # noqa: S311 - no secret depends on it
+def read_body(reader: Callable[[Any], T], response: Response) -> T:
+    """The body of a successful response as a record, or :class:`~viberkit.errors.UnexpectedResponse`."""
+    try:
+        return reader(parse(response.body))
+    except UnreadableRecord as error:
+        raise UnexpectedResponse(response.status, "the response could not be read", str(error)) from None

@@ -207,7 +207,9 @@ class Listener:
         stages; with this listener's secret (the first of two) and header.
         """
         secret = self._secrets[0] if self._secrets else None
-        client.configure_callbacks(self.url, events=events, secret=secret, header=self._header, service_id=service_id)
+        client.account.configure_callbacks(
+            self.url, events=events, secret=secret, header=self._header, service_id=service_id
+        )
 
 
 def _secrets(given: str | Sequence[str] | None) -> tuple[Secret, ...]:

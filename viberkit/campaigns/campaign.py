@@ -219,7 +219,7 @@ class Campaign:
         """
         from viberkit.campaigns.run import run
 
-        found = client.sender_rule()
+        found = rules.service_id_violations(client.service_id)
         if not 1 <= workers <= 1000:
             found.append(Violation("workers", repr(workers), "is no number of workers", "pass e.g. 32"))
         if found:

@@ -93,7 +93,7 @@ def _asked(
     def ask(message_id: str) -> Response | str:
         pace.wait()
         try:
-            return client.look("events", message_id)
+            return client.get_response("events", message_id)
         except ViberkitError as fault:
             return str(fault).replace(message_id, "…")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import queue
 import signal
 import threading
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, RowMapping, func, select
 from tqdm.auto import tqdm
 
-from viberkit.api.send import SendAttempt, interrupted_attempt
+from viberkit.api.send import SendAttempt, build_request, interrupted_attempt, post
 from viberkit.archive import outbox as box
 from viberkit.archive.derive import micros
 from viberkit.archive.sends import settle
@@ -89,19 +90,20 @@ class _Run:
             self.unsettled.clear()
 
     def _settle(self, connection: Connection) -> None:
-        settle(connection, [(key, one.outcome, request, one.answer) for key, request, one in self.unsettled])
+        settle(connection, [(key, one.outcome, request, one.response) for key, request, one in self.unsettled])
 
     def post(self, key: str, request: Mapping[str, Any]) -> None:
         """Post one claimed message; whatever happens, a result comes back."""
         tried = interrupted_attempt(request)
         try:
-            tried = self.client.attempt("/messages", request)
+            tried = post(self.client, "/messages", request)
         finally:
             self.results.put((key, request, tried))
 
     def request(self, row: RowMapping) -> dict[str, Any]:
         """A row as it goes out, its key at the head of its context."""
-        return {**self.client.request_of(dict(row)), "context": add_key(row["key"], row["context"])}
+        request = build_request(self.client.service_id, row["to"], row["rate_type"], row["callback_url"])
+        return {**request, "content": json.loads(row["content"]), "context": add_key(row["key"], row["context"])}
 
     def _gather(self) -> None:
         """What came back, after a moment for more of it; a moment at most where nothing does."""
@@ -132,7 +134,7 @@ class _Run:
                 self.stopped = f"one more message could cost more than the cap of {self.told['cost_cap']:,.2f} allows"
             return []
         now = micros(datetime.now(UTC))
-        box.claim(connection, [row["key"] for row in rows], service_id=self.client.sender, now=now)
+        box.claim(connection, [row["key"] for row in rows], service_id=self.client.service_id, now=now)
         return rows
 
     def _affordable(self, connection: Connection) -> int:

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -28,6 +29,7 @@ from viberkit.models.records import (
     Inbound,
     Media,
     ParsedRecord,
+    Response,
     SkippedItem,
     Status,
     StoredMessage,
@@ -40,6 +42,7 @@ __all__ = [
     "instant",
     "is_unknown_message",
     "parse",
+    "parse_http_date",
     "read_accepted",
     "read_bulk",
     "read_callback",
@@ -50,6 +53,7 @@ __all__ = [
     "read_message",
     "read_record",
     "read_status",
+    "retry_after_s",
     "text_of",
 ]
 
@@ -389,22 +393,45 @@ def read_inbound(record: object) -> Inbound:
     )
 
 
-def error_from_response(status: int, body: bytes, *, request: str = "", retry_after_s: float | None = None) -> ApiError:
-    """The error that an answer means: RFC 7807 where the body holds it, else the status alone.
+def parse_http_date(text: str | None) -> datetime | None:
+    """The instant of an HTTP date, in UTC; None where there is none."""
+    try:
+        parsed = parsedate_to_datetime(text or "")
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
+        return None
 
-    >>> error_from_response(404, b"<html>gone</html>", request="GET /x")
+
+def retry_after_s(response: Response) -> float | None:
+    """Seconds to wait according to the ``Retry-After`` header: a number, or an instant by the server's clock."""
+    text = (response.headers.get("retry-after") or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    until = parse_http_date(text)
+    return max(0.0, (until - response.observed_at).total_seconds()) if until else None
+
+
+def error_from_response(response: Response, request: str = "") -> ApiError:
+    """The error that a response means: from an RFC 7807 body, else from the status alone.
+
+    >>> error_from_response(Response(404, b"<html>gone</html>", datetime.now(UTC), {}), "GET /x")
     NotFound(404, 'Not Found', '', ())
     """
-    given = _given(body)
-    listed = given.get("violations")
-    found = [
-        Violation(text_of(one.get("field")) or "request", "", text_of(one.get("message")) or "is not valid")
-        for one in (listed if isinstance(listed, list) else [])
-        if isinstance(one, Mapping)
+    problem = _problem(response.body)
+    listed = problem.get("violations")
+    violations = [
+        Violation(text_of(item.get("field")) or "request", "", text_of(item.get("message")) or "is not valid")
+        for item in (listed if isinstance(listed, list) else [])
+        if isinstance(item, Mapping)
     ]
-    title = text_of(given.get("title")) or _PHRASES.get(status, "")
-    kind = for_status(status)
-    return kind(status, title, text_of(given.get("detail")) or "", found, request=request, retry_after_s=retry_after_s)
+    return for_status(response.status)(
+        response.status,
+        text_of(problem.get("title")) or _PHRASES.get(response.status, ""),
+        text_of(problem.get("detail")) or "",
+        violations,
+        request=request,
+        retry_after_s=retry_after_s(response),
+    )
 
 
 _PHRASES = {int(status): status.phrase for status in HTTPStatus}
@@ -416,14 +443,14 @@ def is_unknown_message(body: bytes) -> bool:
     >>> is_unknown_message(b'{"title": "Not Found", "status": 404}'), is_unknown_message(b"<h1>nginx</h1>")
     (True, False)
     """
-    given = _given(body)
-    about_path = "path" in given or re.search(
-        r"\b(path|route|handler|endpoint)\b", text_of(given.get("detail")) or "", re.I
+    problem = _problem(body)
+    about_path = "path" in problem or re.search(
+        r"\b(path|route|handler|endpoint)\b", text_of(problem.get("detail")) or "", re.I
     )
-    return not about_path and (bool({"title", "detail", "type"} & given.keys()) or set(given) == {"status"})
+    return not about_path and (bool({"title", "detail", "type"} & problem.keys()) or set(problem) == {"status"})
 
 
-def _given(body: bytes) -> Mapping[str, Any]:
+def _problem(body: bytes) -> Mapping[str, Any]:
     try:
         given = parse(body)
     except UnreadableRecord:

@@ -53,6 +53,7 @@ KINDS = frozenset(
 )
 MAX_TEXT = 3000
 MAX_CALLBACK_URL = 2000
+MAX_CONTEXT = 125
 MAX_VIDEO_S = 86_400  # the reference gives no limit; more than a day is a mistake in the unit
 
 
@@ -307,3 +308,11 @@ def _length_rule(field: str, value: object, least: int, most: int) -> Iterator[V
     if not isinstance(value, str) or not least <= len(value) <= most:
         size = f"has {len(value)} characters" if isinstance(value, str) else "is not a text"
         yield Violation(field, "", f"{size}; it must have {least} to {most}", "change its length")
+
+
+def service_id_violations(service_id: str | None) -> list[Violation]:
+    """What is wrong with the service id that messages are sent from."""
+    if service_id and service_id.isascii() and service_id.isprintable():
+        return []
+    rule = "contains characters other than printable ASCII" if service_id else "is missing"
+    return [Violation("service_id", "", rule, "pass Client(service_id=…) or set VIBER_SERVICE_ID")]

@@ -118,7 +118,7 @@ class SendForm(Form):
         number = normalize(self.to.value)
         found = [number] if isinstance(number, Violation) else []
         found += rules.violations(self.content(), self.rate_type.value)
-        if not self._client.sender:
+        if not self._client.service_id:
             remedy = "pass Client(service_id=…) or set VIBER_SERVICE_ID"
             found.append(Violation("service_id", "", "is missing", remedy))
         return found
