@@ -183,7 +183,7 @@ def test_an_interrupt_leaves_it_unknown(
     def stopped(*args: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("viberkit.api.client.attempt", stopped)
+    monkeypatch.setattr("viberkit.api.send.post", stopped)
     with pytest.raises(KeyboardInterrupt):
         with_archive.send(TO, HELLO, rate_type="transaction")
     assert states(archive) == ["unknown"]
