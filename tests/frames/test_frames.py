@@ -77,7 +77,7 @@ def test_ids_are_text() -> None:
 
 def test_columns_of_your_own_stay_and_nothing_is_changed() -> None:
     given = pd.DataFrame({"rate_type": ["session"], "state": ["seen"]})
-    given.attrs["set_aside"] = ["x"]
+    given.attrs["skipped"] = ["x"]
     before = given.copy()
     made = EVENTS.frame(given)
     assert tuple(made.columns) == (*EVENTS.names, "rate_type")

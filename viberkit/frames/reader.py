@@ -23,21 +23,21 @@ from viberkit.frames.jsonlines import Read, read_lines, read_objects
 from viberkit.models.parsing import excerpt, instant, parse, quote
 from viberkit.models.states import parse_state
 
-__all__ = ["SetAside", "SetAsideWarning", "read_events"]
+__all__ = ["SkippedRows", "SkippedRowsWarning", "read_events"]
 
 
-class SetAsideWarning(UserWarning):
+class SkippedRowsWarning(UserWarning):
     """Some records could not be read; the others were."""
 
 
-class SetAside(list[dict[str, Any]]):
+class SkippedRows(list[dict[str, Any]]):
     """What could not be read: ``line`` (from 1), ``field``, ``reason`` and the beginning of the ``text``.
 
     A list, so that it can be saved with the frame. pandas copies ``attrs`` at every step; this is never
     changed, so it need not be copied.
     """
 
-    def __deepcopy__(self, memo: object) -> SetAside:
+    def __deepcopy__(self, memo: object) -> SkippedRows:
         return self
 
 
@@ -56,10 +56,10 @@ def read_events(source: str | os.PathLike[str] | pd.DataFrame | Iterable[Any]) -
     Columns: those of ``viberkit.frames.columns.EVENTS``, each with its dtype also when there is no event. A state never
     seen before keeps its text; an instant without a zone is taken as UTC and marked ``naive``.
 
-    One unreadable line or event stops nothing: it is set aside, with a single :class:`SetAsideWarning`, in
-    ``events.attrs["set_aside"]``: a list of ``line`` (from 1), ``field``, ``reason`` and ``text`` (its beginning,
+    One unreadable line or event stops nothing: it is skipped, with a single :class:`SkippedRowsWarning`, in
+    ``events.attrs["skipped"]``: a list of ``line`` (from 1), ``field``, ``reason`` and ``text`` (its beginning,
     phone numbers masked). Each item of a history is one record, any other line is one, and each is either a row
-    or set aside; blank lines and empty histories are neither.
+    or skipped; blank lines and empty histories are neither.
 
     Raises ``OSError`` where the file cannot be opened, :class:`~viberkit.errors.UnreadableRecord` where a Parquet
     or CSV file is not one, :class:`~viberkit.errors.MissingColumn` where a tidy source lacks a column.
@@ -81,7 +81,7 @@ def read_events(source: str | os.PathLike[str] | pd.DataFrame | Iterable[Any]) -
         raise TypeError(f"read_events: a path or a list of records is needed, not {type(source).__name__}")
     else:
         events, aside, records = _frame(read_objects(source))
-    events.attrs["set_aside"] = SetAside(aside)
+    events.attrs["skipped"] = SkippedRows(aside)
     if aside:
         _warn(aside, records)
     return events
@@ -90,10 +90,10 @@ def read_events(source: str | os.PathLike[str] | pd.DataFrame | Iterable[Any]) -
 def _warn(aside: list[dict[str, Any]], records: int) -> None:
     first = aside[0]
     text = (
-        f"{len(aside):,} of {max(records, len(aside)):,} records could not be read and were set aside; "
-        f"see events.attrs['set_aside']: line {first['line']}: {first['reason']}"
+        f"{len(aside):,} of {max(records, len(aside)):,} records could not be read and were skipped; "
+        f"see events.attrs['skipped']: line {first['line']}: {first['reason']}"
     )
-    warnings.warn(text, SetAsideWarning, stacklevel=3)
+    warnings.warn(text, SkippedRowsWarning, stacklevel=3)
 
 
 def _read_file(path: Path) -> tuple[pd.DataFrame, list[dict[str, Any]], int]:
