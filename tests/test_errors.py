@@ -117,7 +117,7 @@ def test_an_error_is_one_readable_text(name: str) -> None:
         (
             UnknownOutcome("timed out"),
             "the message to the recipient may or may not have been sent: timed out; "
-            "do not send it again before a callback or the provider has told what became of it",
+            "do not send it again before a callback or the provider confirms the outcome",
         ),
     ],
 )

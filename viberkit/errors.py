@@ -1,26 +1,28 @@
-"""Every error that viberkit raises, in one tree::
+"""The errors of viberkit, in one tree.
+
+::
 
     ViberkitError
-    ├── InvalidRequest        what you asked for breaks a rule; nothing was sent (.violations)
-    ├── ConfigurationError    a missing key, an address that must not be called
-    ├── MissingColumn         a frame without a column that was asked of it (also a KeyError)
-    ├── UnreadableRecord      an answer, a callback or a line of a file that cannot be read
-    ├── ArchiveError          the archive cannot be opened, or is of another version
-    │   └── ArchiveWriteError           the server accepted a message, but it could not be kept (.message_id)
-    ├── CampaignError         a campaign that cannot be planned, confirmed or sent as asked
-    ├── TransportError       no answer came; whatever was asked changed nothing
-    ├── UnknownOutcome        a send that may or may not have been accepted: never repeat it blindly
-    └── ApiError              the server answered, and refused (.status, .title, .detail, .violations)
-        ├── BadRequest        400, 409, 413, 415, 422 and any other 4xx
-        ├── Unauthorized      401
-        ├── Forbidden         403
-        ├── NotFound          404, 410
-        ├── NotSupported        405, 501
-        ├── RateLimited       429 (.retry_after_s)
-        ├── ServerError       5xx
-        └── UnexpectedResponse  anything else: a redirect, a success that cannot be read
+    ├── InvalidRequest           a request or setting breaks a rule; nothing was sent (.violations)
+    ├── ConfigurationError       a missing key, or an address that must not be called
+    ├── MissingColumn            a frame lacks a required column (also a KeyError)
+    ├── UnreadableRecord         a response, a callback or a line of a file cannot be read
+    ├── ArchiveError             the archive cannot be opened or used
+    │   └── ArchiveWriteError    the server accepted a message, but it could not be stored (.message_id)
+    ├── CampaignError            a campaign cannot be planned, confirmed or sent as requested
+    ├── TransportError           no response arrived (.sent)
+    ├── UnknownOutcome           a send may or may not have been accepted: never repeat it blindly
+    └── ApiError                 the server refused a call (.status, .title, .detail, .violations, .request)
+        ├── BadRequest           400, 409, 413, 415, 422 and any other 4xx
+        ├── Unauthorized         401
+        ├── Forbidden            403
+        ├── NotFound             404, 410
+        ├── NotSupported         405, 501
+        ├── RateLimited          429 (.retry_after_s)
+        ├── ServerError          5xx
+        └── UnexpectedResponse   any other status, or a success that cannot be read
 
-No error keeps the request, so none can carry the API key.
+No error holds the request itself, so none can reveal the API key. All errors can be pickled.
 """
 
 from __future__ import annotations
@@ -54,8 +56,21 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One broken rule: the field, the value found there, the rule, and what to do instead.
+    """One broken rule.
 
+    Parameters
+    ----------
+    field : str
+        Path of the field, such as ``"items[1].title"``.
+    value : str
+        The value as it is quoted in messages; empty if it is missing or secret.
+    rule : str
+        The rule, such as ``"is not an http(s) URL"``.
+    remedy : str, default ""
+        What to do instead.
+
+    Examples
+    --------
     >>> print(Violation("button.url", "'htp://x'", "is not an http(s) URL", "pass e.g. 'https://example.org'"))
     button.url: 'htp://x' is not an http(s) URL; pass e.g. 'https://example.org'
     """
@@ -66,18 +81,21 @@ class Violation:
     remedy: str = ""
 
     def __str__(self) -> str:
-        said = f"{self.field}: {self.value} {self.rule}" if self.value else f"{self.field}: {self.rule}"
-        return f"{said}; {self.remedy}" if self.remedy else said
+        text = f"{self.field}: {self.value} {self.rule}" if self.value else f"{self.field}: {self.rule}"
+        return f"{text}; {self.remedy}" if self.remedy else text
 
 
 class ViberkitError(Exception):
-    """The root of every error of this library."""
+    """The base class of every error of this library."""
 
 
 class InvalidRequest(ViberkitError, ValueError):
-    """A message or a setting that breaks a rule of the API. Nothing was sent.
+    """A request or a setting that breaks rules of the API; nothing was sent.
 
-    ``violations`` holds all of them, not only the first.
+    Parameters
+    ----------
+    violations : sequence of Violation
+        Every broken rule, not only the first.
     """
 
     def __init__(self, violations: Sequence[Violation]) -> None:
@@ -89,11 +107,21 @@ class InvalidRequest(ViberkitError, ValueError):
 
 
 class ConfigurationError(ViberkitError):
-    """The client cannot be set up as asked: the text says what is missing and how to give it."""
+    """A missing or invalid setting; the message names it and how to set it."""
 
 
 class MissingColumn(ViberkitError, KeyError):
-    """A frame without a column that was asked of it; the text names the columns that are there."""
+    """A frame that lacks a required column; the message lists the available ones.
+
+    Parameters
+    ----------
+    function : str
+        The function that requires the columns.
+    missing : iterable of str
+        The missing columns.
+    available : iterable of str
+        The columns of the frame.
+    """
 
     def __init__(self, function: str, missing: Iterable[str], available: Iterable[str]) -> None:
         self.function, self.missing, self.available = function, tuple(missing), tuple(available)
@@ -105,32 +133,45 @@ class MissingColumn(ViberkitError, KeyError):
 
 
 class UnreadableRecord(ViberkitError, ValueError):
-    """Something from outside that cannot be read; the text says which field and why."""
+    """A response, a callback or a line of a file that cannot be read; the message names the field and the reason."""
 
 
 class ArchiveError(ViberkitError):
-    """The archive cannot be opened or used."""
+    """An archive that cannot be opened or used."""
 
 
 class ArchiveWriteError(ArchiveError):
-    """The server accepted a message, but the archive could not keep it: note ``message_id``, send nothing again."""
+    """The server accepted a message, but the archive could not store it: keep its id, and do not send it again.
+
+    Parameters
+    ----------
+    message_id : str
+        Id of the accepted message or bulk.
+    reason : str
+        Why it could not be stored.
+    """
 
     def __init__(self, message_id: str, reason: str) -> None:
         self.message_id, self.reason = message_id, reason
         super().__init__(message_id, reason)
 
     def __str__(self) -> str:
-        return f"the server accepted {self.message_id}, do not send it again, but it is not kept: {self.reason}"
+        return f"the server accepted {self.message_id}, do not send it again, but it is not stored: {self.reason}"
 
 
 class CampaignError(ViberkitError):
-    """A campaign that cannot be planned, confirmed or sent as asked; nothing went out."""
+    """A campaign that cannot be planned, confirmed or sent as requested; nothing was sent."""
 
 
 class TransportError(ViberkitError):
-    """No response arrived: refused, reset, timed out, DNS or TLS failure.
+    """No response arrived: connection refused or reset, time-out, DNS or TLS failure.
 
-    ``sent`` is True if a byte of the request may have left this process.
+    Parameters
+    ----------
+    reason : str
+        What failed.
+    sent : bool, default False
+        Whether a byte of the request may have left this process.
     """
 
     def __init__(self, reason: str, *, sent: bool = False) -> None:
@@ -139,10 +180,18 @@ class TransportError(ViberkitError):
 
 
 class UnknownOutcome(ViberkitError):
-    """A send whose fate is not known: the server may have accepted it, and may charge for it.
+    """A send that the server may or may not have accepted, and may charge for: do not repeat it without evidence.
 
-    Never send it again without evidence. ``reason`` says what happened, ``to`` the recipient
-    (masked), ``context`` what will come back on callbacks as ``userContext``.
+    Parameters
+    ----------
+    reason : str
+        What happened.
+    to : str, default ""
+        The recipient, masked.
+    context : str, optional
+        The context of the message, which callbacks return as ``userContext``.
+    status : int, optional
+        HTTP status of the response, if one arrived.
     """
 
     def __init__(self, reason: str, *, to: str = "", context: str | None = None, status: int | None = None) -> None:
@@ -150,25 +199,30 @@ class UnknownOutcome(ViberkitError):
         super().__init__(reason)
 
     def __str__(self) -> str:
-        about = f" (context {self.context!r})" if self.context else ""
+        context = f" (context {self.context!r})" if self.context else ""
         return (
-            f"the message to {self.to or 'the recipient'}{about} may or may not have been sent: {self.reason}; "
-            "do not send it again before a callback or the provider has told what became of it"
+            f"the message to {self.to or 'the recipient'}{context} may or may not have been sent: {self.reason}; "
+            "do not send it again before a callback or the provider confirms the outcome"
         )
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild_unknown, (self.reason, self.to, self.context, self.status), self.__dict__
-
-
-def _rebuild_unknown(reason: str, to: str, context: str | None, status: int | None) -> UnknownOutcome:
-    return UnknownOutcome(reason, to=to, context=context, status=status)
 
 
 class ApiError(ViberkitError):
-    """The server's refusal, as it put it (RFC 7807 where it did).
+    """A refusal of the server, as RFC 7807 describes it where the server does.
 
-    ``status`` is the HTTP status, ``title`` and ``detail`` the server's words, ``violations`` the
-    fields it complained about, ``request`` the method and path.
+    Parameters
+    ----------
+    status : int
+        HTTP status.
+    title : str, default ""
+        Title of the problem.
+    detail : str, default ""
+        Explanation of the problem.
+    violations : sequence of Violation, default ()
+        The fields that the server objects to.
+    request : str, default ""
+        Method and path of the call.
+    retry_after_s : float, optional
+        Seconds to wait before the next call, if the server sent them.
     """
 
     def __init__(
@@ -189,36 +243,9 @@ class ApiError(ViberkitError):
         head = f"{self.request}: {self.status} {self.title}".strip(": ")
         return "; ".join([head, *filter(None, [self.detail]), *map(str, self.violations)])
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return (
-            _rebuild_api,
-            (
-                type(self),
-                self.status,
-                self.title,
-                self.detail,
-                self.violations,
-                self.request,
-                self.retry_after_s,
-            ),
-            self.__dict__,
-        )
-
-
-def _rebuild_api(
-    kind: type[ApiError],
-    status: int,
-    title: str,
-    detail: str,
-    violations: Sequence[Violation],
-    request: str,
-    retry: float | None,
-) -> ApiError:
-    return kind(status, title, detail, violations, request=request, retry_after_s=retry)
-
 
 class BadRequest(ApiError):
-    """The server found the request wrong; ``violations`` says where."""
+    """The request is invalid; ``violations`` names the fields."""
 
 
 class Unauthorized(ApiError):
@@ -226,19 +253,19 @@ class Unauthorized(ApiError):
 
 
 class Forbidden(ApiError):
-    """The key is known, the service id or the call is not yours."""
+    """The key is valid, but the service id or the call is not permitted."""
 
 
 class NotFound(ApiError):
-    """The id is unknown, or has expired (bodies after 48 h, histories after 90 days)."""
+    """The id is unknown, or expired (messages after 48 hours, histories after 90 days)."""
 
 
 class NotSupported(ApiError):
-    """This server does not offer the call."""
+    """The server does not offer the call."""
 
 
 class RateLimited(ApiError):
-    """Too many requests; ``retry_after_s`` is what the server asked for, if it did."""
+    """Too many requests; ``retry_after_s`` is the server's delay, if it sent one."""
 
 
 class ServerError(ApiError):
@@ -246,7 +273,18 @@ class ServerError(ApiError):
 
 
 class UnexpectedResponse(ApiError):
-    """An answer that is neither a success nor a known refusal: a redirect, or a body that cannot be read."""
+    """A response that is neither a success nor a known refusal: a redirect, or a body that cannot be read."""
+
+
+_CLASSES: dict[int, type[ApiError]] = {
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    405: NotSupported,
+    410: NotFound,
+    429: RateLimited,
+    501: NotSupported,
+}
 
 
 def for_status(status: int) -> type[ApiError]:
@@ -255,17 +293,12 @@ def for_status(status: int) -> type[ApiError]:
     >>> for_status(404).__name__, for_status(503).__name__
     ('NotFound', 'ServerError')
     """
-    named: dict[int, type[ApiError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound, 410: NotFound}
-    named |= {405: NotSupported, 501: NotSupported, 429: RateLimited}
-    if status in named:
-        return named[status]
-    if 400 <= status < 500:
-        return BadRequest
-    return ServerError if 500 <= status < 600 else UnexpectedResponse
+    by_hundred = {4: BadRequest, 5: ServerError}.get(status // 100, UnexpectedResponse)
+    return _CLASSES.get(status, by_hundred)
 
 
 def quote(value: object) -> str:
-    """A value as an error quotes it: its repr, at most 60 characters of it.
+    """The repr of a value for a message, cut at 60 characters.
 
     >>> quote("x" * 100), quote({"key": "x" * 100})[-5:], quote(10**5000)
     ("'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…'", 'xxx…}', 'a value of type int')
@@ -277,7 +310,7 @@ def quote(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…{text[-1]}"
 
 
-def raise_violations(violations: Sequence[Violation]) -> None:
+def raise_violations(violations: Iterable[Violation]) -> None:
     """Raise :class:`InvalidRequest` with every distinct violation, if there are any."""
-    if violations:
-        raise InvalidRequest(list(dict.fromkeys(violations)))
+    if distinct := list(dict.fromkeys(violations)):
+        raise InvalidRequest(distinct)

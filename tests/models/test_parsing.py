@@ -75,7 +75,7 @@ def test_the_guides_status() -> None:
 def test_the_guides_answer_to_a_send() -> None:
     record = guide("send.response-202.json")
     assert wire.read_accepted(record) == AcceptedMessage(ID, None)
-    with pytest.raises(UnreadableRecord, match="holds neither"):
+    with pytest.raises(UnreadableRecord, match="has neither"):
         wire.read_record(record)  # no instant: no event can be made of it
 
 
@@ -358,7 +358,7 @@ def test_what_is_no_id_is_refused_by_name(bad: object) -> None:
     ],
 )
 def test_instants(text: str, moment: datetime, naive: bool) -> None:
-    assert wire.instant(text) == (moment, naive)
+    assert wire.parse_instant(text) == (moment, naive)
 
 
 @pytest.mark.parametrize(
@@ -374,7 +374,7 @@ def test_instants(text: str, moment: datetime, naive: bool) -> None:
 )
 def test_what_is_no_instant_is_refused_by_name(text: object) -> None:
     with pytest.raises(UnreadableRecord, match=r"^history\[0\]\.happendAt: "):
-        wire.instant(text, "history[0].happendAt")
+        wire.parse_instant(text, "history[0].happendAt")
 
 
 @many
@@ -384,9 +384,9 @@ def test_every_instant_of_python_reads_back(moment: datetime, between: str) -> N
         expected = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError:
         with pytest.raises(UnreadableRecord):
-            wire.instant(moment.isoformat(between))
+            wire.parse_instant(moment.isoformat(between))
     else:
-        assert wire.instant(moment.isoformat(between)) == (expected, moment.tzinfo is None)
+        assert wire.parse_instant(moment.isoformat(between)) == (expected, moment.tzinfo is None)
 
 
 def test_a_broken_instant_does_not_hide_a_paid_sends_id() -> None:
@@ -597,7 +597,7 @@ def test_a_problem_is_told_whatever_it_says(body: dict[str, Any], status: int) -
 @given(st.text(st.characters(), max_size=40))
 def test_no_text_breaks_the_instant(text: str) -> None:
     for told in (text, AT[:10] + text, text + AT, AT[:-1] + text):
-        read, why = attempt(wire.instant, told)
+        read, why = attempt(wire.parse_instant, told)
         assert why or read[0].tzinfo is UTC
 
 

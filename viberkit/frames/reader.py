@@ -20,7 +20,7 @@ import pyarrow as pa
 from viberkit.errors import UnreadableRecord
 from viberkit.frames.columns import EVENTS, INSTANT, require
 from viberkit.frames.jsonlines import Read, read_lines, read_objects
-from viberkit.models.parsing import excerpt, instant, parse, quote
+from viberkit.models.parsing import excerpt, parse, parse_instant, read_object
 from viberkit.models.states import parse_state
 
 __all__ = ["SkippedRows", "SkippedRowsWarning", "read_events"]
@@ -208,9 +208,7 @@ def _read_tidy_lines(path: Path) -> tuple[pd.DataFrame, Any, list[dict[str, Any]
             if not rows and not all(b'"%b"' % name.encode() in line for name in _NEEDED):
                 return None
             try:
-                record = parse(line)
-                if not isinstance(record, Mapping):
-                    raise UnreadableRecord(f"record: {quote(record)} is not a JSON object")  # noqa: TRY301
+                record = read_object(parse(line))
             except UnreadableRecord as fault:
                 if not rows:
                     return None
@@ -273,7 +271,7 @@ def _instants(texts: pd.Series[Any], name: str) -> tuple[pd.Series[Any], Any, di
     faults = {}
     for place in np.flatnonzero(made.isna() & texts.notna()).tolist():
         try:
-            read, naive[place] = instant(texts.iloc[place], name)
+            read, naive[place] = parse_instant(texts.iloc[place], name)
             made.iloc[place] = pd.Timestamp(read)
         except UnreadableRecord as fault:
             faults[place] = str(fault)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from viberkit.errors import UnreadableRecord
-from viberkit.models.parsing import instant
+from viberkit.models.parsing import parse_instant
 
 __all__ = ["Callback", "SignatureError", "sign", "signed_at"]
 
@@ -87,6 +87,6 @@ def _instant(timestamp: str) -> datetime:
         if told.isascii() and told.isdigit():
             number = int(told)
             return datetime.fromtimestamp(number / 1000 if number > 10**11 else number, UTC)
-        return instant(told)[0]
+        return parse_instant(told)[0]
     except (UnreadableRecord, ValueError, OverflowError, OSError):
         raise SignatureError("x-request-timestamp is not an instant") from None

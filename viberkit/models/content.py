@@ -1,21 +1,24 @@
-"""What can be sent, and its form on the wire.
+"""Contents of messages, and their JSON form.
 
-Every kind of content is an immutable object. Making one checks nothing but its keywords, so that a form
-can hold half-typed content; what breaks a rule is told by :mod:`viberkit.models.validation` before anything is sent.
+A content is an immutable object. Its fields carry the name and the limits of the published reference as metadata, from
+which :func:`to_wire`, :func:`from_wire` and :mod:`viberkit.models.validation` work; a form may derive its inputs from
+them too. Creating a content checks nothing but its keywords, so that a form can hold an unfinished one.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, TypeVar, dataclass_transform
 
 from viberkit.errors import UnreadableRecord, quote
 
 __all__ = [
+    "FILE_TYPES",
+    "VIDEO_TYPES",
     "Button",
     "Carousel",
     "CarouselItem",
@@ -30,71 +33,138 @@ __all__ = [
     "to_wire",
 ]
 
+#: What a file may be.
+FILE_TYPES = tuple(
+    "doc docx rtf dot dotx odt odf fodt txt info pdf xps pdax eps xls xlsx ods fods csv xlsm xltx".split()
+)
+#: What a video may be.
+VIDEO_TYPES = ("3gp", "m4v", "mov", "mp4")
+MAX_VIDEO_S = 86_400  # the reference has no limit; more than a day is a mistake in the unit
 
 T = TypeVar("T")
 
 
-@dataclass_transform(frozen_default=True)
+def _field(rule: str, wire: str | None = None, *, default: Any = dataclasses.MISSING, **limits: Any) -> Any:
+    """A field with its rule (text, url, number, choice, part or parts), its name in JSON, and its limits."""
+    return dataclasses.field(default=default, metadata={"rule": rule, "wire": wire, **limits})
+
+
+def _message_text() -> Any:
+    return _field("text", limit=3000, advised=1000, caution="texts above 1000 are refused by some")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(_field, _message_text))
 def _content(cls: type[T]) -> type[T]:
-    """A frozen dataclass whose unknown keywords are answered with advice."""
-    made = dataclass(frozen=True)(cls)
-    known = [field.name for field in fields(made)]  # type: ignore[arg-type]
-    plain: Callable[..., None] = made.__init__
+    """A frozen dataclass that answers an unknown keyword with advice."""
+    content: Any = dataclasses.dataclass(frozen=True)(cls)
+    names = [field.name for field in dataclasses.fields(content)]
+    generated_init: Callable[..., None] = content.__init__
 
-    @functools.wraps(plain)
-    def __init__(self: Any, *args: Any, **words: Any) -> None:
-        for word in words:
-            if word not in known:
-                near = difflib.get_close_matches(word, known, 1, 0.4)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                raise TypeError(f"{cls.__name__} has no {word!r}; {hint}it takes {', '.join(known)}")
-        plain(self, *args, **words)
+    @functools.wraps(generated_init)
+    def __init__(self: Any, *args: Any, **keywords: Any) -> None:
+        for keyword in keywords:
+            if keyword not in names:
+                matches = difflib.get_close_matches(keyword, names, 1, 0.4)
+                hint = f"did you mean {matches[0]!r}? " if matches else ""
+                raise TypeError(f"{cls.__name__} has no {keyword!r}; {hint}it takes {', '.join(names)}")
+        generated_init(self, *args, **keywords)
 
-    made.__init__ = __init__  # type: ignore[method-assign]
-    return made
+    content.__init__ = __init__
+    return cls
 
 
 @_content
 class Button:
-    """A button under a text: its caption and the page that it opens."""
+    """A button below a text.
 
-    caption: str
-    url: str
+    Parameters
+    ----------
+    caption : str
+        Label; some phones cut it after 30 characters.
+    url : str
+        Public http(s) address that the button opens.
+    """
+
+    caption: str = _field("text", advised=30, caution="captions above 30 may be cut on the phone")
+    url: str = _field("url")
 
 
 @_content
 class Image:
-    """A picture, fetched by Viber from a public URL."""
+    """An image.
 
-    url: str
+    Parameters
+    ----------
+    url : str
+        Public http(s) address, from which Viber fetches the image.
+    """
+
+    url: str = _field("url")
 
 
 @_content
 class Video:
-    """A video with its thumbnail; ``size_mb`` in megabytes (0–200), ``duration_s`` in seconds."""
+    """A video with its thumbnail.
 
-    url: str
-    thumbnail_url: str
-    size_mb: float
-    duration_s: float
-    type: str | None = None
+    Parameters
+    ----------
+    url : str
+        Public http(s) address of the video.
+    thumbnail_url : str
+        Public http(s) address of the thumbnail.
+    size_mb : float
+        Size in megabytes, 0 to 200.
+    duration_s : float
+        Duration in seconds; some operators refuse more than 600.
+    type : {"3gp", "m4v", "mov", "mp4"}, optional
+        Type of the file; by default the server derives it from the URL.
+    """
+
+    url: str = _field("url")
+    thumbnail_url: str = _field("url", "thumbnailUrl")
+    size_mb: float = _field("number", "filesize", limit=200, unit="MB")
+    duration_s: float = _field(
+        "number", "duration", limit=MAX_VIDEO_S, unit="s", advised=600, caution="videos above 600 s are refused by some"
+    )
+    type: str | None = _field("choice", choices=VIDEO_TYPES, default=None)
 
 
 @_content
 class File:
-    """A document of at most 200 MB; without ``type`` the server guesses it from the URL."""
+    """A document of at most 200 MB.
 
-    url: str
-    filename: str
-    type: str | None = None
+    Parameters
+    ----------
+    url : str
+        Public http(s) address of the document.
+    filename : str
+        Name to show; some phones cut it after 25 characters.
+    type : str, optional
+        Type of the file, such as ``"pdf"``; by default the server derives it from the URL.
+    """
+
+    url: str = _field("url")
+    filename: str = _field("text", advised=25, caution="names above 25 may be cut on the phone")
+    type: str | None = _field("choice", choices=FILE_TYPES, default=None)
 
 
 @_content
 class Text:
-    """A text of at most 3000 characters, alone or with a picture or a video and a button.
+    """A text, alone or with a button, an image and a button, or a video.
 
-    A picture needs a button too. ``image`` may be given as its URL.
+    Parameters
+    ----------
+    text : str
+        At most 3000 characters; some operators refuse more than 1000.
+    image : Image or str, optional
+        An image or its URL; it needs a button too.
+    video : Video, optional
+        A video.
+    button : Button, optional
+        A button.
 
+    Examples
+    --------
     >>> Text("Your parcel is here", button=Button("Track it", "https://example.org/t/1")).button.caption
     'Track it'
     >>> Text("Hi", colour="red")
@@ -102,10 +172,10 @@ class Text:
     TypeError: Text has no 'colour'; it takes text, image, video, button
     """
 
-    text: str
-    image: Image | None = None
-    video: Video | None = None
-    button: Button | None = None
+    text: str = _message_text()
+    image: Image | None = _field("part", part=Image, default=None)
+    video: Video | None = _field("part", part=Video, default=None)
+    button: Button | None = _field("part", part=Button, default=None)
 
     def __post_init__(self) -> None:
         if isinstance(self.image, str):
@@ -114,10 +184,18 @@ class Text:
 
 @_content
 class List:
-    """A question with two to five answers to choose from."""
+    """A question with answers to choose from.
 
-    text: str
-    options: Sequence[str]
+    Parameters
+    ----------
+    text : str
+        The question, at most 3000 characters.
+    options : sequence of str
+        Two to five answers.
+    """
+
+    text: str = _message_text()
+    options: Sequence[str] = _field("parts", part=str)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", _tuple(self.options))
@@ -125,27 +203,51 @@ class List:
 
 @_content
 class CarouselItem:
-    """One card of a carousel: title, picture, and one or two buttons."""
+    """One card of a carousel.
 
-    title: str
-    image_url: str
-    primary: Button
-    secondary: Button | None = None
+    Parameters
+    ----------
+    title : str
+        Title.
+    image_url : str
+        Public http(s) address of the image.
+    primary : Button
+        First button.
+    secondary : Button, optional
+        Second button.
+    """
+
+    title: str = _field("text")
+    image_url: str = _field("url", "imageUrl")
+    primary: Button = _field("part", "primaryButton", part=Button)
+    secondary: Button | None = _field("part", "secondaryButton", part=Button, default=None)
 
 
 @_content
 class Carousel:
-    """A text above two to five cards."""
+    """A text above a row of cards.
 
-    text: str
-    items: Sequence[CarouselItem]
+    Parameters
+    ----------
+    text : str
+        At most 3000 characters.
+    items : sequence of CarouselItem
+        Two to five cards.
+    """
+
+    text: str = _message_text()
+    items: Sequence[CarouselItem] = _field("parts", part=CarouselItem)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "items", _tuple(self.items))
 
 
-#: Whatever a message can carry.
+#: Any content of a message.
 Content = Text | Image | File | Video | List | Carousel
+
+_CLASSES: dict[str, Any] = {cls.__name__.lower(): cls for cls in (Image, File, Video, Button, List, Carousel)}
+#: The names of a button's fields in a carousel.
+_CARD_BUTTON = {"caption": "label", "url": "actionUrl"}
 
 
 def _tuple(given: Any) -> Any:
@@ -153,158 +255,119 @@ def _tuple(given: Any) -> Any:
 
 
 def kind(content: Content) -> str:
-    """Which column of the rate-type table a content falls in.
+    """The kind of a content, as in the reference's table of rate types.
 
     >>> kind(Text("Hi", button=Button("Go", "https://example.org"), image=Image("https://example.org/a.png")))
     'text+button+image'
     """
     if not isinstance(content, Text):
         return type(content).__name__.lower()
-    if content.video is not None:
-        parts = ["video", "text", *(["button"] if content.button else []), *(["image"] if content.image else [])]
-    else:
-        parts = ["text", *(["button"] if content.button else []), *(["image"] if content.image else [])]
-    return "+".join(parts)
+    parts = {"video": content.video, "text": "", "button": content.button, "image": content.image}
+    return "+".join(name for name, part in parts.items() if part is not None)
 
 
 def to_wire(content: Content) -> dict[str, Any]:
-    """A content as the API takes it.
+    """The JSON form of a content.
 
     >>> to_wire(Image("https://example.org/a.png"))
     {'contentType': 'image', 'image': {'url': 'https://example.org/a.png'}}
     """
-    match content:
-        case Text(image=None, video=None, button=None):
-            return {"contentType": "text", "text": content.text}
-        case Text():
-            body: list[dict[str, Any]] = [{"type": "text", "text": content.text}]
-            body += [_part(part) for part in (content.image, content.video, content.button) if part is not None]
-            return {"contentType": "components", "components": {"body": body}}
-        case List():
-            return {"contentType": "list", "list": {"text": content.text, "options": list(content.options)}}
-        case Carousel():
-            items = [_item(item) for item in content.items]
-            return {"contentType": "carousel", "carousel": {"text": content.text, "items": items}}
-        case _:
-            part = _part(content)
-            return {"contentType": part.pop("type"), **part}
+    if not isinstance(content, Text):
+        name = kind(content)
+        return {"contentType": name, name: _write(content)}
+    parts = _write(content)
+    if parts.keys() == {"text"}:
+        return {"contentType": "text", **parts}
+    return {"contentType": "components", "components": {"body": [{"type": name, name: parts[name]} for name in parts]}}
 
 
-def _part(part: Image | File | Video | Button) -> dict[str, Any]:
-    match part:
-        case Image():
-            return {"type": "image", "image": {"url": part.url}}
-        case File():
-            kept = {} if part.type is None else {"type": part.type}
-            return {"type": "file", "file": {"url": part.url, "filename": part.filename, **kept}}
-        case Button():
-            return {"type": "button", "button": {"caption": part.caption, "url": part.url}}
-        case Video():
-            kept = {} if part.type is None else {"type": part.type}
-            numbers = {"filesize": _whole(part.size_mb), "duration": _whole(part.duration_s)}
-            return {"type": "video", "video": {"url": part.url, "thumbnailUrl": part.thumbnail_url, **numbers, **kept}}
+def _write(value: Any, in_card: bool = False) -> Any:
+    """A value as JSON; fields that are None are left out."""
+    if dataclasses.is_dataclass(value):
+        inner = isinstance(value, CarouselItem)
+        parts = {_wire_name(field, in_card): getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {name: _write(part, inner) for name, part in parts.items() if part is not None}
+    if isinstance(value, tuple):
+        return [_write(item) for item in value]
+    if isinstance(value, Real) and not isinstance(value, int):  # a float, or one of NumPy's numbers
+        number = float(value)
+        return int(number) if number.is_integer() else number
+    return value
 
 
-def _item(item: CarouselItem) -> dict[str, Any]:
-    wire: dict[str, Any] = {"title": item.title, "imageUrl": item.image_url}
-    for name, button in (("primaryButton", item.primary), ("secondaryButton", item.secondary)):
-        if button is not None:
-            wire[name] = {"label": button.caption, "actionUrl": button.url}
-    return wire
-
-
-def _whole(number: float) -> float:
-    """A number as JSON writes it shortest; NumPy's own integers become plain ones."""
-    if isinstance(number, Real) and not isinstance(number, int):
-        return int(number) if isinstance(number, Integral) or float(number).is_integer() else float(number)
-    return number
+def _wire_name(field: dataclasses.Field[Any], in_card: bool) -> str:
+    return (in_card and _CARD_BUTTON.get(field.name)) or field.metadata["wire"] or field.name
 
 
 def from_wire(wire: Any) -> Content:
     """The content of a request or a stored message, in any dialect; ``from_wire(to_wire(x)) == x``.
 
     Missing fields become None, so that :func:`viberkit.models.validation.violations` can name them. Raises
-    :class:`~viberkit.errors.UnreadableRecord` where not even the kind can be told.
+    :class:`~viberkit.errors.UnreadableRecord` if the kind of content cannot be read.
 
     >>> from_wire({"type": "text", "text": "Hello world!"})
     Text(text='Hello world!', image=None, video=None, button=None)
     """
     given = _mapping("content", wire)
-    what = given.get("contentType") or given.get("type")
-    match what:
+    name = given.get("contentType") or given.get("type")
+    match name:
         case "text":
             return Text(given.get("text"))  # type: ignore[arg-type]
-        case "image" | "file" | "video":
-            return _read_part(f"content.{what}", what, given.get(what))  # type: ignore[return-value]
-        case "list":
-            inner = _mapping("content.list", given.get("list"))
-            return List(inner.get("text"), inner.get("options"))  # type: ignore[arg-type]
-        case "carousel":
-            inner = _mapping("content.carousel", given.get("carousel"))
-            items = _sequence("content.carousel.items", inner.get("items"))
-            return Carousel(inner.get("text"), [_read_item(place, item) for place, item in enumerate(items)])  # type: ignore[arg-type]
+        case "image" | "file" | "video" | "list" | "carousel":
+            return _read(_CLASSES[name], f"content.{name}", given.get(name))  # type: ignore[no-any-return]
         case "components":
             parts = given.get("components")
             return _read_body(parts.get("body") if isinstance(parts, Mapping) else parts)
         case None | "":
             raise UnreadableRecord("content.contentType: must not be empty")
-    raise UnreadableRecord(f"content.contentType: {quote(what)} is not a kind of content that Viber knows")
+    raise UnreadableRecord(f"content.contentType: {quote(name)} is not a kind of content that Viber supports")
 
 
 def _read_body(body: Any) -> Content:
-    where = "content.components.body"
+    path = "content.components.body"
     parts: dict[str, Any] = {}
-    for place, each in enumerate(_sequence(where, body)):
-        part = _mapping(f"{where}[{place}]", each)
-        what = part.get("type") or part.get("contentType")
-        if what not in ("text", "image", "video", "file", "button"):
-            raise UnreadableRecord(f"{where}[{place}].type: {quote(what)} is not a component that Viber knows")
-        if what in parts:
-            raise UnreadableRecord(f"{where}[{place}].type: {what!r} stands there twice; a message has one of each")
-        inner = part.get(what)
-        parts[what] = inner if what == "text" else _read_part(f"{where}[{place}].{what}", what, inner)
+    for index, item in enumerate(_sequence(path, body)):
+        component = _mapping(f"{path}[{index}]", item)
+        name = component.get("type") or component.get("contentType")
+        if name not in ("text", "image", "video", "file", "button"):
+            raise UnreadableRecord(f"{path}[{index}].type: {quote(name)} is not a component that Viber supports")
+        if name in parts:
+            raise UnreadableRecord(f"{path}[{index}].type: {name!r} is repeated; a message has one of each")
+        value = component.get(name)
+        parts[name] = value if name == "text" else _read(_CLASSES[name], f"{path}[{index}].{name}", value)
     if not parts:
-        raise UnreadableRecord(f"{where}: holds no component")
-    if len(parts) == 1 and (alone := next(iter(parts))) in ("image", "video", "file"):
-        return parts[alone]  # type: ignore[no-any-return]
+        raise UnreadableRecord(f"{path}: has no component")
+    if len(parts) == 1 and not parts.keys() & {"text", "button"}:
+        return next(iter(parts.values()))  # type: ignore[no-any-return]
     if "file" in parts:
-        raise UnreadableRecord(f"{where}: a file goes alone, not beside {', '.join(sorted(set(parts) - {'file'}))}")
-    return Text(parts.get("text"), image=parts.get("image"), video=parts.get("video"), button=parts.get("button"))  # type: ignore[arg-type]
+        others = ", ".join(sorted(parts.keys() - {"file"}))
+        raise UnreadableRecord(f"{path}: a file cannot be combined with {others}")
+    return Text(**{"text": None, **parts})
 
 
-def _read_part(where: str, what: str, wire: Any) -> Image | File | Video | Button:
-    inner = _mapping(where, wire)
-    get: Callable[..., Any] = inner.get
-    match what:
-        case "image":
-            return Image(get("url"))
-        case "file":
-            return File(get("url"), get("filename"), get("type"))
-        case "button":
-            return Button(get("caption"), get("url", get("callback")))
-    return Video(get("url"), get("thumbnailUrl"), get("filesize"), get("duration"), get("type"))
+def _read(cls: Any, path: str, wire: Any, in_card: bool = False) -> Any:
+    """An object of a content class from its JSON form."""
+    given = _mapping(path, wire)
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(cls):
+        name = _wire_name(field, in_card)
+        value = given.get(name, given.get("callback") if cls is Button and name == "url" else None)
+        if field.metadata["rule"] == "part" and value is not None:
+            value = _read(field.metadata["part"], f"{path}.{name}", value, in_card=cls is CarouselItem)
+        elif cls is Carousel and name == "items":
+            items = enumerate(_sequence(f"{path}.items", value))
+            value = [_read(CarouselItem, f"{path}.items[{index}]", item) for index, item in items]
+        values[field.name] = value
+    return cls(**values)
 
 
-def _read_item(place: int, wire: Any) -> CarouselItem:
-    where = f"content.carousel.items[{place}]"
-    item = _mapping(where, wire)
-    buttons: list[Any] = []
-    for name in ("primaryButton", "secondaryButton"):
-        button = item.get(name)
-        if button is not None:
-            told = _mapping(f"{where}.{name}", button)
-            button = Button(told.get("label"), told.get("actionUrl"))  # type: ignore[arg-type]
-        buttons.append(button)
-    return CarouselItem(item.get("title"), item.get("imageUrl"), *buttons)  # type: ignore[arg-type]
-
-
-def _mapping(where: str, given: Any) -> Mapping[str, Any]:
+def _mapping(path: str, given: Any) -> Mapping[str, Any]:
     if not isinstance(given, Mapping):
-        raise UnreadableRecord(f"{where}: {quote(given)} is not a JSON object")
+        raise UnreadableRecord(f"{path}: {quote(given)} is not a JSON object")
     return given
 
 
-def _sequence(where: str, given: Any) -> Sequence[Any]:
+def _sequence(path: str, given: Any) -> Sequence[Any]:
     if not isinstance(given, Sequence) or isinstance(given, str):
-        raise UnreadableRecord(f"{where}: {quote(given)} is not a JSON array")
+        raise UnreadableRecord(f"{path}: {quote(given)} is not a JSON array")
     return given
