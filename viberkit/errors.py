@@ -276,15 +276,7 @@ class UnexpectedResponse(ApiError):
     """A response that is neither a success nor a known refusal: a redirect, or a body that cannot be read."""
 
 
-_CLASSES: dict[int, type[ApiError]] = {
-    401: Unauthorized,
-    403: Forbidden,
-    404: NotFound,
-    405: NotSupported,
-    410: NotFound,
-    429: RateLimited,
-    501: NotSupported,
-}
+_CLASSES = {401: Unauthorized, 403: Forbidden, 404: NotFound, 405: NotSupported, 410: NotFound, 429: RateLimited}
 
 
 def for_status(status: int) -> type[ApiError]:
@@ -293,8 +285,13 @@ def for_status(status: int) -> type[ApiError]:
     >>> for_status(404).__name__, for_status(503).__name__
     ('NotFound', 'ServerError')
     """
-    by_hundred = {4: BadRequest, 5: ServerError}.get(status // 100, UnexpectedResponse)
-    return _CLASSES.get(status, by_hundred)
+    if status in _CLASSES:
+        return _CLASSES[status]
+    if 400 <= status < 500:
+        return BadRequest
+    if status == 501:
+        return NotSupported
+    return ServerError if 500 <= status < 600 else UnexpectedResponse
 
 
 def quote(value: object) -> str:

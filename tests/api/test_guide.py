@@ -211,5 +211,5 @@ def test_8_read_every_status_callback(name: str) -> None:
     headers = {"x-request-timestamp": "2020-07-13T12:19:19Z", "x-signature-version": "V1.0"}
     headers["x-signature"] = sign("a-shared-secret", headers["x-request-timestamp"], body)
     assert signed_at(headers, body, "a-shared-secret").isoformat() == "2020-07-13T12:19:19+00:00"
-    with pytest.raises(SignatureError, match="another body or secret"):
+    with pytest.raises(SignatureError, match="does not match"):
         signed_at(headers, body + b" ", "a-shared-secret")

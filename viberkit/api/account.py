@@ -10,12 +10,11 @@ from typing import Any, TypeVar
 
 from viberkit.api.settings import is_loopback
 from viberkit.api.transport import Transport, path_within, read_body
-from viberkit.errors import UnreadableRecord, Violation, quote, raise_violations
+from viberkit.errors import Violation, quote, raise_violations
+from viberkit.models.content import read_array
 from viberkit.models.parsing import read_channel, read_configuration, read_media
 from viberkit.models.records import Channel, Configuration, Media
 from viberkit.models.validation import callback_violations
-
-__all__ = ["Account"]
 
 T = TypeVar("T")
 
@@ -236,9 +235,7 @@ class Account:
         """A list, of all its pages (RFC 5988 ``next`` links, followed within the API's address only)."""
 
         def read_page(page: Any) -> list[T]:
-            if not isinstance(page, list):
-                raise UnreadableRecord(f"{path}: is not a list")
-            return [reader(item) for item in page]
+            return [reader(item) for item in read_array(page, "page")]
 
         items: list[T] = []
         visited: set[str] = set()

@@ -16,17 +16,9 @@ from viberkit.errors import Violation, raise_violations
 from viberkit.models import validation
 from viberkit.models.content import Content, kind, to_wire
 from viberkit.models.keys import KEY_LENGTH
-from viberkit.models.parsing import (
-    error_from_response,
-    is_unknown_message,
-    read_message,
-    read_record,
-    read_status,
-)
+from viberkit.models.parsing import error_from_response, is_unknown_message, read_message, read_record, read_status
 from viberkit.models.phone import normalize
 from viberkit.models.records import AcceptedBulk, Event, Response, SentBulk, SentMessage, Status, StoredMessage
-
-__all__ = ["Client"]
 
 #: Where the reference and the guide disagree, the reference's path comes first.
 _PATHS = {
@@ -102,7 +94,7 @@ class Client:
         self.archive = archive
         self._transport = Transport(self.base_url, key, timeout_s=timeout_s, retry_for_s=retry_for_s)
         self.account = Account(self._transport)
-        self._working_paths: dict[str, str] = {}
+        self._working_paths: dict[str, tuple[str, ...]] = {}
 
     def __repr__(self) -> str:
         return f"Client({self.base_url!r}, service_id={self.service_id!r})"
@@ -201,9 +193,8 @@ class Client:
         """
         violations = validation.violations(content, rate_type)
         if deduplicate and self.archive is None:
-            violations.append(
-                Violation("deduplicate", "True", "needs an archive to find earlier sends", "pass Client(archive=…)")
-            )
+            remedy = "pass Client(archive=…)"
+            violations.append(Violation("deduplicate", "True", "needs an archive to find earlier sends", remedy))
         request = self._build_request(violations, to, rate_type, context, callback_url)
         _warn_of(content)
         request["content"] = to_wire(content)
@@ -239,40 +230,33 @@ class Client:
         """
         violations = []
         if not 2 <= len(contents) <= 20:
-            size = f"has {len(contents)} entries, not 2 to 20"
-            violations.append(Violation("contents", "", size, "split or join them"))
+            rule = f"has {len(contents)} entries, not 2 to 20"
+            violations.append(Violation("contents", "", rule, "split or join them"))
         for index, content in enumerate(contents):
             for broken in validation.violations(content, rate_type):
                 field = broken.field if broken.field == "rate_type" else f"contents[{index}].{broken.field}"
                 violations.append(Violation(field, broken.value, broken.rule, broken.remedy))
-        request = self._build_request(violations, to, rate_type)
+        request = self._build_request(violations, to, rate_type, None, None)
         for content in contents:
             _warn_of(content)
         request["messages"] = [to_wire(content) for content in contents]
         bulk_id, accepted = post_recorded(self, "/bulks", request, None)
         assert isinstance(accepted, AcceptedBulk)  # noqa: S101 - the type that /bulks is read as
-        ids = accepted.message_ids
-        return SentBulk(bulk_id, ids, request["to"], rate_type, tuple(contents), accepted.accepted_at)
+        return SentBulk(bulk_id, accepted.message_ids, request["to"], rate_type, tuple(contents), accepted.accepted_at)
 
     def _build_request(
-        self,
-        violations: list[Violation],
-        to: str,
-        rate_type: str,
-        context: str | None = None,
-        callback_url: str | None = None,
+        self, broken: list[Violation], to: str, rate_type: str, context: str | None, callback_url: str | None
     ) -> dict[str, Any]:
         """A request without its content, or every violation raised, those of the content included."""
         number = normalize(to)
-        violations += [number] if isinstance(number, Violation) else []
-        violations += validation.service_id_violations(self.service_id)
-        violations += validation.choice_rule("rate_type", rate_type, validation.RATE_TYPES)
+        broken += [number] if isinstance(number, Violation) else []
+        broken += validation.service_id_violations(self.service_id)
+        broken += validation.choice_rule("rate_type", rate_type, validation.RATE_TYPES)
         if context is not None:
             limit = validation.MAX_CONTEXT - (0 if self.archive is None else KEY_LENGTH + 1)
-            violations += validation.text_rule("context", context, limit)
-        if callback_url is not None:
-            violations += validation.callback_url_rule("callback_url", callback_url)
-        raise_violations(violations)
+            broken += validation.text_rule("context", context, limit)
+        broken += validation.callback_url_rule("callback_url", callback_url)
+        raise_violations(broken)
         request = build_request(self.service_id, str(number), rate_type, callback_url)
         return request if context is None else {**request, "context": context}
 
@@ -399,14 +383,11 @@ class Client:
             rule = f"is a {type(message_id).__name__}, not an id"
             violations.append(Violation("message_id", "", rule, "pass sent.message_id"))
         raise_violations(violations)
-        paths = _PATHS[kind]
-        if kind in self._working_paths:
-            paths = (self._working_paths[kind],)
         responses = []
-        for path in paths:
+        for path in self._working_paths.get(kind, _PATHS[kind]):
             response = self._transport.request("GET", path.format(id=urllib.parse.quote(message_id, safe="")))
             if response.status != 404 or is_unknown_message(response.body):
-                self._working_paths[kind] = path
+                self._working_paths[kind] = (path,)
                 return response
             responses.append(response)
         return responses[0]

@@ -1,4 +1,4 @@
-"""What the client needs of a store: the archive implements it, and neither imports the other."""
+"""The protocol between the client and an archive, so that neither imports the other."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from viberkit.models.records import PreviousSend, Response, SendOutcome
-
-__all__ = ["Recorder", "Recording"]
 
 
 class Recorder(Protocol):
@@ -20,7 +18,7 @@ class Recorder(Protocol):
         """Store the outcomes of sends: key, outcome, request and response of each."""
 
     def record(self, kind: str, responses: Iterable[tuple[str, Response]]) -> dict[str, str]:
-        """Store responses about messages by id; return for each what it changed."""
+        """Store responses about messages by id; return per message id: changed, same, gone or a failure."""
 
 
 class Recording(Protocol):

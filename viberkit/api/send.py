@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from viberkit.api.client import Client
     from viberkit.api.recorder import Recorder
 
-__all__ = ["SendAttempt", "build_request", "interrupted_attempt", "post", "post_recorded"]
-
 
 @dataclass(frozen=True, slots=True)
 class SendAttempt:

@@ -1,4 +1,4 @@
-"""Where the settings come from, and how the key is kept out of sight."""
+"""Settings and their sources, and the hidden API key."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from dotenv import dotenv_values, find_dotenv
 
 from viberkit.errors import ConfigurationError
 
-__all__ = ["BASE_URL", "Secret", "check_base_url", "check_key", "is_loopback", "setting"]
-
-#: Where the API is.
+#: Address of the API.
 BASE_URL = "https://api.tyntec.com/conversations/v3"
 
 
 class Secret(str):
-    """A text that no repr, no format and no pickle shows; only ``encode`` gives it, to the socket.
+    """A text that no repr, format or pickle reveals; only ``encode`` does, for the socket.
 
     >>> Secret("abc")
     '***'
@@ -40,10 +38,10 @@ class Secret(str):
         raise TypeError("an API key cannot be pickled or copied; make a client where it is used")
 
 
-def setting(given: str | None, name: str) -> str | None:
-    """An argument, else the environment, else a ``.env`` file in this folder or above."""
-    if given is not None:
-        return given
+def setting(argument: str | None, name: str) -> str | None:
+    """An argument, else an environment variable, else an entry of a ``.env`` file in this folder or above."""
+    if argument is not None:
+        return argument
     if os.environ.get(name):
         return os.environ[name]
     path = find_dotenv(usecwd=True)
@@ -51,19 +49,18 @@ def setting(given: str | None, name: str) -> str | None:
 
 
 def check_key(key: str | None) -> Secret:
-    """The key, in a form that nothing shows; the text of the error says how to give one."""
-    remedy = "set TYNTEC_API_KEY in the environment or in a .env file, or pass Client(api_key=…)"
+    """The key as a :class:`Secret`, or :class:`~viberkit.errors.ConfigurationError` with how to pass one."""
     if not key:
+        remedy = "set TYNTEC_API_KEY in the environment or in a .env file, or pass Client(api_key=…)"
         raise ConfigurationError(f"api_key: is missing; {remedy}")
     if not re.fullmatch(r"[\x21-\x7e]+", key):
-        raise ConfigurationError(
-            "api_key: holds blanks or letters outside ASCII; copy it again from the Business Center"
-        )
+        remedy = "copy it again from the Business Center"
+        raise ConfigurationError(f"api_key: has blanks or letters outside ASCII; {remedy}")
     return Secret(key)
 
 
 def check_base_url(url: str) -> str:
-    """The address to call: https, or http on loopback only, since every call carries the key.
+    """The address of the API: https, or http on loopback only, since every call carries the key.
 
     >>> check_base_url("http://api.example.org/v3")
     Traceback (most recent call last):
@@ -72,18 +69,16 @@ def check_base_url(url: str) -> str:
     parts = urlsplit(url)
     host = parts.hostname or ""
     if parts.scheme not in ("http", "https") or not host:
-        raise ConfigurationError(
-            f"base_url: {url!r} is not an http(s) address; pass e.g. 'https://api.tyntec.com/conversations/v3'"
-        )
+        raise ConfigurationError(f"base_url: {url!r} is not an http(s) address; pass e.g. {BASE_URL!r}")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigurationError("base_url: holds a user name, query or fragment; pass only scheme, host and path")
+        raise ConfigurationError("base_url: has a user name, query or fragment; pass only scheme, host and path")
     if parts.scheme == "http" and not is_loopback(host):
         raise ConfigurationError(f"base_url: {url!r} would carry the API key unencrypted; use https://")
     return url.rstrip("/")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine.
+    """Whether a host is this computer.
 
     >>> is_loopback("127.0.0.1"), is_loopback("example.org")
     (True, False)

@@ -21,7 +21,6 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import ProxyManager
 
@@ -29,8 +28,6 @@ from viberkit.api.settings import Secret, check_base_url, is_loopback
 from viberkit.errors import ConfigurationError, TransportError, UnexpectedResponse, UnreadableRecord
 from viberkit.models.parsing import error_from_response, parse, parse_http_date, retry_after_s
 from viberkit.models.records import Response
-
-__all__ = ["RateLimiter", "Transport", "path_within", "read_body"]
 
 log = logging.getLogger("viberkit")
 
@@ -112,23 +109,13 @@ class _SendDetector:
         super().send(data)  # type: ignore[misc]
 
 
-class _DetectingHTTPConnection(_SendDetector, HTTPConnection):
-    pass
+def _with_detector(pool: Any) -> Any:
+    """A class of connection pools whose connections have the detector."""
+    connection = type(f"Detecting{pool.ConnectionCls.__name__}", (_SendDetector, pool.ConnectionCls), {})
+    return type(f"Detecting{pool.__name__}", (pool,), {"ConnectionCls": connection})
 
 
-class _DetectingHTTPSConnection(_SendDetector, HTTPSConnection):
-    pass
-
-
-class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _DetectingHTTPConnection
-
-
-class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _DetectingHTTPSConnection
-
-
-_POOLS: dict[str, Any] = {"http": _HTTPPool, "https": _HTTPSPool}
+_POOLS = {"http": _with_detector(HTTPConnectionPool), "https": _with_detector(HTTPSConnectionPool)}
 
 
 class _Adapter(HTTPAdapter):
@@ -243,12 +230,7 @@ class Transport:
         reason = ""
         try:
             response = self._session().request(
-                method,
-                self.base_url + path,
-                **options,
-                auth=self._auth,
-                timeout=self._timeout_s,
-                allow_redirects=False,
+                method, self.base_url + path, **options, auth=self._auth, timeout=self._timeout_s, allow_redirects=False
             )
             if response.status_code >= 200:
                 return self._convert(response)

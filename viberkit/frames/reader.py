@@ -20,7 +20,8 @@ import pyarrow as pa
 from viberkit.errors import UnreadableRecord
 from viberkit.frames.columns import EVENTS, INSTANT, require
 from viberkit.frames.jsonlines import Read, read_lines, read_objects
-from viberkit.models.parsing import excerpt, parse, parse_instant, read_object
+from viberkit.models.content import read_object
+from viberkit.models.parsing import excerpt, parse, parse_instant
 from viberkit.models.states import parse_state
 
 __all__ = ["SkippedRows", "SkippedRowsWarning", "read_events"]

@@ -1,4 +1,4 @@
-"""Callbacks as they come, and whether they are really from the provider. Pure; the receiver is ``listener``.
+"""Callbacks as they arrive, and the check of their signature; no I/O.
 
 Signature version V1.0: ``x-signature`` = Base64URL(HMAC(secret, ``x-request-timestamp`` + newline + raw body)).
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +15,7 @@ from datetime import UTC, datetime
 from viberkit.errors import UnreadableRecord
 from viberkit.models.parsing import parse_instant
 
-__all__ = ["Callback", "SignatureError", "sign", "signed_at"]
-
-_METHODS = {"HS256": hashlib.sha256, "HS512": hashlib.sha512}
+_DIGESTS = {"HS256": "sha256", "HS512": "sha512"}
 
 
 def sign(secret: str, timestamp: str, body: bytes, method: str = "HS256") -> str:
@@ -28,16 +25,16 @@ def sign(secret: str, timestamp: str, body: bytes, method: str = "HS256") -> str
     'NAj8EOUTcev6'
     """
     data = timestamp.encode() + b"\n" + body
-    return base64.urlsafe_b64encode(hmac.digest(secret.encode(), data, _METHODS[method]().name)).decode()
+    return base64.urlsafe_b64encode(hmac.digest(secret.encode(), data, _DIGESTS[method])).decode()
 
 
 class SignatureError(Exception):
-    """A callback that is not let in; the text says why, and quotes nothing of it."""
+    """A callback that is refused; the message names the reason and quotes nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """A callback as it came: its raw body, when, when it was signed, and whether that was too long ago."""
+    """A callback as received: raw body, time of arrival, time of its signature, and whether that is too old."""
 
     body: bytes
     received_at: datetime
@@ -46,47 +43,46 @@ class Callback:
 
 
 def signed_at(headers: Mapping[str, str], body: bytes, secrets: str | Sequence[str]) -> datetime:
-    """When a callback was signed with one of the secrets; :class:`Refused` if it was not.
+    """The time at which a callback was signed with one of the secrets; :class:`SignatureError` if it was not.
 
-    Takes HS256 and HS512, padded and unpadded base64url, several secrets (while one is being changed), and
-    timestamps in ISO 8601, seconds or milliseconds. Compares bytes in constant time. Junk is a refusal, never another
-    exception. An empty secret never matches. How old a signature may be is for the caller to judge.
+    Accepts HS256 and HS512, padded and unpadded base64url, several secrets (while one is being replaced), and
+    timestamps in ISO 8601, seconds or milliseconds. Compares in constant time. Any malformed header is refused with the
+    same error. An empty secret never matches. The caller decides how old a signature may be.
 
-    >>> told = {"X-Signature": sign("a-shared-secret", "2020-07-13T12:19:18Z", b"{}"),
-    ...         "X-Request-Timestamp": "2020-07-13T12:19:18Z", "X-Signature-Version": "V1.0"}
-    >>> signed_at(told, b"{}", "a-shared-secret")
+    >>> headers = {"X-Signature": sign("a-shared-secret", "2020-07-13T12:19:18Z", b"{}"),
+    ...            "X-Request-Timestamp": "2020-07-13T12:19:18Z", "X-Signature-Version": "V1.0"}
+    >>> signed_at(headers, b"{}", "a-shared-secret")
     datetime.datetime(2020, 7, 13, 12, 19, 18, tzinfo=datetime.timezone.utc)
-    >>> signed_at(told, b"{ }", "a-shared-secret")
+    >>> signed_at(headers, b"{ }", "a-shared-secret")
     Traceback (most recent call last):
-    viberkit.models.callback.SignatureError: the signature is of another body or secret
+    viberkit.models.callback.SignatureError: the signature does not match the body and the secret
     """
-    told = {name.lower(): value for name, value in headers.items()}
-    signature, timestamp = told.get("x-signature"), told.get("x-request-timestamp")
+    lowered = {name.lower(): value for name, value in headers.items()}
+    signature, timestamp = lowered.get("x-signature"), lowered.get("x-request-timestamp")
     if not signature or not timestamp:
         raise SignatureError("x-signature or x-request-timestamp is missing")
-    if told.get("x-signature-version", "V1.0").upper() not in ("V1.0", "1.0"):
+    if lowered.get("x-signature-version", "V1.0").upper() not in ("V1.0", "1.0"):
         raise SignatureError("x-signature-version is not V1.0")
     bare = signature.strip().rstrip("=")
     try:
-        given = base64.b64decode(bare + "=" * (-len(bare) % 4), b"-_", True)
+        received = base64.b64decode(bare + "=" * (-len(bare) % 4), b"-_", True)
         data = timestamp.encode("latin-1") + b"\n" + body
     except (binascii.Error, ValueError):
         raise SignatureError("x-signature is not base64url") from None
     match = False
     for secret in [secrets] if isinstance(secrets, str) else secrets:
-        for method in _METHODS.values() if secret else ():  # anybody can sign with an empty secret
-            match |= hmac.compare_digest(hmac.digest(secret.encode(), data, method().name), given)
+        for digest in _DIGESTS.values() if secret else ():  # an empty secret is known to everyone
+            match |= hmac.compare_digest(hmac.digest(secret.encode(), data, digest), received)
     if not match:
-        raise SignatureError("the signature is of another body or secret")
-    return _instant(timestamp)
+        raise SignatureError("the signature does not match the body and the secret")
+    return _parse_timestamp(timestamp.strip())
 
 
-def _instant(timestamp: str) -> datetime:
-    told = timestamp.strip()
+def _parse_timestamp(timestamp: str) -> datetime:
     try:
-        if told.isascii() and told.isdigit():
-            number = int(told)
+        if timestamp.isascii() and timestamp.isdigit():
+            number = int(timestamp)
             return datetime.fromtimestamp(number / 1000 if number > 10**11 else number, UTC)
-        return parse_instant(told)[0]
+        return parse_instant(timestamp)[0]
     except (UnreadableRecord, ValueError, OverflowError, OSError):
         raise SignatureError("x-request-timestamp is not an instant") from None

@@ -15,23 +15,7 @@ from numbers import Real
 from typing import Any, TypeVar, dataclass_transform
 
 from viberkit.errors import UnreadableRecord, quote
-
-__all__ = [
-    "FILE_TYPES",
-    "VIDEO_TYPES",
-    "Button",
-    "Carousel",
-    "CarouselItem",
-    "Content",
-    "File",
-    "Image",
-    "List",
-    "Text",
-    "Video",
-    "from_wire",
-    "kind",
-    "to_wire",
-]
+from viberkit.models.phone import mask_numbers
 
 #: What a file may be.
 FILE_TYPES = tuple(
@@ -308,7 +292,7 @@ def from_wire(wire: Any) -> Content:
     >>> from_wire({"type": "text", "text": "Hello world!"})
     Text(text='Hello world!', image=None, video=None, button=None)
     """
-    given = _mapping("content", wire)
+    given = read_object(wire, "content")
     name = given.get("contentType") or given.get("type")
     match name:
         case "text":
@@ -320,19 +304,19 @@ def from_wire(wire: Any) -> Content:
             return _read_body(parts.get("body") if isinstance(parts, Mapping) else parts)
         case None | "":
             raise UnreadableRecord("content.contentType: must not be empty")
-    raise UnreadableRecord(f"content.contentType: {quote(name)} is not a kind of content that Viber supports")
+    raise unreadable("content.contentType", name, "is not a kind of content that Viber supports")
 
 
 def _read_body(body: Any) -> Content:
     path = "content.components.body"
     parts: dict[str, Any] = {}
-    for index, item in enumerate(_sequence(path, body)):
-        component = _mapping(f"{path}[{index}]", item)
+    for index, item in enumerate(read_array(body, path)):
+        component = read_object(item, f"{path}[{index}]")
         name = component.get("type") or component.get("contentType")
         if name not in ("text", "image", "video", "file", "button"):
-            raise UnreadableRecord(f"{path}[{index}].type: {quote(name)} is not a component that Viber supports")
+            raise unreadable(f"{path}[{index}].type", name, "is not a component that Viber supports")
         if name in parts:
-            raise UnreadableRecord(f"{path}[{index}].type: {name!r} is repeated; a message has one of each")
+            raise unreadable(f"{path}[{index}].type", name, "is repeated; a message has one of each")
         value = component.get(name)
         parts[name] = value if name == "text" else _read(_CLASSES[name], f"{path}[{index}].{name}", value)
     if not parts:
@@ -347,7 +331,7 @@ def _read_body(body: Any) -> Content:
 
 def _read(cls: Any, path: str, wire: Any, in_card: bool = False) -> Any:
     """An object of a content class from its JSON form."""
-    given = _mapping(path, wire)
+    given = read_object(wire, path)
     values: dict[str, Any] = {}
     for field in dataclasses.fields(cls):
         name = _wire_name(field, in_card)
@@ -355,19 +339,26 @@ def _read(cls: Any, path: str, wire: Any, in_card: bool = False) -> Any:
         if field.metadata["rule"] == "part" and value is not None:
             value = _read(field.metadata["part"], f"{path}.{name}", value, in_card=cls is CarouselItem)
         elif cls is Carousel and name == "items":
-            items = enumerate(_sequence(f"{path}.items", value))
+            items = enumerate(read_array(value, f"{path}.items"))
             value = [_read(CarouselItem, f"{path}.items[{index}]", item) for index, item in items]
         values[field.name] = value
     return cls(**values)
 
 
-def _mapping(path: str, given: Any) -> Mapping[str, Any]:
-    if not isinstance(given, Mapping):
-        raise UnreadableRecord(f"{path}: {quote(given)} is not a JSON object")
-    return given
+def read_object(value: Any, path: str = "record") -> Mapping[str, Any]:
+    """A JSON object, or :class:`~viberkit.errors.UnreadableRecord`."""
+    if not isinstance(value, Mapping):
+        raise unreadable(path, value, "is not a JSON object")
+    return value
 
 
-def _sequence(path: str, given: Any) -> Sequence[Any]:
-    if not isinstance(given, Sequence) or isinstance(given, str):
-        raise UnreadableRecord(f"{path}: {quote(given)} is not a JSON array")
-    return given
+def read_array(value: Any, path: str) -> Sequence[Any]:
+    """A JSON array, or :class:`~viberkit.errors.UnreadableRecord`."""
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise unreadable(path, value, "is not a JSON array")
+    return value
+
+
+def unreadable(path: str, value: object, rule: str) -> UnreadableRecord:
+    """The error for a value that cannot be read, quoted with phone numbers masked."""
+    return UnreadableRecord(f"{path}: {mask_numbers(quote(value))} {rule}")

@@ -18,30 +18,9 @@ from typing import Any
 
 from viberkit.errors import ApiError, UnreadableRecord, Violation, for_status, quote
 from viberkit.models import records
-from viberkit.models.content import Content, from_wire
+from viberkit.models.content import Content, from_wire, read_array, read_object, unreadable
 from viberkit.models.phone import mask_numbers
 from viberkit.models.states import parse_state
-
-__all__ = [
-    "error_from_response",
-    "excerpt",
-    "is_unknown_message",
-    "parse",
-    "parse_http_date",
-    "parse_instant",
-    "read_accepted",
-    "read_bulk",
-    "read_callback",
-    "read_channel",
-    "read_configuration",
-    "read_inbound",
-    "read_media",
-    "read_message",
-    "read_object",
-    "read_record",
-    "read_status",
-    "retry_after_s",
-]
 
 #: Characters that no database and no file can store: NUL and half a surrogate pair.
 _INVALID = re.compile("[\0\ud800-\udfff]")
@@ -73,10 +52,6 @@ def excerpt(record: object) -> str:
     return mask_numbers((_text(record) or "null")[:1000])[:120]
 
 
-def _unreadable(field: str, value: object, rule: str) -> UnreadableRecord:
-    return UnreadableRecord(f"{field}: {mask_numbers(quote(value))} {rule}")
-
-
 # --- single values ---------------------------------------------------------------------------------
 
 
@@ -92,7 +67,7 @@ def parse_instant(value: object, field: str = "timestamp") -> tuple[datetime, bo
         naive = instant.tzinfo is None
         return (instant.replace(tzinfo=UTC) if naive else instant.astimezone(UTC)), naive
     except (ValueError, OverflowError):
-        raise _unreadable(field, value, "is not an ISO 8601 instant") from None
+        raise unreadable(field, value, "is not an ISO 8601 instant") from None
 
 
 def parse_http_date(text: str | None) -> datetime | None:
@@ -102,13 +77,6 @@ def parse_http_date(text: str | None) -> datetime | None:
         return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
     except (ValueError, TypeError, OverflowError):
         return None
-
-
-def read_object(value: object, field: str = "record") -> Mapping[str, Any]:
-    """A JSON object, or :class:`~viberkit.errors.UnreadableRecord`."""
-    if not isinstance(value, Mapping):
-        raise _unreadable(field, value, "is not a JSON object")
-    return value
 
 
 def _optional_object(value: object) -> Mapping[str, Any]:
@@ -131,7 +99,7 @@ def _id(payload: Mapping[str, Any], *names: str) -> str:
         return value
     if value is None:
         raise UnreadableRecord(f"{names[0]}: is missing")
-    raise _unreadable(name, value, "is not an id")
+    raise unreadable(name, value, "is not an id")
 
 
 def _optional_id(value: object) -> str | None:
@@ -152,24 +120,22 @@ def _text(value: object) -> str | None:
     return _INVALID.sub("\ufffd", text)
 
 
-def _list(value: object) -> Sequence[Any] | None:
-    return value if isinstance(value, Sequence) and not isinstance(value, str) else None
+def _optional_array(value: object) -> Sequence[Any]:
+    return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    return tuple(text for item in _list(value) or () if (text := _text(item)) is not None)
+    return tuple(text for item in _optional_array(value) if (text := _text(item)) is not None)
 
 
-def _optional_instant(payload: Mapping[str, Any], *names: str) -> tuple[datetime | None, bool]:
+def _optional_instant(payload: Mapping[str, Any], *names: str, lenient: bool = False) -> tuple[datetime | None, bool]:
+    """An optional instant; with `lenient` None if it is invalid, because the rest of the record matters more."""
     name, value = _first(payload, *names)
-    return (None, False) if value is None else parse_instant(value, name)
-
-
-def _lenient_instant(payload: Mapping[str, Any], *names: str) -> tuple[datetime | None, bool]:
-    """As :func:`_optional_instant`, but None where it cannot be read: the rest of the record matters more."""
     try:
-        return _optional_instant(payload, *names)
+        return (None, False) if value is None else parse_instant(value, name)
     except UnreadableRecord:
+        if not lenient:
+            raise
         return None, False
 
 
@@ -178,7 +144,7 @@ def _state(payload: Mapping[str, Any], *names: str, path: str = "") -> str:
     if state is None:
         raise UnreadableRecord(f"{path}{name}: is missing")
     if not isinstance(state, str) or not state.strip() or _INVALID.search(state):
-        raise _unreadable(path + name, state, "is not a state")
+        raise unreadable(path + name, state, "is not a state")
     return parse_state(state)
 
 
@@ -196,7 +162,8 @@ def read_accepted(record: object) -> records.AcceptedMessage:
     AcceptedMessage(message_id='8fb360a1', accepted_at=None)
     """
     payload = read_object(record)
-    return records.AcceptedMessage(_id(payload, "messageId"), _lenient_instant(payload, "acceptedAt", "timestamp")[0])
+    accepted_at, _ = _optional_instant(payload, "acceptedAt", "timestamp", lenient=True)
+    return records.AcceptedMessage(_id(payload, "messageId"), accepted_at)
 
 
 def read_bulk(record: object) -> records.AcceptedBulk:
@@ -206,11 +173,12 @@ def read_bulk(record: object) -> records.AcceptedBulk:
     ('m1', 'm2')
     """
     payload = read_object(record)
-    listed = _list(payload.get("messageIds"))
+    listed = read_array(payload.get("messageIds"), "messageIds")
     if not listed:
-        raise _unreadable("messageIds", payload.get("messageIds"), "is not a list of ids")
+        raise UnreadableRecord("messageIds: is empty")
     ids = tuple(_id({"messageIds": item}, "messageIds") for item in listed)
-    return records.AcceptedBulk(_id(payload, "bulkId"), ids, _lenient_instant(payload, "acceptedAt", "timestamp")[0])
+    accepted_at, _ = _optional_instant(payload, "acceptedAt", "timestamp", lenient=True)
+    return records.AcceptedBulk(_id(payload, "bulkId"), ids, accepted_at)
 
 
 def read_status(record: object) -> records.Status:
@@ -304,7 +272,7 @@ def read_record(record: object) -> records.ParsedRecord:
     if items is not None:
         return _read_history(payload, name, items)
     if _is_inbound(payload.get("event")):
-        raise _unreadable("event", payload["event"], "is an inbound message, not a status event")
+        raise unreadable("event", payload["event"], "is an inbound message, not a status event")
     message_id = _id(payload, "messageId")
     for name, source in (("event", "callback"), ("status", "status")):
         if payload.get(name) is not None:
@@ -321,12 +289,9 @@ def _is_inbound(event: object) -> bool:
 
 def _read_history(payload: Mapping[str, Any], name: str, items: object) -> records.ParsedRecord:
     message_id = _id(payload, "messageId")
-    listed = _list(items)
-    if listed is None:
-        raise _unreadable(name, items, "is not a list of events")
     context = _text(payload.get("userContext"))
     events, skipped = [], []
-    for index, item in enumerate(listed):
+    for index, item in enumerate(read_array(items, name)):
         path = f"{name}[{index}]"
         try:
             events.append(_event(read_object(item, path), message_id, f"{path}.", "history", context))
@@ -381,7 +346,7 @@ def read_inbound(record: object) -> records.Inbound:
     kind = _text(_first(content, "contentType", "type")[1]) or "unknown"
     postback = _optional_object(payload.get("postback")).get("data")
     is_postback = postback is not None or str(_text(payload.get("event"))).endswith("::Postback")
-    happened_at, naive = _lenient_instant(payload, "receivedAt", "timestamp")
+    happened_at, naive = _optional_instant(payload, "receivedAt", "timestamp", lenient=True)
     return records.Inbound(
         message_id=_id(payload, "messageId"),
         sender=_text(payload.get("from")),
@@ -410,17 +375,13 @@ def error_from_response(response: records.Response, request: str = "") -> ApiErr
     problem = _read_problem(response.body)
     violations = [
         Violation(_text(item.get("field")) or "request", "", _text(item.get("message")) or "is not valid")
-        for item in _list(problem.get("violations")) or ()
+        for item in _optional_array(problem.get("violations"))
         if isinstance(item, Mapping)
     ]
-    return for_status(response.status)(
-        response.status,
-        _text(problem.get("title")) or _REASON_PHRASES.get(response.status, ""),
-        _text(problem.get("detail")) or "",
-        violations,
-        request=request,
-        retry_after_s=retry_after_s(response),
-    )
+    status, delay_s = response.status, retry_after_s(response)
+    title = _text(problem.get("title")) or _REASON_PHRASES.get(status, "")
+    detail = _text(problem.get("detail")) or ""
+    return for_status(status)(status, title, detail, violations, request=request, retry_after_s=delay_s)
 
 
 def is_unknown_message(body: bytes) -> bool:
@@ -430,9 +391,8 @@ def is_unknown_message(body: bytes) -> bool:
     (True, False)
     """
     problem = _read_problem(body)
-    about_path = "path" in problem or re.search(
-        r"\b(path|route|handler|endpoint)\b", _text(problem.get("detail")) or "", re.I
-    )
+    detail = _text(problem.get("detail")) or ""
+    about_path = "path" in problem or re.search(r"\b(path|route|handler|endpoint)\b", detail, re.IGNORECASE)
     return not about_path and (bool({"title", "detail", "type"} & problem.keys()) or set(problem) == {"status"})
 
 

@@ -1,4 +1,4 @@
-"""What the API tells, as plain immutable records. Fields that may hold a phone number stay out of every repr."""
+"""What the API returns, as immutable records; fields that may contain a phone number are not in any repr."""
 
 from __future__ import annotations
 
@@ -9,30 +9,32 @@ from typing import Any
 
 from viberkit.models.content import Content
 
-__all__ = [
-    "AcceptanceEvidence",
-    "AcceptedBulk",
-    "AcceptedMessage",
-    "Channel",
-    "Configuration",
-    "Event",
-    "Inbound",
-    "Media",
-    "ParsedRecord",
-    "PreviousSend",
-    "Response",
-    "SendOutcome",
-    "SentBulk",
-    "SentMessage",
-    "SkippedItem",
-    "Status",
-    "StoredMessage",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A message entered a state at an instant, told by a source (history, callback, status or send)."""
+    """A message entered a state.
+
+    Parameters
+    ----------
+    message_id : str
+        Id of the message.
+    state : str
+        The state, in the library's spelling; an unrecognised text is unchanged.
+    happened_at : datetime
+        When, in UTC.
+    source : {"history", "callback", "status", "send"}
+        What reported it.
+    channel : str, optional
+        Channel, such as ``"viber"``.
+    code, detail : str, optional
+        Code and text of a failure.
+    sender : str, optional
+        Service id or number that the message was sent from.
+    user_context : str, optional
+        Context of the message.
+    naive : bool, default False
+        Whether the instant was reported without a time zone; UTC is assumed then.
+    """
 
     message_id: str
     state: str
@@ -48,7 +50,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class SkippedItem:
-    """What could not be read: the field, the reason, and the beginning of the text, numbers masked."""
+    """An item that cannot be read: its field, the reason, and the beginning of its text with numbers masked."""
 
     field: str
     reason: str
@@ -57,7 +59,7 @@ class SkippedItem:
 
 @dataclass(frozen=True, slots=True)
 class ParsedRecord:
-    """One record read: the events of one message, and what of it was set aside."""
+    """The events of one message in a record, and the items that cannot be read."""
 
     message_id: str
     events: tuple[Event, ...]
@@ -66,7 +68,7 @@ class ParsedRecord:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedMessage:
-    """The answer to a send."""
+    """The response to a send."""
 
     message_id: str
     accepted_at: datetime | None = None
@@ -74,7 +76,7 @@ class AcceptedMessage:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedBulk:
-    """The answer to a bulk: its id and one message id for each content, in order."""
+    """The response to a bulk: its id, and one message id per content, in order."""
 
     bulk_id: str
     message_ids: tuple[str, ...]
@@ -83,7 +85,21 @@ class AcceptedBulk:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where a message stands, and since when."""
+    """The current state of a message.
+
+    Parameters
+    ----------
+    message_id : str
+        Id of the message.
+    state : str
+        The state.
+    since : datetime, optional
+        When the message entered it, in UTC.
+    channel : str, optional
+        Channel, such as ``"viber"``.
+    naive : bool, default False
+        Whether the instant was reported without a time zone; UTC is assumed then.
+    """
 
     message_id: str
     state: str
@@ -94,7 +110,23 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """A sent message as the server keeps it for 48 hours."""
+    """A sent message, as the server stores it until 48 hours after its final state.
+
+    Parameters
+    ----------
+    message_id : str
+        Id of the message.
+    to : str or None
+        Phone number of the recipient.
+    channel : str or None
+        Channel, such as ``"viber"``.
+    service_id : str or None
+        Service id that it was sent from.
+    rate_type : str or None
+        Rate type.
+    content : content or None
+        Content; None if it is of an unsupported kind.
+    """
 
     message_id: str
     to: str | None = field(repr=False)
@@ -106,7 +138,31 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
-    """A message or postback from a recipient."""
+    """A message or postback from a recipient.
+
+    Parameters
+    ----------
+    message_id : str
+        Id of the message.
+    sender, to : str or None
+        Phone number of its sender, and the service id that it was sent to.
+    channel : str or None
+        Channel, such as ``"viber"``.
+    happened_at : datetime or None
+        When it was received, in UTC.
+    kind : str
+        ``"text"``, ``"postback"``, a kind of media such as ``"image"``, ``"location"`` or another text.
+    text : str, optional
+        Text or caption; other contents as JSON.
+    media_id, media_url : str, optional
+        Id and address of the file.
+    reply_to : str, optional
+        Id of the message that it answers.
+    postback : str, optional
+        Data of the button that was pressed.
+    naive : bool, default False
+        Whether the instant was reported without a time zone; UTC is assumed then.
+    """
 
     message_id: str
     sender: str | None = field(repr=False)
@@ -124,7 +180,19 @@ class Inbound:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A channel of the account; for Viber, a service id and its type."""
+    """A channel of the account; for Viber a service id.
+
+    Parameters
+    ----------
+    channel : str
+        Channel, such as ``"viber"``.
+    service_id, name, service_type : str or None
+        Service id, its name and its type (one-way, two-way or session).
+    scopes : tuple of str
+        Permissions.
+    callback : mapping
+        Callback setting; secrets are replaced by ``***``.
+    """
 
     channel: str
     service_id: str | None
@@ -136,7 +204,17 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The account's scopes, callbacks (secrets left out) and settings."""
+    """The configuration of the account.
+
+    Parameters
+    ----------
+    scopes : tuple of str
+        Permissions.
+    callback : mapping
+        Callback setting; secrets are replaced by ``***``.
+    config : mapping
+        Other settings.
+    """
 
     scopes: tuple[str, ...]
     callback: Mapping[str, Any]
@@ -145,7 +223,17 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """An uploaded file: its id, its URL, and the account's quota and usage as told."""
+    """An uploaded file.
+
+    Parameters
+    ----------
+    media_id : str
+        Id of the file.
+    url : str or None
+        Address of the file.
+    quota, usage : str, optional
+        Storage that the account may use, and storage in use, as the server reports them.
+    """
 
     media_id: str
     url: str | None
@@ -155,7 +243,23 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class SentMessage:
-    """A message that the server accepted: keep its id, no call lists it again."""
+    """A message that the server accepted. Keep its id: no call of the API lists messages.
+
+    Parameters
+    ----------
+    message_id : str
+        Id of the message.
+    to : str
+        Phone number of the recipient in E.164.
+    rate_type : str
+        Rate type.
+    content : content
+        Content.
+    accepted_at : datetime, optional
+        When the server accepted it, in UTC, if reported.
+    context : str, optional
+        Context of the message.
+    """
 
     message_id: str
     to: str = field(repr=False)
@@ -167,7 +271,23 @@ class SentMessage:
 
 @dataclass(frozen=True, slots=True)
 class SentBulk:
-    """Several messages to one recipient, accepted together, in the order of their contents."""
+    """Several messages to one recipient, accepted together.
+
+    Parameters
+    ----------
+    bulk_id : str
+        Id of the bulk.
+    message_ids : tuple of str
+        Ids of the messages, in the order of the contents.
+    to : str
+        Phone number of the recipient in E.164.
+    rate_type : str
+        Rate type.
+    contents : tuple of content
+        Contents.
+    accepted_at : datetime, optional
+        When the server accepted them, in UTC, if reported.
+    """
 
     bulk_id: str
     message_ids: tuple[str, ...]
@@ -179,7 +299,7 @@ class SentBulk:
 
 @dataclass(frozen=True, slots=True)
 class SendOutcome:
-    """What became of one attempt: accepted, rejected, unknown, or queued (certainly not accepted)."""
+    """The outcome of one attempt to send: accepted, rejected, unknown, or queued (certainly not accepted)."""
 
     state: str
     reason: str = ""
@@ -189,7 +309,7 @@ class SendOutcome:
 
 @dataclass(frozen=True, slots=True)
 class AcceptanceEvidence:
-    """That a send was accepted: under which id, when that was told, and whether by a callback or by its answer."""
+    """Evidence that a send was accepted: its id, the time in µs, and whether a callback or the response reported it."""
 
     message_id: str
     at: int
@@ -198,7 +318,7 @@ class AcceptanceEvidence:
 
 @dataclass(frozen=True, slots=True)
 class PreviousSend:
-    """A send of before that a new one would repeat: its message id, and when it went out."""
+    """An earlier send with the same recipient and content: its message id, and when it was sent."""
 
     message_id: str
     sent_at: datetime | None
@@ -206,7 +326,21 @@ class PreviousSend:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response of the server, verbatim; ``observed_at`` is the server's time (the ``Date`` header)."""
+    """A response of the server, unchanged.
+
+    Parameters
+    ----------
+    status : int
+        HTTP status.
+    body : bytes
+        Body.
+    observed_at : datetime
+        Time of the response by the server's clock (its ``Date`` header), in UTC.
+    headers : mapping
+        Headers, names in lower case.
+    links : mapping
+        Addresses of the ``Link`` header by relation.
+    """
 
     status: int
     body: bytes = field(repr=False)
@@ -216,4 +350,5 @@ class Response:
 
     @property
     def ok(self) -> bool:
+        """Whether the call succeeded (2xx); unlike requests, a redirect is not a success."""
         return 200 <= self.status < 300

@@ -1,38 +1,25 @@
-"""The states of a message, their order, which of them are final, and every dialect's names for them.
+"""The states of a message, their order, which of them are final, and their names in every dialect.
 
-A message's life runs ``accepted → routed → dispatched → delivered → seen``; it may end in ``failed`` or
-``expired`` instead, after a ``channel_failed``. A state that no dialect knows keeps its own text: it is
-data, not an error.
+A message passes ``accepted → routed → dispatched → delivered → seen``, or ends in ``failed`` or ``expired``, possibly
+after ``channel_failed``. A state that is in no dialect keeps its own text: it is data, not an error.
 """
 
 from __future__ import annotations
 
 from types import MappingProxyType
 
-__all__ = ["FINAL", "NAMES", "ORDER", "parse_state", "rank"]
+#: The life cycle; events of the same instant are sorted in this order.
+ORDER = tuple("accepted routed dispatched channel_failed delivered seen failed expired deleted unknown".split())
 
-#: The life cycle. Events of one instant are put in this order.
-ORDER = (
-    "accepted",
-    "routed",
-    "dispatched",
-    "channel_failed",
-    "delivered",
-    "seen",
-    "failed",
-    "expired",
-    "deleted",
-    "unknown",
-)
-
-#: States after which nothing more decides the outcome (``seen`` may still follow ``delivered``).
+#: States that decide the outcome; ``seen`` may still follow ``delivered``.
 FINAL = frozenset({"delivered", "seen", "failed", "expired"})
 
-#: What each dialect calls a state: the guide (``message-…``), v2, v3 and its callbacks (``MessageStatus::…``).
+_WORDS = [name for name in ORDER if "_" not in name]
+#: The names of the states in the guide (``message-…``), in v2, and in v3 and its callbacks (``MessageStatus::…``).
 NAMES = MappingProxyType(
     {name: name for name in ORDER}
-    | {f"MessageStatus::{name}": name for name in ORDER if "_" not in name}
-    | {f"message-{name}": name for name in ORDER if "_" not in name}
+    | {f"MessageStatus::{name}": name for name in _WORDS}
+    | {f"message-{name}": name for name in _WORDS}
     | {
         "message-routing-success": "routed",
         "message-dispatching-success": "dispatched",
@@ -43,11 +30,11 @@ NAMES = MappingProxyType(
     }
 )
 
-_RANK = MappingProxyType({name: place for place, name in enumerate(ORDER)})
+_RANK = {name: index for index, name in enumerate(ORDER)}
 
 
 def parse_state(text: str) -> str:
-    """The state that a dialect's word means; a word never seen before stays as it is.
+    """The state that a name means in any dialect; an unrecognised name is returned unchanged.
 
     >>> parse_state("message-dispatching-success"), parse_state("success"), parse_state("MessageStatus::channelFailed")
     ('dispatched', 'delivered', 'channel_failed')
@@ -60,7 +47,7 @@ def parse_state(text: str) -> str:
 
 
 def rank(state: str) -> int:
-    """A state's place in the life cycle; texts never seen before come last.
+    """The position of a state in the life cycle; unrecognised states come last.
 
     >>> rank("accepted") < rank("delivered") < rank("message-teleported")
     True

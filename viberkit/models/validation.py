@@ -16,25 +16,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from viberkit.errors import Violation, quote
-from viberkit.models.content import FILE_TYPES, VIDEO_TYPES, Content, kind
-
-__all__ = [
-    "EVENTS",
-    "FILE_TYPES",
-    "KINDS",
-    "MAX_CONTEXT",
-    "RATE_TYPES",
-    "TRANSACTION_KINDS",
-    "VIDEO_TYPES",
-    "callback_url_rule",
-    "callback_violations",
-    "cautions",
-    "choice_rule",
-    "service_id_violations",
-    "text_rule",
-    "url_rule",
-    "violations",
-]
+from viberkit.models.content import FILE_TYPES as FILE_TYPES
+from viberkit.models.content import VIDEO_TYPES as VIDEO_TYPES
+from viberkit.models.content import Content, kind
 
 #: The rate types of a message; they decide its price and which contents are allowed.
 RATE_TYPES = ("transaction", "promotion", "session")
@@ -86,11 +70,9 @@ def url_rule(field: str, value: object) -> Iterator[Violation]:
     elif not isinstance(value, str) or not value.lower().startswith(("http://", "https://")):
         yield Violation(field, quote(value), "is not an http(s) URL", "pass e.g. 'https://example.org'")
     elif not (host := _host(value)):
-        remedy = "percent-encode blanks and letters outside ASCII"
-        yield Violation(field, quote(value), "is not a well-formed URL", remedy)
+        yield Violation(field, quote(value), "is not a well-formed URL", "percent-encode blanks and non-ASCII letters")
     elif not _is_public(host.removesuffix(".")):
-        remedy = "put it on a public host, from which Viber fetches it"
-        yield Violation(field, quote(value), "is not reachable from the internet", remedy)
+        yield Violation(field, quote(value), "is not reachable from the internet", "Viber needs it on a public host")
 
 
 def _host(url: str) -> str | None:
@@ -164,8 +146,7 @@ def _broken(path: str, value: Any, limits: Mapping[str, Any]) -> Iterator[Violat
             size = f"has {len(value)} entries, not {MIN_ENTRIES} to {MAX_ENTRIES}"
             yield Violation(path, "", size, f"give {MIN_ENTRIES} to {MAX_ENTRIES}")
         case "parts":
-            remedy = f"pass a list of {MIN_ENTRIES} to {MAX_ENTRIES}"
-            yield Violation(path, quote(value), "is not a list", remedy)
+            yield Violation(path, quote(value), "is not a list", f"pass a list of {MIN_ENTRIES} to {MAX_ENTRIES}")
 
 
 def violations(content: object, rate_type: str | None = None) -> list[Violation]:
@@ -178,8 +159,7 @@ def violations(content: object, rate_type: str | None = None) -> list[Violation]
     rate_type: 'transaction' does not allow text+button; use 'promotion' or 'session', or send a text alone
     """
     if not isinstance(content, Content):
-        remedy = "pass a vk.Text, Image, File, Video, List or Carousel"
-        return [Violation("content", quote(content), "is not a content", remedy)]
+        return [Violation("content", quote(content), "is not a content", "pass e.g. vk.Text('Hi')")]
     broken = [violation for value in _values(content) for violation in _broken(*value)]
     name = kind(content)
     if name not in KINDS:
@@ -209,7 +189,9 @@ def cautions(content: Content) -> list[Violation]:
 
 
 def callback_url_rule(field: str, value: object) -> Iterator[Violation]:
-    """An address for callbacks: https, or http on loopback (a listener beside the sandbox)."""
+    """An optional address for callbacks: https, or http on loopback (a listener beside the sandbox)."""
+    if value is None:
+        return
     if not isinstance(value, str) or not _CALLBACK_URL.fullmatch(value):
         yield Violation(field, quote(value), "is not an https URL", "pass e.g. 'https://example.org/viber/status'")
     elif len(value) > MAX_CALLBACK_URL:
@@ -227,10 +209,7 @@ def callback_violations(
     header: tuple[str, str] | None,
 ) -> list[Violation]:
     """Every rule that a callback setting breaks; neither the secret nor the header's value is quoted."""
-    broken: list[Violation] = []
-    for field, url in (("inbound_url", inbound_url), ("status_url", status_url)):
-        if url is not None:
-            broken += callback_url_rule(field, url)
+    broken = [*callback_url_rule("inbound_url", inbound_url), *callback_url_rule("status_url", status_url)]
     if isinstance(events, str):
         broken.append(Violation("events", quote(events), "is not a list", "pass a list of event names"))
     else:
