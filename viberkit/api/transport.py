@@ -180,7 +180,7 @@ class Transport:
         self._local = threading.local()
 
     def call(self, method: str, path: str, **options: Any) -> Response:
-        """As :meth:`request`, but raise an :class:`~viberkit.errors.ApiError` unless the response is a success."""
+        """Send a request as :meth:`request` does, and raise :class:`~viberkit.errors.ApiError` unless it succeeds."""
         response = self.request(method, path, **options)
         if not response.ok:
             raise error_from_response(response, f"{method} {path}")
@@ -223,8 +223,11 @@ class Transport:
         return result
 
     def _send_once(self, method: str, path: str, options: dict[str, Any]) -> Response | TransportError:
-        """One attempt. The exceptions of requests are described and dropped: they hold the request, and with it the
-        key, in their attributes and in the frames of their tracebacks. The caller raises the description."""
+        """Make one attempt.
+
+        The exceptions of requests are described and dropped: they hold the request, and with it the key, in their
+        attributes and in the frames of their tracebacks. The caller raises the description.
+        """
         _send_state.nothing_sent = False
         interrupt: BaseException | None = None
         reason = ""

@@ -100,8 +100,7 @@ def country(number: object) -> str | None:
 
 @cache
 def _shared_code_patterns(regions: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """For the regions of one calling code: a pattern with a group per region, and one of numbers that seem to begin
-    with a national prefix.
+    """Two patterns for one calling code: a group per region, and numbers that seem to begin with a national prefix.
 
     As in phonenumbers, the first region that matches wins: by its leading digits, or else by the whole number.
     """
