@@ -1,4 +1,4 @@
-"""Errors: one tree as drawn, readable in one text, and whole after a journey to another process."""
+"""Errors: the documented tree, readable messages, pickling."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import pytest
 from viberkit import errors
 from viberkit.errors import ApiError, InvalidRequest, MissingColumn, UnknownOutcome, ViberkitError, Violation
 
-CLASSES = {name: one for name, one in vars(errors).items() if inspect.isclass(one) and issubclass(one, ViberkitError)}
+CLASSES = {
+    name: value for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, ViberkitError)
+}
 VIOLATIONS = (
     Violation("button.url", "'htp://x'", "is not an http(s) URL", "pass e.g. 'https://example.org'"),
     Violation("text", "", "is missing", "give it a text"),
@@ -31,24 +33,24 @@ def make(kind: type[Any]) -> Any:
         return kind("8fb360a1", "the disk is full")
     if kind is MissingColumn:
         return kind("latency", ["state"], ["message_id", "happened_at"])
-    return kind(VIOLATIONS) if kind is InvalidRequest else kind("what happened; what to do")
+    return kind(VIOLATIONS) if kind is InvalidRequest else kind("what failed; what to do")
 
 
-def drawn() -> list[tuple[str, str | None, str]]:
-    """The tree of the module's docstring: name, parent, and what is written beside it."""
-    found: list[tuple[str, str | None, str]] = []
+def documented_tree() -> list[tuple[str, str | None, str]]:
+    """The tree in the module's docstring: name, parent and description."""
+    entries: list[tuple[str, str | None, str]] = []
     path: list[tuple[int, str]] = []
     for line in (errors.__doc__ or "").splitlines():
-        if told := re.fullmatch(r"(?P<branch>[ │├└─]*)(?P<name>[A-Z]\w+)(?P<rest>| {2,}.*)", line):
-            depth = len(told["branch"])
+        if match := re.fullmatch(r"(?P<branch>[ │├└─]*)(?P<name>[A-Z]\w+)(?P<rest>| {2,}.*)", line):
+            depth = len(match["branch"])
             path = [(d, name) for d, name in path if d < depth]
-            found.append((told["name"], path[-1][1] if path else None, told["rest"].strip()))
-            path.append((depth, told["name"]))
-    return found
+            entries.append((match["name"], path[-1][1] if path else None, match["rest"].strip()))
+            path.append((depth, match["name"]))
+    return entries
 
 
-def test_the_tree_is_as_drawn() -> None:
-    tree = drawn()
+def test_the_documented_tree_is_complete() -> None:
+    tree = documented_tree()
     assert {name for name, _, _ in tree} == set(CLASSES)
     assert len(tree) == len(CLASSES)
     for name, parent, _ in tree:
@@ -57,8 +59,8 @@ def test_the_tree_is_as_drawn() -> None:
     assert set(errors.__all__) == {*CLASSES, "Violation"}
 
 
-def test_the_attributes_and_codes_are_as_drawn() -> None:
-    for name, _, rest in drawn():
+def test_the_documented_attributes_and_codes_exist() -> None:
+    for name, _, rest in documented_tree():
         for attribute in re.findall(r"\.(\w+)", rest):
             assert hasattr(make(CLASSES[name]), attribute), f"{name}.{attribute}"
         for code in re.findall(r"\b[1-5]\d\d\b", rest):
@@ -75,37 +77,38 @@ def test_the_attributes_and_codes_are_as_drawn() -> None:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_an_error_survives_pickle_and_copy(name: str) -> None:
-    fault = make(CLASSES[name])
-    fault.add_note("while sending row 17")
-    ways: list[Callable[[Any], Any]] = [copy.copy, copy.deepcopy]
-    ways += [
-        lambda one, p=protocol: pickle.loads(pickle.dumps(one, p)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
+    error = make(CLASSES[name])
+    error.add_note("while sending row 17")
+    copiers: list[Callable[[Any], Any]] = [copy.copy, copy.deepcopy]
+    copiers += [
+        lambda value, p=protocol: pickle.loads(pickle.dumps(value, p))
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
     ]
-    for way in ways:
-        again = way(fault)
-        assert type(again) is type(fault)
-        assert str(again) == str(fault)
-        assert again.args == fault.args
-        assert vars(again) == vars(fault)
+    for copier in copiers:
+        again = copier(error)
+        assert type(again) is type(error)
+        assert str(again) == str(error)
+        assert again.args == error.args
+        assert vars(again) == vars(error)
         assert again.__notes__ == ["while sending row 17"]
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_an_error_is_one_readable_text(name: str) -> None:
-    fault = make(CLASSES[name])
-    text = str(fault)
+def test_an_error_has_a_readable_message(name: str) -> None:
+    error = make(CLASSES[name])
+    text = str(error)
     assert text.strip() == text != ""
     assert text.encode()
     assert not re.search(r"object at 0x|Violation\(|\\n|None|\('", text)
     assert inspect.getdoc(CLASSES[name])
-    for one in getattr(fault, "violations", ()):
-        assert str(one) in text
+    for violation in getattr(error, "violations", ()):
+        assert str(violation) in text
     with pytest.raises(ViberkitError):
-        raise fault
+        raise error
 
 
 @pytest.mark.parametrize(
-    ("fault", "text"),
+    ("error", "text"),
     [
         (ApiError(404), "404"),
         (ApiError(404, request="GET /x"), "GET /x: 404"),
@@ -121,11 +124,11 @@ def test_an_error_is_one_readable_text(name: str) -> None:
         ),
     ],
 )
-def test_what_an_error_says(fault: Exception, text: str) -> None:
-    assert str(fault) == text
+def test_the_message_of_an_error(error: Exception, text: str) -> None:
+    assert str(error) == text
 
 
-def test_old_habits_still_catch_them() -> None:
+def test_errors_are_also_of_a_builtin_class() -> None:
     for name in ("InvalidRequest", "UnreadableRecord"):
         with pytest.raises(ValueError):
             raise make(CLASSES[name])

@@ -1,4 +1,4 @@
-"""The client's behaviour towards servers that misbehave: retries, refusals, unknown outcomes, paths, settings."""
+"""The client with servers that fail: retries, refusals, unknown outcomes, paths; and its settings."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from support.scripted import Scripted
 import viberkit as vk
 from viberkit import errors
 from viberkit.api import transport
+from viberkit.api.recorder import Recorder
 from viberkit.models.records import SentMessage
 
 TO = "+491701234567"
@@ -26,41 +27,41 @@ PROBLEM = {"Content-Type": "application/problem+json"}
 
 @pytest.fixture
 def client(scripted: Scripted) -> Iterator[vk.Client]:
-    with vk.Client("my-key", "S", base_url=scripted.url, timeout_s=(1, 1), retry_for_s=4) as made:
-        yield made
+    with vk.Client("my-key", "S", base_url=scripted.url, timeout_s=(1, 1), retry_for_s=4) as client:
+        yield client
 
 
 def send(client: vk.Client) -> SentMessage:
     return client.send(TO, vk.Text("hi"), rate_type="transaction", context="order 7")
 
 
-# --- what may be sent again -------------------------------------------------------------------------
+# --- what may be repeated ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_get_is_asked_again(scripted: Scripted, client: vk.Client, status: int) -> None:
+def test_get_is_repeated(scripted: Scripted, client: vk.Client, status: int) -> None:
     scripted.says((status, {"Retry-After": "0"}, b""), (200, {}, b'{"messageId": "m", "status": "seen"}'))
     assert client.status("m").state == "seen"
     assert len(scripted.asked) == 2
 
 
-def test_get_is_asked_again_after_a_dropped_connection(scripted: Scripted, client: vk.Client) -> None:
+def test_get_is_repeated_after_a_dropped_connection(scripted: Scripted, client: vk.Client) -> None:
     scripted.says("drop", "half", (200, {}, b'{"messageId": "m", "status": "seen"}'))
     assert client.status("m").state == "seen"
 
 
-def test_put_is_asked_again(scripted: Scripted, client: vk.Client) -> None:
+def test_put_is_repeated(scripted: Scripted, client: vk.Client) -> None:
     scripted.says((503, {}, b""), (204, {}, b""))
     assert client.account.configure_callbacks(status_url="https://example.org") is None
     assert len(scripted.asked) == 2
 
 
-def test_retries_end_with_patience(scripted: Scripted, client: vk.Client) -> None:
+def test_retries_end_with_the_time_limit(scripted: Scripted, client: vk.Client) -> None:
     scripted.says((503, {"Retry-After": "3600"}, b""))
     started = time.monotonic()
     with pytest.raises(errors.ServerError) as caught:
         client.status("m")
-    assert time.monotonic() - started < 1, "waiting an hour is not worth beginning"
+    assert time.monotonic() - started < 1, "it must not wait for an hour"
     assert caught.value.retry_after_s == 3600
 
 
@@ -72,7 +73,7 @@ def test_retry_after_is_honoured(scripted: Scripted, client: vk.Client) -> None:
     assert 0.9 < time.monotonic() - started < 3
 
 
-def test_a_500_is_not_asked_again(scripted: Scripted, client: vk.Client) -> None:
+def test_a_500_is_not_repeated(scripted: Scripted, client: vk.Client) -> None:
     scripted.says((500, {}, b""))
     with pytest.raises(errors.ServerError):
         client.status("m")
@@ -86,7 +87,7 @@ def test_send_is_repeated_only_where_it_was_certainly_not_accepted(scripted: Scr
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         "drop",
         "half",
@@ -101,8 +102,8 @@ def test_send_is_repeated_only_where_it_was_certainly_not_accepted(scripted: Scr
         (200, {}, b"[]"),
     ],
 )
-def test_an_unclear_send_is_unknown_and_never_repeated(scripted: Scripted, client: vk.Client, answer: object) -> None:
-    scripted.says(answer)  # type: ignore[arg-type]
+def test_an_ambiguous_send_is_not_repeated(scripted: Scripted, client: vk.Client, response: object) -> None:
+    scripted.says(response)  # type: ignore[arg-type]
     with pytest.raises(errors.UnknownOutcome) as caught:
         send(client)
     assert len(scripted.asked) == 1
@@ -128,7 +129,7 @@ def test_a_dropped_bulk_is_unknown(sandbox: vk.Sandbox, before: bool) -> None:
     assert len(sandbox.requests) == 1
 
 
-def test_a_refused_connection_is_no_unknown_outcome(scripted: Scripted) -> None:
+def test_a_refused_connection_is_not_an_unknown_outcome(scripted: Scripted) -> None:
     url = scripted.url
     scripted.close()
     with (
@@ -139,7 +140,7 @@ def test_a_refused_connection_is_no_unknown_outcome(scripted: Scripted) -> None:
     assert "refused" in str(caught.value)
 
 
-def test_an_unknown_host_is_no_unknown_outcome() -> None:
+def test_an_unknown_host_is_not_an_unknown_outcome() -> None:
     with (
         vk.Client("my-key", "S", base_url="https://nowhere.invalid", retry_for_s=0.5, timeout_s=(1, 1)) as client,
         pytest.raises(errors.TransportError, match=r"DNS|refused|timed out|failed"),
@@ -147,7 +148,7 @@ def test_an_unknown_host_is_no_unknown_outcome() -> None:
         send(client)
 
 
-def test_a_tls_failure_is_no_unknown_outcome(scripted: Scripted) -> None:
+def test_a_tls_failure_is_not_an_unknown_outcome(scripted: Scripted) -> None:
     scripted.says(OK)
     url = scripted.url.replace("http://", "https://")
     with (
@@ -180,7 +181,7 @@ def test_a_tls_failure_is_no_unknown_outcome(scripted: Scripted) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b'{"title": "T", "status": 1, "detail": "D"}', b"[1]", b'{"violations": 5}']
 )
-def test_refusals_are_typed_whatever_their_body(
+def test_refusals_have_the_class_of_their_status_whatever_their_body(
     scripted: Scripted, client: vk.Client, status: int, kind: type[errors.ApiError], body: bytes
 ) -> None:
     scripted.says((status, {"Retry-After": "99", "Location": "http://127.0.0.1:1/"}, body))
@@ -191,15 +192,15 @@ def test_refusals_are_typed_whatever_their_body(
     assert len(scripted.asked) == 1
 
 
-def test_violations_of_the_server_are_told(scripted: Scripted, client: vk.Client) -> None:
-    told = {"title": "Constraint Violation", "status": 400}
-    told["violations"] = [{"field": "validate.request.content.contentType", "message": "must not be empty"}]  # type: ignore[assignment]
-    scripted.says((400, PROBLEM, json.dumps(told).encode()))
+def test_violations_of_the_server_are_in_the_message(scripted: Scripted, client: vk.Client) -> None:
+    problem: dict[str, object] = {"title": "Constraint Violation", "status": 400}
+    problem["violations"] = [{"field": "validate.request.content.contentType", "message": "must not be empty"}]
+    scripted.says((400, PROBLEM, json.dumps(problem).encode()))
     with pytest.raises(errors.BadRequest, match="contentType: must not be empty"):
         send(client)
 
 
-def test_an_unreadable_success_is_told(scripted: Scripted, client: vk.Client) -> None:
+def test_an_unreadable_success_is_an_unexpected_response(scripted: Scripted, client: vk.Client) -> None:
     scripted.says((200, {}, b"<html>"))
     with pytest.raises(errors.UnexpectedResponse, match="could not be read"):
         client.status("m")
@@ -208,13 +209,13 @@ def test_an_unreadable_success_is_told(scripted: Scripted, client: vk.Client) ->
 def test_nothing_invalid_is_sent(scripted: Scripted, client: vk.Client) -> None:
     with pytest.raises(errors.InvalidRequest) as caught:
         client.send("12", vk.Text("", button=vk.Button("", "htp://x")), rate_type="transactional", context="x" * 126)
-    fields = [one.field for one in caught.value.violations]
+    fields = [violation.field for violation in caught.value.violations]
     assert sorted(fields) == ["button.caption", "button.url", "context", "rate_type", "text", "to"]
-    assert all(one.rule and one.remedy for one in caught.value.violations)
+    assert all(violation.rule and violation.remedy for violation in caught.value.violations)
     assert not scripted.asked
 
 
-def test_long_texts_are_cautioned(scripted: Scripted, client: vk.Client) -> None:
+def test_long_texts_cause_a_warning(scripted: Scripted, client: vk.Client) -> None:
     scripted.says(OK)
     with pytest.warns(UserWarning, match="above 1000 are refused by some"):
         client.send(TO, vk.Text("x" * 1001), rate_type="transaction")
@@ -223,14 +224,14 @@ def test_long_texts_are_cautioned(scripted: Scripted, client: vk.Client) -> None
 # --- paths ------------------------------------------------------------------------------------------
 
 
-def test_the_guides_path_is_tried_once_and_remembered(scripted: Scripted, client: vk.Client) -> None:
-    told = (200, {}, b'{"messageId": "m", "status": "seen"}')
-    scripted.says((404, {}, b"<html>no such page</html>"), told)
+def test_the_guides_path_is_tried_and_remembered(scripted: Scripted, client: vk.Client) -> None:
+    found = (200, {}, b'{"messageId": "m", "status": "seen"}')
+    scripted.says((404, {}, b"<html>no such page</html>"), found)
     assert client.status("m").state == client.status("m").state == "seen"
     assert [path for _, path, _, _ in scripted.asked] == ["/messages/m/status", "/m/status", "/m/status"]
 
 
-def test_a_404_that_says_the_message_is_unknown_is_final(scripted: Scripted, client: vk.Client) -> None:
+def test_a_404_about_the_message_is_final(scripted: Scripted, client: vk.Client) -> None:
     scripted.says((404, PROBLEM, b'{"title": "Not Found", "status": 404}'))
     with pytest.raises(errors.NotFound):
         client.events("m")
@@ -250,7 +251,7 @@ def test_a_server_with_the_guides_paths() -> None:
         assert client.status(sent.message_id).state == "accepted"
         assert client.events(sent.message_id)[0].state == "accepted"
         with pytest.raises(errors.NotFound):
-            client.status("nobody")
+            client.status("missing")
 
 
 def test_ids_are_escaped(scripted: Scripted, client: vk.Client) -> None:
@@ -260,12 +261,12 @@ def test_ids_are_escaped(scripted: Scripted, client: vk.Client) -> None:
     assert scripted.asked[0][1] == "/messages/..%2Fx%3Fy%3D1/status"
 
 
-def test_pages_are_followed_but_never_elsewhere(scripted: Scripted, client: vk.Client) -> None:
-    one = b'[{"channel": "viber", "id": {"serviceId": "A"}}]'
-    two = b'[{"channel": "viber", "id": {"serviceId": "B"}}]'
+def test_pages_are_followed_on_the_same_host_only(scripted: Scripted, client: vk.Client) -> None:
+    first = b'[{"channel": "viber", "id": {"serviceId": "A"}}]'
+    second = b'[{"channel": "viber", "id": {"serviceId": "B"}}]'
     elsewhere = {"Link": '<https://example.org/next>; rel="next"'}
     here = {"Link": f'<{scripted.url}/configurations/channels/viber?page=2>; rel="next"'}
-    scripted.says((200, here, one), (200, elsewhere, two))
+    scripted.says((200, here, first), (200, elsewhere, second))
     assert [channel.service_id for channel in client.account.service_ids()] == ["A", "B"]
     assert len(scripted.asked) == 2
 
@@ -284,7 +285,7 @@ def test_settings_come_from_arguments_environment_or_a_file(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("key", ["", "two words", "line\nbreak", "schlüssel"])
-def test_impossible_keys_are_refused(key: str) -> None:
+def test_invalid_keys_are_refused(key: str) -> None:
     with pytest.raises(errors.ConfigurationError, match="api_key") as caught:
         vk.Client(key, "S")
     assert not key or key not in str(caught.value)
@@ -299,7 +300,7 @@ def test_addresses_that_would_leak_the_key_are_refused(url: str) -> None:
         vk.Client("k", "S", base_url=url)
 
 
-def test_a_missing_service_id_says_how_to_set_one(scripted: Scripted) -> None:
+def test_the_error_for_a_missing_service_id_has_a_remedy(scripted: Scripted) -> None:
     with (
         vk.Client("k", base_url=scripted.url) as client,
         pytest.raises(errors.InvalidRequest, match="VIBER_SERVICE_ID"),
@@ -312,45 +313,74 @@ def test_many_threads_share_a_client_and_connections_are_kept(sandbox: vk.Sandbo
     client = sandbox.client()
     threads = set()
 
-    def one(number: int) -> str:
+    def send_to(number: int) -> str:
         threads.add(threading.get_ident())
         return client.send(f"+49170{1000000 + number}", vk.Text("hi"), rate_type="transaction").message_id
 
     with ThreadPoolExecutor(8) as pool:
-        ids = list(pool.map(one, range(200)))
+        ids = list(pool.map(send_to, range(200)))
     assert len(set(ids)) == 200
     assert len(client._transport._sessions) == len(threads)
     client.close()
 
 
-def test_the_pace_is_kept() -> None:
-    pace, started = transport.RateLimiter(100), time.monotonic()
+def test_the_rate_limit_holds_across_threads() -> None:
+    limiter, started = transport.RateLimiter(100), time.monotonic()
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: pace.wait(), range(41)))
+        list(pool.map(lambda _: limiter.wait(), range(41)))
     assert time.monotonic() - started >= 0.4
 
 
-def test_an_answer_carries_the_servers_clock(sandbox: vk.Sandbox) -> None:
+def test_a_response_has_the_time_of_the_server(sandbox: vk.Sandbox) -> None:
     with sandbox.client() as client:
         sent = send(client)
         assert client.get_response("status", sent.message_id).observed_at == sandbox.now.replace(microsecond=0)
 
 
-def test_nothing_is_sent_for_want_of_an_archive(scripted: Scripted, tmp_path: Path) -> None:
+class UnusedArchive:
+    @property
+    def recorder(self) -> Recorder:
+        raise AssertionError("the archive must not be used")
+
+
+def test_a_raw_response_is_returned_whatever_its_status_and_not_stored(scripted: Scripted) -> None:
+    scripted.says((404, PROBLEM, b'{"title": "Not Found", "status": 404}'))
+    with vk.Client("k", "S", base_url=scripted.url, archive=UnusedArchive()) as client:
+        assert client.get_response("events", "m").status == 404
+        for kind, message_id in (("history", "m"), ("events", ""), ("events", 5)):
+            with pytest.raises(errors.InvalidRequest):
+                client.get_response(kind, message_id)  # type: ignore[arg-type]
+    assert len(scripted.asked) == 1
+
+
+def test_a_list_that_is_no_list_is_an_unexpected_response(scripted: Scripted, client: vk.Client) -> None:
+    for body in (b'{"channel": "viber"}', b"[5]", b"null"):
+        scripted.says((200, {}, body))
+        with pytest.raises(errors.UnexpectedResponse, match="could not be read"):
+            client.account.channels()
+
+
+def test_only_code_with_a_row_in_the_outbox_posts_past_it(client: vk.Client) -> None:
+    public = {name for name in dir(client) if not name.startswith("_")}
+    calls = {"send", "bulk", "status", "events", "message", "get_response", "with_archive", "close"}
+    assert public == calls | {"account", "archive", "base_url", "service_id"}
+
+
+def test_nothing_is_sent_if_the_archive_fails(scripted: Scripted, tmp_path: Path) -> None:
     scripted.says(OK)
     with (
         vk.Archive(tmp_path / "a.db") as archive,
         vk.Client("k", "S", base_url=scripted.url, archive=archive) as client,
     ):
         archive.close()
-        archive.path.write_bytes(b"spoiled " * 1000)
+        archive.path.write_bytes(b"damaged " * 1000)
         with pytest.raises(errors.ArchiveError, match="is not a database"):
             send(client)
     assert scripted.asked == []
 
 
 @pytest.mark.parametrize("path", ["/v 3", "/ü", "/a/../v3", "/v3"])
-def test_whatever_the_address_a_dropped_send_is_sent_once(scripted: Scripted, path: str) -> None:
+def test_a_dropped_send_is_posted_once_whatever_the_address(scripted: Scripted, path: str) -> None:
     scripted.says("drop")
     with (
         vk.Client("my-key", "S", base_url=scripted.url + path, retry_for_s=2) as client,
@@ -360,7 +390,7 @@ def test_whatever_the_address_a_dropped_send_is_sent_once(scripted: Scripted, pa
     assert len(scripted.asked) == 1
 
 
-def test_behind_a_proxy_a_dropped_send_is_sent_once(scripted: Scripted) -> None:
+def test_a_dropped_send_is_posted_once_behind_a_proxy(scripted: Scripted) -> None:
     scripted.says("drop")
     with vk.Client("my-key", "S", base_url="http://127.0.0.1:9", retry_for_s=2) as client:
         session = client._transport._session()
@@ -371,15 +401,15 @@ def test_behind_a_proxy_a_dropped_send_is_sent_once(scripted: Scripted) -> None:
     assert scripted.asked[0][1].startswith("http://127.0.0.1:9/")
 
 
-def test_a_refused_proxy_is_no_unknown_outcome() -> None:
+def test_a_refused_proxy_is_not_an_unknown_outcome() -> None:
     with vk.Client("my-key", "S", base_url="http://127.0.0.1:9", retry_for_s=0.3) as client:
         client._transport._session().proxies = {"http": "http://127.0.0.1:1"}
         with pytest.raises(errors.TransportError):
             send(client)
 
 
-def test_a_late_answer_is_not_taken_for_the_next_one(scripted: Scripted) -> None:
-    """A server that answers 103 first, then 202: the second send must not read the first one's answer."""
+def test_a_late_response_does_not_answer_the_next_request(scripted: Scripted) -> None:
+    """The server answers 103, then 202: the second send must not read the response to the first."""
     listening = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -408,7 +438,7 @@ def test_a_late_answer_is_not_taken_for_the_next_one(scripted: Scripted) -> None
 
 
 @pytest.mark.parametrize("extra", [{"callback_url": "https://example.org/\udcff"}, {"context": "half \ud83d"}])
-def test_what_no_archive_could_keep_is_not_sent(scripted: Scripted, client: vk.Client, extra: dict[str, str]) -> None:
+def test_what_no_archive_can_store_is_not_sent(scripted: Scripted, client: vk.Client, extra: dict[str, str]) -> None:
     with pytest.raises(errors.InvalidRequest):
         client.send(TO, vk.Text("hi"), rate_type="transaction", **extra)
     with (

@@ -1,4 +1,4 @@
-"""The guide's eight operations, each over real HTTP against the sandbox, each reading the guide's own answers."""
+"""The eight operations of the provider's guide, over HTTP against the sandbox and with the guide's own responses."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 from support.scripted import DATA, Scripted
 
 import viberkit as vk
-from viberkit.models import parsing as wire
+from viberkit.models import parsing
 from viberkit.models.callback import SignatureError, sign, signed_at
+from viberkit.models.content import from_wire
 from viberkit.models.records import Event, Inbound
 
 TO = "+491701234567"
@@ -42,13 +43,14 @@ def test_1_headers(sandbox: vk.Sandbox, scripted: Scripted) -> None:
     with vk.Client("my-key", "VIBERKIT", base_url=scripted.url) as client:
         sent = client.send(TO, vk.Text("Hello world!"), rate_type="transaction")
     assert sent.message_id == "8fb360a1-f58c-4af1-932b-8f6651603cd4"
-    told = scripted.asked[0][2]
-    assert (told["apikey"], told["content-type"], told["accept"]) == ("my-key", "application/json", "application/json")
+    headers = scripted.asked[0][2]
+    sent_headers = (headers["apikey"], headers["content-type"], headers["accept"])
+    assert sent_headers == ("my-key", "application/json", "application/json")
     with (
-        vk.Client("another-key", "VIBERKIT", base_url=sandbox.base_url) as wrong,
+        vk.Client("another-key", "VIBERKIT", base_url=sandbox.base_url) as other,
         pytest.raises(vk.errors.Unauthorized),
     ):
-        wrong.account.configuration()
+        other.account.configuration()
 
 
 def test_2_send_a_text(sandbox: vk.Sandbox, client: vk.Client) -> None:
@@ -62,8 +64,8 @@ def test_2_send_a_text(sandbox: vk.Sandbox, client: vk.Client) -> None:
         "content": {"contentType": "text", "text": "Hello world!"},
     }
     assert client.status(sent.message_id).state == "accepted"
-    assert wire.from_wire(guide("send-text.request")["content"]) == vk.Text("Hello world!")
-    assert wire.read_accepted(guide("send.response-202")).message_id == "8fb360a1-f58c-4af1-932b-8f6651603cd4"
+    assert from_wire(guide("send-text.request")["content"]) == vk.Text("Hello world!")
+    assert parsing.read_accepted(guide("send.response-202")).message_id == "8fb360a1-f58c-4af1-932b-8f6651603cd4"
 
 
 @pytest.mark.parametrize("kind", CONTENTS)
@@ -73,20 +75,20 @@ def test_3_send_an_image_and_every_other_kind(client: vk.Client, kind: str) -> N
 
 
 def test_3_the_guides_image() -> None:
-    content = wire.from_wire(guide("send-image.request")["content"])
+    content = from_wire(guide("send-image.request")["content"])
     assert isinstance(content, vk.Image)
     assert content.url.startswith("https://upload.wikimedia.org/")
 
 
 @pytest.mark.parametrize("count", [2, 20])
 def test_3_send_a_bulk(sandbox: vk.Sandbox, client: vk.Client, count: int) -> None:
-    contents = [vk.Text(f"part {place}") for place in range(count)]
+    contents = [vk.Text(f"part {index}") for index in range(count)]
     sent = client.bulk(TO, contents, rate_type="session")
-    assert [client.message(one).content for one in sent.message_ids] == contents
+    assert [client.message(message_id).content for message_id in sent.message_ids] == contents
 
 
 @pytest.mark.parametrize("count", [0, 1, 21])
-def test_3_a_bulk_of_another_size_is_refused(sandbox: vk.Sandbox, client: vk.Client, count: int) -> None:
+def test_3_a_bulk_of_an_invalid_size_is_refused(sandbox: vk.Sandbox, client: vk.Client, count: int) -> None:
     with pytest.raises(vk.errors.InvalidRequest, match=f"has {count} entries, not 2 to 20"):
         client.bulk(TO, [vk.Text("x")] * count, rate_type="session")
     assert not sandbox.requests
@@ -96,8 +98,12 @@ def test_4_poll_the_status(sandbox: vk.Sandbox, client: vk.Client) -> None:
     sent = client.send(TO, vk.Text("Hello world!"), rate_type="transaction")
     sandbox.advance(days=15)
     assert client.status(sent.message_id).state in ("delivered", "seen", "failed")
-    told = wire.read_status(guide("status.response"))
-    assert (told.state, told.channel, str(told.since)) == ("delivered", "viber", "2020-07-13 13:02:53.704000+00:00")
+    status = parsing.read_status(guide("status.response"))
+    assert (status.state, status.channel, str(status.since)) == (
+        "delivered",
+        "viber",
+        "2020-07-13 13:02:53.704000+00:00",
+    )
 
 
 def test_5_retrieve_the_stored_message(sandbox: vk.Sandbox, client: vk.Client) -> None:
@@ -108,8 +114,8 @@ def test_5_retrieve_the_stored_message(sandbox: vk.Sandbox, client: vk.Client) -
     sandbox.advance(days=20)
     with pytest.raises(vk.errors.NotFound):
         client.message(sent.message_id)
-    told = wire.read_message(guide("message.response"))
-    assert (told.to, told.rate_type, told.content) == ("123456789", "promotion", vk.Text("Your message"))
+    message = parsing.read_message(guide("message.response"))
+    assert (message.to, message.rate_type, message.content) == ("123456789", "promotion", vk.Text("Your message"))
 
 
 @pytest.mark.parametrize("dialect", ["guide", "v2", "v3"])
@@ -117,18 +123,20 @@ def test_6_retrieve_delivery_events(dialect: str) -> None:
     with vk.Sandbox(seed=1, speed=0, dialect=dialect) as sandbox, sandbox.client() as client:
         sent = client.send(TO, vk.Text("Hello world!"), rate_type="transaction")
         sandbox.advance(days=15)
-        told = client.events(sent.message_id)
-        true = sandbox.truth()
-    untold = {"v2": {"routed", "seen"}, "v3": {"routed"}, "guide": set()}[dialect]  # what a dialect has no word for
-    states = [state for state in true["state"] if state not in untold]
-    assert [event.state for event in told] == states
-    at = dict(zip(true["state"], true["happened_at"], strict=True))
-    assert all(event.happened_at == at[event.state] for event in told)
+        events = client.events(sent.message_id)
+        truth = sandbox.truth()
+    missing = {"v2": {"routed", "seen"}, "v3": {"routed"}, "guide": set()}[
+        dialect
+    ]  # states without a name in the dialect
+    states = [state for state in truth["state"] if state not in missing]
+    assert [event.state for event in events] == states
+    times = dict(zip(truth["state"], truth["happened_at"], strict=True))
+    assert all(event.happened_at == times[event.state] for event in events)
 
 
 def test_6_the_guides_events() -> None:
-    told = wire.read_record(guide("events.response")).events
-    assert [(event.state, f"{event.happened_at:%H:%M:%S.%f}"[:-3]) for event in told] == [
+    events = parsing.read_record(guide("events.response")).events
+    assert [(event.state, f"{event.happened_at:%H:%M:%S.%f}"[:-3]) for event in events] == [
         ("accepted", "12:19:17.606"),
         ("routed", "12:19:17.644"),
         ("dispatched", "12:19:17.781"),
@@ -139,14 +147,14 @@ def test_6_the_guides_events() -> None:
 @pytest.mark.parametrize("paths", ["reference", "guide"])
 def test_7_configure_callbacks(paths: str) -> None:
     with vk.Sandbox(seed=1, speed=0, paths=paths) as sandbox, sandbox.client() as client:
-        told = client.account.configure_callbacks(
+        result = client.account.configure_callbacks(
             status_url="https://example.org/status",
             inbound_url="https://example.org/inbound",
             events=["MessageStatus::accepted", "MessageStatus::delivered"],
             secret="a-shared-secret",
             header=("x-token", "0123456789"),
         )
-        assert (told is None) == (paths == "guide")  # the guide answers 204, the reference 200
+        assert (result is None) == (paths == "guide")  # the guide answers 204, the reference 200
         callback = client.account.configuration().callback
         assert callback["messageStatusUrl"] == "https://example.org/status"
         assert callback["signature"]["secret"] == callback["header"]["value"] == "***"
@@ -157,18 +165,18 @@ def test_7_configure_callbacks(paths: str) -> None:
 
 
 def test_7_the_guides_callback_request_is_accepted(client: vk.Client) -> None:
-    asked = guide("callbacks.request")
+    setting = guide("callbacks.request")
     client.account.configure_callbacks(
-        status_url="https://example.org/s", events=asked["eventFilter"], version=asked["callbackVersion"]
+        status_url="https://example.org/s", events=setting["eventFilter"], version=setting["callbackVersion"]
     )
 
 
-def test_7_every_violation_of_a_callback_setting_at_once(sandbox: vk.Sandbox, client: vk.Client) -> None:
+def test_7_all_violations_of_a_callback_setting_are_raised_together(sandbox: vk.Sandbox, client: vk.Client) -> None:
     with pytest.raises(vk.errors.InvalidRequest) as caught:
         client.account.configure_callbacks(
             status_url="http://example.org", events=["Delivered"], version="9", secret="short", header=("x", "y")
         )
-    fields = [one.field for one in caught.value.violations]
+    fields = [violation.field for violation in caught.value.violations]
     assert fields == ["status_url", "events[0]", "version", "secret", "header[0]", "header[1]"]
     assert "short" not in str(caught.value).replace("change its length", "")
     assert not sandbox.requests
@@ -176,7 +184,7 @@ def test_7_every_violation_of_a_callback_setting_at_once(sandbox: vk.Sandbox, cl
 
 def test_7_media(client: vk.Client) -> None:
     media = client.account.upload_media(b"%PDF-1.4 \x00\xff", "bill.pdf")
-    assert [one.media_id for one in client.account.list_media()] == [media.media_id]
+    assert [item.media_id for item in client.account.list_media()] == [media.media_id]
     assert client.account.download_media(media.media_id) == b"%PDF-1.4 \x00\xff"
     client.account.delete_media(media.media_id)
     with pytest.raises(vk.errors.NotFound):
@@ -184,9 +192,9 @@ def test_7_media(client: vk.Client) -> None:
 
 
 def test_8_read_an_inbound_message() -> None:
-    told = wire.read_callback(guide("inbound.callback"))
-    assert isinstance(told, Inbound)
-    assert (told.message_id, told.sender, told.text) == ("5463481551745434076", "123456789", "Hi!")
+    message = parsing.read_callback(guide("inbound.callback"))
+    assert isinstance(message, Inbound)
+    assert (message.message_id, message.sender, message.text) == ("5463481551745434076", "123456789", "Hi!")
 
 
 @pytest.mark.parametrize(
@@ -204,10 +212,10 @@ def test_8_read_every_status_callback(name: str) -> None:
             "details": {"code": "viber::error::NOT_VIBER_USER", "message": "not a user"},
         }
     ).encode()
-    told = wire.read_callback(wire.parse(body))
-    assert isinstance(told, Event)
+    event = parsing.read_callback(parsing.parse(body))
+    assert isinstance(event, Event)
     expected = {"channelFailed": "channel_failed", "teleported": "MessageStatus::teleported"}.get(name, name)
-    assert (told.state, told.user_context, told.naive) == (expected, "order 7", True)
+    assert (event.state, event.user_context, event.naive) == (expected, "order 7", True)
     headers = {"x-request-timestamp": "2020-07-13T12:19:19Z", "x-signature-version": "V1.0"}
     headers["x-signature"] = sign("a-shared-secret", headers["x-request-timestamp"], body)
     assert signed_at(headers, body, "a-shared-secret").isoformat() == "2020-07-13T12:19:19+00:00"

@@ -1,4 +1,4 @@
-"""Contents and their rules: the table of rate types written a second time, and every rule broken on purpose."""
+"""Contents and their rules: an independent table of rate types, and an example that breaks each rule."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from viberkit.errors import UnreadableRecord, Violation, quote
-from viberkit.models import validation as rules
+from viberkit.models import validation
 from viberkit.models.content import (
     Button,
     Carousel,
@@ -38,7 +38,7 @@ many = settings(max_examples=EXAMPLES, deadline=None)
 # --- what may be sent, written independently of the library ----------------------------------------------
 
 LINK = "https://example.org/x"
-CALLS = {
+EXAMPLES_OF_KINDS = {
     "text": lambda: Text("Hi"),
     "image": lambda: Image(LINK),
     "file": lambda: File(LINK, "a.pdf"),
@@ -58,15 +58,19 @@ TABLE = {
 CELLS = [
     (rate_type, name, mark == "✔")
     for rate_type, marks in TABLE.items()
-    for name, mark in zip(CALLS, marks.split(), strict=True)
+    for name, mark in zip(EXAMPLES_OF_KINDS, marks.split(), strict=True)
 ]
-EVERY = [*CALLS.values(), lambda: Text("Hi", image=LINK), lambda: CarouselItem("t", LINK, Button("Go", LINK))]
+EVERY_CONTENT = [
+    *EXAMPLES_OF_KINDS.values(),
+    lambda: Text("Hi", image=LINK),
+    lambda: CarouselItem("t", LINK, Button("Go", LINK)),
+]
 
 texts = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=80),
     st.sampled_from(
         ["👩‍👩‍👧‍👦🇩🇪", "שלום עולם", "‏مرحبا‎", "one\ntwo\r\n\tthree", "e\u0301", "\ufeffBOM", "«„“»", "𝔘𝔫𝔦𝔠𝔬𝔡𝔢", '"\\/']
-    ).flatmap(lambda text: st.integers(1, 40).map(lambda times: text * times)),
+    ).flatmap(lambda text: st.integers(1, 40).map(lambda count: text * count)),
 ).filter(lambda text: text.strip())
 names = st.from_regex(r"[a-z][a-z0-9-]{0,20}(\.[a-z][a-z0-9-]{0,8}){1,3}", fullmatch=True).filter(
     lambda host: not host.endswith((".local", ".localhost", ".internal"))
@@ -88,7 +92,6 @@ file_types = (
 )
 files = st.builds(File, urls, texts, st.none() | st.sampled_from(file_types.split()))
 items = st.builds(CarouselItem, texts, urls, buttons, st.none() | buttons)
-some = st.none()
 valid = {
     "text": st.builds(Text, texts),
     "image": images,
@@ -102,8 +105,8 @@ valid = {
     "carousel": st.builds(Carousel, texts, st.lists(items, min_size=2, max_size=5)),
 }
 any_valid = st.one_of(*valid.values())
-#: Every combination of parts, also those that Viber does not know.
-combined = st.builds(Text, texts, image=some | images, video=some | videos, button=some | buttons)
+#: Every combination of parts, also those that Viber does not support.
+combined = st.builds(Text, texts, image=st.none() | images, video=st.none() | videos, button=st.none() | buttons)
 
 
 # --- the wire --------------------------------------------------------------------------------------------
@@ -111,19 +114,19 @@ combined = st.builds(Text, texts, image=some | images, video=some | videos, butt
 
 @many
 @given(any_valid | combined)
-def test_what_is_written_reads_back_even_through_json(content: Any) -> None:
+def test_a_content_survives_the_round_trip_through_json(content: Any) -> None:
     wire = to_wire(content)
     assert from_wire(wire) == content
-    again = from_wire(json.loads(json.dumps(wire)))
-    assert again == content
-    assert hash(again) == hash(content)
-    assert to_wire(again) == wire
+    copied = from_wire(json.loads(json.dumps(wire)))
+    assert copied == content
+    assert hash(copied) == hash(content)
+    assert to_wire(copied) == wire
     assert isinstance(wire["contentType"], str)
 
 
 @many
 @given(any_valid)
-def test_older_spellings_read_the_same(content: Any) -> None:
+def test_older_spellings_are_read(content: Any) -> None:
     """`type` for `contentType`, `callback` for a component button's `url`."""
     wire = to_wire(content)
     wire["type"] = wire.pop("contentType")
@@ -135,8 +138,8 @@ def test_older_spellings_read_the_same(content: Any) -> None:
     assert from_wire(wire) == content
 
 
-@pytest.mark.parametrize("name", CALLS)
-def test_each_kind_has_the_wire_form_of_the_reference(name: str) -> None:
+@pytest.mark.parametrize("name", EXAMPLES_OF_KINDS)
+def test_each_kind_has_the_json_form_of_the_reference(name: str) -> None:
     video = {"url": LINK, "thumbnailUrl": LINK, "filesize": 5, "duration": 30}
     text, button = {"type": "text", "text": "Hi"}, {"type": "button", "button": {"caption": "Go", "url": LINK}}
     card = {"title": "t", "imageUrl": LINK, "primaryButton": {"label": "Go", "actionUrl": LINK}}
@@ -145,7 +148,7 @@ def test_each_kind_has_the_wire_form_of_the_reference(name: str) -> None:
         return {"contentType": "components", "components": {"body": list(body)}}
 
     assert (
-        to_wire(CALLS[name]())
+        to_wire(EXAMPLES_OF_KINDS[name]())
         == {
             "text": {"contentType": "text", "text": "Hi"},
             "image": {"contentType": "image", "image": {"url": LINK}},
@@ -194,11 +197,11 @@ def test_an_unreadable_content_names_its_field(wire: object, field: str) -> None
 
 @pytest.mark.parametrize(("rate_type", "name", "allowed"), CELLS)
 def test_the_table_of_rate_types(rate_type: str, name: str, allowed: bool) -> None:
-    content = CALLS[name]()
+    content = EXAMPLES_OF_KINDS[name]()
     assert kind(content) == name
-    found = rules.violations(content, rate_type)
-    assert [one.field for one in found] == ([] if allowed else ["rate_type"])
-    assert rules.violations(content) == []
+    broken = validation.violations(content, rate_type)
+    assert [violation.field for violation in broken] == ([] if allowed else ["rate_type"])
+    assert validation.violations(content) == []
 
 
 @pytest.mark.parametrize("name", valid)
@@ -206,9 +209,9 @@ def test_everything_within_the_rules_passes(name: str) -> None:
     @settings(max_examples=max(20, EXAMPLES // 10), deadline=None)
     @given(valid[name], st.sampled_from(list(TABLE)))
     def check(content: Any, rate_type: str) -> None:
-        allowed = next(cell for *where, cell in CELLS if where == [rate_type, name])
-        found = rules.violations(content, rate_type)
-        assert [one.field for one in found] == ([] if allowed else ["rate_type"])
+        allowed = next(allowed for *key, allowed in CELLS if key == [rate_type, name])
+        broken = validation.violations(content, rate_type)
+        assert [violation.field for violation in broken] == ([] if allowed else ["rate_type"])
         assert kind(content) == name
 
     check()
@@ -220,7 +223,7 @@ def test_combinations_outside_the_table_are_refused(content: Text, rate_type: st
     parts = {name for name in ("image", "video", "button") if getattr(content, name)}
     promoted = parts in ({*()}, {"video"}, {"video", "button"}, {"button"}, {"button", "image"})
     allowed = promoted and (rate_type != "transaction" or not parts)
-    assert (not rules.violations(content, rate_type)) == allowed
+    assert (not validation.violations(content, rate_type)) == allowed
 
 
 # --- every rule broken -----------------------------------------------------------------------------------
@@ -333,40 +336,47 @@ BROKEN: list[tuple[Any, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize("place", range(len(BROKEN)))
-def test_a_broken_rule_names_field_value_rule_and_remedy(place: int) -> None:
-    content, field, rule = BROKEN[place]
-    found = [one for one in rules.violations(content, "promotion") if one.field == field]
-    assert len(found) == 1, found
-    assert rule in found[0].rule
-    assert found[0].remedy
-    assert str(found[0]).encode()
-    assert len(found[0].value) <= 60
+@pytest.mark.parametrize("index", range(len(BROKEN)))
+def test_a_broken_rule_names_field_value_rule_and_remedy(index: int) -> None:
+    content, field, rule = BROKEN[index]
+    broken = [violation for violation in validation.violations(content, "promotion") if violation.field == field]
+    assert len(broken) == 1, broken
+    assert rule in broken[0].rule
+    assert broken[0].remedy
+    assert str(broken[0]).encode()
+    assert len(broken[0].value) <= 60
     if "missing" not in rule and "entries" not in rule:
-        assert found[0].value
+        assert broken[0].value
 
 
 @pytest.mark.parametrize("missing", [pd.NA, pd.NaT, np.nan, np.array(["a", "b"]), pd.Series(["a"]), Decimal(1)])
 def test_missing_values_of_a_frame_are_violations_not_exceptions(missing: Any) -> None:
     for content in [Text(missing), Image(missing), Video(LINK, LINK, missing, missing), File(LINK, "a", missing)]:
-        assert rules.violations(content, missing)
-    assert [one.field for one in rules.violations(List("Which?", [missing, missing]))] == ["options[0]", "options[1]"]
+        assert validation.violations(content, missing)
+    assert [violation.field for violation in validation.violations(List("Which?", [missing, missing]))] == [
+        "options[0]",
+        "options[1]",
+    ]
 
 
 def test_numbers_of_a_frame_are_numbers() -> None:
     video = Video(LINK, LINK, np.int64(5), np.float32(30.5))
-    assert rules.violations(video, "promotion") == []
+    assert validation.violations(video, "promotion") == []
     assert json.dumps(to_wire(video)["video"]) == json.dumps(
         {"url": LINK, "thumbnailUrl": LINK, "filesize": 5, "duration": 30.5}
     )
 
 
-def test_all_that_is_wrong_is_told_at_once() -> None:
+def test_all_violations_are_returned_together() -> None:
     content = Carousel("", [CarouselItem("", "htp://x", Button("", ""), "no"), CarouselItem("t", LINK, GO)])
     fields = ["text", "items[0].title", "items[0].image_url", "items[0].primary.caption", "items[0].primary.url"]
-    assert [one.field for one in rules.violations(content, "gift")] == [*fields, "items[0].secondary", "rate_type"]
-    both = rules.violations(Text("", image=Image("x")), "transaction")
-    assert [one.field for one in both] == ["text", "image.url", "content", "rate_type"]
+    assert [violation.field for violation in validation.violations(content, "gift")] == [
+        *fields,
+        "items[0].secondary",
+        "rate_type",
+    ]
+    broken = validation.violations(Text("", image=Image("x")), "transaction")
+    assert [violation.field for violation in broken] == ["text", "image.url", "content", "rate_type"]
 
 
 @pytest.mark.parametrize(
@@ -381,16 +391,16 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
     ],
 )
 def test_limits_are_inclusive_and_cautions_are_no_violations(content: Any, field: str | None) -> None:
-    assert rules.violations(content, "session") == []
-    told = [one.field for one in rules.cautions(content)]
-    assert told == ([field] if field else ["text"] if len(getattr(content, "text", "")) > 1000 else [])
+    assert validation.violations(content, "session") == []
+    fields = [violation.field for violation in validation.cautions(content)]
+    assert fields == ([field] if field else ["text"] if len(getattr(content, "text", "")) > 1000 else [])
 
 
-def test_a_wrong_rate_type_is_answered_with_the_near_one() -> None:
-    (found,) = rules.violations(Text("Hi"), "Transactional")
-    assert "did you mean 'transaction'?" in found.remedy
+def test_a_misspelled_rate_type_gets_a_suggestion() -> None:
+    (broken,) = validation.violations(Text("Hi"), "Transactional")
+    assert "did you mean 'transaction'?" in broken.remedy
     for odd in ["", "TRANSACTION", "messagePurpose", 5, [], "x" * 100_000]:
-        assert [one.field for one in rules.violations(Text("Hi"), odd)] == ["rate_type"]  # type: ignore[arg-type]
+        assert [violation.field for violation in validation.violations(Text("Hi"), odd)] == ["rate_type"]  # type: ignore[arg-type]
 
 
 junk = st.recursive(
@@ -402,24 +412,24 @@ junk = st.recursive(
 
 @many
 @given(st.data())
-def test_no_junk_makes_the_rules_fail(data: st.DataObject) -> None:
-    make = data.draw(st.sampled_from([Text, Image, File, Video, List, Carousel, CarouselItem, Button]))
-    needed = dataclasses.fields(make)
-    content = make(**{field.name: data.draw(junk | st.sampled_from([GO, LINK, "Hi"])) for field in needed})
+def test_the_rules_accept_any_value(data: st.DataObject) -> None:
+    cls = data.draw(st.sampled_from([Text, Image, File, Video, List, Carousel, CarouselItem, Button]))
+    parts = dataclasses.fields(cls)
+    content = cls(**{field.name: data.draw(junk | st.sampled_from([GO, LINK, "Hi"])) for field in parts})
     rate_type = data.draw(junk)
-    for one in rules.violations(content, rate_type) + rules.cautions(content):  # type: ignore[arg-type]
-        assert isinstance(one, Violation)
-        assert str(one).encode()
+    for violation in validation.violations(content, rate_type) + validation.cautions(content):  # type: ignore[arg-type]
+        assert isinstance(violation, Violation)
+        assert str(violation).encode()
     if isinstance(content, CarouselItem | Button):
-        assert rules.violations(content)
+        assert validation.violations(content)
 
 
 # --- the objects -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", EVERY)
-def test_objects_are_immutable_hashable_and_copy(make: Any) -> None:
-    content, same = make(), make()
+@pytest.mark.parametrize("build", EVERY_CONTENT)
+def test_objects_are_immutable_hashable_and_copyable(build: Any) -> None:
+    content, same = build(), build()
     assert content == same
     assert len({content, same}) == 1
     for field in dataclasses.fields(content):
@@ -431,7 +441,7 @@ def test_objects_are_immutable_hashable_and_copy(make: Any) -> None:
     assert eval(repr(content), globals()) == content
 
 
-def test_a_list_handed_in_is_not_kept() -> None:
+def test_a_list_is_copied() -> None:
     options = ["a", "b"]
     question = List("Which?", options)
     options.append("c")
@@ -441,14 +451,14 @@ def test_a_list_handed_in_is_not_kept() -> None:
     assert question.options == ("a", "b")
 
 
-@pytest.mark.parametrize("make", [Text, Image, File, Video, List, Carousel, CarouselItem, Button])
-def test_an_unknown_keyword_is_answered_with_advice(make: Any) -> None:
-    known = [field.name for field in dataclasses.fields(make)]
-    with pytest.raises(TypeError, match=f"{make.__name__} has no 'zzz'; it takes {', '.join(known)}"):
-        make(zzz=1)
-    for name in known:
+@pytest.mark.parametrize("cls", [Text, Image, File, Video, List, Carousel, CarouselItem, Button])
+def test_an_unknown_keyword_gets_a_suggestion(cls: Any) -> None:
+    field_names = [field.name for field in dataclasses.fields(cls)]
+    with pytest.raises(TypeError, match=f"{cls.__name__} has no 'zzz'; it takes {', '.join(field_names)}"):
+        cls(zzz=1)
+    for name in field_names:
         with pytest.raises(TypeError, match="did you mean"):
-            make(**{name + "s": 1} if name + "s" not in known else {name + "_": 1})
+            cls(**{name + "s": 1} if name + "s" not in field_names else {name + "_": 1})
 
 
 @pytest.mark.parametrize("value", ["x" * 500, {"a": ["b" * 99]}, {"a": 10**5000}, [10**5000], None, "\ud800"])

@@ -1,4 +1,4 @@
-"""Phone numbers: to E.164 or to a plain word why not, and never shown in full."""
+"""Phone numbers: normalised to E.164 or refused with a rule, masked, and assigned to countries."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ E164 = "+491701234567"
         *("\t+49 170\n1234567\n",),
     ],
 )
-def test_the_ways_people_write_a_number(written: str) -> None:
+def test_usual_spellings_of_a_number(written: str) -> None:
     assert normalize(written) == E164
 
 
@@ -71,21 +71,21 @@ def test_the_ways_people_write_a_number(written: str) -> None:
         (b"+491701234567", "is not a text"),
     ],
 )
-def test_an_impossible_number_is_refused_in_plain_words(written: object, rule: str) -> None:
-    told = normalize(written)
-    assert isinstance(told, Violation)
-    assert told.field == "to"
-    assert re.search(rule, told.rule)
-    assert "+491701234567" in told.remedy
-    assert "1701234567" not in told.value
-    assert str(told).encode()
-    assert str(told).isprintable()
+def test_an_impossible_number_is_refused_with_the_rule(written: object, rule: str) -> None:
+    result = normalize(written)
+    assert isinstance(result, Violation)
+    assert result.field == "to"
+    assert re.search(rule, result.rule)
+    assert "+491701234567" in result.remedy
+    assert "1701234567" not in result.value
+    assert str(result).encode()
+    assert str(result).isprintable()
 
 
-def test_the_field_is_named_as_asked() -> None:
-    told = normalize("x", "row 17.phone")
-    assert isinstance(told, Violation)
-    assert str(told).startswith("row 17.phone: ")
+def test_the_field_is_named_as_requested() -> None:
+    result = normalize("x", "row 17.phone")
+    assert isinstance(result, Violation)
+    assert str(result).startswith("row 17.phone: ")
 
 
 REGIONS = sorted(phonenumbers.SUPPORTED_REGIONS)
@@ -98,7 +98,7 @@ def test_a_mobile_number_of_every_country(region: str) -> None:
         return
     e164 = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
     written = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
-    assert {normalize(way) for way in (e164, written, e164[1:], "00" + e164[1:])} == {e164}
+    assert {normalize(spelling) for spelling in (e164, written, e164[1:], "00" + e164[1:])} == {e164}
     assert revealed(mask(e164)) <= 7
     assert mask_numbers(f"to {e164}, {written}.").count("*") > 0
 
@@ -114,18 +114,18 @@ anything = st.text(st.characters(), max_size=30) | st.text("+0123456789 ()-.\u00
 @given(anything | st.integers() | st.binary() | st.none() | st.floats())
 @example("+800" + "1" * 8)
 @example("+1" + "0" * 300)
-def test_nothing_raises_and_what_passes_is_e164(written: Any) -> None:
-    told = normalize(written)
-    if isinstance(told, Violation):
-        assert told.field == "to"
-        assert told.rule
-        assert told.remedy
-        assert str(told).encode()
-        assert len(told.value) < 150  # at most 12 characters, escaped
+def test_nothing_raises_and_every_result_is_e164(written: Any) -> None:
+    result = normalize(written)
+    if isinstance(result, Violation):
+        assert result.field == "to"
+        assert result.rule
+        assert result.remedy
+        assert str(result).encode()
+        assert len(result.value) < 150  # at most 12 characters, escaped
     else:
-        assert re.fullmatch(r"\+[1-9][0-9]{4,16}", told)
-        assert normalize(told) == told
-        assert normalize(told[1:]) == told
+        assert re.fullmatch(r"\+[1-9][0-9]{4,16}", result)
+        assert normalize(result) == result
+        assert normalize(result[1:]) == result
 
 
 @many
@@ -145,7 +145,7 @@ def test_a_mask_reveals_at_most_seven_characters(number: str) -> None:
 
 @many
 @given(anything)
-def test_no_text_breaks_a_mask(text: str) -> None:
+def test_any_text_can_be_masked(text: str) -> None:
     assert revealed(mask(text)) <= max(7, 2 + text.count("*"))
     mask_numbers(text)
 
@@ -153,8 +153,8 @@ def test_no_text_breaks_a_mask(text: str) -> None:
 # --- countries --------------------------------------------------------------------------------------------
 
 
-def by_the_library(digits: str) -> str | None:
-    """The country as phonenumbers finds it, slowly."""
+def country_by_phonenumbers(digits: str) -> str | None:
+    """The country according to phonenumbers."""
     try:
         region = phonenumbers.region_code_for_number(phonenumbers.parse(digits))
     except phonenumbers.NumberParseException:
@@ -163,7 +163,7 @@ def by_the_library(digits: str) -> str | None:
 
 
 @pytest.mark.parametrize(
-    ("written", "told"),
+    ("written", "result"),
     [
         *(("+491701234567", "DE"), ("00491701234567", "DE"), ("491701234567", "DE"), (" +49 (0)170 123-4567", "DE")),
         *(("+12042345678", "CA"), ("+12015550123", "US"), ("+18762101234", "JM"), ("+79123456789", "RU")),
@@ -173,8 +173,8 @@ def by_the_library(digits: str) -> str | None:
         *(("+4917*****67", None), ("٤٩١٧٠١٢٣٤٥٦٧", None), (None, None), (float("nan"), None), (491701234567, None)),
     ],
 )
-def test_the_country_of_a_number(written: Any, told: str | None) -> None:
-    assert country(written) == told
+def test_the_country_of_a_number(written: Any, result: str | None) -> None:
+    assert country(written) == result
 
 
 @pytest.mark.parametrize("region", REGIONS)
@@ -182,12 +182,12 @@ def test_the_country_of_every_kind_of_number(region: str) -> None:
     for kind in range(11):
         if number := phonenumbers.example_number_for_type(region, kind):
             e164 = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-            assert country(e164) == by_the_library(e164)
-            # The end of a number decides nothing, its middle may.
-            for place in range(2, len(e164)):
+            assert country(e164) == country_by_phonenumbers(e164)
+            # Other numbers of the same length, some of them in other countries or invalid.
+            for index in range(2, len(e164)):
                 for digit in "0379":
-                    other = e164[:place] + digit + e164[place + 1 :]
-                    assert country(other) == by_the_library(other)
+                    other = e164[:index] + digit + e164[index + 1 :]
+                    assert country(other) == country_by_phonenumbers(other)
 
 
 shared = [str(code) for code, regions in phonenumbers.COUNTRY_CODE_TO_REGION_CODE.items() if len(regions) > 1]
@@ -195,14 +195,14 @@ shared = [str(code) for code, regions in phonenumbers.COUNTRY_CODE_TO_REGION_COD
 
 @many
 @given(st.sampled_from([*shared, ""]), st.text("0123456789", max_size=19))
-def test_countries_are_those_of_the_library(code: str, rest: str) -> None:
-    assert country(f"+{code}{rest}") == by_the_library(f"+{code}{rest}")
+def test_countries_agree_with_phonenumbers(code: str, rest: str) -> None:
+    assert country(f"+{code}{rest}") == country_by_phonenumbers(f"+{code}{rest}")
 
 
 @many
 @given(anything | st.integers() | st.none() | st.floats() | st.binary())
-def test_no_text_breaks_a_country(written: Any) -> None:
-    told = country(written)
-    assert told is None or re.fullmatch("[A-Z]{2}", told)
+def test_any_value_has_a_country_or_none(written: Any) -> None:
+    result = country(written)
+    assert result is None or re.fullmatch("[A-Z]{2}", result)
     if isinstance(number := normalize(written), str):
-        assert told == by_the_library(number)
+        assert result == country_by_phonenumbers(number)
