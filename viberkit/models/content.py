@@ -267,20 +267,27 @@ def to_wire(content: Content) -> dict[str, Any]:
 
 def _write(value: Any, in_card: bool = False) -> Any:
     """A value as JSON; fields that are None are left out."""
-    if dataclasses.is_dataclass(value):
-        inner = isinstance(value, CarouselItem)
-        parts = {_wire_name(field, in_card): getattr(value, field.name) for field in dataclasses.fields(value)}
-        return {name: _write(part, inner) for name, part in parts.items() if part is not None}
     if isinstance(value, tuple):
         return [_write(item) for item in value]
     if isinstance(value, Real) and not isinstance(value, int):  # a float, or one of NumPy's numbers
         number = float(value)
         return int(number) if number.is_integer() else number
-    return value
+    if not dataclasses.is_dataclass(value):
+        return value
+    cls: Any = type(value)
+    wire = {}
+    for name, field in _wire_fields(cls, in_card).items():
+        part = getattr(value, field.name)
+        if part is not None:
+            wire[name] = part if isinstance(part, str) else _write(part, in_card=cls is CarouselItem)
+    return wire
 
 
-def _wire_name(field: dataclasses.Field[Any], in_card: bool) -> str:
-    return (in_card and _CARD_BUTTON.get(field.name)) or field.metadata["wire"] or field.name
+@functools.cache
+def _wire_fields(cls: Any, in_card: bool) -> dict[str, dataclasses.Field[Any]]:
+    """The fields of a content class by their names in JSON."""
+    card_names = _CARD_BUTTON if in_card else {}
+    return {card_names.get(f.name) or f.metadata["wire"] or f.name: f for f in dataclasses.fields(cls)}
 
 
 def from_wire(wire: Any) -> Content:
@@ -333,8 +340,7 @@ def _read(cls: Any, path: str, wire: Any, in_card: bool = False) -> Any:
     """An object of a content class from its JSON form."""
     given = read_object(wire, path)
     values: dict[str, Any] = {}
-    for field in dataclasses.fields(cls):
-        name = _wire_name(field, in_card)
+    for name, field in _wire_fields(cls, in_card).items():
         value = given.get(name, given.get("callback") if cls is Button and name == "url" else None)
         if field.metadata["rule"] == "part" and value is not None:
             value = _read(field.metadata["part"], f"{path}.{name}", value, in_card=cls is CarouselItem)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,6 +42,9 @@ _URL = re.compile(
     r"https?://[\w\-]+(?:\.[\w\-]+)*\.?(?::\d{1,5})?(?:[/?#][\w\-.~:/?#\[\]@!$&'()*+,;=%]*)?", re.ASCII | re.IGNORECASE
 )
 _CALLBACK_URL = re.compile(r"https://[!-~]+|http://(localhost|127\.[\d.]+|\[::1\])(:\d+)?(/[!-~]*)?")
+
+
+_fields: Any = functools.cache(dataclasses.fields)
 
 
 def text_rule(field: str, value: object, limit: int | None = None) -> Iterator[Violation]:
@@ -110,7 +114,7 @@ def choice_rule(field: str, value: object, choices: Sequence[str]) -> Iterator[V
 
 def _values(content: Any, path: str = "") -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
     """The fields of a content and of its parts, depth first: path, value, and the metadata with the limits."""
-    for field in dataclasses.fields(content):
+    for field in _fields(type(content)):
         value = getattr(content, field.name)
         if value is not None or field.default is not None:
             yield from _expand(f"{path}{field.name}", value, field.metadata)
