@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
+from support.archives import record_callback, record_sent
 from support.scripted import DATA
 
 import viberkit as vk
-from viberkit.archive import ingest as archive_keeping
-from viberkit.archive import tables as schema
+from viberkit.archive import ingest, tables
 from viberkit.archive.engine import journal_mode
 from viberkit.errors import ArchiveError
 from viberkit.frames import columns as frames
@@ -76,42 +76,43 @@ def test_empty_frames_have_their_columns(archive: vk.Archive) -> None:
 
 def test_the_guides_answers_are_kept_verbatim_and_read(archive: vk.Archive) -> None:
     body = (DATA / "guide" / "events.response.json").read_bytes()
-    assert archive.keep_answers("events", [("8fb360a1-f58c-4af1-932b-8f6651603cd4", answer(body))]) == {
+    assert archive.recorder.record("events", [("8fb360a1-f58c-4af1-932b-8f6651603cd4", answer(body))]) == {
         "8fb360a1-f58c-4af1-932b-8f6651603cd4": "changed"
     }
-    assert archive.answers("events") == [body]
+    assert archive.raw_bodies("events") == [body]
     assert archive.events()["state"].tolist() == ["accepted", "routed", "dispatched", "delivered"]
     status = (DATA / "guide" / "status.response.json").read_bytes()
-    archive.keep_answers("status", [("1697383a-f16d-4c91-9b75-2b5ee650b9a3", answer(status))])
+    archive.recorder.record("status", [("1697383a-f16d-4c91-9b75-2b5ee650b9a3", answer(status))])
     assert archive.statuses()["state"].tolist() == ["delivered"]
-    archive.keep_callback((DATA / "guide" / "inbound.callback.json").read_bytes(), NOW)
+    record_callback(archive, (DATA / "guide" / "inbound.callback.json").read_bytes(), NOW)
     assert archive.inbound().loc[0, ["message_id", "text"]].tolist() == ["5463481551745434076", "Hi!"]
     assert archive.inbound().loc[0, "sender"] == "12345*****89"
 
 
 def test_the_same_answer_twice_changes_nothing(archive: vk.Archive) -> None:
     def keep() -> dict[str, str]:
-        archive.keep_sent("m", REQUEST, answer({"messageId": "m"}, status=202))
-        archive.keep_callback(
+        record_sent(archive, "m", REQUEST, answer({"messageId": "m"}, status=202))
+        record_callback(
+            archive,
             json.dumps(
                 {"event": "MessageStatus::seen", "messageId": "m", "timestamp": "2026-01-05T09:00:00Z"}
             ).encode(),
             NOW,
         )
-        return archive.keep_answers("events", [("m", answer(history("m", ("accepted", 0), ("delivered", 2))))])
+        return archive.recorder.record("events", [("m", answer(history("m", ("accepted", 0), ("delivered", 2))))])
 
     assert keep() == {"m": "changed"}
     before = dump(archive)
-    assert keep() == {"m": "same"}
+    assert keep() == {"m": "unchanged"}
     assert dump(archive) == before
 
 
 def test_looking_again_moves_only_the_observation(archive: vk.Archive) -> None:
     told = history("m", ("accepted", 0))
-    archive.keep_answers("events", [("m", answer(told))])
+    archive.recorder.record("events", [("m", answer(told))])
     events = archive.events()
-    archive.keep_answers("events", [("m", answer(told, NOW + timedelta(days=1)))])
-    archive.keep_answers("events", [("m", answer(told, NOW + timedelta(hours=1)))])
+    archive.recorder.record("events", [("m", answer(told, NOW + timedelta(days=1)))])
+    archive.recorder.record("events", [("m", answer(told, NOW + timedelta(hours=1)))])
     again = archive.events()
     assert again.loc[0, "observed_until"] == NOW + timedelta(days=1)
     pd.testing.assert_frame_equal(events.drop(columns="observed_until"), again.drop(columns="observed_until"))
@@ -133,22 +134,22 @@ def test_order_and_repetition_do_not_matter(order: list[int], repeated: list[int
         for place in [*order, *repeated]:
             what, body = told[place]
             if what == "callback":
-                archive.keep_callback(json.dumps(body).encode(), NOW)
+                record_callback(archive, json.dumps(body).encode(), NOW)
             else:
-                archive.keep_answers(what, [("m", answer(body))])
+                archive.recorder.record(what, [("m", answer(body))])
         events = archive.events()
         assert events["state"].tolist() == ["accepted", "dispatched", "delivered", "seen"]
         tellers = ["history", "history+status", "history+callback", "history"]
         assert events["source"].tolist() == tellers
         assert archive.messages()["state"].tolist() == ["seen"]
-        assert archive.open_messages() == []
+        assert archive.recorder.open_messages() == []
 
 
 def test_a_sent_message_is_open_until_it_is_final_or_gone(archive: vk.Archive) -> None:
     for name in ("a", "b", "c"):
-        archive.keep_sent(name, REQUEST, answer({"messageId": name}, status=202))
-    assert archive.open_messages() == ["a", "b", "c"]
-    became = archive.keep_answers(
+        record_sent(archive, name, REQUEST, answer({"messageId": name}, status=202))
+    assert archive.recorder.open_messages() == ["a", "b", "c"]
+    became = archive.recorder.record(
         "events",
         [
             ("a", answer(history("a", ("failed", 1)))),
@@ -156,8 +157,8 @@ def test_a_sent_message_is_open_until_it_is_final_or_gone(archive: vk.Archive) -
             ("c", answer(b"", status=500)),
         ],
     )
-    assert became == {"a": "changed", "b": "gone", "c": "refused (500)"}
-    assert archive.open_messages() == ["c"]
+    assert became == {"a": "changed", "b": "expired", "c": "refused (500)"}
+    assert archive.recorder.open_messages() == ["c"]
     events = archive.events()
     assert events.loc[events["message_id"] == "b", ["state", "source"]].to_numpy().tolist() == [["accepted", "send"]]
 
@@ -168,7 +169,7 @@ def test_a_bulk_keeps_each_content(archive: vk.Archive) -> None:
         {"contentType": "image", "image": {"url": "https://example.org/a.png"}},
     ]
     request = {name: value for name, value in REQUEST.items() if name != "content"} | {"messages": contents}
-    archive.keep_sent("b", request, answer({"bulkId": "b", "messageIds": ["m1", "m2"]}, status=202))
+    record_sent(archive, "b", request, answer({"bulkId": "b", "messageIds": ["m1", "m2"]}, status=202))
     messages = archive.messages()
     assert messages[["message_id", "content_type", "bulk_id"]].to_numpy().tolist() == [
         ["m1", "text", "b"],
@@ -180,10 +181,10 @@ def test_a_bulk_keeps_each_content(archive: vk.Archive) -> None:
     "body", [b"", b"<html>", b"[]", b'{"messageId": "m", "events": 5}', b'{"a": ' * 5000, b"\xff\xfe"]
 )
 def test_what_cannot_be_read_is_kept_and_said(archive: vk.Archive, body: bytes) -> None:
-    became = archive.keep_answers("events", [("m", answer(body)), ("n", answer(history("n", ("delivered", 1))))])
+    became = archive.recorder.record("events", [("m", answer(body)), ("n", answer(history("n", ("delivered", 1))))])
     assert became["m"].startswith("unreadable: ")
     assert became["n"] == "changed"
-    archive.keep_callback(body, NOW)
+    record_callback(archive, body, NOW)
     assert archive.unreadable()["body"].tolist() == [body, body]
     assert archive.events()["message_id"].tolist() == ["n"]
 
@@ -191,7 +192,7 @@ def test_what_cannot_be_read_is_kept_and_said(archive: vk.Archive, body: bytes) 
 def test_a_half_readable_history_keeps_its_good_half(archive: vk.Archive) -> None:
     told = history("m", ("accepted", 0), ("delivered", 1))
     told["events"][0]["timestamp"] = "yesterday"  # type: ignore[index]
-    archive.keep_answers("events", [("m", answer(told))])
+    archive.recorder.record("events", [("m", answer(told))])
     assert archive.events()["state"].tolist() == ["delivered"]
     assert "yesterday" in archive.unreadable()["reason"].item()
 
@@ -222,15 +223,15 @@ def test_an_archive_of_the_future_is_refused(archive: vk.Archive) -> None:
 
 
 def test_old_archives_are_brought_forward(archive: vk.Archive) -> None:
-    archive.keep_answers("events", [("m", answer(history("m", ("delivered", 1))))])
+    archive.recorder.record("events", [("m", answer(history("m", ("delivered", 1))))])
     engine = create_engine(f"sqlite:///{archive.path}")
     steps = (
-        *schema.MIGRATIONS,
+        *tables.MIGRATIONS,
         lambda connection: connection.execute(text("ALTER TABLE messages ADD COLUMN colour TEXT")),
     )
     for _ in range(2):  # the second time there is nothing left to do
         with engine.begin() as connection:
-            schema.migrate(connection, steps)
+            tables.migrate(connection, steps)
     with engine.begin() as connection:
         assert connection.execute(text("SELECT message_id, colour FROM messages")).all() == [("m", None)]
         assert connection.execute(text("SELECT version FROM viberkit_version")).scalar_one() == 1 + len(steps)
@@ -239,7 +240,7 @@ def test_old_archives_are_brought_forward(archive: vk.Archive) -> None:
 
 def test_what_is_pending_is_found_by_its_index(archive: vk.Archive) -> None:
     """Otherwise every writing would read the whole of ``raw``."""
-    asked = str(archive_keeping._pending().compile(dialect=sqlite_dialect(), compile_kwargs={"literal_binds": True}))
+    asked = str(ingest._pending_query().compile(dialect=sqlite_dialect(), compile_kwargs={"literal_binds": True}))
     with sqlite3.connect(archive.path) as connection:
         told = connection.execute(f"EXPLAIN QUERY PLAN {asked.replace(':size', '5')}").fetchall()
     connection.close()
@@ -255,7 +256,7 @@ def test_journal_modes() -> None:
 def _write_some(path: Path, name: str, count: int) -> None:
     with vk.Archive(path) as archive:
         for number in range(count):
-            archive.keep_answers(
+            archive.recorder.record(
                 "events", [(f"{name}{number}", answer(history(f"{name}{number}", ("delivered", number))))]
             )
 
@@ -276,7 +277,7 @@ def test_several_processes_share_a_file(tmp_path: Path) -> None:
 
 def test_many_threads_share_an_archive(archive: vk.Archive) -> None:
     def keep(number: int) -> None:
-        archive.keep_answers("events", [(f"m{number}", answer(history(f"m{number}", ("delivered", number))))])
+        archive.recorder.record("events", [(f"m{number}", answer(history(f"m{number}", ("delivered", number))))])
         archive.messages()
 
     with ThreadPoolExecutor(48) as pool:
@@ -285,8 +286,8 @@ def test_many_threads_share_an_archive(archive: vk.Archive) -> None:
 
 
 def test_a_fork_takes_no_connection_along(archive: vk.Archive) -> None:
-    archive.keep_answers("events", [("m", answer(history("m", ("delivered", 1))))])
-    child = multiprocessing.get_context("fork").Process(target=archive.keep_callback, args=(b"{}", NOW))
+    archive.recorder.record("events", [("m", answer(history("m", ("delivered", 1))))])
+    child = multiprocessing.get_context("fork").Process(target=record_callback, args=(archive, b"{}", NOW))
     child.start()
     child.join(30)
     assert child.exitcode == 0
@@ -295,26 +296,28 @@ def test_a_fork_takes_no_connection_along(archive: vk.Archive) -> None:
 
 def test_a_404_counts_only_if_the_api_says_it_and_nothing_newer_says_otherwise(archive: vk.Archive) -> None:
     for name in ("proxy", "older", "newer"):
-        archive.keep_sent(name, REQUEST, answer({"messageId": name}, status=202))
+        record_sent(archive, name, REQUEST, answer({"messageId": name}, status=202))
     open_still = answer(history("x", ("accepted", 0)))
     gone = {"title": "Not Found", "status": 404}
-    became = archive.keep_answers("events", [("proxy", answer(b"<h1>nginx</h1>", NOW + timedelta(days=1), status=404))])
+    became = archive.recorder.record(
+        "events", [("proxy", answer(b"<h1>nginx</h1>", NOW + timedelta(days=1), status=404))]
+    )
     assert became == {"proxy": "refused (404)"}
     for name, days in (("older", 1), ("newer", 3)):
-        archive.keep_answers("events", [(name, answer(gone, NOW + timedelta(days=days), status=404))])
+        archive.recorder.record("events", [(name, answer(gone, NOW + timedelta(days=days), status=404))])
         told = Response(200, open_still.body.replace(b'"x"', f'"{name}"'.encode()), NOW + timedelta(days=2), {})
-        archive.keep_answers("events", [(name, told)])
-    assert sorted(archive.open_messages()) == ["older", "proxy"]
+        archive.recorder.record("events", [(name, told)])
+    assert sorted(archive.recorder.open_messages()) == ["older", "proxy"]
 
 
 def test_an_answer_about_another_message_is_not_taken_for_this_one(archive: vk.Archive) -> None:
-    archive.keep_sent("abc", REQUEST, answer({"messageId": "abc"}, status=202))
-    became = archive.keep_answers("events", [("abc", answer(history("xyz", ("delivered", 1))))])
-    assert became["abc"].startswith("unreadable: messageId: the answer is about 'xyz'")
+    record_sent(archive, "abc", REQUEST, answer({"messageId": "abc"}, status=202))
+    became = archive.recorder.record("events", [("abc", answer(history("xyz", ("delivered", 1))))])
+    assert became["abc"].startswith("unreadable: messageId: the response is about 'xyz'")
     assert archive.events()["state"].tolist() == ["accepted"]
-    archive.keep_answers("events", [("abc", answer(history("ABC", ("delivered", 1))))])
+    archive.recorder.record("events", [("abc", answer(history("ABC", ("delivered", 1))))])
     assert archive.events()["message_id"].unique().tolist() == ["abc"]
-    assert archive.open_messages() == []
+    assert archive.recorder.open_messages() == []
 
 
 def test_a_foreign_database_is_left_alone(tmp_path: Path) -> None:
@@ -322,7 +325,7 @@ def test_a_foreign_database_is_left_alone(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE customers (name TEXT)")
     connection.close()
     before = (tmp_path / "crm.db").read_bytes()
-    with pytest.raises(ArchiveError, match="no archive"):
+    with pytest.raises(ArchiveError, match="not an archive"):
         vk.Archive(tmp_path / "crm.db")
     assert (tmp_path / "crm.db").read_bytes() == before
 
@@ -332,7 +335,9 @@ def test_a_message_and_a_postback_may_share_an_id(archive: vk.Archive) -> None:
         {"event": "MoMessage", "content": {"contentType": "text", "text": "Hi"}},
         {"event": "MoMessage::Postback", "postback": {"data": "yes"}},
     ):
-        archive.keep_callback(json.dumps({"messageId": "5", "timestamp": "2026-01-05T08:00:00Z", **more}).encode(), NOW)
+        record_callback(
+            archive, json.dumps({"messageId": "5", "timestamp": "2026-01-05T08:00:00Z", **more}).encode(), NOW
+        )
     assert sorted(archive.inbound()["kind"]) == ["postback", "text"]
 
 
@@ -341,9 +346,10 @@ def test_a_message_and_a_postback_may_share_an_id(archive: vk.Archive) -> None:
 
 def test_events_know_the_facts_of_their_message_and_no_number(archive: vk.Archive) -> None:
     for name, to in (("a", "+491701234567"), ("b", "12042345678"), ("c", "nobody"), ("d", None)):
-        archive.keep_sent(name, {**REQUEST, "to": to}, answer({"messageId": name}, status=202))
-    archive.keep_answers("events", [("a", answer(history("a", ("dispatched", 1), ("delivered", 2))))])
-    archive.keep_callback(
+        record_sent(archive, name, {**REQUEST, "to": to}, answer({"messageId": name}, status=202))
+    archive.recorder.record("events", [("a", answer(history("a", ("dispatched", 1), ("delivered", 2))))])
+    record_callback(
+        archive,
         json.dumps({"event": "MessageStatus::seen", "messageId": "x", "timestamp": "2026-01-05T09:00:00Z"}).encode(),
         NOW,
     )
@@ -363,10 +369,10 @@ def test_events_know_the_facts_of_their_message_and_no_number(archive: vk.Archiv
 
 
 def test_events_come_in_the_order_of_sending_then_of_time_then_of_life(archive: vk.Archive) -> None:
-    archive.keep_sent("late", REQUEST, answer({"messageId": "late"}, NOW + timedelta(seconds=5), status=202))
-    archive.keep_sent("a-early", REQUEST, answer({"messageId": "a-early"}, NOW, status=202))
-    archive.keep_sent("b-early", REQUEST, answer({"messageId": "b-early"}, NOW, status=202))
-    archive.keep_answers("events", [("a-early", answer(history("a-early", ("seen", 3), ("delivered", 3))))])
+    record_sent(archive, "late", REQUEST, answer({"messageId": "late"}, NOW + timedelta(seconds=5), status=202))
+    record_sent(archive, "a-early", REQUEST, answer({"messageId": "a-early"}, NOW, status=202))
+    record_sent(archive, "b-early", REQUEST, answer({"messageId": "b-early"}, NOW, status=202))
+    archive.recorder.record("events", [("a-early", answer(history("a-early", ("seen", 3), ("delivered", 3))))])
     assert archive.events()[["message_id", "state"]].to_numpy().tolist() == [
         *(["a-early", "accepted"], ["a-early", "delivered"], ["a-early", "seen"]),
         *(["b-early", "accepted"], ["late", "accepted"]),
@@ -378,7 +384,7 @@ def test_events_come_in_the_order_of_sending_then_of_time_then_of_life(archive: 
 
 def poll(archive: vk.Archive, state: str, seconds: float, message_id: str = "m", **more: object) -> None:
     told = {"messageId": message_id, "status": state, **more}
-    archive.keep_answers("status", [(message_id, answer(told, NOW + timedelta(seconds=seconds)))])
+    archive.recorder.record("status", [(message_id, answer(told, NOW + timedelta(seconds=seconds)))])
 
 
 def bounds(archive: vk.Archive, **asked: bool) -> list[list[object]]:
@@ -391,7 +397,7 @@ def bounds(archive: vk.Archive, **asked: bool) -> list[list[object]]:
 
 
 def test_a_state_that_only_a_poll_found_is_there_with_its_bound(archive: vk.Archive) -> None:
-    archive.keep_sent("m", REQUEST, answer({"messageId": "m"}, status=202))
+    record_sent(archive, "m", REQUEST, answer({"messageId": "m"}, status=202))
     for seconds in (10, 20, 30):
         poll(archive, "dispatched", seconds)
     for seconds in (50, 40, 60):
@@ -412,15 +418,16 @@ def test_a_state_that_only_a_poll_found_is_there_with_its_bound(archive: vk.Arch
 
 
 def test_what_a_history_or_callback_tells_takes_the_place_of_a_poll(archive: vk.Archive) -> None:
-    archive.keep_sent("m", REQUEST, answer({"messageId": "m"}, status=202))
+    record_sent(archive, "m", REQUEST, answer({"messageId": "m"}, status=202))
     poll(archive, "delivered", 60)
-    assert archive.open_messages() == ["m"], "it is asked again: its history tells exactly"
+    assert archive.recorder.open_messages() == ["m"], "it is asked again: its history tells exactly"
     assert bounds(archive)[1] == ["delivered", "status", 60.0, 0.0]
-    archive.keep_answers("events", [("m", answer(history("m", ("accepted", 0), ("delivered", 3))))])
+    archive.recorder.record("events", [("m", answer(history("m", ("accepted", 0), ("delivered", 3))))])
     assert bounds(archive) == [["accepted", "history+send", 0.0, None], ["delivered", "history", 3.0, None]]
-    assert archive.open_messages() == []
+    assert archive.recorder.open_messages() == []
     poll(archive, "seen", 90)
-    archive.keep_callback(
+    record_callback(
+        archive,
         json.dumps({"event": "MessageStatus::seen", "messageId": "m", "timestamp": "2026-01-05T08:00:09Z"}).encode(),
         NOW,
     )
@@ -428,15 +435,16 @@ def test_what_a_history_or_callback_tells_takes_the_place_of_a_poll(archive: vk.
 
 
 def test_the_latest_that_is_known_to_be_before_counts(archive: vk.Archive) -> None:
-    archive.keep_sent("m", REQUEST, answer({"messageId": "m"}, status=202))
-    archive.keep_answers("events", [("m", answer(history("m", ("dispatched", 5)), NOW + timedelta(seconds=20)))])
+    record_sent(archive, "m", REQUEST, answer({"messageId": "m"}, status=202))
+    archive.recorder.record("events", [("m", answer(history("m", ("dispatched", 5)), NOW + timedelta(seconds=20)))])
     poll(archive, "delivered", 60)
     assert bounds(archive)[-1] == ["delivered", "status", 60.0, 20.0], "the history at 20 did not tell of it"
     poll(archive, "dispatched", 40, timestamp="2026-01-05T08:00:05.000Z")
     assert bounds(archive)[-1] == ["delivered", "status", 60.0, 40.0]
     poll(archive, "dispatched", 80)  # a server that lags says nothing about before
     assert bounds(archive)[-1] == ["delivered", "status", 60.0, 40.0]
-    archive.keep_callback(
+    record_callback(
+        archive,
         json.dumps({"event": "MessageStatus::seen", "messageId": "m", "timestamp": "2026-01-05T08:00:30Z"}).encode(),
         NOW + timedelta(seconds=70),
     )
@@ -459,9 +467,9 @@ def test_collect_fetches_the_history_of_what_a_poll_found(
     message_id = client.with_archive(archive).send("+491701234567", vk.Text("hi"), rate_type="transaction").message_id
     sandbox.advance(days=20)
     told = json.dumps({"messageId": message_id, "status": "delivered"}).encode()
-    archive.keep_answers("status", [(message_id, Response(200, told, sandbox.now, {}))])
+    archive.recorder.record("status", [(message_id, Response(200, told, sandbox.now, {}))])
     assert "status" in set(archive.events()["source"])
-    assert vk.collect(client, archive, progress=False).loc[0, ["asked", "final"]].tolist() == [1, 1]
+    assert vk.collect(client, archive, progress=False).to_frame().loc[0, ["requested", "final"]].tolist() == [1, 1]
     assert archive.events()["not_before"].isna().all()
 
 
@@ -481,15 +489,15 @@ def test_bounds_are_before_and_the_order_of_arrival_decides_nothing(looks: list,
     def kept(path: Path) -> pd.DataFrame:
         with vk.Archive(path) as archive:
             if sent:
-                archive.keep_sent("m", REQUEST, answer({"messageId": "m"}, status=202))
+                record_sent(archive, "m", REQUEST, answer({"messageId": "m"}, status=202))
             for what, state, seconds, seen in looks:
                 stamp = (NOW + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
                 event = {"event": state, "messageId": "m", "timestamp": stamp}
                 if what == "callback":
-                    archive.keep_callback(json.dumps(event).encode(), NOW + timedelta(seconds=seen))
+                    record_callback(archive, json.dumps(event).encode(), NOW + timedelta(seconds=seen))
                 elif what == "events":
                     told = answer({"messageId": "m", "events": [event]}, NOW + timedelta(seconds=seen))
-                    archive.keep_answers("events", [("m", told)])
+                    archive.recorder.record("events", [("m", told)])
                 else:
                     poll(archive, state, seen, **({"timestamp": stamp} if what == "timed" else {}))
             one, every = archive.events(), archive.events(all_sources=True)
@@ -515,9 +523,9 @@ def test_bounds_are_before_and_the_order_of_arrival_decides_nothing(looks: list,
 
 @pytest.mark.parametrize("name", ["events.parquet", "events.csv", "events.jsonl", "events.jsonl.gz"])
 def test_files_of_events_carry_the_bounds(archive: vk.Archive, name: str) -> None:
-    archive.keep_sent("m", REQUEST, answer({"messageId": "m"}, status=202))
+    record_sent(archive, "m", REQUEST, answer({"messageId": "m"}, status=202))
     poll(archive, "delivered", 60)
-    archive.keep_sent("17", REQUEST, answer({"messageId": "17"}, status=202))
+    record_sent(archive, "17", REQUEST, answer({"messageId": "17"}, status=202))
     events = archive.events()
     if name.endswith("parquet"):
         events.to_parquet(name, index=False)

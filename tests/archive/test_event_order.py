@@ -156,10 +156,10 @@ def keep(archive: vk.Archive, message_id: str, told: list[Telling], together: bo
         if one.way == "callback":
             callbacks.append(Callback(body, came))
         if callbacks and (one.way != "callback" or not together or place == len(told) - 1):
-            archive.keep_callbacks(callbacks)
+            archive.recorder.record_callbacks(callbacks)
             callbacks = []
         if one.way != "callback":
-            archive.keep_answers("events", [(message_id, Response(200, body, came, {}))])
+            archive.recorder.record("events", [(message_id, Response(200, body, came, {}))])
 
 
 def rows(frame: pd.DataFrame, *columns: str) -> dict[str, list[list[str]]]:
@@ -221,4 +221,4 @@ def test_a_late_accepted_never_hides_delivered(archive: vk.Archive, at_ms: int, 
     keep(archive, "m", told, False)
     assert archive.messages()[["state", "final"]].to_numpy().tolist() == [["delivered", True]]
     assert sorted(archive.events()["state"]) == ["accepted", "delivered"]
-    assert archive.open_messages() == []
+    assert archive.recorder.open_messages() == []

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.archives import record_callback
 from support.scripted import Scripted
 
 import viberkit as vk
@@ -51,7 +52,7 @@ def states(archive: vk.Archive) -> list[str]:
 
 def called_back(archive: vk.Archive, key: str, message_id: str = "m-1", event: str = "accepted") -> None:
     told = {"event": f"MessageStatus::{event}", "messageId": message_id, "timestamp": "2026-01-05T08:00:01Z"}
-    archive.keep_callback(json.dumps({**told, "userContext": f"{key} order 7"}).encode(), NOW)
+    record_callback(archive, json.dumps({**told, "userContext": f"{key} order 7"}).encode(), NOW)
 
 
 # --- the key ---------------------------------------------------------------------------------------------
@@ -173,7 +174,7 @@ def test_while_it_is_unknown_the_same_message_is_not_sent_again(
     assert states(archive) == ["abandoned", "accepted", "accepted", "accepted"]
     assert archive.resolve([key], "abandon", reason="twice") == 0
     for decision, reason in (("again", "x"), ("resend", " ")):
-        with pytest.raises(CampaignError, match="decide nothing"):
+        with pytest.raises(CampaignError, match="is not a decision"):
             archive.resolve([key], decision, reason=reason)
 
 
@@ -221,7 +222,7 @@ def test_a_callback_settles_what_is_unknown(sandbox: vk.Sandbox, with_archive: v
     called_back(archive, key)
     row, message = archive.outbox().loc[0], archive.messages(unmask=True).set_index("message_id").loc["m-1"]
     assert (row["state"], row["message_id"]) == ("accepted", "m-1")
-    assert "a callback tells" in row["reason"]
+    assert "a callback shows" in row["reason"]
     assert message[["to", "text", "rate_type", "context"]].tolist() == [TO, "Hello", "transaction", "order 7"]
 
 
@@ -292,10 +293,10 @@ def test_a_dead_process_leaves_unknown_rows_and_a_living_one_does_not(
     assert states(archive) == ["in_flight"]
     with pytest.raises(UnknownOutcome, match="nothing was sent now"):
         with_archive.send(TO, HELLO, rate_type="transaction")
-    assert box.is_alive(box.me())
+    assert box.is_alive(box.process_token())
     assert not box.is_alive(None)
     assert box.is_alive("another-host/1/0.00")
-    assert not box.is_alive(box.me().rpartition("/")[0] + "/1.00")
+    assert not box.is_alive(box.process_token().rpartition("/")[0] + "/1.00")
 
 
 # --- no post without a row -------------------------------------------------------------------------------
@@ -331,7 +332,7 @@ def test_where_no_row_can_be_written_nothing_is_posted(
 
     with_archive.send(TO, HELLO, rate_type="transaction")
     with hindered(archive.path) as pragma:
-        with archive.reading() as connection:  # the one that is used again
+        with archive._database.read() as connection:  # the one that is used again
             connection.exec_driver_sql(pragma)
         with pytest.raises(ArchiveError, match=words):
             send_many()

@@ -10,10 +10,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from support.archives import record_callback, record_sent
 
 import viberkit as vk
-from viberkit.archive import tables as schema
-from viberkit.archive.events import paired
+from viberkit.archive import ingest, tables
+from viberkit.archive.events import pair_replies
 from viberkit.errors import InvalidRequest
 from viberkit.frames import columns as frames
 from viberkit.models.callback import Callback
@@ -46,9 +47,9 @@ def seen(frame: pd.DataFrame, *columns: str) -> list[list[Any]]:
 
 
 def test_an_event_told_twice_is_one_row_that_names_both(archive: vk.Archive) -> None:
-    archive.keep_callback(called("delivered", 3), NOW + timedelta(seconds=4))
-    archive.keep_answers("events", [history(("accepted", 0), ("delivered", 3), looked=60)])
-    archive.keep_callback(called("seen", 9), NOW + timedelta(seconds=70))
+    record_callback(archive, called("delivered", 3), NOW + timedelta(seconds=4))
+    archive.recorder.record("events", [history(("accepted", 0), ("delivered", 3), looked=60)])
+    record_callback(archive, called("seen", 9), NOW + timedelta(seconds=70))
     events = archive.events()
     assert seen(events, "state", "source") == [
         ["accepted", "history"],
@@ -62,8 +63,8 @@ def test_an_event_told_twice_is_one_row_that_names_both(archive: vk.Archive) -> 
 
 
 def test_every_source_can_be_seen_apart(archive: vk.Archive) -> None:
-    archive.keep_callback(called("delivered", 3.5), NOW)
-    archive.keep_answers("events", [history(("delivered", 3))])
+    record_callback(archive, called("delivered", 3.5), NOW)
+    archive.recorder.record("events", [history(("delivered", 3))])
     assert seen(archive.events(all_sources=True), "source", "happened_at") == [
         ["history", pd.Timestamp(at(3))],
         ["callback", pd.Timestamp(at(3.5))],
@@ -72,9 +73,9 @@ def test_every_source_can_be_seen_apart(archive: vk.Archive) -> None:
 
 
 def test_a_callback_that_comes_again_moves_nothing_but_its_last_receipt(archive: vk.Archive) -> None:
-    archive.keep_callback(called("dispatched", 1), NOW)
+    record_callback(archive, called("dispatched", 1), NOW)
     before = archive.events(), archive.messages()
-    archive.keep_callback(called("dispatched", 1), NOW + timedelta(seconds=35))
+    record_callback(archive, called("dispatched", 1), NOW + timedelta(seconds=35))
     for frame, again in zip(before, (archive.events(), archive.messages()), strict=True):
         pd.testing.assert_frame_equal(frame, again)
     assert seen(archive.callbacks(), "received_at", "last_received_at") == [
@@ -84,33 +85,33 @@ def test_a_callback_that_comes_again_moves_nothing_but_its_last_receipt(archive:
 
 @pytest.mark.parametrize("late_s", [1, 50])
 def test_a_late_accepted_never_hides_delivered(archive: vk.Archive, late_s: int) -> None:
-    archive.keep_callback(called("delivered", 3), NOW)
-    archive.keep_callback(called("accepted", late_s), NOW)
+    record_callback(archive, called("delivered", 3), NOW)
+    record_callback(archive, called("accepted", late_s), NOW)
     assert archive.messages()["state"].tolist() == ["delivered"]
-    assert archive.open_messages() == []
+    assert archive.recorder.open_messages() == []
 
 
 def test_a_row_that_no_column_takes_is_set_aside_alone(archive: vk.Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    from viberkit.archive import ingest as archive_keeping
-
-    read = archive_keeping.derived.rows
+    derive_rows = ingest.derive_rows
 
     def with_one_too_large(raw: Any) -> Any:
-        made = read(raw)
+        made = derive_rows(raw)
         for row in made.events:
             row["happened_at"] = 2**70 if row["message_id"] == "bad" else row["happened_at"]
         return made
 
-    monkeypatch.setattr(archive_keeping.derived, "rows", with_one_too_large)
-    archive.keep_callbacks([Callback(called("delivered", 1, each), NOW) for each in ("a", "bad", "b")])
+    monkeypatch.setattr(ingest, "derive_rows", with_one_too_large)
+    archive.recorder.record_callbacks([Callback(called("delivered", 1, each), NOW) for each in ("a", "bad", "b")])
     assert archive.events()["message_id"].tolist() == ["a", "b"]
-    assert archive.unreadable()["reason"].tolist() == ["cannot be put into the tables: OverflowError"]
-    assert archive.derive() == 0
+    assert archive.unreadable()["reason"].tolist() == ["cannot be stored in the tables: OverflowError"]
+    assert archive.recorder.derive() == 0
 
 
 def test_callbacks_show_what_came_and_hide_numbers(archive: vk.Archive) -> None:
     body = json.dumps({"event": "MoMessage", "messageId": "5", "from": "491701234567", "timestamp": at(1)}).encode()
-    archive.keep_callbacks([Callback(body, NOW, NOW - timedelta(hours=2), late=True), Callback(b"\xff{", NOW)])
+    archive.recorder.record_callbacks(
+        [Callback(body, NOW, NOW - timedelta(hours=2), late=True), Callback(b"\xff{", NOW)]
+    )
     shown = archive.callbacks()
     assert shown["late"].tolist() == [True, False]
     assert shown["signed_at"].isna().tolist() == [False, True]
@@ -121,8 +122,8 @@ def test_callbacks_show_what_came_and_hide_numbers(archive: vk.Archive) -> None:
 
 
 def test_nothing_to_keep_is_no_fault(archive: vk.Archive) -> None:
-    archive.keep_callbacks([])
-    assert archive.keep_answers("events", []) == {}
+    archive.recorder.record_callbacks([])
+    assert archive.recorder.record("events", []) == {}
     assert archive.callbacks().empty
 
 
@@ -130,11 +131,11 @@ def test_nothing_to_keep_is_no_fault(archive: vk.Archive) -> None:
 
 
 def test_gaps_tell_what_callbacks_missed_and_what_polling_did(archive: vk.Archive) -> None:
-    archive.keep_callback(called("delivered", 1, "first"), NOW)
-    archive.keep_callback(called("seen", 2, "first"), NOW)
-    archive.keep_callback(called("seen", 300, "second"), NOW + timedelta(seconds=300))
-    archive.keep_callback(called("delivered", 9, "unasked"), NOW)
-    archive.keep_answers(
+    record_callback(archive, called("delivered", 1, "first"), NOW)
+    record_callback(archive, called("seen", 2, "first"), NOW)
+    record_callback(archive, called("seen", 300, "second"), NOW + timedelta(seconds=300))
+    record_callback(archive, called("delivered", 9, "unasked"), NOW)
+    archive.recorder.record(
         "events",
         [
             history(("accepted", 0), ("delivered", 1), message_id="first"),
@@ -151,15 +152,15 @@ def test_gaps_tell_what_callbacks_missed_and_what_polling_did(archive: vk.Archiv
 
 def test_without_callbacks_or_without_polling_there_is_nothing_to_expect(archive: vk.Archive) -> None:
     assert archive.gaps().empty
-    archive.keep_callback(called("delivered", 1), NOW)
+    record_callback(archive, called("delivered", 1), NOW)
     assert archive.gaps().empty, "what was never polled is no gap"
-    archive.keep_answers("events", [("x", history(("accepted", 0), ("failed", 2), message_id="x")[1])])
+    archive.recorder.record("events", [("x", history(("accepted", 0), ("failed", 2), message_id="x")[1])])
     gaps = archive.gaps()
     assert not gaps["expected"].any()
     assert seen(gaps, "message_id", "missed_by") == [["x", "callback"], ["x", "callback"]]
 
 
-def test_collect_leaves_alone_what_callbacks_have_finished(
+def test_collect_fetches_each_history_once_after_the_message_is_final(
     sandbox: vk.Sandbox, client: vk.Client, archive: vk.Archive
 ) -> None:
     with_archive = client.with_archive(archive)
@@ -168,27 +169,26 @@ def test_collect_leaves_alone_what_callbacks_have_finished(
         for number in range(40):
             with_archive.send(f"+49170{3_000_000 + number}", vk.Text("hi"), rate_type="transaction")
         sandbox.advance(seconds=2)
-    still_open = set(archive.open_messages())
+    still_open = set(archive.recorder.open_messages())
     assert 0 < len(still_open) < 40
-    sandbox.advance(days=20)  # the listener is gone: what happens now no callback tells
-    asked = len(sandbox.requests)
-    assert vk.collect(client, archive, progress=False).loc[0, "asked"] == len(still_open)
-    assert {one.path.split("/")[2] for one in sandbox.requests[asked:]} == still_open
-    missed = archive.gaps()
-    assert set(missed["message_id"]) <= still_open
-    assert set(missed["missed_by"]) == {"callback"}
-    vk.collect(client, archive, include_final=True, progress=False)
+    sandbox.advance(days=20)  # without a listener
+    assert vk.collect(client, archive, progress=False).requested == 40, "callbacks report only some states"
+    still_open = set(archive.recorder.open_messages())
+    requests = len(sandbox.requests)
+    assert vk.collect(client, archive, progress=False).requested == len(still_open)
+    assert {request.path.split("/")[2] for request in sandbox.requests[requests:]} == still_open
     truth = sandbox.truth().query("state != 'routed'").astype({"state": "str"})
     events = archive.events().astype({"state": "str"})
     key = ["message_id", "state"]
     assert len(events.merge(truth, on=key)) == len(events) == len(truth)
-    untold = truth.merge(
-        archive.events(all_sources=True).query("source == 'callback'").astype({"state": "str"}), "left", key
-    )
-    untold = untold[untold["source"].isna()]
+    called_back = archive.events(all_sources=True).query("source == 'callback'").astype({"state": "str"})
+    missed = truth.merge(called_back, "left", key)
+    missed = missed[missed["source"].isna()]
     gaps = archive.gaps().astype({"state": "str"})
-    assert sorted(map(tuple, gaps[key].values)) == sorted(map(tuple, untold[key].values))
+    assert sorted(map(tuple, gaps[key].values)) == sorted(map(tuple, missed[key].values))
+    assert set(gaps["missed_by"]) == {"callback"}
     assert gaps.loc[gaps["state"] == "delivered", "expected"].all()
+    assert vk.collect(client, archive, include_final=True, progress=False).requested == 40
 
 
 # --- replies ---------------------------------------------------------------------------------------------
@@ -197,13 +197,13 @@ def test_collect_leaves_alone_what_callbacks_have_finished(
 def _write(archive: vk.Archive, message_id: str, seconds: float, sender: str, **more: Any) -> None:
     body = {"event": "MoMessage", "messageId": message_id, "from": sender, "to": "SHOP", "timestamp": at(seconds)}
     body |= {"content": {"contentType": "text", "text": "Hi"}, **more}
-    archive.keep_callback(json.dumps(body).encode(), NOW + timedelta(seconds=seconds))
+    record_callback(archive, json.dumps(body).encode(), NOW + timedelta(seconds=seconds))
 
 
 def _send(archive: vk.Archive, message_id: str, seconds: float, to: str, service_id: str = "SHOP") -> None:
     request = {"to": to, "from": service_id, "content": {"contentType": "text", "text": "Hello"}}
     told = json.dumps({"messageId": message_id, "timestamp": at(seconds)}).encode()
-    archive.keep_sent(message_id, request, Response(202, told, NOW + timedelta(seconds=seconds), {}))
+    record_sent(archive, message_id, request, Response(202, told, NOW + timedelta(seconds=seconds), {}))
 
 
 def test_a_reply_is_paired_by_its_context_else_by_number(archive: vk.Archive) -> None:
@@ -254,13 +254,13 @@ def test_what_a_person_wrote_counts_whatever_its_instant_looks_like(archive: vk.
 
 def test_what_is_set_aside_hides_numbers_too(archive: vk.Archive) -> None:
     body = b'{"event": "MoMessage", "from": "491701234567", "text": "\xff"}'
-    archive.keep_callback(body, NOW)
+    record_callback(archive, body, NOW)
     assert b"491701234567" not in archive.unreadable().loc[0, "body"]
-    assert archive.unreadable(unmask=True).loc[0, "body"] == body == archive.answers("callback")[0]
+    assert archive.unreadable(unmask=True).loc[0, "body"] == body == archive.raw_bodies("callback")[0]
 
 
 def test_pairing_nothing_gives_nothing() -> None:
-    inbound = paired(frames.INBOUND.empty(), frames.MESSAGES.empty())
+    inbound = pair_replies(frames.INBOUND.empty(), frames.MESSAGES.empty())
     assert inbound.empty
     assert {"answers", "paired_by", "response_s"} <= set(inbound.columns)
 
@@ -310,7 +310,7 @@ def test_an_archive_of_the_first_version_is_brought_forward(tmp_path: Path) -> N
     """Its table of raw answers knew neither signatures nor lateness."""
     path = tmp_path / "old.db"
     with vk.Archive(path) as archive:
-        archive.keep_callback(called("delivered", 3), NOW)
+        record_callback(archive, called("delivered", 3), NOW)
         fresh = _columns(path)
     with sqlite3.connect(path) as connection:
         connection.execute("ALTER TABLE raw DROP COLUMN signed_at")
@@ -321,11 +321,11 @@ def test_an_archive_of_the_first_version_is_brought_forward(tmp_path: Path) -> N
         connection.execute("UPDATE viberkit_version SET version = 1")
     connection.close()
     with vk.Archive(path) as archive:
-        archive.keep_callback(called("seen", 5), NOW)
+        record_callback(archive, called("seen", 5), NOW)
         assert archive.events()["state"].tolist() == ["delivered", "seen"]
         assert archive.callbacks()["late"].tolist() == [False, False]
     assert sorted(_columns(path)) == sorted(fresh)
-    assert len(schema.MIGRATIONS) == 2
+    assert len(tables.MIGRATIONS) == 2
 
 
 def _columns(path: Path) -> list[tuple[Any, ...]]:

@@ -33,10 +33,10 @@ from tqdm.auto import tqdm
 
 import viberkit as vk
 from viberkit.api import client as clients
+from viberkit.api import send as api_send
 from viberkit.archive import engine as archive_engine
+from viberkit.archive import ingest
 from viberkit.archive import outbox as box
-from viberkit.archive import sends as archive_sending
-from viberkit.campaigns import run as campaigns_run
 from viberkit.errors import CampaignError, UnknownOutcome
 from viberkit.models.keys import find_key
 
@@ -138,7 +138,7 @@ def go_on(pipe: Connection, path: str, address: Address, mode: str) -> None:
         confirm = campaign.confirmed or campaign.preview().confirm
         pipe.send("sending")
         status = campaign.send(client, confirm=confirm, max_unknown_share=1.0, workers=32, progress=False)
-        pipe.send(status.attrs["stopped"])
+        pipe.send(status.stopped)
 
 
 def left(path: Path) -> int:
@@ -199,7 +199,7 @@ def judged(path: Path, log: list[tuple[str, str, int | None]], accepted: list[tu
         assert row["state"] in ("accepted", "rejected", "unknown"), row
         if row["state"] == "accepted":
             assert row["message_id"] == ids[row["to"]], row
-            assert 202 in statuses or "a callback tells" in row["reason"], row
+            assert 202 in statuses or "a callback shows" in row["reason"], row
         if row["to"] in ids or 202 in statuses:
             assert row["state"] in ("accepted", "unknown"), row
         if row["state"] == "rejected":
@@ -268,8 +268,8 @@ POSTED = ("after the bytes", "after the answer", "before the commit of the settl
 #: What is called at a point, as (where, name).
 CALLED: dict[str, list[tuple[Any, str]]] = {
     "before the claim": [(box, "claim")],
-    "after the claim": [(clients, "attempt")],
-    "after the answer": [(archive_sending, "settle"), (campaigns_run, "settle")],
+    "after the claim": [(clients, "attempt"), (api_send, "attempt")],
+    "after the answer": [(ingest, "settle")],
 }
 
 
@@ -294,7 +294,7 @@ def arrange(point: str, archive: vk.Archive) -> None:
                 reached.set()
 
         setattr(box, name, marked)
-        event.listen(archive._engine, "commit", lambda _: die() if reached.is_set() else None)
+        event.listen(archive._database.engine, "commit", lambda _: die() if reached.is_set() else None)
 
 
 def send_one(pipe: Connection, path: str, address: Address, point: str) -> None:
@@ -319,7 +319,7 @@ def send_three(pipe: Connection, path: str, address: Address, point: str) -> Non
         arrange(point, archive)
         pipe.send("sending")
         status = campaign.send(client, confirm=confirm, max_unknown_share=1.0, workers=1, progress=False)
-        pipe.send(dict(zip(status["state"], status["n"], strict=True)))
+        pipe.send(status.counts)
 
 
 def keys_posted(sandbox: vk.Sandbox) -> Counter[str]:
@@ -409,7 +409,7 @@ def compete(pipe: Connection, path: str, address: Address) -> None:
         except CampaignError as fault:
             pipe.send(str(fault))
         else:
-            pipe.send(dict(zip(status["state"], status["n"], strict=True)))
+            pipe.send(status.counts)
 
 
 def test_two_processes_and_a_second_run_send_each_message_once(sandbox: vk.Sandbox, tmp_path: Path) -> None:
@@ -434,6 +434,6 @@ def test_two_processes_and_a_second_run_send_each_message_once(sandbox: vk.Sandb
         campaign = vk.Campaign.open(archive, NAME)
         for _ in range(2):
             status = campaign.send(client, confirm=campaign.confirmed or "", progress=False)
-            assert status["words"].tolist() == ["40 accepted"]
+            assert status.counts == {"accepted": 40}
     posted = keys_posted(sandbox)
     assert (len(posted), posted.total()) == (40, 40)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 import viberkit as vk
 from viberkit.campaigns import run as campaigns_run
-from viberkit.campaigns.plan import fill, placeholders, plan, table
+from viberkit.campaigns.campaign import CampaignStatus
+from viberkit.campaigns.plan import fill, placeholders, plan_messages, read_recipients
 from viberkit.cli import main as cli
 from viberkit.errors import CampaignError, InvalidRequest, MissingColumn
 
@@ -31,8 +32,8 @@ def posts(sandbox: vk.Sandbox) -> list[Any]:
     return [one for one in sandbox.requests if one.method == "POST"]
 
 
-def words(status: pd.DataFrame) -> list[str]:
-    return status["words"].tolist()
+def summaries(status: CampaignStatus) -> list[str]:
+    return status.to_frame()["summary"].tolist()
 
 
 @pytest.fixture
@@ -40,9 +41,9 @@ def spring(archive: vk.Archive) -> vk.campaigns.Campaign:
     return vk.Campaign.plan(archive, "spring", people(40), HI, rate_type="promotion", price=0.03, currency="€")
 
 
-def send(campaign: Any, sandbox: vk.Sandbox, **options: Any) -> pd.DataFrame:
-    told: pd.DataFrame = campaign.send(sandbox.client(retry_for_s=0.5), progress=False, **options)
-    return told
+def send(campaign: Any, sandbox: vk.Sandbox, **options: Any) -> CampaignStatus:
+    status: CampaignStatus = campaign.send(sandbox.client(retry_for_s=0.5), progress=False, **options)
+    return status
 
 
 # --- planning --------------------------------------------------------------------------------------------
@@ -56,7 +57,7 @@ def test_planning_sends_nothing_and_says_what_would_go_out(
     assert shown.sample["text"].tolist() == [f"Hi N{place}" for place in range(5)]
     assert shown.confirm.startswith("send 40 for at most €1.20 [")
     assert "+49170" not in repr(shown)
-    assert words(spring.status()) == ["40 planned: not confirmed, not sent"]
+    assert summaries(spring.status()) == ["40 planned: not confirmed, not sent"]
     assert archive.messages().empty
     assert sandbox.requests == []
 
@@ -79,7 +80,7 @@ def test_every_bad_row_is_told_and_left_out(archive: vk.Archive) -> None:
         [7, "to"],
     ]
     assert told["rule"].tolist()[1:4] == [
-        "is the number of row 1 too",
+        "is also the number of row 1",
         "is missing in this row",
         "has 3003 characters, more than 3000",
     ]
@@ -117,16 +118,16 @@ def test_recipients_may_be_a_frame_a_file_or_a_list(archive: vk.Archive, tmp_pat
         ({"rate_type": None}, InvalidRequest, "rate_type"),
         ({"name": " "}, InvalidRequest, "name: ' ' is blank"),
         ({"context": "x" * 99}, InvalidRequest, "more than 98"),
-        ({"price": -1}, InvalidRequest, "is no amount"),
-        ({"cost_cap": 5}, InvalidRequest, "cannot be held without a price"),
+        ({"price": -1}, InvalidRequest, "is not an amount"),
+        ({"cost_cap": 5}, InvalidRequest, "cost_cap: 5 needs a price"),
         ({"recipients": None}, InvalidRequest, "recipients: are missing"),
         ({"recipients": "+491701234567"}, CampaignError, "is one recipient, not a list"),
         ({"recipients": {"to": "+491701234567"}}, CampaignError, "is one recipient, not a list"),
         ({"recipients": "nowhere.csv"}, CampaignError, "'nowhere.csv' cannot be read"),
-        ({"price": (0.06, 0.03)}, InvalidRequest, "whose end is below its beginning"),
-        ({"price": (0.03, None)}, InvalidRequest, "is no range of two amounts"),
-        ({"price": (1, 2, 3)}, InvalidRequest, "is no range of two amounts"),
-        ({"price": True}, InvalidRequest, "is no amount"),
+        ({"price": (0.06, 0.03)}, InvalidRequest, "whose end is below its start"),
+        ({"price": (0.03, None)}, InvalidRequest, "is not a range of two amounts"),
+        ({"price": (1, 2, 3)}, InvalidRequest, "is not a range of two amounts"),
+        ({"price": True}, InvalidRequest, "is not an amount"),
     ],
 )
 def test_what_is_wrong_with_the_whole_is_refused(
@@ -198,7 +199,7 @@ def test_a_value_is_never_a_template_of_its_own() -> None:
 
 def test_cells_are_written_as_people_write_them() -> None:
     rows = pd.DataFrame({"to": ["+491701000000"] * 1, "n": [7.0], "m": [np.int64(8)], "x": [1.5]})
-    made, problems = plan("c", table(rows), vk.Text("{n} {m} {x}"), "session")
+    made, problems = plan_messages("c", read_recipients(rows), vk.Text("{n} {m} {x}"), "session")
     assert problems.empty
     assert '"text":"7 8 1.5"' in made[0].content
 
@@ -210,8 +211,8 @@ def test_running_the_cell_again_sends_nothing_again(sandbox: vk.Sandbox, archive
     confirm = spring.preview().confirm
     for _ in range(3):
         status = send(spring, sandbox, confirm=confirm)
-        assert words(status) == ["40 accepted (€1.20)"]
-        assert status.attrs["stopped"] == ""
+        assert summaries(status) == ["40 accepted (€1.20)"]
+        assert status.stopped is None
         spring = vk.Campaign.plan(archive, "spring", people(40), HI, rate_type="promotion")
     assert len(posts(sandbox)) == 40
     assert len({one.json["context"] for one in posts(sandbox)}) == 40
@@ -226,7 +227,7 @@ def test_a_confirmation_is_of_what_is_confirmed(sandbox: vk.Sandbox, archive: vk
     old = spring.preview().confirm
     more = vk.Campaign.plan(archive, "spring", people(41), HI, rate_type="promotion")
     for wrong in (old, "", "yes", more.preview().confirm[:-2] + "x]"):
-        with pytest.raises(CampaignError, match="what would go out is another"):
+        with pytest.raises(CampaignError, match="what would be sent differs"):
             send(more, sandbox, confirm=wrong)
     dearer = vk.Campaign.plan(archive, "spring", people(41), HI, rate_type="promotion", price=0.04)
     assert dearer.preview().confirm != more.preview().confirm or dearer.preview().cost == "€1.64"
@@ -234,7 +235,7 @@ def test_a_confirmation_is_of_what_is_confirmed(sandbox: vk.Sandbox, archive: vk
     confirm = dearer.preview().confirm
     send(dearer, sandbox, confirm=confirm)
     vk.Campaign.plan(archive, "spring", people(43), HI, rate_type="promotion")
-    assert words(send(dearer, sandbox, confirm=confirm))[0] == "2 planned: not confirmed, not sent"
+    assert summaries(send(dearer, sandbox, confirm=confirm))[0] == "2 planned: not confirmed, not sent"
     assert len(posts(sandbox)) == 41
     with pytest.raises(CampaignError, match="nothing is planned"):
         send(vk.Campaign.plan(archive, "empty", [], vk.Text("Hi"), rate_type="session"), sandbox, confirm="x")
@@ -246,17 +247,17 @@ def test_it_goes_on_where_it_stopped_and_leaves_the_unknown_alone(
     confirm = spring.preview().confirm
     sandbox.fault("drop", method="POST", times=5)
     status = send(spring, sandbox, confirm=confirm, workers=1)
-    assert "5 outcomes in a row are unknown" in status.attrs["stopped"]
-    assert words(status)[-1] == "5 unknown: may have been sent and charged (€0.15)"
-    assert words(send(spring, sandbox, confirm=confirm)) == ["35 accepted (€1.05)", words(status)[-1]]
+    assert "5 outcomes in a row are unknown" in status.stopped
+    assert summaries(status)[-1] == "5 unknown: may have been sent and charged (€0.15)"
+    assert summaries(send(spring, sandbox, confirm=confirm)) == ["35 accepted (€1.05)", summaries(status)[-1]]
     assert len(posts(sandbox)) == 40
     unknown = spring.messages().query("state == 'unknown'")["key"].tolist()
     assert spring.resolve(unknown[:2], "resend", reason="the provider has no trace of them") == 2
     assert spring.resolve(unknown[2:], "abandon", reason="too late anyway") == 3
     status = send(spring, sandbox, confirm=confirm)
-    assert status.set_index("state")["n"].to_dict() == {"accepted": 37, "requeued": 2, "abandoned": 3}
+    assert status.counts == {"accepted": 37, "requeued": 2, "abandoned": 3}
     assert len(posts(sandbox)) == 42
-    with pytest.raises(CampaignError, match="is no key of the campaign"):
+    with pytest.raises(CampaignError, match="is not a key of the campaign"):
         spring.resolve(["vk" + "a" * 24], "abandon", reason="x")
 
 
@@ -264,8 +265,8 @@ def test_it_stops_at_too_many_unknown(sandbox: vk.Sandbox, archive: vk.Archive) 
     campaign = vk.Campaign.plan(archive, "big", people(600), HI, rate_type="promotion")
     sandbox.fault("garble", method="POST", share=0.05)
     status = send(campaign, sandbox, confirm=campaign.preview().confirm)
-    assert "are unknown, more than 1.0%" in status.attrs["stopped"]
-    counts = status.set_index("state")["n"]
+    assert "are unknown, more than 1.0%" in status.stopped
+    counts = status.counts
     assert counts["queued"] > 300
     assert counts["unknown"] >= 6
 
@@ -275,11 +276,11 @@ def test_it_stops_at_the_cost_cap(sandbox: vk.Sandbox, archive: vk.Archive) -> N
     campaign = vk.Campaign.plan(archive, "capped", people(40), HI, **options)
     assert campaign.preview().confirm.startswith("send 40 for at most €1.00 [")
     enough = vk.Campaign.plan(archive, "enough", people(20, 100), HI, **options)
-    assert send(enough, sandbox, confirm=enough.preview().confirm).attrs["stopped"] == ""
+    assert send(enough, sandbox, confirm=enough.preview().confirm).stopped is None
     before = len(posts(sandbox))
     status = send(campaign, sandbox, confirm=campaign.preview().confirm)
-    assert "more than the cap of 1.00" in status.attrs["stopped"]
-    assert words(status) == ["20 queued: confirmed, not sent yet", "20 accepted (€0.60–1.00)"]
+    assert "exceed the cost cap of 1.00" in status.stopped
+    assert summaries(status) == ["20 queued: confirmed, not sent yet", "20 accepted (€0.60–1.00)"]
     assert len(posts(sandbox)) - before == 20
 
 
@@ -289,7 +290,7 @@ def test_another_cap_wants_another_confirmation(sandbox: vk.Sandbox, archive: vk
     first = campaign.preview().confirm
     send(campaign, sandbox, confirm=first)
     raised = vk.Campaign.plan(archive, "capped", people(40), HI, **options, cost_cap=1.50)
-    with pytest.raises(CampaignError, match="what would go out is another"):
+    with pytest.raises(CampaignError, match="what would be sent differs"):
         send(raised, sandbox, confirm=first)
     assert len(posts(sandbox)) == 20
     assert raised.preview().planned == 20
@@ -301,33 +302,36 @@ def test_it_stops_where_nobody_answers_and_refusals_are_kept(sandbox: vk.Sandbox
     campaign = vk.Campaign.plan(archive, "c", people(30), HI, rate_type="promotion")
     nobody = vk.Client("key", "SHOP", base_url="http://127.0.0.1:9", retry_for_s=0.1)
     status = campaign.send(nobody, confirm=campaign.preview().confirm, progress=False)
-    assert "in a row were not accepted" in status.attrs["stopped"]
-    assert status["state"].tolist() == ["queued"]
-    for options, rule in (({"service_id": ""}, "service_id: is missing"), ({"workers": 0}, "workers: 0 is no number")):
+    assert "messages in a row were not accepted" in status.stopped
+    assert list(status.counts) == ["queued"]
+    for options, rule in (
+        ({"service_id": ""}, "service_id: is missing"),
+        ({"workers": 0}, "workers: 0 is not between"),
+    ):
         bad = vk.Client(sandbox.api_key, options.get("service_id", "S"), base_url=sandbox.base_url)
         with pytest.raises(InvalidRequest, match=rule):
             campaign.send(bad, confirm=campaign.confirmed, workers=options.get("workers", 4))
     wrong = vk.Client(sandbox.api_key, "NOT-OURS", base_url=sandbox.base_url)
     status = campaign.send(wrong, confirm=campaign.confirmed, progress=False)
-    assert words(status) == ["30 rejected: refused by the server, not charged"]
-    assert "the account was refused" in status.attrs["stopped"]
+    assert summaries(status) == ["30 rejected: refused by the server, not charged"]
+    assert "refused the account" in status.stopped
     refused = campaign.messages()
     assert refused["reason"].str.contains("403").all()
     assert campaign.resolve(refused["key"], "resend", reason="the service id is right now") == 30
     assert campaign.resolve(refused["key"], "resend", reason="twice") == 0
-    assert words(send(campaign, sandbox, confirm=campaign.confirmed)) == ["30 accepted"]
+    assert summaries(send(campaign, sandbox, confirm=campaign.confirmed)) == ["30 accepted"]
 
 
 def test_it_keeps_the_pace(sandbox: vk.Sandbox, spring: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     most = []
-    claim = campaigns_run._Run._claim
+    step = campaigns_run._Run.step
 
-    def watched(self: Any, connection: Any, free: int) -> Any:
-        rows = claim(self, connection, free)
-        most.append(len(self.in_flight) + len(rows))
+    def watched(self: Any) -> Any:
+        rows = step(self)
+        most.append(len(self.in_flight))
         return rows
 
-    monkeypatch.setattr(campaigns_run._Run, "_claim", watched)
+    monkeypatch.setattr(campaigns_run._Run, "step", watched)
     import time
 
     began = time.monotonic()
@@ -339,19 +343,19 @@ def test_it_keeps_the_pace(sandbox: vk.Sandbox, spring: Any, monkeypatch: pytest
 
 
 def test_ctrl_c_waits_for_what_is_in_flight(sandbox: vk.Sandbox, spring: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    turn, turns = campaigns_run._Run.turn, iter(range(1000))
+    turn, turns = campaigns_run._Run.step, iter(range(1000))
 
     def interrupted_attempt(self: Any) -> Any:
         if next(turns) == 2:
             signal.raise_signal(signal.SIGINT)
         return turn(self)
 
-    monkeypatch.setattr(campaigns_run._Run, "turn", interrupted_attempt)
+    monkeypatch.setattr(campaigns_run._Run, "step", interrupted_attempt)
     sandbox.latency_s = 0.05
     status = send(spring, sandbox, confirm=spring.preview().confirm, workers=4)
-    assert status.attrs["stopped"] == "it was interrupted"
-    counts = status.set_index("state")["n"]
-    assert set(counts.index) == {"queued", "accepted"}
+    assert status.stopped == "interrupted"
+    counts = status.counts
+    assert set(counts) == {"queued", "accepted"}
     assert counts["accepted"] == len(posts(sandbox))
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -359,17 +363,17 @@ def test_ctrl_c_waits_for_what_is_in_flight(sandbox: vk.Sandbox, spring: Any, mo
 def test_what_came_back_is_noted_even_if_something_breaks_off(
     sandbox: vk.Sandbox, archive: vk.Archive, spring: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turn, turns = campaigns_run._Run.turn, iter(range(1000))
+    turn, turns = campaigns_run._Run.step, iter(range(1000))
 
     def breaking(self: Any) -> Any:
         if next(turns) == 1:
             raise vk.errors.ArchiveError("it was locked for a while")
         return turn(self)
 
-    monkeypatch.setattr(campaigns_run._Run, "turn", breaking)
+    monkeypatch.setattr(campaigns_run._Run, "step", breaking)
     with pytest.raises(vk.errors.ArchiveError, match="locked for a while"):
         send(spring, sandbox, confirm=spring.preview().confirm, workers=8)
-    assert spring.status().set_index("state")["n"].to_dict() == {"queued": 32, "accepted": 8}
+    assert spring.status().counts == {"queued": 32, "accepted": 8}
 
 
 def test_a_second_sending_is_taken_back_when_the_first_is_proved(
@@ -382,18 +386,18 @@ def test_a_second_sending_is_taken_back_when_the_first_is_proved(
         unknown = spring.messages().query("state == 'unknown'")["key"]
         assert spring.resolve(unknown, "resend", reason="nothing came") == 2
         sandbox.advance(minutes=1)
-    assert words(send(spring, sandbox, confirm=spring.confirmed)) == ["40 accepted (€1.20)"]
+    assert summaries(send(spring, sandbox, confirm=spring.confirmed)) == ["40 accepted (€1.20)"]
     assert len(posts(sandbox)) == 40
 
 
 def test_a_holder_on_another_computer_can_be_let_go_of(sandbox: vk.Sandbox, archive: vk.Archive, spring: Any) -> None:
-    with archive.writing() as connection:
+    with archive._database.write() as connection:
         connection.exec_driver_sql("UPDATE campaigns SET owner = 'elsewhere/1/0.00/0'")
     confirm = spring.preview().confirm
     with pytest.raises(CampaignError, match="release"):
         send(spring, sandbox, confirm=confirm)
     spring.release()
-    assert words(send(spring, sandbox, confirm=confirm)) == ["40 accepted (€1.20)"]
+    assert summaries(send(spring, sandbox, confirm=confirm)) == ["40 accepted (€1.20)"]
 
 
 def test_two_cells_never_work_one_campaign(sandbox: vk.Sandbox, archive: vk.Archive, spring: Any) -> None:
@@ -422,9 +426,9 @@ def test_callbacks_settle_a_campaign(sandbox: vk.Sandbox, archive: vk.Archive, s
         listener.configure(sandbox.client())
         sandbox.fault("garble", method="POST", times=3)
         status = send(spring, sandbox, confirm=spring.preview().confirm)
-        assert status.set_index("state")["n"].to_dict() == {"accepted": 37, "unknown": 3}
+        assert status.counts == {"accepted": 37, "unknown": 3}
         sandbox.advance(minutes=1)
-    assert words(spring.status()) == ["40 accepted (€1.20)"]
+    assert summaries(spring.status()) == ["40 accepted (€1.20)"]
     assert (archive.messages()["campaign"] == "spring").all()
     assert set(spring.messages()["message_id"]) == set(sandbox.truth()["message_id"])
 
