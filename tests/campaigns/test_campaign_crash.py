@@ -33,10 +33,10 @@ from tqdm.auto import tqdm
 
 import viberkit as vk
 from viberkit.api import client as clients
-from viberkit.api import send as api_send
 from viberkit.archive import engine as archive_engine
 from viberkit.archive import ingest
 from viberkit.archive import outbox as box
+from viberkit.campaigns import run as campaigns_run
 from viberkit.errors import CampaignError, UnknownOutcome
 from viberkit.models.keys import find_key
 
@@ -268,7 +268,7 @@ POSTED = ("after the bytes", "after the answer", "before the commit of the settl
 #: What is called at a point, as (where, name).
 CALLED: dict[str, list[tuple[Any, str]]] = {
     "before the claim": [(box, "claim")],
-    "after the claim": [(clients, "attempt"), (api_send, "attempt")],
+    "after the claim": [(clients, "attempt"), (campaigns_run, "attempt")],
     "after the answer": [(ingest, "settle")],
 }
 

@@ -324,14 +324,14 @@ def test_it_stops_where_nobody_answers_and_refusals_are_kept(sandbox: vk.Sandbox
 
 def test_it_keeps_the_pace(sandbox: vk.Sandbox, spring: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     most = []
-    step = campaigns_run._Run.step
+    step = campaigns_run.CampaignRun.step
 
     def watched(self: Any) -> Any:
         rows = step(self)
         most.append(len(self.in_flight))
         return rows
 
-    monkeypatch.setattr(campaigns_run._Run, "step", watched)
+    monkeypatch.setattr(campaigns_run.CampaignRun, "step", watched)
     import time
 
     began = time.monotonic()
@@ -343,14 +343,14 @@ def test_it_keeps_the_pace(sandbox: vk.Sandbox, spring: Any, monkeypatch: pytest
 
 
 def test_ctrl_c_waits_for_what_is_in_flight(sandbox: vk.Sandbox, spring: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    turn, turns = campaigns_run._Run.step, iter(range(1000))
+    turn, turns = campaigns_run.CampaignRun.step, iter(range(1000))
 
     def interrupted_attempt(self: Any) -> Any:
         if next(turns) == 2:
             signal.raise_signal(signal.SIGINT)
         return turn(self)
 
-    monkeypatch.setattr(campaigns_run._Run, "step", interrupted_attempt)
+    monkeypatch.setattr(campaigns_run.CampaignRun, "step", interrupted_attempt)
     sandbox.latency_s = 0.05
     status = send(spring, sandbox, confirm=spring.preview().confirm, workers=4)
     assert status.stopped == "interrupted"
@@ -363,14 +363,14 @@ def test_ctrl_c_waits_for_what_is_in_flight(sandbox: vk.Sandbox, spring: Any, mo
 def test_what_came_back_is_noted_even_if_something_breaks_off(
     sandbox: vk.Sandbox, archive: vk.Archive, spring: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turn, turns = campaigns_run._Run.step, iter(range(1000))
+    turn, turns = campaigns_run.CampaignRun.step, iter(range(1000))
 
     def breaking(self: Any) -> Any:
         if next(turns) == 1:
             raise vk.errors.ArchiveError("it was locked for a while")
         return turn(self)
 
-    monkeypatch.setattr(campaigns_run._Run, "step", breaking)
+    monkeypatch.setattr(campaigns_run.CampaignRun, "step", breaking)
     with pytest.raises(vk.errors.ArchiveError, match="locked for a while"):
         send(spring, sandbox, confirm=spring.preview().confirm, workers=8)
     assert spring.status().counts == {"queued": 32, "accepted": 8}

@@ -7,23 +7,15 @@ derived from it in the same transaction. The API key is never stored.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from sqlalchemy import Connection, Select, and_, func, select
 
-from viberkit.archive import outbox, tables
+from viberkit.archive import events, outbox, tables
 from viberkit.archive.engine import Database
-from viberkit.archive.events import (
-    MESSAGE_FACTS,
-    add_message_facts,
-    find_gaps,
-    merge_sources,
-    pair_replies,
-    polled_states,
-    recipient_countries,
-)
 from viberkit.archive.ingest import derive_pending
 from viberkit.archive.recorder import Recorder
 from viberkit.errors import ArchiveError, CampaignError
@@ -118,7 +110,7 @@ class Archive:
             - ``gone_at``: when the server reported that it no longer has the message
         """
         frame = self._frame(select(tables.messages).order_by(tables.messages.c.sent_at), MESSAGES)
-        frame["country"] = recipient_countries(frame["to"])
+        frame["country"] = events.recipient_countries(frame["to"])
         return frame if unmask else _masked(frame, "to")
 
     def statuses(self) -> pd.DataFrame:
@@ -166,7 +158,7 @@ class Archive:
         """
         table = tables.inbound
         inbound = self._frame(select(table).order_by(table.c.received_at, table.c.message_id), INBOUND)
-        frame = INBOUND.frame(pair_replies(inbound, self.messages(unmask=True)))
+        frame = INBOUND.frame(events.pair_replies(inbound, self.messages(unmask=True)))
         return frame if unmask else _masked(frame, "sender")
 
     def events(self, *, all_sources: bool = False) -> pd.DataFrame:
@@ -198,17 +190,18 @@ class Archive:
         """
         event, message, status = tables.events, tables.messages, tables.statuses
         columns = [event.c[name] for name in EVENTS.names if name in event.c]
-        facts = [message.c[name] for name in MESSAGE_FACTS.names if name in message.c]
+        facts = [message.c[name] for name in events.MESSAGE_FACTS.names if name in message.c]
+        messages_query = select(*facts).order_by(message.c.sent_at, message.c.message_id)
         untimed = select(status.c.message_id).where(status.c.since == status.c.observed_at)
         with self._database.read() as connection:
-            events = _read_frame(connection, select(*columns), EVENTS)
-            query = select(*facts).order_by(message.c.sent_at, message.c.message_id)
-            messages = _read_frame(connection, query, MESSAGE_FACTS)
+            reported = self._frame(select(*columns), EVENTS, connection)
+            messages = self._frame(messages_query, events.MESSAGE_FACTS, connection)
             if connection.execute(untimed.limit(1)).first():
-                events = pd.concat([events, _polled(connection, untimed, events, messages)], ignore_index=True)
-        messages["country"] = recipient_countries(messages["to"])
-        frame = add_message_facts(EVENTS.frame(events), messages)
-        return frame if all_sources else merge_sources(frame)
+                polled = self._polled(untimed, reported, messages, connection)
+                reported = pd.concat([reported, polled], ignore_index=True)
+        messages["country"] = events.recipient_countries(messages["to"])
+        frame = events.add_message_facts(EVENTS.frame(reported), messages)
+        return frame if all_sources else events.merge_sources(frame)
 
     def gaps(self) -> pd.DataFrame:
         """Return the events that only callbacks or only histories reported, one row per event.
@@ -235,7 +228,7 @@ class Archive:
         query = select(raw.c.message_id, func.max(raw.c.last_seen).label("fetched_at")).where(fetched)
         columns = self._columns(query.group_by(raw.c.message_id))
         index = pd.Index(columns["message_id"], dtype="str")
-        return find_gaps(self.events(all_sources=True), _instants(columns["fetched_at"]).set_axis(index))
+        return events.find_gaps(self.events(all_sources=True), _instants(columns["fetched_at"]).set_axis(index))
 
     def callbacks(self, *, unmask: bool = False) -> pd.DataFrame:
         """Return every callback as it was received, one row per different body.
@@ -354,35 +347,27 @@ class Archive:
             )
         return self.recorder.resolve(keys, resend=decision == "resend", reason=reason)
 
-    def _frame(self, query: Select[Any], schema: Schema) -> pd.DataFrame:
-        with self._database.read() as connection:
-            return _read_frame(connection, query, schema)
+    def _polled(
+        self, untimed: Select[Any], reported: pd.DataFrame, messages: pd.DataFrame, connection: Connection
+    ) -> pd.DataFrame:
+        """Return the states that only status responses without a time reported."""
+        status, raw = tables.statuses, tables.raw
+        statuses = self._frame(select(status).where(status.c.message_id.in_(untimed)), STATUSES, connection)
+        observed = and_(raw.c.kind.in_(["status", "events"]), raw.c.http_status.between(200, 299))
+        columns = raw.c.message_id, raw.c.kind, raw.c.first_seen, raw.c.last_seen
+        rows = self._columns(select(*columns).where(observed, raw.c.message_id.in_(untimed)), connection)
+        responses = pd.DataFrame({name: pd.Series(rows[name], dtype="str") for name in ("message_id", "kind")})
+        responses = responses.assign(**{name: _instants(rows[name]) for name in ("first_seen", "last_seen")})
+        return events.polled_states(reported, statuses, responses, messages)
 
-    def _columns(self, query: Select[Any]) -> dict[str, Sequence[Any]]:
-        with self._database.read() as connection:
-            return _read_columns(connection, query)
+    def _frame(self, query: Select[Any], schema: Schema, connection: Connection | None = None) -> pd.DataFrame:
+        return _shape(self._columns(query, connection), schema)
 
-
-def _polled(connection: Connection, untimed: Select[Any], events: pd.DataFrame, messages: pd.DataFrame) -> pd.DataFrame:
-    """Return the states that only status responses without a time reported."""
-    status, raw = tables.statuses, tables.raw
-    statuses = _read_frame(connection, select(status).where(status.c.message_id.in_(untimed)), STATUSES)
-    observed = and_(raw.c.kind.in_(["status", "events"]), raw.c.http_status.between(200, 299))
-    columns = raw.c.message_id, raw.c.kind, raw.c.first_seen, raw.c.last_seen
-    rows = _read_columns(connection, select(*columns).where(observed, raw.c.message_id.in_(untimed)))
-    responses = pd.DataFrame({name: pd.Series(rows[name], dtype="str") for name in ("message_id", "kind")})
-    responses = responses.assign(**{name: _instants(rows[name]) for name in ("first_seen", "last_seen")})
-    return polled_states(events, statuses, responses, messages)
-
-
-def _read_frame(connection: Connection, query: Select[Any], schema: Schema) -> pd.DataFrame:
-    return _shape(_read_columns(connection, query), schema)
-
-
-def _read_columns(connection: Connection, query: Select[Any]) -> dict[str, Sequence[Any]]:
-    result = connection.execute(query)
-    names, rows = list(result.keys()), result.fetchall()
-    return dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
+    def _columns(self, query: Select[Any], connection: Connection | None = None) -> dict[str, Sequence[Any]]:
+        with nullcontext(connection) if connection else self._database.read() as connection:
+            result = connection.execute(query)
+            names, rows = list(result.keys()), result.fetchall()
+        return dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
 
 
 def _shape(columns: Mapping[str, Sequence[Any]], schema: Schema) -> pd.DataFrame:

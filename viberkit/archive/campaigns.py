@@ -84,7 +84,7 @@ class CampaignStore:
         """
         planned_at = outbox.now()
         with self._database.write() as connection:
-            known = self._terms(connection)
+            known = self._find_terms(connection)
             if known and (changed := [name for name in _FIXED if getattr(known, name) != getattr(terms, name)]):
                 raise CampaignError(
                     f"campaign {self._name!r}: is already planned with another {' and '.join(changed)}; a campaign has "
@@ -118,7 +118,7 @@ class CampaignStore:
     def terms(self) -> CampaignTerms:
         """Return the campaign's terms; raise :class:`~viberkit.errors.CampaignError` if it is not planned."""
         with self._database.read() as connection:
-            return self._require_terms(connection)
+            return self._terms(connection)
 
     def counts(self) -> dict[str, int]:
         """Return the number of messages by state."""
@@ -137,16 +137,14 @@ class CampaignStore:
         The last confirmation is accepted again and queues nothing: what was planned since needs its own.
         """
         with self._database.write() as connection:
-            terms, planned = self._require_terms(connection), self._planned(connection)
+            terms, planned = self._terms(connection), self._planned(connection)
             if confirmation == terms.confirmed:
                 return
-            if not planned and terms.confirmed is None:
-                raise CampaignError(f"campaign {self._name!r}: nothing is planned; see campaign.problems")
             if not planned:
-                raise CampaignError(
-                    f"campaign {self._name!r}: nothing is planned that could be confirmed; to continue with what was "
-                    f"confirmed, pass confirm={terms.confirmed!r}"
+                remedy = (
+                    f"to continue, pass confirm={terms.confirmed!r}" if terms.confirmed else "see campaign.problems"
                 )
+                raise CampaignError(f"campaign {self._name!r}: nothing is planned that is not confirmed; {remedy}")
             if confirmation != (expected := terms.confirmation(planned)):
                 raise CampaignError(
                     f"campaign {self._name!r}: confirm is {confirmation!r}, but what would be sent differs: check "
@@ -224,12 +222,12 @@ class CampaignStore:
         query = select(sends.c.to, sends.c.content).where(self._in_state("planned")).order_by(sends.c.row)
         return [(to, content) for to, content in connection.execute(query)]
 
-    def _require_terms(self, connection: Connection) -> CampaignTerms:
-        if terms := self._terms(connection):
+    def _terms(self, connection: Connection) -> CampaignTerms:
+        if terms := self._find_terms(connection):
             return terms
         raise CampaignError(f"campaign {self._name!r}: is not in the archive; plan it with recipients and content")
 
-    def _terms(self, connection: Connection) -> CampaignTerms | None:
+    def _find_terms(self, connection: Connection) -> CampaignTerms | None:
         columns = [campaigns.c[name] for name in CampaignTerms.__slots__]
         row = connection.execute(select(*columns).where(self._row)).mappings().first()
         return CampaignTerms(**row) if row else None

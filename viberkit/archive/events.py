@@ -16,16 +16,6 @@ from viberkit.models.phone import country
 from viberkit.models.states import parse_state, rank
 from viberkit.models.validation import EVENTS as CALLBACK_EVENTS
 
-__all__ = [
-    "MESSAGE_FACTS",
-    "add_message_facts",
-    "find_gaps",
-    "merge_sources",
-    "pair_replies",
-    "polled_states",
-    "recipient_countries",
-]
-
 _FACTS = ("rate_type", "content_type", "service_id", "campaign", "country")
 #: The columns of messages that are read to add facts to events.
 MESSAGE_FACTS = Schema(
@@ -79,19 +69,17 @@ def polled_states(
     repeated = responses[responses["kind"] == "status"].drop_duplicates(["message_id", "first_seen"], keep=False)
     repeated = statuses.merge(repeated, left_on=["message_id", "observed_at"], right_on=["message_id", "first_seen"])
     histories = responses[responses["kind"] == "events"].assign(rank=-1)
-    observations = [
-        frame[["message_id", "rank"]].assign(at=frame[column], exact=exact)
-        for frame, column, exact in (
-            (histories, "first_seen", False),
-            (histories, "last_seen", False),
-            (statuses, "observed_at", False),
-            (repeated, "last_seen", False),
-            (events, "happened_at", True),
-            (messages.assign(rank=-1), "sent_at", True),
-        )
-    ]
+    times = [(histories, "first_seen"), (histories, "last_seen"), (statuses, "observed_at"), (repeated, "last_seen")]
+    times += [(events, "happened_at"), (messages.assign(rank=-1), "sent_at")]
+    observations = pd.concat(
+        [
+            frame[["message_id", "rank"]].assign(at=frame[column], exact=column in ("happened_at", "sent_at"))
+            for frame, column in times
+        ],
+        ignore_index=True,
+    )
     states = polled[["message_id", "rank", "observed_at"]].reset_index(names="row")
-    pairs = states.merge(pd.concat(observations, ignore_index=True), on="message_id", suffixes=("", "_then"))
+    pairs = states.merge(observations, on="message_id", suffixes=("", "_then"))
     later = pairs["exact"] & (pairs["rank_then"] > pairs["rank"]) & (pairs["rank_then"] < _FIRST_UNORDERED)
     entered_by = (
         pairs["at"].where(later).groupby(pairs["row"]).transform("min")

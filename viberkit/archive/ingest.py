@@ -26,10 +26,7 @@ _Derived = Sequence[tuple[RawRecord, DerivedRows]]
 
 _BATCH = 500
 #: What SQLAlchemy or sqlite3 raises for a value that a column cannot hold; a full disk or a lock is none of these.
-_INVALID_VALUE = (
-    *(IntegrityError, DataError, InterfaceError, ProgrammingError),
-    *(OverflowError, ValueError, TypeError),
-)
+_INVALID_VALUE = (IntegrityError, DataError, InterfaceError, ProgrammingError, OverflowError, ValueError, TypeError)
 
 
 def response_row(kind: str, message_id: str, response: Response, request: bytes | None = None) -> dict[str, Any]:
@@ -45,20 +42,10 @@ def callback_row(callback: Callback) -> dict[str, Any]:
     return _raw_row("callback", "", 200, callback.body, seen_at, signed_at=signed_at, late=callback.late)
 
 
-def _raw_row(
-    kind: str,
-    message_id: str,
-    status: int,
-    body: bytes,
-    seen_at: int,
-    *,
-    request: bytes | None = None,
-    signed_at: int | None = None,
-    late: bool = False,
-) -> dict[str, Any]:
+def _raw_row(kind: str, message_id: str, status: int, body: bytes, seen_at: int, **values: Any) -> dict[str, Any]:
     row = {"kind": kind, "message_id": message_id, "http_status": status, "digest": hashlib.sha256(body).hexdigest()}
-    row |= {"body": body, "request": request, "first_seen": seen_at, "last_seen": seen_at}
-    return row | {"signed_at": signed_at, "late": late, "derived": False}
+    row |= {"body": body, "request": None, "first_seen": seen_at, "last_seen": seen_at}
+    return {**row, "signed_at": None, "late": False, "derived": False, **values}
 
 
 def write_raw(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -120,12 +107,7 @@ def derive_pending(connection: Connection, limit: int | None = None) -> dict[str
         size = _BATCH if limit is None else min(limit, _BATCH)
         pending = connection.execute(_pending_query(), {"size": size}).fetchall()
         derived = [(raw, derive_rows(raw)) for raw in (RawRecord(*row[1:]) for row in pending)]
-        try:
-            with connection.begin_nested():
-                _write(connection, derived)
-        except _INVALID_VALUE:
-            for raw, rows in derived:
-                _write_one(connection, raw, rows)
+        _write_valid(connection, derived)
         reasons |= {row[0]: rows.unreadable for row, (_, rows) in zip(pending, derived, strict=True)}
         limit = None if limit is None else limit - size
         if len(pending) < size:
@@ -140,13 +122,19 @@ def _pending_query() -> Select[Any]:
     return select(*columns).where(tables.is_pending).order_by(raw.c.id).limit(bindparam("size"))
 
 
-def _write_one(connection: Connection, raw: RawRecord, rows: DerivedRows) -> None:
+def _write_valid(connection: Connection, derived: _Derived) -> None:
+    """Write rows; if the tables cannot hold a value, write the records one by one, without the one that has it."""
     try:
         with connection.begin_nested():
-            _write(connection, [(raw, rows)])
+            _write(connection, derived)
     except _INVALID_VALUE as error:
-        rows.unreadable = f"cannot be stored in the tables: {type(error).__name__}"
-        _write(connection, [(raw, DerivedRows(unreadable=rows.unreadable))])
+        if len(derived) > 1:
+            for record in derived:
+                _write_valid(connection, [record])
+        else:
+            raw, rows = derived[0]
+            rows.unreadable = f"cannot be stored in the tables: {type(error).__name__}"
+            _write(connection, [(raw, DerivedRows(unreadable=rows.unreadable))])
 
 
 def _write(connection: Connection, derived: _Derived) -> None:

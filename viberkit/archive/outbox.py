@@ -32,21 +32,6 @@ from viberkit.archive.tables import identity, is_in_flight, outbox
 from viberkit.models.keys import make_key
 from viberkit.models.records import AcceptanceEvidence, SendOutcome
 
-__all__ = [
-    "claim",
-    "find_duplicate",
-    "insert",
-    "is_alive",
-    "mark_lost",
-    "next_key",
-    "now",
-    "process_token",
-    "resolve",
-    "salt",
-    "settle",
-    "settle_by_evidence",
-]
-
 _CLOCK_TOLERANCE_S = 60  # by how much the computer's clock may be set while a process runs
 _PROCESS_ENDED = "the process ended while the message was being sent"
 
@@ -128,18 +113,11 @@ def _claim_statement() -> Update:
 
 def settle(connection: Connection, outcomes: Mapping[str, SendOutcome]) -> None:
     """Store the outcomes of rows in flight. A row that a callback has settled already stays accepted."""
-    at = now()
-    rows = [
-        {
-            "row_key": key,
-            "new_state": outcome.state,
-            "why": outcome.reason or None,
-            "id": outcome.message_id,
-            "status": outcome.http_status,
-            "at": None if outcome.state == "queued" else at,
-        }
-        for key, outcome in outcomes.items()
-    ]
+    rows, settled_at = [], now()
+    for key, outcome in outcomes.items():
+        row = {"row_key": key, "new_state": outcome.state, "why": outcome.reason or None, "id": outcome.message_id}
+        at = None if outcome.state == "queued" else settled_at
+        rows.append({**row, "status": outcome.http_status, "at": at})
     if rows:
         connection.execute(_settle_statement(), rows)
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import BigInteger, Boolean, Column, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Integer, Table, Text
 
 from viberkit.errors import ArchiveError
 
@@ -18,20 +19,22 @@ __all__ = ["MIGRATIONS", "migrate"]
 
 metadata = sa.MetaData()
 
+
+def _columns(kind: Any, *names: str, **options: Any) -> list[Column[Any]]:
+    return [Column(name, kind, **options) for name in names]
+
+
 version = Table("viberkit_version", metadata, Column("version", Integer, nullable=False))
 
 raw = Table(
     "raw",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("kind", String(16), nullable=False),  # send, bulk, status, events, message, callback
-    Column("message_id", String(128), nullable=False),
+    *_columns(Text, "kind", "message_id", "digest", nullable=False),  # send, bulk, status, events, message, callback
     Column("http_status", Integer, nullable=False),
-    Column("digest", String(64), nullable=False),
     Column("body", sa.LargeBinary, nullable=False),
     Column("request", sa.LargeBinary),
-    Column("first_seen", BigInteger, nullable=False),
-    Column("last_seen", BigInteger, nullable=False),
+    *_columns(BigInteger, "first_seen", "last_seen", nullable=False),
     Column("signed_at", BigInteger),  # of a callback: when the provider signed it
     Column("late", Boolean, nullable=False, default=False, server_default=sa.false()),  # signed too long before receipt
     Column("derived", Boolean, nullable=False, default=False),  # whether its rows in the other tables are written
@@ -43,53 +46,36 @@ raw = Table(
 #: Raw rows that are not derived yet; SQLite uses the partial index only for a condition with the same text.
 is_pending = sa.text("NOT raw.derived")
 
+# content: as it was sent, JSON; gone_at: when the server reported that it no longer has the message.
 messages = Table(
     "messages",
     metadata,
-    Column("message_id", String(128), primary_key=True),
-    Column("to", String(32)),
-    Column("rate_type", String(16)),
-    Column("content_type", String(32)),
-    Column("service_id", String(64)),
-    Column("channel", String(16)),
-    Column("campaign", String(128)),
-    Column("bulk_id", String(128)),
-    Column("context", String(125)),
-    Column("text", Text),
-    Column("content", Text),  # as it was sent, JSON
-    Column("sent_at", BigInteger),
-    Column("accepted_at", BigInteger),
-    Column("state", String(64)),
-    Column("state_at", BigInteger),
-    Column("observed_until", BigInteger),
+    Column("message_id", Text, primary_key=True),
+    *_columns(Text, "to", "rate_type", "content_type", "service_id", "channel", "campaign", "bulk_id", "context"),
+    *_columns(Text, "text", "content", "state"),
+    *_columns(BigInteger, "sent_at", "accepted_at", "state_at", "observed_until", "gone_at"),
     Column("final", Boolean, nullable=False, default=False),
-    Column("gone_at", BigInteger),  # when the server reported that it no longer has it
     sa.Index("not_final", "final"),
 )
 
+# Responses to status requests; since: the reported time, or observed_at if none was reported.
 statuses = Table(
     "statuses",
     metadata,
-    Column("message_id", String(128), primary_key=True),
-    Column("state", String(64), primary_key=True),
+    *_columns(Text, "message_id", "state", primary_key=True),
     Column("since", BigInteger, primary_key=True),
     Column("observed_at", BigInteger, nullable=False),
-    Column("channel", String(16)),
+    Column("channel", Text),
     Column("naive", Boolean, nullable=False),
 )
 
 events = Table(
     "events",
     metadata,
-    Column("message_id", String(128), primary_key=True),
-    Column("state", String(128), primary_key=True),
+    *_columns(Text, "message_id", "state", primary_key=True),
     Column("happened_at", BigInteger, primary_key=True),
-    Column("source", String(16), primary_key=True),
-    Column("channel", String(16)),
-    Column("code", String(128)),
-    Column("detail", Text),
-    Column("sender", String(64)),
-    Column("user_context", Text),
+    Column("source", Text, primary_key=True),
+    *_columns(Text, "channel", "code", "detail", "sender", "user_context"),
     Column("received_at", BigInteger, nullable=False),
     Column("naive", Boolean, nullable=False),
 )
@@ -97,62 +83,39 @@ events = Table(
 inbound = Table(
     "inbound",
     metadata,
-    Column("message_id", String(128), primary_key=True),
-    Column("sender", String(64)),
-    Column("to", String(64)),
-    Column("channel", String(16)),
+    *_columns(Text, "message_id", "kind", primary_key=True),
+    *_columns(Text, "sender", "to", "channel", "text", "media_id", "media_url", "reply_to", "postback"),
     Column("happened_at", BigInteger),
     Column("received_at", BigInteger, nullable=False),
-    Column("kind", String(32), primary_key=True),
-    Column("text", Text),
-    Column("media_id", String(128)),
-    Column("media_url", Text),
-    Column("reply_to", String(128)),
-    Column("postback", Text),
     Column("naive", Boolean, nullable=False),
 )
 
 #: The salt makes this archive's keys differ from another's, so that a callback about theirs settles nothing here.
-identity = Table("identity", metadata, Column("salt", String(32), primary_key=True))
+identity = Table("identity", metadata, Column("salt", Text, primary_key=True))
 
+# content: as it was passed, with placeholders, JSON; prices: of one message; confirmed: the last confirmation; owner:
+# the process that is sending it.
 campaigns = Table(
     "campaigns",
     metadata,
-    Column("name", String(128), primary_key=True),
-    Column("content", Text, nullable=False),  # as it was passed, with placeholders; JSON
-    Column("rate_type", String(16), nullable=False),
-    Column("context", String(125)),
-    Column("callback_url", Text),
-    Column("price_low", sa.Float),  # of one message
-    Column("price_high", sa.Float),
-    Column("currency", String(8)),
-    Column("cost_cap", sa.Float),
-    Column("confirmed", Text),  # the last confirmation
+    Column("name", Text, primary_key=True),
+    *_columns(Text, "content", "rate_type", nullable=False),
+    *_columns(Text, "context", "callback_url", "currency", "confirmed", "owner"),
+    *_columns(sa.Float, "price_low", "price_high", "cost_cap"),
     Column("planned_at", BigInteger, nullable=False),
-    Column("owner", String(255)),  # the process that is sending it
 )
 
+# row: of the recipients' table; content: as it is sent, JSON, of a bulk a list; message_id: of a bulk its id; reason:
+# why it was rejected or is unknown, and decisions about it; owner: the process that is sending it.
 outbox = Table(
     "outbox",
     metadata,
-    Column("key", String(32), primary_key=True),
-    Column("campaign", String(128)),
-    Column("row", Integer),  # of the recipients' table
-    Column("to", String(32), nullable=False),
-    Column("rate_type", String(16), nullable=False),
-    Column("content", Text, nullable=False),  # as it is sent: JSON, of a bulk a list
-    Column("ordinal", Integer, nullable=False),
-    Column("context", String(125)),
-    Column("callback_url", Text),
-    Column("service_id", String(64)),
-    Column("state", String(16), nullable=False),
-    Column("message_id", String(128)),  # of a bulk its id
-    Column("http_status", Integer),
-    Column("reason", Text),  # why it was rejected or is unknown, and decisions about it
-    Column("owner", String(255)),  # the process that is sending it
-    Column("planned_at", BigInteger, nullable=False),
-    Column("claimed_at", BigInteger),
-    Column("settled_at", BigInteger),
+    Column("key", Text, primary_key=True),
+    Column("row", Integer),
+    *_columns(Text, "to", "rate_type", "content", "state", nullable=False),
+    *_columns(Text, "campaign", "context", "callback_url", "service_id", "message_id", "reason", "owner"),
+    *_columns(BigInteger, "ordinal", "planned_at", nullable=False),
+    *_columns(BigInteger, "http_status", "claimed_at", "settled_at"),
     sa.Index("outbox_work", "campaign", "state", "row"),
     sa.Index("outbox_recipient", "to"),
     sa.Index("outbox_in_flight", "owner", sqlite_where=sa.text("state = 'in_flight'")),

@@ -15,7 +15,7 @@ from viberkit.archive.archive import Archive
 from viberkit.archive.campaigns import CHARGED, CampaignStore, CampaignTerms
 from viberkit.archive.derive import content_facts
 from viberkit.campaigns.plan import check_terms, plan_messages, problems_frame, read_recipients
-from viberkit.campaigns.run import run
+from viberkit.campaigns.run import CampaignRun
 from viberkit.errors import CampaignError, InvalidRequest, Violation
 from viberkit.models.content import Content, to_wire
 from viberkit.models.keys import canonical_json
@@ -229,18 +229,10 @@ class Campaign:
         """
         check_terms(name, recipients, content, rate_type, context, callback_url, price, cost_cap)
         messages, problems = plan_messages(name, read_recipients(recipients), content, rate_type, to=to)
-        low, high = price if isinstance(price, tuple) else (price, price)
-        terms = CampaignTerms(
-            name=name,
-            content=canonical_json(to_wire(content)),
-            rate_type=rate_type,
-            context=context,
-            callback_url=callback_url,
-            price_low=None if low is None else float(low),
-            price_high=None if high is None else float(high),
-            currency=currency,
-            cost_cap=cost_cap,
-        )
+        prices = price if isinstance(price, tuple) else (price, price)
+        low, high = (None if amount is None else float(amount) for amount in prices)
+        wire = canonical_json(to_wire(content))
+        terms = CampaignTerms(name, wire, rate_type, context, callback_url, low, high, currency, cost_cap)
         campaign = cls(archive, name, problems)
         campaign._store.plan(terms, messages)
         return campaign
@@ -380,15 +372,8 @@ class Campaign:
         RateLimiter(per_second)  # raises for a rate that is not positive
         with self._store.hold():
             self._store.confirm(confirm)
-            stopped = run(
-                self._store,
-                client,
-                queued=self._store.counts().get("queued", 0),
-                workers=workers,
-                per_second=per_second,
-                max_unknown_share=max_unknown_share,
-                progress=progress,
-            )
+            run = CampaignRun(self._store, client, workers, per_second, max_unknown_share)
+            stopped = run.send(progress=progress)
         return self._status(stopped)
 
     def release(self) -> None:

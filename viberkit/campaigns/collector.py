@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -153,7 +153,11 @@ def collect(
         finally:
             responses.close()
             write()
-    return _result(changes, set(archive.recorder.open_messages()))
+    counts = Counter(changes.values())
+    reasons = {reason: n for reason, n in counts.items() if reason not in ("changed", "unchanged", "expired")}
+    fetched = {message_id for message_id, change in changes.items() if change in ("changed", "unchanged")}
+    final = len(fetched.difference(archive.recorder.open_messages()))
+    return CollectResult(len(changes), counts["changed"], final, counts["expired"], sum(reasons.values()), reasons)
 
 
 def _fetch(
@@ -182,16 +186,3 @@ def _fetch(
                 yield running.pop(future), future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _result(changes: Mapping[str, str], still_open: set[str]) -> CollectResult:
-    counts = Counter(changes.values())
-    reasons = {reason: n for reason, n in counts.items() if reason not in ("changed", "unchanged", "expired")}
-    return CollectResult(
-        requested=len(changes),
-        changed=counts["changed"],
-        final=sum(change in ("changed", "unchanged") for id_, change in changes.items() if id_ not in still_open),
-        expired=counts["expired"],
-        failed=sum(reasons.values()),
-        reasons=reasons,
-    )

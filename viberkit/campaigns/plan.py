@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,8 +74,14 @@ def placeholders(content: Content) -> list[str]:
     >>> placeholders(Text("Hi {first_name}, your code is {code} {{today}}"))
     ['first_name', 'code']
     """
-    matches = (match for text in _texts(content) for match in _PLACEHOLDER.finditer(text))
-    return list(dict.fromkeys(match[1] for match in matches if match[1]))
+    names: list[str] = []
+
+    def find(text: str) -> str:
+        names.extend(match[1] for match in _PLACEHOLDER.finditer(text) if match[1])
+        return text
+
+    _map_texts(content, find)
+    return list(dict.fromkeys(names))
 
 
 def fill(content: Content, values: Mapping[str, str]) -> Content:
@@ -85,29 +91,23 @@ def fill(content: Content, values: Mapping[str, str]) -> Content:
     >>> fill(Text("Hi {first_name} {{today}}"), {"first_name": "Ada"}).text
     'Hi Ada {today}'
     """
-    filled: Content = _fill(content, values)
+
+    def fill_text(text: str) -> str:
+        return _PLACEHOLDER.sub(lambda match: values[match[1]] if match[1] else match[0][0], text)
+
+    filled: Content = _map_texts(content, fill_text)
     return filled
 
 
-def _texts(part: Any) -> Iterator[str]:
+def _map_texts(part: Any, function: Callable[[str], str]) -> Any:
+    """Apply a function to every text of a content."""
     if isinstance(part, str):
-        yield part
-    elif isinstance(part, tuple):
-        for item in part:
-            yield from _texts(item)
-    elif dataclasses.is_dataclass(part):
-        for field in dataclasses.fields(part):
-            yield from _texts(getattr(part, field.name))
-
-
-def _fill(part: Any, values: Mapping[str, str]) -> Any:
-    if isinstance(part, str):
-        return _PLACEHOLDER.sub(lambda match: values[match[1]] if match[1] else match[0][0], part)
+        return function(part)
     if isinstance(part, tuple):
-        return tuple(_fill(item, values) for item in part)
+        return tuple(_map_texts(item, function) for item in part)
     if dataclasses.is_dataclass(part) and not isinstance(part, type):
         fields = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
-        return type(part)(**{name: _fill(value, values) for name, value in fields.items()})
+        return type(part)(**{name: _map_texts(value, function) for name, value in fields.items()})
     return part
 
 
@@ -177,14 +177,7 @@ def _text(value: Any) -> str | None:
 
 
 def check_terms(
-    name: str,
-    recipients: Any,
-    content: Any,
-    rate_type: str | None,
-    context: str | None,
-    callback_url: str | None,
-    price: Any,
-    cost_cap: Any,
+    name: Any, recipients: Any, content: Any, rate_type: Any, context: Any, callback_url: Any, price: Any, cost_cap: Any
 ) -> None:
     """Check what concerns all messages; raise :class:`~viberkit.errors.InvalidRequest` with every violation."""
     violations = list(validation.text_rule("name", name, 128))

@@ -16,36 +16,32 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from viberkit.api import send
+from viberkit.api.send import SendAttempt, attempt, interrupted_attempt
 from viberkit.models.keys import add_key
+from viberkit.models.records import SendOutcome
 
 if TYPE_CHECKING:
     from viberkit.api.client import Client
     from viberkit.archive.campaigns import CampaignStore
 
-__all__ = ["run"]
+__all__ = ["CampaignRun"]
 
 _GATHER_S = 0.01  # for how long results are gathered into one transaction
 _POLL_S = 0.05  # the longest wait for a result before the queue is checked again
 _MAX_IN_A_ROW = 5  # unknown outcomes, one after the other, that stop the campaign; fewer in all never do
 _MIN_OUTCOMES = 100  # outcomes before a share of them can stop the campaign
 
-_Result = tuple[str, Mapping[str, Any], send.SendAttempt]
+_Result = tuple[str, Mapping[str, Any], SendAttempt]
 
 
-class _Run:
+class CampaignRun:
     """One run: the messages in flight, the results that are not settled yet, and why to stop."""
 
     def __init__(
-        self,
-        store: CampaignStore,
-        client: Client,
-        workers: int,
-        per_second: float | None,
-        max_unknown_share: float,
+        self, store: CampaignStore, client: Client, workers: int, per_second: float | None, max_unknown_share: float
     ) -> None:
-        self.store, self.client, self.terms, self.workers = store, client, store.terms(), workers
-        self.per_second, self.max_unknown_share = per_second, max_unknown_share
+        self.store, self.client, self.terms = store, client, store.terms()
+        self.workers, self.per_second, self.max_unknown_share = workers, per_second, max_unknown_share
         self.results: queue.SimpleQueue[_Result] = queue.SimpleQueue()
         self.unsettled: list[_Result] = []
         self.in_flight: set[str] = set()
@@ -55,14 +51,30 @@ class _Run:
         self.stopped: str | None = None
         self.done = False
 
+    def send(self, *, progress: bool) -> str | None:
+        """Send the queued messages; return why it stopped early, or None."""
+        queued = self.store.counts().get("queued", 0)
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="viberkit-campaign")
+        bar = tqdm(total=queued, desc=self.terms.name, unit="message", disable=not progress)
+        with self._interruptible(), bar:
+            try:
+                while not self.done:
+                    for row in self.step():
+                        pool.submit(self.post, row["key"], self.request(row))
+                    bar.update(self.outcomes.total() - self.outcomes["queued"] - bar.n)
+            finally:
+                pool.shutdown(wait=True)
+                self.settle_results()
+        return self.stopped
+
     def step(self) -> Sequence[Mapping[str, Any]]:
         """Settle the results and claim the next messages, in one transaction; return the claimed rows."""
         self._gather()
         free = min(self.workers - len(self.in_flight) + len(self.unsettled), self._due())
         if not self.unsettled and free <= 0 and not self.stopped:
             return []
-        for _, _, attempt in self.unsettled:
-            self._check_outcome(attempt)
+        for _, _, result in self.unsettled:
+            self._check_outcome(result.outcome)
         rows, over_cap = self._exchange(0 if self.stopped else free)
         self.in_flight -= {key for key, *_ in self.unsettled}
         if over_cap and not self.in_flight:  # what is in flight may yet be rejected, and not be charged
@@ -83,16 +95,16 @@ class _Run:
             self.unsettled.clear()
 
     def _exchange(self, limit: int) -> tuple[Sequence[Mapping[str, Any]], bool]:
-        settled = [(key, attempt.outcome, request, attempt.answer) for key, request, attempt in self.unsettled]
+        settled = [(key, result.outcome, request, result.answer) for key, request, result in self.unsettled]
         return self.store.exchange(settled, limit, service_id=self.client.sender, terms=self.terms)
 
     def post(self, key: str, request: Mapping[str, Any]) -> None:
         """Post a claimed message; a result is queued whatever happens."""
-        attempt = send.interrupted_attempt(request)
+        result = interrupted_attempt(request)
         try:
-            attempt = send.attempt(self.client._transport, "/messages", request)
+            result = attempt(self.client._transport, "/messages", request)
         finally:
-            self.results.put((key, request, attempt))
+            self.results.put((key, request, result))
 
     def request(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Return the request of a row; its key is at the start of the context."""
@@ -121,9 +133,9 @@ class _Run:
             return self.workers
         return int((time.monotonic() - self.started) * self.per_second) + 1 - self.claimed
 
-    def _check_outcome(self, attempt: send.SendAttempt) -> None:
+    def _check_outcome(self, outcome: SendOutcome) -> None:
         """Stop if this outcome, after the ones before, is a reason to."""
-        state, reason = attempt.outcome.state, attempt.outcome.reason
+        state, reason = outcome.state, outcome.reason
         self.outcomes[state] += 1
         self.in_a_row = Counter({state: self.in_a_row[state] + 1})
         answered = self.outcomes.total() - self.outcomes["queued"]
@@ -134,52 +146,24 @@ class _Run:
             self.stopped = f"{unknown} of {answered} outcomes are unknown, more than {self.max_unknown_share:.1%}"
         elif self.in_a_row["queued"] >= _MAX_IN_A_ROW:
             self.stopped = f"{_MAX_IN_A_ROW} messages in a row were not accepted: {reason}"
-        elif attempt.outcome.http_status in (401, 402, 403):
+        elif outcome.http_status in (401, 402, 403):
             self.stopped = f"the server refused the account: {reason}"
         elif self.in_a_row["rejected"] >= _MIN_OUTCOMES:
             self.stopped = f"{_MIN_OUTCOMES} messages in a row were rejected: {reason}"
 
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Let a first Ctrl-C wait for the messages in flight; a second one interrupts as usual."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
 
-def run(
-    store: CampaignStore,
-    client: Client,
-    *,
-    queued: int,
-    workers: int,
-    per_second: float | None,
-    max_unknown_share: float,
-    progress: bool,
-) -> str | None:
-    """Send the queued messages of a campaign; return why it stopped early, or None."""
-    work = _Run(store, client, workers, per_second, max_unknown_share)
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="viberkit-campaign")
-    bar = tqdm(total=queued, desc=work.terms.name, unit="message", disable=not progress)
-    with _interrupts(work), bar:
+        def stop(number: int, frame: object) -> None:
+            self.stopped = "interrupted"
+            signal.signal(signal.SIGINT, before)
+
+        before = signal.signal(signal.SIGINT, stop)
         try:
-            while not work.done:
-                for row in work.step():
-                    pool.submit(work.post, row["key"], work.request(row))
-                bar.update(work.outcomes.total() - work.outcomes["queued"] - bar.n)
+            yield
         finally:
-            pool.shutdown(wait=True)
-            work.settle_results()
-    return work.stopped
-
-
-@contextmanager
-def _interrupts(work: _Run) -> Iterator[None]:
-    """Let a first Ctrl-C wait for the messages in flight; a second one interrupts as usual."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def stop(number: int, frame: object) -> None:
-        work.stopped = "interrupted"
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+            signal.signal(signal.SIGINT, before)
