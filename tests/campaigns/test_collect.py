@@ -1,4 +1,4 @@
-"""Collecting: concurrent, polite, resumable, and never stopped by one bad answer."""
+"""Collecting histories: concurrency, rate, interruption, failed requests, and histories that are still missing."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def send_many(sandbox: vk.Sandbox, archive: vk.Archive, count: int) -> list[str]
         ]
 
 
-def test_everything_ends_up_in_the_archive(sandbox: vk.Sandbox, client: vk.Client, archive: vk.Archive) -> None:
+def test_all_histories_are_stored(sandbox: vk.Sandbox, client: vk.Client, archive: vk.Archive) -> None:
     send_many(sandbox, archive, 60)
     sandbox.advance(days=30)
     summary = vk.collect(client, archive, progress=False)
     assert (summary.requested, summary.changed, summary.expired, summary.failed, summary.reasons) == (60, 60, 0, 0, {})
-    true = sandbox.truth()
-    final = true.loc[true["state"].isin(["delivered", "failed"]), "message_id"].nunique()
+    truth = sandbox.truth()
+    final = truth.loc[truth["state"].isin(["delivered", "failed"]), "message_id"].nunique()
     assert summary.final == final
     assert len(archive.recorder.open_messages()) == 60 - final
     assert (archive.events()["observed_until"] == sandbox.now.replace(microsecond=0)).all()
@@ -37,23 +37,23 @@ def test_events_agree_with_the_truth(sandbox: vk.Sandbox, client: vk.Client, arc
     vk.collect(client, archive, progress=False)
     key = ["message_id", "state"]
     events = archive.events().astype({"state": "str"})
-    true = sandbox.truth().astype({"state": "str"}).set_index(key)["happened_at"]
-    both = events.join(true.rename("true_at"), on=key)
+    truth = sandbox.truth().astype({"state": "str"}).set_index(key)["happened_at"]
+    both = events.join(truth.rename("true_at"), on=key)
     assert both["true_at"].notna().all()
     assert (both["happened_at"] - both["true_at"]).abs().max() <= both["happened_at"].iloc[0].resolution * 1000
 
 
-def test_what_is_final_is_not_asked_again(sandbox: vk.Sandbox, client: vk.Client, archive: vk.Archive) -> None:
+def test_final_messages_are_not_requested_again(sandbox: vk.Sandbox, client: vk.Client, archive: vk.Archive) -> None:
     send_many(sandbox, archive, 20)
     sandbox.advance(days=30)
     first = vk.collect(client, archive, progress=False)
-    asked = len(sandbox.requests)
+    requests = len(sandbox.requests)
     again = vk.collect(client, archive, progress=False)
-    assert again.requested == len(sandbox.requests) - asked == 20 - first.final
+    assert again.requested == len(sandbox.requests) - requests == 20 - first.final
     assert again.changed == 0
 
 
-def test_one_bad_answer_stops_nothing(sandbox: vk.Sandbox, archive: vk.Archive) -> None:
+def test_failed_requests_do_not_stop_the_others(sandbox: vk.Sandbox, archive: vk.Archive) -> None:
     ids = send_many(sandbox, archive, 30)
     sandbox.advance(days=30)
     sandbox.fault("500", path=f"/messages/{ids[3]}/events")
@@ -71,30 +71,32 @@ def test_one_bad_answer_stops_nothing(sandbox: vk.Sandbox, archive: vk.Archive) 
     assert set(ids[3:6]) <= set(archive.events()["message_id"])
 
 
-def test_the_expired_are_counted_and_left_alone(sandbox: vk.Sandbox, client: vk.Client, archive: vk.Archive) -> None:
+def test_expired_messages_are_counted_and_not_requested_again(
+    sandbox: vk.Sandbox, client: vk.Client, archive: vk.Archive
+) -> None:
     send_many(sandbox, archive, 5)
     sandbox.advance(days=91)
     result = vk.collect(client, archive, progress=False)
     assert (result.requested, result.expired, result.final) == (5, 5, 0)
     assert vk.collect(client, archive, progress=False).requested == 0
-    assert len(archive.events()) == 5, "the send itself is known"
+    assert len(archive.events()) == 5, "the sends are stored"
 
 
-def test_an_interrupted_run_goes_on(
+def test_an_interrupted_call_can_be_repeated(
     sandbox: vk.Sandbox, client: vk.Client, archive: vk.Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send_many(sandbox, archive, 150)
     sandbox.advance(days=30)
-    looked = client.look
-    asked: list[str] = []
+    look = client.look
+    requests: list[str] = []
 
-    def interrupted_attempt(what: str, message_id: str) -> object:
-        asked.append(message_id)
-        if len(asked) == 100:
+    def interrupted(kind: str, message_id: str) -> object:
+        requests.append(message_id)
+        if len(requests) == 100:
             raise KeyboardInterrupt
-        return looked(what, message_id)
+        return look(kind, message_id)
 
-    monkeypatch.setattr(client, "look", interrupted_attempt)
+    monkeypatch.setattr(client, "look", interrupted)
     with pytest.raises(KeyboardInterrupt):
         vk.collect(client, archive, workers=4, progress=False)
     monkeypatch.undo()
@@ -103,7 +105,7 @@ def test_an_interrupted_run_goes_on(
     assert vk.collect(client, archive, progress=False).requested == 150 - done
 
 
-def test_the_pace_is_kept(sandbox: vk.Sandbox, client: vk.Client, archive: vk.Archive) -> None:
+def test_the_rate_is_limited(sandbox: vk.Sandbox, client: vk.Client, archive: vk.Archive) -> None:
     send_many(sandbox, archive, 30)
     started = time.monotonic()
     vk.collect(client, archive, per_second=50, progress=False)
@@ -112,7 +114,7 @@ def test_the_pace_is_kept(sandbox: vk.Sandbox, client: vk.Client, archive: vk.Ar
         vk.collect(client, archive, per_second=0)
 
 
-def test_nothing_to_do_is_done(client: vk.Client, archive: vk.Archive) -> None:
+def test_an_empty_archive_needs_no_request(client: vk.Client, archive: vk.Archive) -> None:
     assert vk.collect(client, archive, progress=False).requested == 0
 
 
