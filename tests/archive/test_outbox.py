@@ -318,7 +318,7 @@ def locked(path: Path) -> Iterator[str]:
     connection.close()
 
 
-@pytest.mark.parametrize(("hindered", "words"), [(full, "full"), (read_only, "readonly"), (locked, "locked")])
+@pytest.mark.parametrize(("hindrance", "reason"), [(full, "full"), (read_only, "readonly"), (locked, "locked")])
 def test_without_a_row_nothing_is_posted(
     sandbox: vk.Sandbox, with_archive: vk.Client, archive: vk.Archive, hindrance: Any, reason: str
 ) -> None:

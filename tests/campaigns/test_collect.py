@@ -134,7 +134,7 @@ def test_a_message_that_a_status_request_showed_as_final_gets_its_history(
     true_s = (truth["delivered"] - truth["accepted"]).dt.total_seconds()
     measured_s = (measured["delivered_at"] - measured["accepted_at"]).dt.total_seconds()
     assert measured_s.median() == pytest.approx(true_s.median(), abs=2e-3)
-    median = vk.time_to(vk.journeys(archive.events())).query("quantile == 0.5")["value_s"].item()
+    median = vk.time_to(vk.journeys(archive.events())).query("quantile == 0.5").filter(["value_s", "time_s"]).iloc[0, 0]
     never = true_s.fillna(float("inf")).sort_values()
     assert never.iloc[18] <= median + 2e-3
     assert median - 2e-3 <= never.iloc[21]
