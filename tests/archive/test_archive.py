@@ -6,6 +6,8 @@ import json
 import multiprocessing
 import sqlite3
 import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -61,6 +63,12 @@ def dump(archive: vk.Archive) -> list[str]:
 
 def test_a_new_archive_is_private(archive: vk.Archive) -> None:
     assert stat.S_IMODE(archive.path.stat().st_mode) == 0o600
+
+
+def test_opening_an_archive_does_not_import_requests(tmp_path: Path) -> None:
+    code = "import sys, viberkit as vk; vk.Archive(sys.argv[1]).close(); print('requests' in sys.modules)"
+    command = [sys.executable, "-c", code, str(tmp_path / "a.db")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def test_empty_frames_have_their_columns(archive: vk.Archive) -> None:

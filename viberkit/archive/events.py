@@ -1,7 +1,6 @@
-"""Frames of events from the archive's rows: facts of the message, states known only from status requests, one row per
-event, what one source missed, and what a reply answers.
+"""Frames of events from the archive's rows; no SQL.
 
-Frames in, frames out; no SQL.
+Facts of the message, states known only from status requests, one row per event, gaps of a source, paired replies.
 """
 
 from __future__ import annotations

@@ -255,8 +255,11 @@ def _observe_statement(instant: str, *replaced: str) -> Insert:
 
 
 def _latest(events: list[tuple[bool, bool, int, int, str]]) -> dict[str, Any]:
-    """Return the state of a message: reported events come before the local record of the send, a final state before
-    others however late those are reported, then the latest, then the later one in the life cycle."""
+    """Return the state of a message.
+
+    Reported events come before the local record of the send, a final state before others however late those are
+    reported, then the latest, then the later one in the life cycle.
+    """
     _, final, at, _, state = max(events, default=(False, False, None, 0, None))
     return {"state": state, "state_at": at, "final": final}
 

@@ -45,7 +45,7 @@ _MEANINGS = MappingProxyType(
 class Preview:
     """What a campaign would send now; see :meth:`Campaign.preview`.
 
-    Attributes
+    Parameters
     ----------
     planned : int
         Number of messages that are planned and not yet confirmed.
@@ -84,7 +84,7 @@ class Preview:
 class CampaignStatus:
     """How many messages of a campaign are in each state; see :meth:`Campaign.status` and :meth:`Campaign.send`.
 
-    Attributes
+    Parameters
     ----------
     name : str
         Name of the campaign.

@@ -28,7 +28,7 @@ _WRITE_EVERY_S = 0.25  # the longest time that a response waits for others befor
 class CollectResult:
     """What a call of :func:`collect` brought.
 
-    Attributes
+    Parameters
     ----------
     requested : int
         Number of messages whose history was requested.

@@ -157,12 +157,13 @@ class CampaignRun:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        before = signal.getsignal(signal.SIGINT)
 
         def stop(number: int, frame: object) -> None:
             self.stopped = "interrupted"
             signal.signal(signal.SIGINT, before)
 
-        before = signal.signal(signal.SIGINT, stop)
+        signal.signal(signal.SIGINT, stop)
         try:
             yield
         finally:
