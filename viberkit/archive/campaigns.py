@@ -102,18 +102,13 @@ class CampaignStore:
             salt = outbox.salt(connection)
             shared = {name: getattr(terms, name) for name in ("rate_type", "context", "callback_url")}
             shared |= {"campaign": self._name, "ordinal": 0, "state": "planned", "planned_at": planned_at}
+
+            def send_row(row: int, to: str, content: str) -> dict[str, Any]:
+                key = make_key(self._name, to, content, 0, salt)
+                return {"key": key, "row": row, "to": to, "content": content, **shared}
+
             for start in range(0, len(new), 5000):
-                rows = [
-                    {
-                        "key": make_key(self._name, to, content, 0, salt),
-                        "row": row,
-                        "to": to,
-                        "content": content,
-                        **shared,
-                    }
-                    for row, to, content in new[start : start + 5000]
-                ]
-                outbox.insert(connection, rows)
+                outbox.insert(connection, [send_row(*message) for message in new[start : start + 5000]])
 
     def terms(self) -> CampaignTerms:
         """Return the campaign's terms; raise :class:`~viberkit.errors.CampaignError` if it is not planned."""

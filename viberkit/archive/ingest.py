@@ -222,15 +222,12 @@ def _update_latest(connection: Connection, derived: _Derived) -> None:
     for chunk in _chunks(observed):
         for message_id, state, at, source in connection.execute(_events_query(), {"ids": chunk}):
             events.setdefault(message_id, []).append((source != "send", state in FINAL, at, rank(state), state))
-    latest = [
-        {**_latest(events.get(message_id, [])), "message_id": message_id, "observed_until": at}
-        for message_id, at in observed.items()
-    ]
-    expired = [
-        {"message_id": raw.message_id, "final": False, "gone_at": raw.last_seen}
-        for raw, rows in derived
-        if rows.expired
-    ]
+    latest = []
+    for message_id, observed_until in observed.items():
+        row = {"message_id": message_id, "observed_until": observed_until}
+        latest.append(row | _latest(events.get(message_id, [])))
+    gone = [raw for raw, rows in derived if rows.expired]
+    expired = [{"message_id": raw.message_id, "final": False, "gone_at": raw.last_seen} for raw in gone]
     if latest:
         connection.execute(_observe_statement("observed_until", "state", "state_at", "final"), latest)
     if expired:
