@@ -1,4 +1,4 @@
-"""The outbox: a row before the first byte, evidence afterwards, and nothing that may have gone out goes out again."""
+"""The outbox: a durable row before the first byte, settling by callbacks, no repetition of what may have been sent."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.archives import record_callback
 from support.scripted import Scripted
 
 import viberkit as vk
-from viberkit.archive import outbox as box
+from viberkit.archive import outbox as outbox
 from viberkit.errors import (
     ArchiveError,
     ArchiveWriteError,
@@ -37,7 +38,7 @@ NOW = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 
 
 def posts(sandbox: vk.Sandbox) -> list[Any]:
-    return [one for one in sandbox.requests if one.method == "POST"]
+    return [item for item in sandbox.requests if item.method == "POST"]
 
 
 @pytest.fixture
@@ -50,14 +51,14 @@ def states(archive: vk.Archive) -> list[str]:
 
 
 def called_back(archive: vk.Archive, key: str, message_id: str = "m-1", event: str = "accepted") -> None:
-    told = {"event": f"MessageStatus::{event}", "messageId": message_id, "timestamp": "2026-01-05T08:00:01Z"}
-    archive.keep_callback(json.dumps({**told, "userContext": f"{key} order 7"}).encode(), NOW)
+    reported = {"event": f"MessageStatus::{event}", "messageId": message_id, "timestamp": "2026-01-05T08:00:01Z"}
+    record_callback(archive, json.dumps({**reported, "userContext": f"{key} order 7"}).encode(), NOW)
 
 
 # --- the key ---------------------------------------------------------------------------------------------
 
 
-def test_a_key_names_one_send_and_is_found_again() -> None:
+def test_keys_are_unique_and_found_in_a_context() -> None:
     names = [
         (campaign, to, content, n)
         for campaign in (None, "a")
@@ -65,14 +66,14 @@ def test_a_key_names_one_send_and_is_found_again() -> None:
         for content in "xy"
         for n in (0, 1)
     ]
-    keys = [make_key(*each) for each in names]
+    keys = [make_key(*parts) for parts in names]
     assert len(set(keys)) == len(names)
     for key in keys:
         assert find_key(key) == find_key(add_key(key, "order 7")) == key
-    assert [find_key(one) for one in (None, "", "order 7", "vkshort", keys[0] + "x", " " + keys[0])] == [None] * 6
+    assert [find_key(item) for item in (None, "", "order 7", "vkshort", keys[0] + "x", " " + keys[0])] == [None] * 6
 
 
-def test_the_key_goes_out_as_the_head_of_the_context(
+def test_the_key_is_sent_at_the_start_of_the_context(
     sandbox: vk.Sandbox, with_archive: vk.Client, archive: vk.Archive
 ) -> None:
     sent = with_archive.send(TO, HELLO, rate_type="transaction", context="order 7")
@@ -93,11 +94,11 @@ def test_every_send_is_one_row_and_one_post(sandbox: vk.Sandbox, with_archive: v
     bulk = with_archive.bulk(TO, [HELLO, vk.Text("World")], rate_type="transaction")
     assert states(archive) == ["accepted"] * 4
     assert archive.outbox()["message_id"].iloc[3] == bulk.bulk_id
-    assert len({one.json["context"] for one in posts(sandbox)}) == 4
+    assert len({item.json["context"] for item in posts(sandbox)}) == 4
     assert sorted(archive.messages()["message_id"]) == sorted(sandbox.truth()["message_id"].unique())
 
 
-def test_once_sends_once(sandbox: vk.Sandbox, with_archive: vk.Client, client: vk.Client) -> None:
+def test_deduplicate_sends_once(sandbox: vk.Sandbox, with_archive: vk.Client, client: vk.Client) -> None:
     first = with_archive.send(TO, HELLO, rate_type="transaction", deduplicate=True)
     again = with_archive.send("0049 170 1234567", HELLO, rate_type="transaction", deduplicate=True)
     assert again.message_id == first.message_id
@@ -107,7 +108,7 @@ def test_once_sends_once(sandbox: vk.Sandbox, with_archive: vk.Client, client: v
         client.send(TO, HELLO, rate_type="transaction", deduplicate=True)
 
 
-# --- what becomes of it ----------------------------------------------------------------------------------
+# --- outcomes ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_once_sends_once(sandbox: vk.Sandbox, with_archive: vk.Client, client: v
         ("429", RateLimited, "queued"),
     ],
 )
-def test_a_fault_leaves_the_row_where_it_belongs(
+def test_the_state_after_a_fault(
     sandbox: vk.Sandbox, archive: vk.Archive, fault: str, error: type[Exception], state: str
 ) -> None:
     sandbox.fault(fault, method="POST")
@@ -134,9 +135,7 @@ def test_a_fault_leaves_the_row_where_it_belongs(
 @pytest.mark.parametrize(
     ("status", "state"), [(307, "unknown"), (400, "rejected"), (403, "rejected"), (408, "unknown"), (502, "unknown")]
 )
-def test_a_status_leaves_the_row_where_it_belongs(
-    scripted: Scripted, archive: vk.Archive, status: int, state: str
-) -> None:
+def test_the_state_after_a_status(scripted: Scripted, archive: vk.Archive, status: int, state: str) -> None:
     scripted.says((status, {"Location": scripted.url}, b'{"title": "No", "detail": "because"}'))
     client = vk.Client("key", "SHOP", base_url=scripted.url, archive=archive)
     with client, pytest.raises((UnknownOutcome, BadRequest, vk.errors.Forbidden)):
@@ -146,18 +145,18 @@ def test_a_status_leaves_the_row_where_it_belongs(
     assert state == "unknown" or "because" in archive.outbox().loc[0, "reason"]
 
 
-def test_what_never_left_is_taken_up_again_under_its_key(sandbox: vk.Sandbox, archive: vk.Archive) -> None:
-    with vk.Client("key", "SHOP", base_url="http://127.0.0.1:9", archive=archive, retry_for_s=0.1) as nobody:
+def test_a_send_that_never_left_is_repeated_with_its_key(sandbox: vk.Sandbox, archive: vk.Archive) -> None:
+    with vk.Client("key", "SHOP", base_url="http://127.0.0.1:9", archive=archive, retry_for_s=0.1) as unreachable:
         for _ in range(2):
             with pytest.raises(TransportError):
-                nobody.send(TO, HELLO, rate_type="transaction")
+                unreachable.send(TO, HELLO, rate_type="transaction")
     assert states(archive) == ["queued"]
     sandbox.client(archive=archive).send(TO, HELLO, rate_type="transaction")
     assert states(archive) == ["accepted"]
     assert posts(sandbox)[0].json["context"] == archive.outbox().loc[0, "key"]
 
 
-def test_while_it_is_unknown_the_same_message_is_not_sent_again(
+def test_a_message_with_an_unknown_outcome_is_not_sent_again(
     sandbox: vk.Sandbox, with_archive: vk.Client, archive: vk.Archive
 ) -> None:
     sandbox.fault("drop", method="POST", times=1)
@@ -173,11 +172,11 @@ def test_while_it_is_unknown_the_same_message_is_not_sent_again(
     assert states(archive) == ["abandoned", "accepted", "accepted", "accepted"]
     assert archive.resolve([key], "abandon", reason="twice") == 0
     for decision, reason in (("again", "x"), ("resend", " ")):
-        with pytest.raises(CampaignError, match="decide nothing"):
+        with pytest.raises(CampaignError, match="is not a decision"):
             archive.resolve([key], decision, reason=reason)
 
 
-def test_an_interrupt_leaves_it_unknown(
+def test_an_interrupted_send_is_unknown(
     sandbox: vk.Sandbox, with_archive: vk.Client, archive: vk.Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stopped(*args: Any) -> Any:
@@ -189,46 +188,46 @@ def test_an_interrupt_leaves_it_unknown(
     assert states(archive) == ["unknown"]
 
 
-def test_two_threads_with_one_message_send_it_once(sandbox: vk.Sandbox, archive: vk.Archive) -> None:
+def test_threads_with_the_same_message_send_it_once(sandbox: vk.Sandbox, archive: vk.Archive) -> None:
     sandbox.latency_s = 0.3
-    ended: list[object] = []
+    results: list[object] = []
 
     def send() -> None:
         try:
-            ended.append(sandbox.client(archive=archive).send(TO, HELLO, rate_type="transaction"))
-        except UnknownOutcome as fault:
-            ended.append(fault)
+            results.append(sandbox.client(archive=archive).send(TO, HELLO, rate_type="transaction"))
+        except UnknownOutcome as error:
+            results.append(error)
 
     threads = [threading.Thread(target=send) for _ in range(6)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert len(posts(sandbox)) == 1
-    assert Counter(type(one).__name__ for one in ended) == {"SentMessage": 1, "UnknownOutcome": 5}
+    assert Counter(type(item).__name__ for item in results) == {"SentMessage": 1, "UnknownOutcome": 5}
 
 
 # --- evidence --------------------------------------------------------------------------------------------
 
 
-def test_a_callback_settles_what_is_unknown(sandbox: vk.Sandbox, with_archive: vk.Client, archive: vk.Archive) -> None:
+def test_a_callback_settles_an_unknown_send(sandbox: vk.Sandbox, with_archive: vk.Client, archive: vk.Archive) -> None:
     sandbox.fault("drop", method="POST")
     with pytest.raises(UnknownOutcome):
         with_archive.send(TO, HELLO, rate_type="transaction", context="order 7")
     key = archive.outbox().loc[0, "key"]
-    called_back(archive, "vk" + "a" * 24)  # of somebody else
+    called_back(archive, "vk" + "a" * 24)  # a key of another archive
     assert states(archive) == ["unknown"]
     called_back(archive, key)
     row, message = archive.outbox().loc[0], archive.messages(unmask=True).set_index("message_id").loc["m-1"]
     assert (row["state"], row["message_id"]) == ("accepted", "m-1")
-    assert "a callback tells" in row["reason"]
+    assert "a callback shows" in row["reason"]
     assert message[["to", "text", "rate_type", "context"]].tolist() == [TO, "Hello", "transaction", "order 7"]
 
 
-def test_only_what_was_claimed_here_can_be_proved(
+def test_a_callback_settles_only_claimed_sends_of_this_archive(
     sandbox: vk.Sandbox, with_archive: vk.Client, archive: vk.Archive, tmp_path: Path
 ) -> None:
-    """A plan is not sent by a callback, nor is a send by one about the same send of another archive."""
+    """A callback settles neither a planned message nor the same send of another archive."""
     planned = vk.Campaign.plan(archive, "c", [TO], HELLO, rate_type="transaction")
     called_back(archive, planned.messages().loc[0, "key"])
     sandbox.fault("drop", method="POST", times=1)
@@ -240,7 +239,7 @@ def test_only_what_was_claimed_here_can_be_proved(
     assert sorted(states(archive)) == ["planned", "unknown"]
 
 
-def test_a_campaigns_unknown_holds_a_single_send_back(
+def test_an_unknown_send_of_a_campaign_holds_back_a_single_send(
     sandbox: vk.Sandbox, with_archive: vk.Client, archive: vk.Archive
 ) -> None:
     campaign = vk.Campaign.plan(archive, "c", [TO], HELLO, rate_type="transaction")
@@ -251,8 +250,8 @@ def test_a_campaigns_unknown_holds_a_single_send_back(
     assert len(posts(sandbox)) == 1
 
 
-def test_a_callback_may_come_before_the_answer(sandbox: vk.Sandbox, archive: vk.Archive) -> None:
-    """The receiver is called while the sender still waits; then the answer is lost."""
+def test_a_callback_may_arrive_before_the_response(sandbox: vk.Sandbox, archive: vk.Archive) -> None:
+    """The callback arrives while the sender still waits; then the response is lost."""
     with vk.Listener(archive, now=lambda: sandbox.now) as listener:
         listener.configure(sandbox.client())
         fault = sandbox.fault("garble", method="POST")
@@ -264,7 +263,7 @@ def test_a_callback_may_come_before_the_answer(sandbox: vk.Sandbox, archive: vk.
     assert archive.outbox().loc[0, "message_id"] == sandbox.truth().loc[0, "message_id"]
 
 
-def test_an_answer_after_the_callback_changes_nothing(archive: vk.Archive) -> None:
+def test_an_outcome_after_the_callback_changes_nothing(archive: vk.Archive) -> None:
     request = {"to": TO, "from": "SHOP", "rateType": "transaction", "content": {"contentType": "text", "text": "Hello"}}
     key = archive.recorder.begin(request, None, deduplicate=False)
     assert isinstance(key, str)
@@ -274,12 +273,10 @@ def test_an_answer_after_the_callback_changes_nothing(archive: vk.Archive) -> No
     assert states(archive) == ["accepted"]
 
 
-# --- what a process leaves behind ------------------------------------------------------------------------
+# --- ended processes ------------------------------------------------------------------------
 
 
-def test_a_dead_process_leaves_unknown_rows_and_a_living_one_does_not(
-    archive: vk.Archive, with_archive: vk.Client
-) -> None:
+def test_sends_of_an_ended_process_become_unknown(archive: vk.Archive, with_archive: vk.Client) -> None:
     script = (
         "import os, sys, viberkit as vk\n"
         "request = {'to': '+491701234567', 'from': 'SHOP', 'rateType': 'transaction',"
@@ -287,18 +284,18 @@ def test_a_dead_process_leaves_unknown_rows_and_a_living_one_does_not(
         "vk.Archive(sys.argv[1]).recorder.begin(request, None, deduplicate=False)\n"
         "os._exit(9)\n"
     )
-    ran = subprocess.run([sys.executable, "-c", script, str(archive.path)], check=False)
-    assert ran.returncode == 9
+    process = subprocess.run([sys.executable, "-c", script, str(archive.path)], check=False)
+    assert process.returncode == 9
     assert states(archive) == ["in_flight"]
     with pytest.raises(UnknownOutcome, match="nothing was sent now"):
         with_archive.send(TO, HELLO, rate_type="transaction")
-    assert box.is_alive(box.me())
-    assert not box.is_alive(None)
-    assert box.is_alive("another-host/1/0.00")
-    assert not box.is_alive(box.me().rpartition("/")[0] + "/1.00")
+    assert outbox.is_alive(outbox.process_token())
+    assert not outbox.is_alive(None)
+    assert outbox.is_alive("another-host/1/0.00")
+    assert not outbox.is_alive(outbox.process_token().rpartition("/")[0] + "/1.00")
 
 
-# --- no post without a row -------------------------------------------------------------------------------
+# --- unwritable archives -------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -321,30 +318,30 @@ def locked(path: Path) -> Iterator[str]:
     connection.close()
 
 
-@pytest.mark.parametrize(("hindered", "words"), [(full, "full"), (read_only, "readonly"), (locked, "locked")])
-def test_where_no_row_can_be_written_nothing_is_posted(
-    sandbox: vk.Sandbox, with_archive: vk.Client, archive: vk.Archive, hindered: Any, words: str
+@pytest.mark.parametrize(("hindrance", "reason"), [(full, "full"), (read_only, "readonly"), (locked, "locked")])
+def test_without_a_row_nothing_is_posted(
+    sandbox: vk.Sandbox, with_archive: vk.Client, archive: vk.Archive, hindrance: Any, reason: str
 ) -> None:
     def send_many() -> None:
         for number in range(2000):
             with_archive.send(TO, vk.Text(f"{number} " + "x" * 900), rate_type="transaction")
 
     with_archive.send(TO, HELLO, rate_type="transaction")
-    with hindered(archive.path) as pragma:
-        with archive.reading() as connection:  # the one that is used again
+    with hindrance(archive.path) as pragma:
+        with archive._database.read() as connection:  # the pooled connection
             connection.exec_driver_sql(pragma)
-        with pytest.raises(ArchiveError, match=words):
+        with pytest.raises(ArchiveError, match=reason):
             send_many()
-    with vk.Archive(archive.path) as told:
-        rows = told.outbox()
+    with vk.Archive(archive.path) as reopened:
+        rows = reopened.outbox()
     assert len(posts(sandbox)) == len(rows) >= 1
     assert rows["state"].isin(["accepted", "in_flight"]).all()
 
 
-def test_an_accepted_message_that_cannot_be_settled_tells_its_id(
+def test_the_error_has_the_id_of_an_accepted_message_that_cannot_be_settled(
     sandbox: vk.Sandbox, with_archive: vk.Client, archive: vk.Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(told: Any) -> None:
+    def broken(sends: Any) -> None:
         raise ArchiveError("the disk is gone")
 
     monkeypatch.setattr(archive.recorder, "settle", broken)
@@ -357,7 +354,7 @@ def test_an_accepted_message_that_cannot_be_settled_tells_its_id(
     assert len(posts(sandbox)) == 1
 
 
-# --- the order on the disk and on the wire ---------------------------------------------------------------
+# --- order of disk and network ---------------------------------------------------------------
 
 _TRACED = """
 import sys, viberkit as vk
@@ -369,23 +366,23 @@ with archive, vk.Client("sandbox-key", "VIBERKIT", base_url=sys.argv[2], archive
 """
 
 
-def test_the_row_is_on_the_disk_before_the_first_byte_leaves(sandbox: vk.Sandbox, tmp_path: Path) -> None:
-    """Seen from outside: between two posts there is an fsync of the archive's file or its log."""
+def test_the_row_is_synced_before_the_first_byte_leaves(sandbox: vk.Sandbox, tmp_path: Path) -> None:
+    """In a trace, an fsync of the archive's file or its log comes before each post."""
     strace = "/usr/bin/strace"
     if not Path(strace).exists():
         pytest.skip("strace is not installed")
     log, script = tmp_path / "trace", tmp_path / "send.py"
     script.write_text(_TRACED, encoding="utf-8")
-    asked = [strace, "-f", "-y", "-s", "400", "-e", "trace=fsync,fdatasync,sendto,sendmsg,write", "-o", str(log)]
-    ran = subprocess.run(
-        [*asked, sys.executable, str(script), str(tmp_path / "a.db"), sandbox.base_url],
+    command = [strace, "-f", "-y", "-s", "400", "-e", "trace=fsync,fdatasync,sendto,sendmsg,write", "-o", str(log)]
+    process = subprocess.run(
+        [*command, sys.executable, str(script), str(tmp_path / "a.db"), sandbox.base_url],
         capture_output=True,
         text=True,
         check=False,
     )
-    if "ptrace" in ran.stderr and ran.returncode:
+    if "ptrace" in process.stderr and process.returncode:
         pytest.skip("this machine does not allow strace")
-    assert ran.returncode == 0, ran.stderr
+    assert process.returncode == 0, process.stderr
     order = []
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
         if "sync(" in line and "a.db" in line and "journal" not in line.partition("a.db")[2][:12]:
@@ -393,5 +390,5 @@ def test_the_row_is_on_the_disk_before_the_first_byte_leaves(sandbox: vk.Sandbox
         elif "POST /conversations" in line:
             order.append("post")
     assert order.count("post") == 6
-    for place, what in enumerate(order):
-        assert what != "post" or order[place - 1] == "sync", order
+    for index, step in enumerate(order):
+        assert step != "post" or order[index - 1] == "sync", order

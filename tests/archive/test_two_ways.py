@@ -1,4 +1,4 @@
-"""Callbacks and polling together: one row an event, what either missed, and which message a reply answers."""
+"""Callbacks and histories together: one row per event, gaps of either source, and which message a reply answers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from support.archives import record_callback, record_sent
 
 import viberkit as vk
-from viberkit.archive import tables as schema
-from viberkit.archive.events import paired
+from viberkit.archive import ingest, tables
+from viberkit.archive.events import pair_replies
 from viberkit.errors import InvalidRequest
 from viberkit.frames import columns as frames
 from viberkit.models.callback import Callback
@@ -26,91 +27,95 @@ def at(seconds: float) -> str:
     return (NOW + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
 
 
-def called(state: str, seconds: float, message_id: str = "m", **more: Any) -> bytes:
+def callback_body(state: str, seconds: float, message_id: str = "m", **more: Any) -> bytes:
     return json.dumps(
         {"event": f"MessageStatus::{state}", "messageId": message_id, "timestamp": at(seconds), **more}
     ).encode()
 
 
-def history(*told: tuple[str, float], message_id: str = "m", looked: float = 100) -> tuple[str, Response]:
-    events = [{"event": f"MessageStatus::{state}", "timestamp": at(seconds)} for state, seconds in told]
+def history(*events: tuple[str, float], message_id: str = "m", observed_s: float = 100) -> tuple[str, Response]:
+    events = [{"event": f"MessageStatus::{state}", "timestamp": at(seconds)} for state, seconds in events]
     body = json.dumps({"messageId": message_id, "events": events}).encode()
-    return message_id, Response(200, body, NOW + timedelta(seconds=looked), {})
+    return message_id, Response(200, body, NOW + timedelta(seconds=observed_s), {})
 
 
-def seen(frame: pd.DataFrame, *columns: str) -> list[list[Any]]:
+def values_of(frame: pd.DataFrame, *columns: str) -> list[list[Any]]:
     return frame[list(columns)].astype(object).values.tolist()
 
 
-# --- one row an event ------------------------------------------------------------------------------------
+# --- one row per event ------------------------------------------------------------------------------------
 
 
-def test_an_event_told_twice_is_one_row_that_names_both(archive: vk.Archive) -> None:
-    archive.keep_callback(called("delivered", 3), NOW + timedelta(seconds=4))
-    archive.keep_answers("events", [history(("accepted", 0), ("delivered", 3), looked=60)])
-    archive.keep_callback(called("seen", 9), NOW + timedelta(seconds=70))
+def test_an_event_of_two_sources_is_one_row_that_names_both(archive: vk.Archive) -> None:
+    record_callback(archive, callback_body("delivered", 3), NOW + timedelta(seconds=4))
+    archive.recorder.record("events", [history(("accepted", 0), ("delivered", 3), observed_s=60)])
+    record_callback(archive, callback_body("seen", 9), NOW + timedelta(seconds=70))
     events = archive.events()
-    assert seen(events, "state", "source") == [
+    assert values_of(events, "state", "source") == [
         ["accepted", "history"],
         ["delivered", "history+callback"],
         ["seen", "callback"],
     ]
     heard = ((events["received_at"] - NOW).dt.total_seconds()).tolist()
-    assert heard == [60, 4, 70], "received_at is when it was first heard of, not when it happened"
+    assert heard == [60, 4, 70], "received_at is the first receipt, not the time of the event"
     assert (events["observed_until"] == NOW + timedelta(seconds=70)).all()
-    assert [str(events[one.name].dtype) for one in frames.EVENTS] == [one.dtype for one in frames.EVENTS]
+    assert [str(events[column.name].dtype) for column in frames.EVENTS] == [column.dtype for column in frames.EVENTS]
 
 
-def test_every_source_can_be_seen_apart(archive: vk.Archive) -> None:
-    archive.keep_callback(called("delivered", 3.5), NOW)
-    archive.keep_answers("events", [history(("delivered", 3))])
-    assert seen(archive.events(all_sources=True), "source", "happened_at") == [
+def test_all_sources_have_rows_of_their_own_on_request(archive: vk.Archive) -> None:
+    record_callback(archive, callback_body("delivered", 3.5), NOW)
+    archive.recorder.record("events", [history(("delivered", 3))])
+    assert values_of(archive.events(all_sources=True), "source", "happened_at") == [
         ["history", pd.Timestamp(at(3))],
         ["callback", pd.Timestamp(at(3.5))],
     ]
-    assert seen(archive.events(), "source", "happened_at") == [["history+callback", pd.Timestamp(at(3))]]
+    assert values_of(archive.events(), "source", "happened_at") == [["history+callback", pd.Timestamp(at(3))]]
 
 
-def test_a_callback_that_comes_again_moves_nothing_but_its_last_receipt(archive: vk.Archive) -> None:
-    archive.keep_callback(called("dispatched", 1), NOW)
+def test_a_repeated_callback_changes_only_its_last_receipt(archive: vk.Archive) -> None:
+    record_callback(archive, callback_body("dispatched", 1), NOW)
     before = archive.events(), archive.messages()
-    archive.keep_callback(called("dispatched", 1), NOW + timedelta(seconds=35))
+    record_callback(archive, callback_body("dispatched", 1), NOW + timedelta(seconds=35))
     for frame, again in zip(before, (archive.events(), archive.messages()), strict=True):
         pd.testing.assert_frame_equal(frame, again)
-    assert seen(archive.callbacks(), "received_at", "last_received_at") == [
+    assert values_of(archive.callbacks(), "received_at", "last_received_at") == [
         [pd.Timestamp(NOW), pd.Timestamp(NOW + timedelta(seconds=35))]
     ]
 
 
 @pytest.mark.parametrize("late_s", [1, 50])
 def test_a_late_accepted_never_hides_delivered(archive: vk.Archive, late_s: int) -> None:
-    archive.keep_callback(called("delivered", 3), NOW)
-    archive.keep_callback(called("accepted", late_s), NOW)
+    record_callback(archive, callback_body("delivered", 3), NOW)
+    record_callback(archive, callback_body("accepted", late_s), NOW)
     assert archive.messages()["state"].tolist() == ["delivered"]
-    assert archive.open_messages() == []
+    assert archive.recorder.open_messages() == []
 
 
-def test_a_row_that_no_column_takes_is_set_aside_alone(archive: vk.Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    from viberkit.archive import ingest as archive_keeping
+def test_a_value_that_no_column_can_hold_does_not_stop_the_others(
+    archive: vk.Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    derive_rows = ingest.derive_rows
 
-    read = archive_keeping.derived.rows
-
-    def with_one_too_large(raw: Any) -> Any:
-        made = read(raw)
-        for row in made.events:
+    def too_large(raw: Any) -> Any:
+        rows = derive_rows(raw)
+        for row in rows.events:
             row["happened_at"] = 2**70 if row["message_id"] == "bad" else row["happened_at"]
-        return made
+        return rows
 
-    monkeypatch.setattr(archive_keeping.derived, "rows", with_one_too_large)
-    archive.keep_callbacks([Callback(called("delivered", 1, each), NOW) for each in ("a", "bad", "b")])
+    monkeypatch.setattr(ingest, "derive_rows", too_large)
+    archive.recorder.record_callbacks(
+        [Callback(callback_body("delivered", 1, message_id), NOW) for message_id in ("a", "bad", "b")]
+    )
     assert archive.events()["message_id"].tolist() == ["a", "b"]
-    assert archive.unreadable()["reason"].tolist() == ["cannot be put into the tables: OverflowError"]
-    assert archive.derive() == 0
+    assert archive.unreadable()["reason"].tolist() == ["cannot be stored in the tables: OverflowError"]
+    assert archive.recorder.derive() == 0
 
 
-def test_callbacks_show_what_came_and_hide_numbers(archive: vk.Archive) -> None:
+def test_callbacks_are_shown_with_masked_numbers(archive: vk.Archive) -> None:
     body = json.dumps({"event": "MoMessage", "messageId": "5", "from": "491701234567", "timestamp": at(1)}).encode()
-    archive.keep_callbacks([Callback(body, NOW, NOW - timedelta(hours=2), late=True), Callback(b"\xff{", NOW)])
+    archive.recorder.record_callbacks(
+        [Callback(body, NOW, NOW - timedelta(hours=2), late=True), Callback(b"\xff{", NOW)]
+    )
     shown = archive.callbacks()
     assert shown["late"].tolist() == [True, False]
     assert shown["signed_at"].isna().tolist() == [False, True]
@@ -120,46 +125,46 @@ def test_callbacks_show_what_came_and_hide_numbers(archive: vk.Archive) -> None:
     assert shown.loc[1, "body"] == "\\xff{"
 
 
-def test_nothing_to_keep_is_no_fault(archive: vk.Archive) -> None:
-    archive.keep_callbacks([])
-    assert archive.keep_answers("events", []) == {}
+def test_recording_nothing_is_allowed(archive: vk.Archive) -> None:
+    archive.recorder.record_callbacks([])
+    assert archive.recorder.record("events", []) == {}
     assert archive.callbacks().empty
 
 
-# --- what either missed ----------------------------------------------------------------------------------
+# --- gaps ----------------------------------------------------------------------------------
 
 
-def test_gaps_tell_what_callbacks_missed_and_what_polling_did(archive: vk.Archive) -> None:
-    archive.keep_callback(called("delivered", 1, "first"), NOW)
-    archive.keep_callback(called("seen", 2, "first"), NOW)
-    archive.keep_callback(called("seen", 300, "second"), NOW + timedelta(seconds=300))
-    archive.keep_callback(called("delivered", 9, "unasked"), NOW)
-    archive.keep_answers(
+def test_gaps_list_what_callbacks_and_histories_missed(archive: vk.Archive) -> None:
+    record_callback(archive, callback_body("delivered", 1, "first"), NOW)
+    record_callback(archive, callback_body("seen", 2, "first"), NOW)
+    record_callback(archive, callback_body("seen", 300, "second"), NOW + timedelta(seconds=300))
+    record_callback(archive, callback_body("delivered", 9, "unasked"), NOW)
+    archive.recorder.record(
         "events",
         [
             history(("accepted", 0), ("delivered", 1), message_id="first"),
             history(("delivered", 5), message_id="second"),
         ],
     )
-    assert seen(archive.gaps(), "message_id", "state", "told_by", "missed_by", "expected") == [
-        ["first", "accepted", "history", "callback", False],  # callbacks never told of accepted: not opted in to
+    assert values_of(archive.gaps(), "message_id", "state", "told_by", "missed_by", "expected") == [
+        ["first", "accepted", "history", "callback", False],  # no callback ever reported accepted
         ["first", "seen", "callback", "history", False],
         ["second", "delivered", "history", "callback", True],
     ]
     assert tuple(archive.gaps().columns) == frames.GAPS.names
 
 
-def test_without_callbacks_or_without_polling_there_is_nothing_to_expect(archive: vk.Archive) -> None:
+def test_nothing_is_expected_of_a_source_that_reported_nothing(archive: vk.Archive) -> None:
     assert archive.gaps().empty
-    archive.keep_callback(called("delivered", 1), NOW)
-    assert archive.gaps().empty, "what was never polled is no gap"
-    archive.keep_answers("events", [("x", history(("accepted", 0), ("failed", 2), message_id="x")[1])])
+    record_callback(archive, callback_body("delivered", 1), NOW)
+    assert archive.gaps().empty, "without a history there is nothing to compare with"
+    archive.recorder.record("events", [("x", history(("accepted", 0), ("failed", 2), message_id="x")[1])])
     gaps = archive.gaps()
     assert not gaps["expected"].any()
-    assert seen(gaps, "message_id", "missed_by") == [["x", "callback"], ["x", "callback"]]
+    assert values_of(gaps, "message_id", "missed_by") == [["x", "callback"], ["x", "callback"]]
 
 
-def test_collect_leaves_alone_what_callbacks_have_finished(
+def test_collect_fetches_each_history_once_after_the_message_is_final(
     sandbox: vk.Sandbox, client: vk.Client, archive: vk.Archive
 ) -> None:
     with_archive = client.with_archive(archive)
@@ -168,27 +173,26 @@ def test_collect_leaves_alone_what_callbacks_have_finished(
         for number in range(40):
             with_archive.send(f"+49170{3_000_000 + number}", vk.Text("hi"), rate_type="transaction")
         sandbox.advance(seconds=2)
-    still_open = set(archive.open_messages())
+    still_open = set(archive.recorder.open_messages())
     assert 0 < len(still_open) < 40
-    sandbox.advance(days=20)  # the listener is gone: what happens now no callback tells
-    asked = len(sandbox.requests)
-    assert vk.collect(client, archive, progress=False).loc[0, "asked"] == len(still_open)
-    assert {one.path.split("/")[2] for one in sandbox.requests[asked:]} == still_open
-    missed = archive.gaps()
-    assert set(missed["message_id"]) <= still_open
-    assert set(missed["missed_by"]) == {"callback"}
-    vk.collect(client, archive, include_final=True, progress=False)
+    sandbox.advance(days=20)  # without a listener
+    assert vk.collect(client, archive, progress=False).requested == 40, "callbacks report only some states"
+    still_open = set(archive.recorder.open_messages())
+    requests = len(sandbox.requests)
+    assert vk.collect(client, archive, progress=False).requested == len(still_open)
+    assert {request.path.split("/")[2] for request in sandbox.requests[requests:]} == still_open
     truth = sandbox.truth().query("state != 'routed'").astype({"state": "str"})
     events = archive.events().astype({"state": "str"})
     key = ["message_id", "state"]
     assert len(events.merge(truth, on=key)) == len(events) == len(truth)
-    untold = truth.merge(
-        archive.events(all_sources=True).query("source == 'callback'").astype({"state": "str"}), "left", key
-    )
-    untold = untold[untold["source"].isna()]
+    called_back = archive.events(all_sources=True).query("source == 'callback'").astype({"state": "str"})
+    missed = truth.merge(called_back, "left", key)
+    missed = missed[missed["source"].isna()]
     gaps = archive.gaps().astype({"state": "str"})
-    assert sorted(map(tuple, gaps[key].values)) == sorted(map(tuple, untold[key].values))
+    assert sorted(map(tuple, gaps[key].values)) == sorted(map(tuple, missed[key].values))
+    assert set(gaps["missed_by"]) == {"callback"}
     assert gaps.loc[gaps["state"] == "delivered", "expected"].all()
+    assert vk.collect(client, archive, include_final=True, progress=False).requested == 40
 
 
 # --- replies ---------------------------------------------------------------------------------------------
@@ -197,13 +201,13 @@ def test_collect_leaves_alone_what_callbacks_have_finished(
 def _write(archive: vk.Archive, message_id: str, seconds: float, sender: str, **more: Any) -> None:
     body = {"event": "MoMessage", "messageId": message_id, "from": sender, "to": "SHOP", "timestamp": at(seconds)}
     body |= {"content": {"contentType": "text", "text": "Hi"}, **more}
-    archive.keep_callback(json.dumps(body).encode(), NOW + timedelta(seconds=seconds))
+    record_callback(archive, json.dumps(body).encode(), NOW + timedelta(seconds=seconds))
 
 
 def _send(archive: vk.Archive, message_id: str, seconds: float, to: str, service_id: str = "SHOP") -> None:
     request = {"to": to, "from": service_id, "content": {"contentType": "text", "text": "Hello"}}
-    told = json.dumps({"messageId": message_id, "timestamp": at(seconds)}).encode()
-    archive.keep_sent(message_id, request, Response(202, told, NOW + timedelta(seconds=seconds), {}))
+    events = json.dumps({"messageId": message_id, "timestamp": at(seconds)}).encode()
+    record_sent(archive, message_id, request, Response(202, events, NOW + timedelta(seconds=seconds), {}))
 
 
 def test_a_reply_is_paired_by_its_context_else_by_number(archive: vk.Archive) -> None:
@@ -217,7 +221,7 @@ def test_a_reply_is_paired_by_its_context_else_by_number(archive: vk.Archive) ->
     _write(archive, "13", 120, "491701234567", context={"messageId": "from-before-the-archive"})
     _write(archive, "14", 30, "+491701234567")
     inbound = archive.inbound().set_index("message_id").loc[["10", "11", "12", "13", "14"]]
-    assert seen(inbound[["answers", "paired_by"]].astype("str").fillna(""), "answers", "paired_by") == [
+    assert values_of(inbound[["answers", "paired_by"]].astype("str").fillna(""), "answers", "paired_by") == [
         ["two", "number"],
         ["one", "reply"],
         ["", ""],
@@ -226,25 +230,25 @@ def test_a_reply_is_paired_by_its_context_else_by_number(archive: vk.Archive) ->
     ]
     assert inbound["response_s"].fillna(-1).tolist() == [30, 100, -1, -1, 30]
     assert inbound["sender"].str.contains("1234567").sum() == 0
-    assert [str(inbound[one.name].dtype) for one in frames.INBOUND if one.name != "message_id"] == [
-        one.dtype for one in frames.INBOUND if one.name != "message_id"
+    assert [str(inbound[column.name].dtype) for column in frames.INBOUND if column.name != "message_id"] == [
+        column.dtype for column in frames.INBOUND if column.name != "message_id"
     ]
 
 
 @pytest.mark.parametrize("named", ["", " ", ["one"], {}, None])
-def test_a_reply_that_names_nothing_is_paired_by_number(archive: vk.Archive, named: Any) -> None:
+def test_a_reply_without_a_valid_reference_is_paired_by_number(archive: vk.Archive, named: Any) -> None:
     _send(archive, "one", 0, "+491701234567")
     _write(archive, "10", 90, "tel:+49\u00a0170 1234567", context={"messageId": named})
-    assert seen(archive.inbound().astype({"paired_by": "str"}), "answers", "paired_by") == [["one", "number"]]
+    assert values_of(archive.inbound().astype({"paired_by": "str"}), "answers", "paired_by") == [["one", "number"]]
 
 
-def test_an_id_in_capitals_is_the_same_id(archive: vk.Archive) -> None:
+def test_ids_are_compared_without_case(archive: vk.Archive) -> None:
     _send(archive, "one", 0, "+491701234567")
     _write(archive, "10", 90, "491701234567", context={"messageId": "ONE"})
-    assert seen(archive.inbound(), "answers", "response_s") == [["one", 90.0]]
+    assert values_of(archive.inbound(), "answers", "response_s") == [["one", 90.0]]
 
 
-def test_what_a_person_wrote_counts_whatever_its_instant_looks_like(archive: vk.Archive) -> None:
+def test_an_inbound_message_with_an_invalid_time_is_read(archive: vk.Archive) -> None:
     _write(archive, "10", 90, "491701234567", timestamp="soon")
     inbound = archive.inbound().loc[0]
     assert inbound["text"] == "Hi"
@@ -252,15 +256,15 @@ def test_what_a_person_wrote_counts_whatever_its_instant_looks_like(archive: vk.
     assert inbound["received_at"] == NOW + timedelta(seconds=90)
 
 
-def test_what_is_set_aside_hides_numbers_too(archive: vk.Archive) -> None:
+def test_unreadable_bodies_are_shown_with_masked_numbers(archive: vk.Archive) -> None:
     body = b'{"event": "MoMessage", "from": "491701234567", "text": "\xff"}'
-    archive.keep_callback(body, NOW)
+    record_callback(archive, body, NOW)
     assert b"491701234567" not in archive.unreadable().loc[0, "body"]
-    assert archive.unreadable(unmask=True).loc[0, "body"] == body == archive.answers("callback")[0]
+    assert archive.unreadable(unmask=True).loc[0, "body"] == body == archive.raw_bodies("callback")[0]
 
 
-def test_pairing_nothing_gives_nothing() -> None:
-    inbound = paired(frames.INBOUND.empty(), frames.MESSAGES.empty())
+def test_pairing_empty_frames_returns_an_empty_frame() -> None:
+    inbound = pair_replies(frames.INBOUND.empty(), frames.MESSAGES.empty())
     assert inbound.empty
     assert {"answers", "paired_by", "response_s"} <= set(inbound.columns)
 
@@ -276,21 +280,18 @@ def test_pairing_nothing_gives_nothing() -> None:
         ({"contentType": "unknown"}, "unknown", None),
     ],
 )
-def test_whatever_people_send_is_shown(archive: vk.Archive, content: Any, kind: str, text: str | None) -> None:
+def test_every_kind_of_inbound_content_is_shown(archive: vk.Archive, content: Any, kind: str, text: str | None) -> None:
     _write(archive, "1", 1, "491701234567", content=content)
     row = archive.inbound().astype({"kind": "str"}).loc[0]
     assert row["kind"] == kind
     assert row["text"] == text or (text is None and pd.isna(row["text"]))
 
 
-def test_media_is_fetched_by_id_or_url_and_the_key_stays_at_home(sandbox: vk.Sandbox, client: vk.Client) -> None:
-    media_id = client.account.upload_media(b"jpg", "a.jpg").media_id
-    assert (
-        client.account.download_media(media_id)
-        == client.account.download_media(f"{sandbox.base_url}/media/{media_id}")
-        == b"jpg"
-    )
-    asked = len(sandbox.requests)
+def test_media_is_fetched_only_from_the_api(sandbox: vk.Sandbox, client: vk.Client) -> None:
+    media_id = client.upload_media(b"jpg", "a.jpg").media_id
+    by_url = client.download_media(f"{sandbox.base_url}/media/{media_id}")
+    assert client.download_media(media_id) == by_url == b"jpg"
+    n_requests = len(sandbox.requests)
     evil = ["https://evil.example/media/1", f"{sandbox.base_url}@evil.example/media/1", "http://127.0.0.1:1/media/1"]
     evil += [
         f"{sandbox.base_url}/media/../configurations",
@@ -303,19 +304,19 @@ def test_media_is_fetched_by_id_or_url_and_the_key_stays_at_home(sandbox: vk.San
     ]
     for media in evil:
         with pytest.raises(InvalidRequest, match="neither a media id nor a URL"):
-            client.account.download_media(media)
-    assert len(sandbox.requests) == asked
+            client.download_media(media)
+    assert len(sandbox.requests) == n_requests
 
 
-# --- archives of before ----------------------------------------------------------------------------------
+# --- archives of earlier versions ----------------------------------------------------------------------------------
 
 
-def test_an_archive_of_the_first_version_is_brought_forward(tmp_path: Path) -> None:
-    """Its table of raw answers knew neither signatures nor lateness."""
+def test_an_archive_of_the_first_version_is_migrated(tmp_path: Path) -> None:
+    """Its table of raw records has no columns for signatures and lateness."""
     path = tmp_path / "old.db"
     with vk.Archive(path) as archive:
-        archive.keep_callback(called("delivered", 3), NOW)
-        fresh = _columns(path)
+        record_callback(archive, callback_body("delivered", 3), NOW)
+        new = _columns(path)
     with sqlite3.connect(path) as connection:
         connection.execute("ALTER TABLE raw DROP COLUMN signed_at")
         connection.execute("ALTER TABLE raw DROP COLUMN late")
@@ -325,15 +326,15 @@ def test_an_archive_of_the_first_version_is_brought_forward(tmp_path: Path) -> N
         connection.execute("UPDATE viberkit_version SET version = 1")
     connection.close()
     with vk.Archive(path) as archive:
-        archive.keep_callback(called("seen", 5), NOW)
+        record_callback(archive, callback_body("seen", 5), NOW)
         assert archive.events()["state"].tolist() == ["delivered", "seen"]
         assert archive.callbacks()["late"].tolist() == [False, False]
-    assert sorted(_columns(path)) == sorted(fresh)
-    assert len(schema.MIGRATIONS) == 2
+    assert sorted(_columns(path)) == sorted(new)
+    assert len(tables.MIGRATIONS) == 2
 
 
 def _columns(path: Path) -> list[tuple[Any, ...]]:
     connection = sqlite3.connect(path)
-    told = connection.execute("SELECT name, type, \"notnull\" FROM pragma_table_info('raw')").fetchall()
+    events = connection.execute("SELECT name, type, \"notnull\" FROM pragma_table_info('raw')").fetchall()
     connection.close()
-    return told
+    return events

@@ -132,9 +132,11 @@ def held_already(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with vk.Archive(archive) as opened:
         for start in range(0, HELD_ALREADY, 10_000):
             numbers = range(start, start + 10_000)
-            opened.keep_callbacks(Callback(body(n, "old"), at + n * timedelta(milliseconds=1)) for n in numbers)
-            opened.derive()
-        assert len(opened.answers("callback")) == HELD_ALREADY
+            opened.recorder.record_callbacks(
+                Callback(body(n, "old"), at + n * timedelta(milliseconds=1)) for n in numbers
+            )
+            opened.recorder.derive()
+        assert len(opened.raw_bodies("callback")) == HELD_ALREADY
     print(f"\n{HELD_ALREADY:,} callbacks kept and read in {time.perf_counter() - began:.0f} s")
     return archive
 

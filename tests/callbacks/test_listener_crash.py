@@ -103,7 +103,7 @@ def kept(archive: Path) -> set[bytes]:
 def assert_whole(archive: Path, acknowledged: set[bytes]) -> None:
     """Nothing answered is lost, the file is sound, and every event of it is there."""
     with vk.Archive(archive) as opened:
-        opened.derive()
+        opened.recorder.derive()
         events = opened.events(all_sources=True)
         assert opened.unreadable().empty
     with closing(sqlite3.connect(archive)) as connection:
@@ -224,8 +224,8 @@ def _collect(path: str, base_url: str, key: str, url: str, seconds: float) -> di
             summary = vk.collect(
                 client, archive, workers=8, per_second=100, include_final=not done["rounds"] % 8, progress=False
             )
-            assert summary["failed"].item() == 0, summary["reasons"].item()
-            done["asked"] += int(summary["asked"].item())
+            assert summary.failed == 0, summary.reasons
+            done["asked"] += summary.requested
             done["rounds"] += 1
             time.sleep(0.2)
     return done
@@ -284,4 +284,4 @@ def test_a_soak_of_many_processes_on_one_archive(tmp_path: Path) -> None:
     assert len(acknowledged) == report["answered"]
     assert_whole(archive, acknowledged)
     with vk.Archive(archive) as opened:
-        assert len(opened.answers("send")) == collected["sent"]
+        assert len(opened.raw_bodies("send")) == collected["sent"]

@@ -158,9 +158,9 @@ def test_whatever_comes_is_kept_or_turned_away(asked: list[Request]) -> None:
     assert not any(word in why for why in door.refused for word in (SECRET, HEADER[1]))
     with tempfile.TemporaryDirectory() as folder, vk.Archive(Path(folder) / "a.db") as archive:
         for start in range(0, len(let_in), 10):
-            archive.keep_callbacks(let_in[start : start + 10])
-        archive.derive()
-        assert archive.answers("callback") == list(dict.fromkeys(one.body for one in let_in))
+            archive.recorder.record_callbacks(let_in[start : start + 10])
+        archive.recorder.derive()
+        assert archive.raw_bodies("callback") == list(dict.fromkeys(one.body for one in let_in))
         assert not archive.callbacks()["late"].any()
         fuzz_callbacks.check_reading(archive)
 

@@ -1,13 +1,13 @@
-"""A paid message goes out at most once: through kills at any moment, at each named point, and two senders at a time.
+"""A paid message is sent at most once: with kills at random times, kills at named points, and two concurrent senders.
 
 The figures:
 
-``VIBERKIT_CAMPAIGN=10000 VIBERKIT_KILLS=200 pytest tests/test_campaign_crash.py -s -k killed``
+``VIBERKIT_CAMPAIGN=10000 VIBERKIT_KILLS=200 pytest tests/campaigns/test_campaign_crash.py -s -k killed``
 
-So many kills are shared by three seeds (a few by one), for each of the two journal modes. The sandbox runs in a process
-of its own and fails in every way; its log says what was posted, and what it accepted in truth. viberkit chooses the
-journal mode by SQLite's version; the other one is set in the senders for the test only. Senders are forked from a
-server that has imported viberkit and done nothing else, so that a start takes milliseconds.
+The kills are divided among three seeds (fewer than 30 have one), for each of the two journal modes. The sandbox runs in
+a process of its own with faults of every kind; its log has the posts and the accepted messages. viberkit chooses the
+journal mode by SQLite's version; the tests set the other one in the senders. Senders are forked from a server that has
+only imported viberkit, so that they start within milliseconds.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ from tqdm.auto import tqdm
 import viberkit as vk
 from viberkit.api import send as client_send
 from viberkit.archive import engine as archive_engine
-from viberkit.archive import outbox as box
-from viberkit.archive import sends as archive_sending
+from viberkit.archive import ingest, outbox
 from viberkit.campaigns import run as campaigns_run
 from viberkit.errors import CampaignError, UnknownOutcome
 from viberkit.models.keys import find_key
@@ -44,13 +43,13 @@ MESSAGES = int(os.environ.get("VIBERKIT_CAMPAIGN", "300"))
 ALL_KILLS = int(os.environ.get("VIBERKIT_KILLS", "3"))
 SEEDS = 3 if ALL_KILLS >= 30 else 1
 KILLS = -(-ALL_KILLS // SEEDS)
-#: So long a sender lives at most before it is killed: short enough that messages are left for all kills.
+#: The longest time before a sender is killed: short enough that messages remain for all kills.
 LONGEST_S = min(1.0, MESSAGES / max(KILLS, 1) / 600)
 SYNCHRONOUS = {"DELETE": "EXTRA", "WAL": "FULL"}
 NAME, HI = "spring", vk.Text("Hi {name}")
 TO, HELLO = "+491701234567", vk.Text("Hello")
 TIMEOUT_S = 1.0
-#: Each kind strikes 0.5 % of the posts; what may come before or after the message was accepted does both by halves.
+#: Every kind affects 0.5 % of the posts, half of them before the message is accepted and half after where both exist.
 FAULTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("drop", {"share": 0.0025}),
     ("drop", {"share": 0.0025, "before": False}),
@@ -69,10 +68,10 @@ _forking.set_forkserver_preload(
 
 
 @contextmanager
-def running(work: Callable[..., None], *given: Any) -> Iterator[tuple[BaseProcess, Connection]]:
-    """A function in a process of its own, and a pipe to it."""
+def running(function: Callable[..., None], *arguments: Any) -> Iterator[tuple[BaseProcess, Connection]]:
+    """Run a function in a process of its own, with a pipe to it."""
     here, there = _forking.Pipe()
-    process = _forking.Process(target=work, args=(there, *given), daemon=True)
+    process = _forking.Process(target=function, args=(there, *arguments), daemon=True)
     process.start()
     there.close()
     try:
@@ -83,19 +82,19 @@ def running(work: Callable[..., None], *given: Any) -> Iterator[tuple[BaseProces
         here.close()
 
 
-def told(pipe: Connection, within_s: float = 60) -> Any:
-    """What comes through a pipe, soon."""
-    assert pipe.poll(within_s), "nothing came"
+def receive(pipe: Connection, within_s: float = 60) -> Any:
+    """Return the next object from a pipe."""
+    assert pipe.poll(within_s), "nothing was received"
     return pipe.recv()
 
 
 def journal(mode: str) -> None:
-    """Set the journal mode of this process: for the test only."""
+    """Set the journal mode of this process."""
     archive_engine.journal_mode = lambda *_: (mode, SYNCHRONOUS[mode])
 
 
-def lonely() -> None:
-    """Keep a progress bar from sharing a lock among processes: one that is killed would leave it behind."""
+def unshare_progress_lock() -> None:
+    """Give progress bars a lock of this process: a killed process would leave a shared one locked."""
     tqdm.set_lock(threading.RLock())
 
 
@@ -103,32 +102,34 @@ def recipients(count: int) -> list[dict[str, str]]:
     return [{"to": f"+49170{3_000_000 + number}", "name": f"N{number}"} for number in range(count)]
 
 
-# --- killed at any moment --------------------------------------------------------------------------------
+# --- killed at random times --------------------------------------------------------------------------------
 
 
 def serve(pipe: Connection, seed: int) -> None:
-    """The sandbox: fails now and then, and tells what it was asked and what it accepted."""
+    """Run a sandbox with faults; send its log and the accepted messages on request."""
     with vk.Sandbox(seed=seed, speed=0, latency_s=0.05) as sandbox:
         for kind, options in FAULTS:
             sandbox.fault(kind, method="POST", path="/messages", **options)
         pipe.send((sandbox.base_url, sandbox.api_key))
-        while (asked := pipe.recv()) != "stop":
-            if asked == "log":
-                posts = [one for one in sandbox.requests if one.method == "POST"]
-                pipe.send([(find_key(one.json["context"]), one.json["to"], one.status) for one in posts])
-            elif asked == "accepted":
+        while (command := pipe.recv()) != "stop":
+            if command == "log":
+                posts = [request for request in sandbox.requests if request.method == "POST"]
+                pipe.send(
+                    [(find_key(request.json["context"]), request.json["to"], request.status) for request in posts]
+                )
+            elif command == "accepted":
                 accepted = sandbox.truth()[["to", "message_id"]].drop_duplicates()
-                pipe.send([tuple(map(str, one)) for one in accepted.to_numpy()])
-            elif asked == "advance":
+                pipe.send([tuple(map(str, row)) for row in accepted.to_numpy()])
+            elif command == "advance":
                 sandbox.advance(minutes=5)
                 pipe.send("done")
         pipe.send("stopped")
 
 
-def go_on(pipe: Connection, path: str, address: Address, mode: str) -> None:
-    """A sender: goes on with the campaign, or begins it."""
+def send_campaign(pipe: Connection, path: str, address: Address, mode: str) -> None:
+    """Start or continue the campaign."""
     journal(mode)
-    lonely()
+    unshare_progress_lock()
     base_url, key = address
     with (
         vk.Archive(path) as archive,
@@ -138,25 +139,25 @@ def go_on(pipe: Connection, path: str, address: Address, mode: str) -> None:
         confirm = campaign.confirmed or campaign.preview().confirm
         pipe.send("sending")
         status = campaign.send(client, confirm=confirm, max_unknown_share=1.0, workers=32, progress=False)
-        pipe.send(status.attrs["stopped"])
+        pipe.send(status.stopped)
 
 
-def left(path: Path) -> int:
-    """How many messages are not at an end."""
-    asked = "SELECT count(*) FROM outbox WHERE state IN ('planned', 'queued', 'in_flight')"
+def unfinished(path: Path) -> int:
+    """Return the number of messages without an outcome."""
+    command = "SELECT count(*) FROM outbox WHERE state IN ('planned', 'queued', 'in_flight')"
     with closing(sqlite3.connect(path, timeout=30)) as connection:
-        return int(connection.execute(asked).fetchone()[0])
+        return int(connection.execute(command).fetchone()[0])
 
 
-def kill_until_all_is_sent(path: Path, address: Address, mode: str, seed: int) -> tuple[int, int]:
-    """Start senders, and kill as many as asked for, until nothing is left; gives how many were killed and run."""
+def kill_until_all_are_sent(path: Path, address: Address, mode: str, seed: int) -> tuple[int, int]:
+    """Start and kill senders until every message has an outcome; return the number of kills and of runs."""
     chance = random.Random(f"kills {seed} {mode}")
     killed = runs = 0
-    while left(path):
+    while unfinished(path):
         runs += 1
-        assert runs < 2 * KILLS + 30, f"{left(path)} are left after {runs} runs"
-        with running(go_on, str(path), address, mode) as (sender, pipe):
-            assert told(pipe) == "sending"
+        assert runs < 2 * KILLS + 30, f"{unfinished(path)} are unfinished after {runs} runs"
+        with running(send_campaign, str(path), address, mode) as (sender, pipe):
+            assert receive(pipe) == "sending"
             if killed < KILLS:
                 sender.join(chance.uniform(0, LONGEST_S))
                 sender.kill()
@@ -166,32 +167,38 @@ def kill_until_all_is_sent(path: Path, address: Address, mode: str, seed: int) -
     return killed, runs
 
 
-def everything_posted(sandbox: Connection) -> list[tuple[str, str, int | None]]:
-    """The log, when nothing more arrives: what a sender wrote before it died is read after."""
+def all_posts(sandbox: Connection) -> list[tuple[str, str, int | None]]:
+    """Return the log once it no longer grows: the server reads what a sender wrote before it was killed."""
     log: list[tuple[str, str, int | None]] = []
     while True:
         before = len(log)
         time.sleep(0.5)
         sandbox.send("log")
-        log = told(sandbox)
+        log = receive(sandbox)
         if len(log) == before:
             return log
 
 
-def judged(path: Path, log: list[tuple[str, str, int | None]], accepted: list[tuple[str, str]]) -> dict[str, str]:
-    """Nothing was posted or accepted twice, nothing is lost, the outbox is right; gives the state of each number."""
+def check_outcomes(
+    path: Path, log: list[tuple[str, str, int | None]], accepted: list[tuple[str, str]]
+) -> dict[str, str]:
+    """Check that nothing was sent twice or lost and that the outbox is right; return the state by recipient."""
     posts: dict[str, list[int | None]] = {}
     for key, _, status in log:
         posts.setdefault(key, []).append(status)
-    twice = {key: all_of_it for key, all_of_it in posts.items() if any(one != 429 for one in all_of_it[:-1])}
-    assert not twice, f"posted again after something else than 429: {twice}"
-    assert all(all_of_it.count(202) <= 1 for all_of_it in posts.values())
+    repeated = {
+        key: statuses_of_key
+        for key, statuses_of_key in posts.items()
+        if any(status != 429 for status in statuses_of_key[:-1])
+    }
+    assert not repeated, f"posted again after something else than 429: {repeated}"
+    assert all(statuses_of_key.count(202) <= 1 for statuses_of_key in posts.values())
     ids = dict(accepted)
     assert len(ids) == len(accepted), "a recipient has two messages"
 
     with vk.Archive(path) as archive:
         rows = archive.outbox(unmask=True).astype({"state": "str"}).to_dict("records")
-    assert {row["to"] for row in rows} == {one["to"] for one in recipients(MESSAGES)}
+    assert {row["to"] for row in rows} == {recipient["to"] for recipient in recipients(MESSAGES)}
     assert len(rows) == MESSAGES
     assert set(posts) <= {row["key"] for row in rows}
     for row in rows:
@@ -199,7 +206,7 @@ def judged(path: Path, log: list[tuple[str, str, int | None]], accepted: list[tu
         assert row["state"] in ("accepted", "rejected", "unknown"), row
         if row["state"] == "accepted":
             assert row["message_id"] == ids[row["to"]], row
-            assert 202 in statuses or "a callback tells" in row["reason"], row
+            assert 202 in statuses or "a callback shows" in row["reason"], row
         if row["to"] in ids or 202 in statuses:
             assert row["state"] in ("accepted", "unknown"), row
         if row["state"] == "rejected":
@@ -211,49 +218,49 @@ def judged(path: Path, log: list[tuple[str, str, int | None]], accepted: list[tu
 
 @pytest.mark.parametrize("seed", range(1, SEEDS + 1))
 @pytest.mark.parametrize("mode", ["DELETE", "WAL"])
-def test_a_killed_campaign_goes_on_and_sends_nothing_twice(
+def test_a_killed_campaign_continues_and_sends_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, seed: int
 ) -> None:
     monkeypatch.setattr(archive_engine, "journal_mode", lambda *_: (mode, SYNCHRONOUS[mode]))
-    path, began = tmp_path / "killed.db", time.monotonic()
+    path, started = tmp_path / "killed.db", time.monotonic()
     with running(serve, seed) as (_, sandbox), vk.Archive(path) as archive:
-        base_url, key = told(sandbox)
+        base_url, key = receive(sandbox)
         vk.Campaign.plan(archive, NAME, recipients(MESSAGES), HI, rate_type="promotion", context="order 7")
         with vk.Listener(archive) as listener, vk.Client(key, "VIBERKIT", base_url=base_url) as client:
             listener.configure(client, events=["MessageStatus::accepted"])
-            killed, runs = kill_until_all_is_sent(path, (base_url, key), mode, seed)
-            log = everything_posted(sandbox)
+            killed, runs = kill_until_all_are_sent(path, (base_url, key), mode, seed)
+            log = all_posts(sandbox)
             sandbox.send("accepted")
-            accepted = told(sandbox)
-            sent_s = time.monotonic() - began
-            before = judged(path, log, accepted)
+            accepted = receive(sandbox)
+            sent_s = time.monotonic() - started
+            before = check_outcomes(path, log, accepted)
             with closing(sqlite3.connect(path)) as connection:
                 assert connection.execute("PRAGMA journal_mode").fetchone() == (mode.lower(),)
             sandbox.send("advance")
-            assert told(sandbox, 1200) == "done"
-        after = judged(path, log, accepted)
+            assert receive(sandbox, 1200) == "done"
+        after = check_outcomes(path, log, accepted)
         sandbox.send("log")
-        assert told(sandbox) == log
+        assert receive(sandbox) == log
         sandbox.send("stop")
-        assert told(sandbox) == "stopped"
-    reached = dict(accepted)
-    assert {to for to, state in after.items() if state == "accepted"} == set(reached)
+        assert receive(sandbox) == "stopped"
+    recipients_reached = dict(accepted)
+    assert {to for to, state in after.items() if state == "accepted"} == set(recipients_reached)
     assert {to for to, state in after.items() if state == "unknown"} == {
-        to for to, state in before.items() if state == "unknown" and to not in reached
+        to for to, state in before.items() if state == "unknown" and to not in recipients_reached
     }
     assert killed == KILLS
     unknown = [to for to, state in before.items() if state == "unknown"]
     print(
         f"\n{mode}, seed {seed}: {killed} kills in {runs} runs of {sent_s:.0f} s; {MESSAGES:,} messages, "
         f"{len(log):,} posts {dict(Counter(str(status) for *_, status in log))}; {dict(Counter(before.values()))}, "
-        f"after the callbacks {dict(Counter(after.values()))}: {len(set(unknown) & set(reached)):,} of "
-        f"{len(unknown):,} unknown were accepted in truth, all of them settled; nothing twice, nothing lost"
+        f"after the callbacks {dict(Counter(after.values()))}: {len(set(unknown) & set(recipients_reached)):,} of "
+        f"{len(unknown):,} unknown had been accepted, all of them settled; nothing repeated, nothing lost"
     )
 
 
-# --- killed at a named point -----------------------------------------------------------------------------
+# --- killed at named points -----------------------------------------------------------------------------
 
-#: Where it dies, and whether the message may have gone out: then nothing sends it again.
+#: The points, and whether the message may have been sent by then and must not be sent again.
 POINTS = {
     "before the claim": False,
     "before the commit of the claim": False,
@@ -265,42 +272,42 @@ POINTS = {
 POSTED = ("after the bytes", "after the answer", "before the commit of the settle")
 
 
-#: What is called at a point, as (where, name).
+#: The functions that are called at a point: module and name.
 CALLED: dict[str, list[tuple[Any, str]]] = {
-    "before the claim": [(box, "claim")],
-    "after the claim": [(client_send, "post"), (campaigns_run, "post")],
-    "after the answer": [(archive_sending, "settle"), (campaigns_run, "settle")],
+    "before the claim": [(outbox, "claim")],
+    "after the claim": [(clients, "attempt"), (campaigns_run, "attempt")],
+    "after the answer": [(ingest, "settle")],
 }
 
 
-def die(*given: Any, **_: Any) -> Any:
-    """End as by a power cut, unless there was nothing to do (a turn of a campaign may settle nothing)."""
-    if len(given) < 2 or given[1]:
+def kill_self(*arguments: Any, **_: Any) -> Any:
+    """Kill this process, unless the step has nothing to do (a step of a campaign may settle nothing)."""
+    if len(arguments) < 2 or arguments[1]:
         os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(60)
 
 
-def arrange(point: str, archive: vk.Archive) -> None:
-    """Let this process die at a point."""
+def die_at(point: str, archive: vk.Archive) -> None:
+    """Let this process be killed at a point."""
     for where, name in CALLED.get(point, ()):
-        setattr(where, name, die)
+        setattr(where, name, kill_self)
     if "commit" in point:
         name, reached = point.rpartition(" ")[2], threading.Event()
-        step = getattr(box, name)
+        step = getattr(outbox, name)
 
         def marked(connection: Any, what: Any, *more: Any, **options: Any) -> None:
             step(connection, what, *more, **options)
             if what:
                 reached.set()
 
-        setattr(box, name, marked)
-        event.listen(archive._engine, "commit", lambda _: die() if reached.is_set() else None)
+        setattr(outbox, name, marked)
+        event.listen(archive._database.engine, "commit", lambda _: kill_self() if reached.is_set() else None)
 
 
 def send_one(pipe: Connection, path: str, address: Address, point: str) -> None:
     base_url, key = address
     with vk.Archive(path) as archive, vk.Client(key, "VIBERKIT", base_url=base_url, archive=archive) as client:
-        arrange(point, archive)
+        die_at(point, archive)
         pipe.send("sending")
         try:
             client.send(TO, HELLO, rate_type="transaction", deduplicate=True)
@@ -311,26 +318,26 @@ def send_one(pipe: Connection, path: str, address: Address, point: str) -> None:
 
 
 def send_three(pipe: Connection, path: str, address: Address, point: str) -> None:
-    lonely()
+    unshare_progress_lock()
     base_url, key = address
     with vk.Archive(path) as archive, vk.Client(key, "VIBERKIT", base_url=base_url) as client:
         campaign = vk.Campaign.open(archive, NAME)
         confirm = campaign.confirmed or campaign.preview().confirm
-        arrange(point, archive)
+        die_at(point, archive)
         pipe.send("sending")
         status = campaign.send(client, confirm=confirm, max_unknown_share=1.0, workers=1, progress=False)
-        pipe.send(dict(zip(status["state"], status["n"], strict=True)))
+        pipe.send(status.counts)
 
 
 def keys_posted(sandbox: vk.Sandbox) -> Counter[str]:
-    return Counter(str(find_key(one.json["context"])) for one in sandbox.requests if one.method == "POST")
+    return Counter(str(find_key(request.json["context"])) for request in sandbox.requests if request.method == "POST")
 
 
-def crash(work: Callable[..., None], path: Path, sandbox: vk.Sandbox, point: str) -> None:
-    """Let a send die at a point, and see that it did."""
+def crash(function: Callable[..., None], path: Path, sandbox: vk.Sandbox, point: str) -> None:
+    """Run a send that is killed at a point."""
     sandbox.latency_s = 20 if point == "after the bytes" else 0
-    with running(work, str(path), (sandbox.base_url, sandbox.api_key), point) as (sender, pipe):
-        assert told(pipe) == "sending"
+    with running(function, str(path), (sandbox.base_url, sandbox.api_key), point) as (sender, pipe):
+        assert receive(pipe) == "sending"
         if point == "after the bytes":
             ends = time.monotonic() + 30
             while not keys_posted(sandbox) and time.monotonic() < ends:
@@ -343,21 +350,21 @@ def crash(work: Callable[..., None], path: Path, sandbox: vk.Sandbox, point: str
 
 
 def _ended(pipe: Connection) -> bool:
-    """Whether a pipe holds nothing but its end."""
+    """Whether a pipe is at its end."""
     with suppress(EOFError, ConnectionResetError):
         pipe.recv()
         return False
     return True
 
 
-def resume(work: Callable[..., None], path: Path, sandbox: vk.Sandbox) -> Any:
-    """The same send again, to its end; gives what it told."""
-    with running(work, str(path), (sandbox.base_url, sandbox.api_key), "never") as (sender, pipe):
-        assert told(pipe) == "sending"
-        ended = told(pipe)
+def resume(function: Callable[..., None], path: Path, sandbox: vk.Sandbox) -> Any:
+    """Run the same send to its end; return its result."""
+    with running(function, str(path), (sandbox.base_url, sandbox.api_key), "never") as (sender, pipe):
+        assert receive(pipe) == "sending"
+        results = receive(pipe)
         sender.join(30)
         assert sender.exitcode == 0
-    return ended
+    return results
 
 
 def states(path: Path) -> list[str]:
@@ -366,7 +373,7 @@ def states(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_single_send_that_dies_at_a_point(sandbox: vk.Sandbox, tmp_path: Path, point: str) -> None:
+def test_a_single_send_killed_at_a_point(sandbox: vk.Sandbox, tmp_path: Path, point: str) -> None:
     path, perhaps_sent = tmp_path / "a.db", POINTS[point]
     crash(send_one, path, sandbox, point)
     assert keys_posted(sandbox).total() == (point in POSTED)
@@ -378,7 +385,7 @@ def test_a_single_send_that_dies_at_a_point(sandbox: vk.Sandbox, tmp_path: Path,
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_campaign_that_dies_at_a_point(sandbox: vk.Sandbox, tmp_path: Path, point: str) -> None:
+def test_a_campaign_killed_at_a_point(sandbox: vk.Sandbox, tmp_path: Path, point: str) -> None:
     path, perhaps_sent = tmp_path / "a.db", POINTS[point]
     with vk.Archive(path) as archive:
         vk.Campaign.plan(archive, NAME, recipients(3), HI, rate_type="promotion")
@@ -393,11 +400,11 @@ def test_a_campaign_that_dies_at_a_point(sandbox: vk.Sandbox, tmp_path: Path, po
     assert states(path) == ["unknown" if perhaps_sent else "accepted", "accepted", "accepted"]
 
 
-# --- two at a time ---------------------------------------------------------------------------------------
+# --- concurrent senders ---------------------------------------------------------------------------------------
 
 
 def compete(pipe: Connection, path: str, address: Address) -> None:
-    """A sender that waits for the word, and tells how it ended."""
+    """Send when told to through the pipe, and send back the result."""
     base_url, key = address
     with vk.Archive(path) as archive, vk.Client(key, "VIBERKIT", base_url=base_url) as client:
         campaign = vk.Campaign.open(archive, NAME)
@@ -406,34 +413,37 @@ def compete(pipe: Connection, path: str, address: Address) -> None:
         pipe.recv()
         try:
             status = campaign.send(client, confirm=confirm, workers=4, progress=False)
-        except CampaignError as fault:
-            pipe.send(str(fault))
+        except CampaignError as error:
+            pipe.send(str(error))
         else:
-            pipe.send(dict(zip(status["state"], status["n"], strict=True)))
+            pipe.send(status.counts)
 
 
-def test_two_processes_and_a_second_run_send_each_message_once(sandbox: vk.Sandbox, tmp_path: Path) -> None:
+def test_two_processes_send_every_message_once(sandbox: vk.Sandbox, tmp_path: Path) -> None:
     sandbox.latency_s, path = 0.1, tmp_path / "a.db"
     with vk.Archive(path) as archive:
         vk.Campaign.plan(archive, NAME, recipients(40), HI, rate_type="promotion")
-    given = str(path), (sandbox.base_url, sandbox.api_key)
-    with running(compete, *given) as (one, first), running(compete, *given) as (other, second):
+    arguments = str(path), (sandbox.base_url, sandbox.api_key)
+    with (
+        running(compete, *arguments) as (first_process, first),
+        running(compete, *arguments) as (second_process, second),
+    ):
         for pipe in (first, second):
-            assert told(pipe) == "ready"
+            assert receive(pipe) == "ready"
         for pipe in (first, second):
             pipe.send("go")
-        ended = [told(pipe) for pipe in (first, second)]
-        for process in (one, other):
+        results = [receive(pipe) for pipe in (first, second)]
+        for process in (first_process, second_process):
             process.join(30)
-        assert [one.exitcode, other.exitcode] == [0, 0]
-    assert {"accepted": 40} in ended
-    refused = [each for each in ended if isinstance(each, str)]
+        assert [first_process.exitcode, second_process.exitcode] == [0, 0]
+    assert {"accepted": 40} in results
+    refused = [result for result in results if isinstance(result, str)]
     assert len(refused) == 1
     assert "is being sent by another cell or process" in refused[0]
     with vk.Archive(path) as archive, sandbox.client() as client:
         campaign = vk.Campaign.open(archive, NAME)
         for _ in range(2):
             status = campaign.send(client, confirm=campaign.confirmed or "", progress=False)
-            assert status["words"].tolist() == ["40 accepted"]
+            assert status.counts == {"accepted": 40}
     posted = keys_posted(sandbox)
     assert (len(posted), posted.total()) == (40, 40)

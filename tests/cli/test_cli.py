@@ -46,7 +46,7 @@ def test_a_message_from_send_to_latency(run, sandbox: vk.Sandbox) -> None:  # ty
     told = run("events", message_id)[1].splitlines()
     assert [line.split()[2] for line in told][:2] == ["accepted", "dispatched"]
     code, out, _ = run("collect")
-    assert (code, out.split()[:3]) == (0, ["asked", "changed", "final"])
+    assert (code, out.split()[:3]) == (0, ["requested", "changed", "final"])
     assert "accepted" in run("latency", "deliveries.db", "--by", "rate_type")[1]
     for name in ("events.parquet", "messages.csv", "journeys.csv"):
         assert run("export", name, "--what", name.partition(".")[0])[0] == 0

@@ -29,7 +29,7 @@ if __name__ == "__main__":
 
 with atheris.instrument_imports(include=["viberkit", "json"]) if atheris else nullcontext():
     import viberkit as vk
-    from viberkit.archive.derive import Raw, Rows, rows
+    from viberkit.archive.derive import DerivedRows, RawRecord, derive_rows
     from viberkit.models.callback import Callback, SignatureError, sign, signed_at
 
 SECRET = "a-shared-secret"
@@ -125,7 +125,7 @@ def check_one(data: bytes) -> bytes:
     assert at is None or at.utcoffset() == timedelta(0)
     right = {"x-request-timestamp": AT, "x-signature": sign(SECRET, AT, body, "HS512").rstrip("=")}
     assert _signed(right, body) == NOW + timedelta(seconds=1, milliseconds=250), "signed, but not let in"
-    check_rows(rows(Raw(1, "callback", "", 200, body, None, 0, 0)))
+    check_rows(derive_rows(RawRecord(1, "callback", "", 200, body, None, 0, 0)))
     return body
 
 
@@ -138,7 +138,7 @@ def _signed(told: dict[str, str], body: bytes) -> datetime | None:
     return None
 
 
-def check_rows(made: Rows) -> None:
+def check_rows(made: DerivedRows) -> None:
     """Exactly one thing is told, by rows that fit their tables, or it is said why not."""
     assert not _STUMBLED.match(made.unreadable or ""), made.unreadable
     assert len(made.events) + len(made.inbound) + (made.unreadable is not None) == 1
@@ -156,9 +156,9 @@ def check_rows(made: Rows) -> None:
 def check_archive(bodies: Sequence[bytes]) -> None:
     """An archive keeps callbacks byte for byte, each once, and can be read afterwards."""
     with tempfile.TemporaryDirectory() as folder, vk.Archive(Path(folder) / "a.db") as archive:
-        archive.keep_callbacks(Callback(body, NOW, NOW) for body in bodies)
-        archive.derive()
-        assert archive.answers("callback") == list(dict.fromkeys(bodies))
+        archive.recorder.record_callbacks(Callback(body, NOW, NOW) for body in bodies)
+        archive.recorder.derive()
+        assert archive.raw_bodies("callback") == list(dict.fromkeys(bodies))
         check_reading(archive)
 
 
@@ -168,7 +168,7 @@ def check_reading(archive: vk.Archive) -> None:
     for why in unreadable["reason"]:
         assert not _STUMBLED.match(why), why
     came = archive.callbacks()
-    assert len(came) == len(archive.answers("callback"))
+    assert len(came) == len(archive.raw_bodies("callback"))
     assert set(came["unreadable"].dropna()) == set(unreadable["reason"])
     assert set(archive.messages()["message_id"]) == set(archive.events()["message_id"]) == set(events["message_id"])
     assert len(unreadable) + len(events) + len(archive.inbound()) <= len(came)

@@ -1,4 +1,4 @@
-"""How answers and callbacks are written: verbatim first, then the rows that they mean, within one transaction."""
+"""How responses and callbacks are written: verbatim first, then the rows derived from them, in one transaction."""
 
 from __future__ import annotations
 
@@ -12,241 +12,257 @@ from sqlalchemy import Connection, Select, Table, Update, and_, bindparam, func,
 from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, ProgrammingError
 
-from viberkit.archive import derive as derived
-from viberkit.archive import outbox
-from viberkit.archive import tables as schema
-from viberkit.archive.derive import micros
+from viberkit.archive import outbox, tables
+from viberkit.archive.derive import DerivedRows, RawRecord, content_facts, derive_rows, micros
 from viberkit.models.callback import Callback
-from viberkit.models.records import AcceptanceEvidence, Response
+from viberkit.models.records import AcceptanceEvidence, Response, SendOutcome
 from viberkit.models.states import FINAL, rank
 
-__all__ = ["answer_row", "callback_row", "chunks", "derive", "known_digests", "write_raw"]
+__all__ = ["SettledSend", "callback_row", "derive_pending", "known_digests", "response_row", "settle", "write_raw"]
+
+#: Key, outcome, request as it was sent, and response.
+SettledSend = tuple[str, SendOutcome, Mapping[str, Any], Response | None]
+_Derived = Sequence[tuple[RawRecord, DerivedRows]]
 
 _BATCH = 500
-#: What a value that no column takes raises; a full disk or a lock is none of these.
-_UNFIT = (IntegrityError, DataError, InterfaceError, ProgrammingError, OverflowError, ValueError, TypeError)
+#: What SQLAlchemy or sqlite3 raises for a value that a column cannot hold; a full disk or a lock is none of these.
+_INVALID_VALUE = (IntegrityError, DataError, InterfaceError, ProgrammingError, OverflowError, ValueError, TypeError)
 
 
-def answer_row(what: str, message_id: str, answer: Response, request: bytes | None = None) -> dict[str, Any]:
-    """An answer as a row of ``raw``."""
-    seen = micros(answer.observed_at)
-    row = _raw_row(what, message_id, answer.status, answer.body, seen)
-    return {**row, "request": request, "signed_at": None, "late": False}
+def response_row(kind: str, message_id: str, response: Response, request: bytes | None = None) -> dict[str, Any]:
+    """Return a response as a row of ``raw``."""
+    seen_at = micros(response.observed_at)
+    return _raw_row(kind, message_id, response.status, response.body, seen_at, request=request)
 
 
 def callback_row(callback: Callback) -> dict[str, Any]:
-    """A callback as a row of ``raw``."""
-    row = _raw_row("callback", "", 200, callback.body, micros(callback.received_at))
+    """Return a callback as a row of ``raw``."""
     signed_at = micros(callback.signed_at) if callback.signed_at else None
-    return {**row, "request": None, "signed_at": signed_at, "late": callback.late}
+    seen_at = micros(callback.received_at)
+    return _raw_row("callback", "", 200, callback.body, seen_at, signed_at=signed_at, late=callback.late)
 
 
-def _raw_row(what: str, message_id: str, status: int, body: bytes, seen: int) -> dict[str, Any]:
-    row = {"kind": what, "message_id": message_id, "http_status": status, "digest": hashlib.sha256(body).hexdigest()}
-    return {**row, "body": body, "first_seen": seen, "last_seen": seen, "derived": False}
+def _raw_row(kind: str, message_id: str, status: int, body: bytes, seen_at: int, **values: Any) -> dict[str, Any]:
+    row = {"kind": kind, "message_id": message_id, "http_status": status, "digest": hashlib.sha256(body).hexdigest()}
+    row |= {"body": body, "request": None, "first_seen": seen_at, "last_seen": seen_at}
+    return {**row, "signed_at": None, "late": False, "derived": False, **values}
 
 
-def write_raw(connection: Connection, rows: list[dict[str, Any]]) -> None:
-    """Keep raw rows. What is there already only notes when it came first and last.
+def write_raw(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert raw rows. Of an existing row only the first and last time of receipt change.
 
-    An answer that comes again shows its message at a later instant, and is derived again; a callback that
-    comes again shows nothing new.
+    A repeated response shows its message at a later instant and is derived again; a repeated callback shows nothing
+    new.
     """
     if rows:
-        connection.execute(_writing_raw(), rows)
+        connection.execute(_write_raw_statement(), rows)
 
 
-@cache  # making a statement takes longer than running it
-def _writing_raw() -> Insert:
-    raw = schema.raw
-    added = insert(raw)
-    again = added.excluded
-    news = and_(raw.c.kind != "callback", again.last_seen > raw.c.last_seen)
-    changed = {
-        "first_seen": func.min(raw.c.first_seen, again.first_seen),
-        "last_seen": func.max(raw.c.last_seen, again.last_seen),
-        "late": func.min(raw.c.late, again.late),
-        "derived": and_(raw.c.derived, ~news, again.first_seen >= raw.c.first_seen),
+@cache  # building a statement takes longer than executing it
+def _write_raw_statement() -> Insert:
+    raw = tables.raw
+    statement = insert(raw)
+    new = statement.excluded
+    observed_later = and_(raw.c.kind != "callback", new.last_seen > raw.c.last_seen)
+    values = {
+        "first_seen": func.min(raw.c.first_seen, new.first_seen),
+        "last_seen": func.max(raw.c.last_seen, new.last_seen),
+        "late": func.min(raw.c.late, new.late),
+        "derived": and_(raw.c.derived, ~observed_later, new.first_seen >= raw.c.first_seen),
     }
-    return added.on_conflict_do_update(["kind", "message_id", "http_status", "digest"], set_=changed)
+    return statement.on_conflict_do_update(["kind", "message_id", "http_status", "digest"], set_=values)
 
 
-def known_digests(connection: Connection, ids: Sequence[str]) -> set[str]:
-    """What is already known verbatim of some messages."""
-    found: set[str] = set()
-    for chunk in chunks(ids):
-        asked = select(schema.raw.c.digest).where(schema.raw.c.message_id.in_(chunk))
-        found |= set(connection.execute(asked).scalars())
-    return found
+def known_digests(connection: Connection, ids: Iterable[str]) -> set[str]:
+    """Return the digests of the bodies that are stored of some messages."""
+    digests: set[str] = set()
+    for chunk in _chunks(ids):
+        query = select(tables.raw.c.digest).where(tables.raw.c.message_id.in_(chunk))
+        digests |= set(connection.execute(query).scalars())
+    return digests
 
 
-def derive(connection: Connection, limit: int | None = None) -> dict[str, str | None]:
-    """Make the rows of raw answers that have none yet, the oldest first; gives what cannot be read of each, by digest.
+def settle(connection: Connection, sends: Sequence[SettledSend]) -> None:
+    """Store the outcomes of sends in the outbox, and the responses of the accepted ones."""
+    outbox.settle(connection, {key: outcome for key, outcome, *_ in sends})
+    rows = []
+    for _, outcome, request, response in sends:
+        if outcome.state == "accepted" and response is not None and outcome.message_id:
+            body = json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode()
+            kind = "bulk" if "messages" in request else "send"
+            rows.append(response_row(kind, outcome.message_id, response, body))
+    if rows:
+        write_raw(connection, rows)
+        derive_pending(connection)
 
-    What no column takes is set aside alone, and does not stop the others.
+
+def derive_pending(connection: Connection, limit: int | None = None) -> dict[str, str | None]:
+    """Derive the rows of pending raw records, the oldest first, at most ``limit``.
+
+    Returns why each could not be read, or None, by digest. A record that the tables cannot hold is marked as
+    unreadable and does not stop the others.
     """
-    unreadable: dict[str, str | None] = {}
-    left = limit
-    while left is None or left > 0:
-        size = _BATCH if left is None else min(left, _BATCH)
-        pending = connection.execute(_pending(), {"size": size}).fetchall()
-        made = [(one, derived.rows(one)) for one in (derived.Raw(*row[1:]) for row in pending)]
-        try:
-            with connection.begin_nested():
-                _write(connection, made)
-        except _UNFIT:
-            for one, rows in made:
-                _write_alone(connection, one, rows)
-        unreadable |= {row[0]: each.unreadable for row, (_, each) in zip(pending, made, strict=True)}
-        left = None if left is None else left - size
+    reasons: dict[str, str | None] = {}
+    while limit is None or limit > 0:
+        size = _BATCH if limit is None else min(limit, _BATCH)
+        pending = connection.execute(_pending_query(), {"size": size}).fetchall()
+        derived = [(raw, derive_rows(raw)) for raw in (RawRecord(*row[1:]) for row in pending)]
+        _write_valid(connection, derived)
+        reasons |= {row[0]: rows.unreadable for row, (_, rows) in zip(pending, derived, strict=True)}
+        limit = None if limit is None else limit - size
         if len(pending) < size:
             break
-    return unreadable
+    return reasons
 
 
 @cache
-def _pending() -> Select[Any]:
-    raw = schema.raw
-    columns = [raw.c.digest, *(raw.c[name] for name in derived.Raw.__slots__)]
-    return select(*columns).where(schema.pending).order_by(raw.c.id).limit(bindparam("size"))
+def _pending_query() -> Select[Any]:
+    raw = tables.raw
+    columns = [raw.c.digest, *(raw.c[name] for name in RawRecord.__slots__)]
+    return select(*columns).where(tables.is_pending).order_by(raw.c.id).limit(bindparam("size"))
 
 
-def _write_alone(connection: Connection, one: derived.Raw, rows: derived.Rows) -> None:
+def _write_valid(connection: Connection, derived: _Derived) -> None:
+    """Write rows; if the tables cannot hold a value, write the records one by one, without the one that has it."""
     try:
         with connection.begin_nested():
-            _write(connection, [(one, rows)])
-    except _UNFIT as fault:
-        rows.unreadable = f"cannot be put into the tables: {type(fault).__name__}"
-        _write(connection, [(one, derived.Rows(unreadable=rows.unreadable))])
-
-
-def _write(connection: Connection, made: Sequence[tuple[derived.Raw, derived.Rows]]) -> None:
-    for table in (schema.messages, schema.statuses, schema.events, schema.inbound):
-        rows = [row for _, each in made for row in getattr(each, table.name)]
-        if not rows:
-            continue
-        if table is schema.messages:
-            _know(connection, rows)
-        elif table is schema.statuses:
-            connection.execute(insert(table).on_conflict_do_nothing(), rows)
+            _write(connection, derived)
+    except _INVALID_VALUE as error:
+        if len(derived) > 1:
+            for record in derived:
+                _write_valid(connection, [record])
         else:
-            connection.execute(_telling(table), rows)
-    _prove(connection, {key: told for _, each in made for key, told in each.keys.items()})
-    _refresh(connection, made)
-    done = [{"this": one.id, "why": each.unreadable} for one, each in made]
-    if done:
-        connection.execute(_marking(), done)
+            raw, rows = derived[0]
+            rows.unreadable = f"cannot be stored in the tables: {type(error).__name__}"
+            _write(connection, [(raw, DerivedRows(unreadable=rows.unreadable))])
+
+
+def _write(connection: Connection, derived: _Derived) -> None:
+    _upsert_messages(connection, [row for _, rows in derived for row in rows.messages])
+    for table in (tables.statuses, tables.events, tables.inbound):
+        if new := [row for _, rows in derived for row in getattr(rows, table.name)]:
+            connection.execute(_merge_statement(table), new)
+    _apply_evidence(connection, {key: proof for _, rows in derived for key, proof in rows.evidence.items()})
+    _update_latest(connection, derived)
+    if derived:
+        marks = [{"row_id": raw.id, "reason": rows.unreadable} for raw, rows in derived]
+        connection.execute(_mark_derived_statement(), marks)
 
 
 @cache
-def _marking() -> Update:
-    mark = update(schema.raw).where(schema.raw.c.id == bindparam("this"))
-    return mark.values(derived=True, unreadable=bindparam("why"))
+def _mark_derived_statement() -> Update:
+    row = update(tables.raw).where(tables.raw.c.id == bindparam("row_id"))
+    return row.values(derived=True, unreadable=bindparam("reason"))
 
 
-def _prove(connection: Connection, told: Mapping[str, AcceptanceEvidence]) -> None:
-    """Sends that callbacks prove: settled in the outbox, their facts in the messages' rows; and the campaigns of those
-    that were just answered."""
-    answered = [{"name": key, "this": one.message_id} for key, one in told.items() if not one.called_back]
+def _apply_evidence(connection: Connection, evidence: Mapping[str, AcceptanceEvidence]) -> None:
+    """Name the campaign of messages whose send was answered; settle the sends that only callbacks prove."""
+    answered = [{"row_key": key, "id": proof.message_id} for key, proof in evidence.items() if not proof.called_back]
     if answered:
-        connection.execute(_naming_campaign(), answered)
-    proofs = {key: one for key, one in told.items() if one.called_back}
-    for chunk in chunks(proofs):
-        for row in outbox.evidence(connection, {key: proofs[key] for key in chunk}):
-            content = json.loads(row["content"])
-            facts = {name: row[name] for name in ("to", "rate_type", "service_id", "context", "campaign")}
-            if isinstance(content, dict):  # of a bulk it is not told which part this is
-                facts |= derived.content_facts(content)
-            _know(connection, [{"message_id": proofs[row["key"]].message_id, "sent_at": row["claimed_at"], **facts}])
+        connection.execute(_name_campaign_statement(), answered)
+    called_back = {key: proof for key, proof in evidence.items() if proof.called_back}
+    for row in outbox.settle_by_evidence(connection, called_back):
+        facts = {name: row[name] for name in ("to", "rate_type", "service_id", "context", "campaign")}
+        content = json.loads(row["content"])
+        if isinstance(content, dict):  # of a bulk, the callback does not name the part
+            facts |= content_facts(content)
+        message_id = called_back[row["key"]].message_id
+        _upsert_messages(connection, [{"message_id": message_id, "sent_at": row["claimed_at"], **facts}])
 
 
 @cache
-def _naming_campaign() -> Update:
-    mine = select(schema.outbox.c.campaign).where(schema.outbox.c.key == bindparam("name")).scalar_subquery()
-    table = schema.messages
-    return update(table).where(table.c.message_id == bindparam("this")).values(campaign=mine)
+def _name_campaign_statement() -> Update:
+    campaign = select(tables.outbox.c.campaign).where(tables.outbox.c.key == bindparam("row_key")).scalar_subquery()
+    messages = tables.messages
+    return update(messages).where(messages.c.message_id == bindparam("id")).values(campaign=campaign)
 
 
-def _know(connection: Connection, rows: Iterable[dict[str, Any]]) -> None:
-    """Messages' rows, or the facts of them that were not known yet."""
-    alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+def _upsert_messages(connection: Connection, rows: Iterable[dict[str, Any]]) -> None:
+    """Insert messages, or fill the columns that have no value yet."""
+    rows_by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        alike.setdefault(tuple(row), []).append(row)
-    for names, several in alike.items():
-        connection.execute(_knowing(names), several)
+        rows_by_columns.setdefault(tuple(row), []).append(row)
+    for names, group in rows_by_columns.items():
+        connection.execute(_upsert_statement(names), group)
 
 
 @cache
-def _knowing(names: tuple[str, ...]) -> Insert:
-    table = schema.messages
-    added = insert(table)
-    news = {name: func.coalesce(table.c[name], added.excluded[name]) for name in names if name != "message_id"}
-    return added.on_conflict_do_update(["message_id"], set_=news)
+def _upsert_statement(names: tuple[str, ...]) -> Insert:
+    table = tables.messages
+    statement = insert(table)
+    values = {name: func.coalesce(table.c[name], statement.excluded[name]) for name in names if name != "message_id"}
+    return statement.on_conflict_do_update(["message_id"], set_=values)
 
 
 @cache
-def _telling(table: Table) -> Insert:
-    """To write events or inbound messages; of one told twice, what was known stays, what was not is added.
+def _merge_statement(table: Table) -> Insert:
+    """Insert rows; a row reported again fills missing columns, whatever the order of the two reports.
 
-    Which of two tellings came first does not matter: the earliest receipt and, of two texts, the greater one stay.
+    The earliest receipt is stored and, of two texts, the greater one.
     """
-    added = insert(table)
-    again = added.excluded
-    changed: dict[str, Any] = {}
+    statement = insert(table)
+    if table is tables.statuses:
+        return statement.on_conflict_do_nothing()
+    values: dict[str, Any] = {}
     for column in table.c:
-        if column.primary_key:
-            continue
-        known, told = table.c[column.name], again[column.name]
-        pick = func.min if column.name in ("received_at", "naive") else func.max
-        changed[column.name] = pick(func.coalesce(known, told), func.coalesce(told, known))
-    return added.on_conflict_do_update(list(table.primary_key), set_=changed)
+        if not column.primary_key:
+            old, new = table.c[column.name], statement.excluded[column.name]
+            pick = func.min if column.name in ("received_at", "naive") else func.max
+            values[column.name] = pick(func.coalesce(old, new), func.coalesce(new, old))
+    return statement.on_conflict_do_update(list(table.primary_key), set_=values)
 
 
-def _refresh(connection: Connection, made: Sequence[tuple[derived.Raw, derived.Rows]]) -> None:
-    """Bring the messages' latest state and observation up to date with their events."""
+def _update_latest(connection: Connection, derived: _Derived) -> None:
+    """Bring the messages' latest state and time of observation up to date with their events."""
     observed: dict[str, int] = {}
-    for raw, rows in made:
+    for raw, rows in derived:
         for message_id in rows.observed:
             observed[message_id] = max(observed.get(message_id, 0), raw.observed_at)
-    entered: dict[str, list[tuple[bool, bool, int, int, str]]] = {}
-    for chunk in chunks(list(observed)):
-        for message_id, state, at, source in connection.execute(_entered(), {"ids": chunk}):
-            entered.setdefault(message_id, []).append((source != "send", state in FINAL, at, rank(state), state))
-    news = [_latest(message_id, entered.get(message_id, []), seen) for message_id, seen in observed.items()]
-    gone = [{"message_id": raw.message_id, "final": False, "gone_at": raw.last_seen} for raw, rows in made if rows.gone]
-    if news:
-        connection.execute(_seeing("observed_until", "state", "state_at", "final"), news)
-    if gone:
-        connection.execute(_seeing("gone_at"), gone)
+    events: dict[str, list[tuple[bool, bool, int, int, str]]] = {}
+    for chunk in _chunks(observed):
+        for message_id, state, at, source in connection.execute(_events_query(), {"ids": chunk}):
+            events.setdefault(message_id, []).append((source != "send", state in FINAL, at, rank(state), state))
+    latest = []
+    for message_id, observed_until in observed.items():
+        row = {"message_id": message_id, "observed_until": observed_until}
+        latest.append(row | _latest(events.get(message_id, [])))
+    gone = [raw for raw, rows in derived if rows.expired]
+    expired = [{"message_id": raw.message_id, "final": False, "gone_at": raw.last_seen} for raw in gone]
+    if latest:
+        connection.execute(_observe_statement("observed_until", "state", "state_at", "final"), latest)
+    if expired:
+        connection.execute(_observe_statement("gone_at"), expired)
 
 
 @cache
-def _entered() -> Select[Any]:
-    told = schema.events
-    columns = (told.c.message_id, told.c.state, told.c.happened_at, told.c.source)
-    return select(*columns).where(told.c.message_id.in_(bindparam("ids", expanding=True)))
+def _events_query() -> Select[Any]:
+    event = tables.events.c
+    query = select(event.message_id, event.state, event.happened_at, event.source)
+    return query.where(event.message_id.in_(bindparam("ids", expanding=True)))
 
 
 @cache
-def _seeing(latest: str, *news: str) -> Insert:
-    """To write a message's row: an instant that only moves forward, and what is replaced."""
-    table = schema.messages
-    added = insert(table)
-    later = func.max(func.coalesce(table.c[latest], 0), added.excluded[latest])
-    changed = {name: added.excluded[name] for name in news}
-    return added.on_conflict_do_update(["message_id"], set_={latest: later, **changed})
+def _observe_statement(instant: str, *replaced: str) -> Insert:
+    """Upsert messages: an instant that only moves forward, and columns that are replaced."""
+    table = tables.messages
+    statement = insert(table)
+    values: dict[str, Any] = {name: statement.excluded[name] for name in replaced}
+    values[instant] = func.max(func.coalesce(table.c[instant], 0), statement.excluded[instant])
+    return statement.on_conflict_do_update(["message_id"], set_=values)
 
 
-def _latest(message_id: str, entered: list[tuple[bool, bool, int, int, str]], seen: int) -> dict[str, Any]:
-    """What others tell comes before our own note of the send; a final state is never hidden by one that is not, however
-    late that is told; then the latest, then the life cycle decides."""
-    _, final, at, _, state = max(entered, default=(False, False, None, 0, None))
-    row = {"message_id": message_id, "state": state, "state_at": at, "final": final}
-    return {**row, "observed_until": seen}
+def _latest(events: list[tuple[bool, bool, int, int, str]]) -> dict[str, Any]:
+    """Return the state of a message.
+
+    Reported events come before the local record of the send, a final state before others however late those are
+    reported, then the latest, then the later one in the life cycle.
+    """
+    _, final, at, _, state = max(events, default=(False, False, None, 0, None))
+    return {"state": state, "state_at": at, "final": final}
 
 
-def chunks(ids: Iterable[str], size: int = _BATCH) -> Iterator[Sequence[str]]:
-    """Lists of at most ``size`` ids: more than so many parameters no statement takes."""
+def _chunks(ids: Iterable[str]) -> Iterator[Sequence[str]]:
+    """Split ids so that no statement has more parameters than SQLite allows."""
     listed = list(ids)
-    for start in range(0, len(listed), size):
-        yield listed[start : start + size]
+    for start in range(0, len(listed), _BATCH):
+        yield listed[start : start + _BATCH]

@@ -1,16 +1,17 @@
-"""The outbox: every send is a row here, durably, before the first byte of it leaves.
+"""The outbox: every send is a durable row here before its first byte leaves.
 
 ::
 
     planned ─► queued ─► in_flight ─┬─► accepted
                   ▲                 ├─► rejected      the server refused it (4xx)
                   └── not accepted ─┤
-                                    └─► unknown ─┬─► accepted    a callback tells its key
-                                                 ├─► requeued    a person's decision: a new row is queued
-                                                 └─► abandoned   a person's decision
+                                    └─► unknown ─┬─► accepted    a callback returns its key
+                                                 ├─► requeued    resolved as "resend": a new row is queued
+                                                 └─► abandoned   resolved as "abandon"
 
-A row is posted once. Only what certainly was not accepted (no byte left, 429) is queued again; what may have been
-accepted is ``unknown``, and no machine sends it again. A row whose process died while it was in flight is unknown too.
+A row is posted once. Only what was certainly not accepted (no byte left, 429) is queued again; what may have been
+accepted is ``unknown`` and is never sent again automatically. A row whose process ended while it was in flight becomes
+unknown too.
 """
 
 from __future__ import annotations
@@ -18,129 +19,114 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
 import psutil
-from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, func, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, RowMapping, Update, and_, bindparam, delete, func, select, update
+from sqlalchemy.dialects.sqlite import insert as insert_into
 
-from viberkit.archive.tables import identity, in_flight_now, outbox
+from viberkit.archive.derive import micros
+from viberkit.archive.tables import identity, is_in_flight, outbox
 from viberkit.models.keys import make_key
 from viberkit.models.records import AcceptanceEvidence, SendOutcome
 
-__all__ = [
-    "CHARGED",
-    "STATES",
-    "claim",
-    "enter",
-    "evidence",
-    "is_alive",
-    "me",
-    "next_ordinal",
-    "orphans",
-    "resolve",
-    "salt",
-    "settle",
-    "twin",
-]
-
-#: Those of which a message may have been charged.
-CHARGED = ("in_flight", "accepted", "unknown", "requeued", "abandoned")
-#: Where a send may stand.
-STATES = ("planned", "queued", "in_flight", "accepted", "rejected", "unknown", "requeued", "abandoned")
-_CLOCK_S = 60  #: so far the computer's clock may be set while a process lives
-DIED = "the process ended while it was being sent"
+_CLOCK_TOLERANCE_S = 60  # by how much the computer's clock may be set while a process runs
+_PROCESS_ENDED = "the process ended while the message was being sent"
 
 
-# --- who works it ------------------------------------------------------------------------------------------
+def now() -> int:
+    """Return the current time in microseconds since 1970, UTC."""
+    return micros(datetime.now(UTC))
 
 
-def me() -> str:
-    """This process, so that others can tell whether it lives: host, pid, and when it began."""
+# --- owners ------------------------------------------------------------------------------------------------
+
+
+def process_token() -> str:
+    """Return the identity of this process: host, process id and start time."""
     return f"{socket.gethostname()}/{os.getpid()}/{psutil.Process().create_time():.2f}"
 
 
 def is_alive(owner: str | None) -> bool:
-    """Whether the process that calls itself so may still be at work; one on another host may always."""
+    """Whether the process with this token may still be running; a process of another host always may."""
     if not owner:
         return False
-    host, pid, began = owner.split("/")[:3]
+    host, pid, started = owner.split("/")[:3]
     if host != socket.gethostname():
         return True
     try:
         process = psutil.Process(int(pid))
-        same = abs(process.create_time() - float(began)) < _CLOCK_S
+        same = abs(process.create_time() - float(started)) < _CLOCK_TOLERANCE_S
         return bool(same and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
-    except psutil.Error:  # somebody else's process, which tells nothing
+    except psutil.Error:  # a process of another user, whose state is not readable
         return True
 
 
 # --- one send ----------------------------------------------------------------------------------------------
 
 
-def twin(connection: Connection, to: str, content: str, *states: str) -> RowMapping | None:
-    """The latest send of the same content to the same recipient, a campaign's too, in one of these states."""
+def find_duplicate(connection: Connection, to: str, content: str, *states: str) -> RowMapping | None:
+    """Return the latest send, in one of these states, of the same content to the same recipient, in any campaign."""
     same = and_(outbox.c.to == to, outbox.c.content == content)
-    asked = select(outbox).where(same, outbox.c.state.in_(states)).order_by(outbox.c.ordinal.desc()).limit(1)
-    return connection.execute(asked).mappings().first()
+    query = select(outbox).where(same, outbox.c.state.in_(states)).order_by(outbox.c.ordinal.desc()).limit(1)
+    return connection.execute(query).mappings().first()
 
 
-def next_ordinal(connection: Connection, campaign: str | None, to: str, content: str) -> int:
-    """The ordinal of one more send; one that is queued still, and so was never sent, is taken up again."""
+def next_key(connection: Connection, campaign: str | None, to: str, content: str) -> tuple[str, int]:
+    """Return the key and ordinal of the next send of a content; a queued row, which was never sent, is reused."""
     same = and_(outbox.c.campaign.is_not_distinct_from(campaign), outbox.c.to == to, outbox.c.content == content)
-    sent = and_(same, outbox.c.state != "queued")
-    ordinal = select(func.coalesce(func.max(outbox.c.ordinal) + 1, 0)).where(sent)
-    return int(connection.execute(ordinal).scalar_one())
+    query = select(func.coalesce(func.max(outbox.c.ordinal) + 1, 0)).where(same, outbox.c.state != "queued")
+    ordinal = int(connection.execute(query).scalar_one())
+    return make_key(campaign, to, content, ordinal, salt(connection)), ordinal
 
 
 def salt(connection: Connection) -> str:
-    """What tells this archive's keys from another's."""
+    """Return the archive's salt, which makes its keys differ from those of other archives."""
     return str(connection.execute(select(identity.c.salt)).scalar_one())
 
 
-def enter(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Put rows in; what is there already stays as it is."""
-    connection.execute(insert(outbox).on_conflict_do_nothing(), list(rows))
+def insert(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Insert rows; existing rows stay unchanged."""
+    if rows := list(rows):
+        connection.execute(insert_into(outbox).on_conflict_do_nothing(), rows)
 
 
-def claim(connection: Connection, keys: Iterable[str], *, service_id: str | None, now: int) -> None:
-    """Take queued rows in hand: from the commit on they count as perhaps sent."""
-    taken = [{"this": key, "by": service_id, "who": me(), "at": now} for key in keys]
-    if taken:
-        connection.execute(_claiming(), taken)
+def claim(connection: Connection, keys: Sequence[str], *, service_id: str | None) -> None:
+    """Mark queued rows as in flight: from the commit on they may have been sent."""
+    owner, at = process_token(), now()
+    if keys:
+        rows = [{"row_key": key, "sender": service_id, "process": owner, "at": at} for key in keys]
+        connection.execute(_claim_statement(), rows)
 
 
 @cache
-def _claiming() -> Any:
-    row = update(outbox).where(outbox.c.key == bindparam("this"), outbox.c.state == "queued")
-    return row.values(state="in_flight", service_id=bindparam("by"), owner=bindparam("who"), claimed_at=bindparam("at"))
+def _claim_statement() -> Update:
+    queued = update(outbox).where(outbox.c.key == bindparam("row_key"), outbox.c.state == "queued")
+    return queued.values(
+        state="in_flight", service_id=bindparam("sender"), owner=bindparam("process"), claimed_at=bindparam("at")
+    )
 
 
-def settle(connection: Connection, outcomes: Mapping[str, SendOutcome], now: int) -> None:
-    """What became of rows in flight. One that evidence has settled already stays accepted."""
-    rows = [
-        {
-            "this": key,
-            "to_state": one.state,
-            "why": one.reason or None,
-            "id": one.message_id,
-            "status": one.http_status,
-            "at": None if one.state == "queued" else now,
-        }
-        for key, one in outcomes.items()
-    ]
+def settle(connection: Connection, outcomes: Mapping[str, SendOutcome]) -> None:
+    """Store the outcomes of rows in flight. A row that a callback has settled already stays accepted."""
+    rows, settled_at = [], now()
+    for key, outcome in outcomes.items():
+        row = {"row_key": key, "new_state": outcome.state, "why": outcome.reason or None, "id": outcome.message_id}
+        at = None if outcome.state == "queued" else settled_at
+        rows.append({**row, "status": outcome.http_status, "at": at})
     if rows:
-        connection.execute(_settling(), rows)
+        connection.execute(_settle_statement(), rows)
 
 
 @cache
-def _settling() -> Any:
-    mine = update(outbox).where(outbox.c.key == bindparam("this"), outbox.c.state == "in_flight")
-    return mine.values(
-        state=bindparam("to_state"),
+def _settle_statement() -> Update:
+    in_flight = update(outbox).where(outbox.c.key == bindparam("row_key"), outbox.c.state == "in_flight")
+    return in_flight.values(
+        state=bindparam("new_state"),
         reason=bindparam("why"),
         message_id=func.coalesce(outbox.c.message_id, bindparam("id")),
         http_status=bindparam("status"),
@@ -149,64 +135,58 @@ def _settling() -> Any:
     )
 
 
-def evidence(connection: Connection, told: Mapping[str, AcceptanceEvidence]) -> Sequence[RowMapping]:
-    """Settle what callbacks prove to be accepted; gives the rows of which that is news.
+def settle_by_evidence(connection: Connection, evidence: Mapping[str, AcceptanceEvidence]) -> Sequence[RowMapping]:
+    """Mark the sends that callbacks prove as accepted; return the rows that this changed, as they were.
 
-    Where somebody had decided to send such a message again, and it is not yet sent, that is taken back.
+    A queued resend of such a message is deleted.
     """
-    if not told:
-        return []
-    news_of = and_(outbox.c.key.in_(list(told)), outbox.c.state != "accepted", outbox.c.claimed_at.is_not(None))
-    rows = connection.execute(select(outbox).where(news_of)).mappings().all()
+    unsettled = and_(outbox.c.key.in_(list(evidence)), outbox.c.state != "accepted", outbox.c.claimed_at.is_not(None))
+    rows = connection.execute(select(outbox).where(unsettled)).mappings().all() if evidence else []
     for row in rows:
-        proof = told[row["key"]]
         if row["state"] == "requeued":
             same = [outbox.c[name].is_not_distinct_from(row[name]) for name in ("campaign", "to", "content")]
-            again = and_(*same, outbox.c.ordinal > row["ordinal"], outbox.c.state.in_(["planned", "queued"]))
-            connection.execute(delete(outbox).where(again))
-        reason = "; ".join(filter(None, [row["reason"], "a callback tells that it was accepted"]))
-        news = {"state": "accepted", "message_id": proof.message_id, "settled_at": proof.at, "reason": reason}
-        connection.execute(update(outbox).where(outbox.c.key == row["key"]).values(**news, owner=None))
+            resend = and_(*same, outbox.c.ordinal > row["ordinal"], outbox.c.state.in_(["planned", "queued"]))
+            connection.execute(delete(outbox).where(resend))
+        proof = evidence[row["key"]]
+        reason = "; ".join(filter(None, [row["reason"], "a callback shows that it was accepted"]))
+        values = {"state": "accepted", "message_id": proof.message_id, "settled_at": proof.at, "reason": reason}
+        connection.execute(update(outbox).where(outbox.c.key == row["key"]).values(**values, owner=None))
     return rows
 
 
-# --- what a process left behind, and what a person decides -------------------------------------------------
+# --- sends without an outcome ------------------------------------------------------------------------------
 
 
-def orphans(connection: Connection, now: int, *, campaign: str | None = None) -> int:
-    """Rows in flight whose process is gone become unknown; gives how many. Of a campaign that the caller holds, all."""
-    in_flight = in_flight_now if campaign is None else and_(outbox.c.campaign == campaign, in_flight_now)
+def mark_lost(connection: Connection, *, campaign: str | None = None) -> None:
+    """Mark rows in flight whose process has ended as unknown; of a campaign held by the caller, all rows in flight."""
+    in_flight = is_in_flight if campaign is None else and_(outbox.c.campaign == campaign, is_in_flight)
     owners = connection.execute(select(outbox.c.owner).where(in_flight).distinct()).scalars().all()
-    gone = [owner for owner in owners if campaign is not None or not is_alive(owner)]
-    if not gone:
-        return 0
-    lost = update(outbox).where(in_flight, outbox.c.owner.in_(gone))
-    return connection.execute(lost.values(state="unknown", reason=DIED, owner=None, settled_at=now)).rowcount
+    ended = [owner for owner in owners if campaign is not None or not is_alive(owner)]
+    if ended:
+        lost = update(outbox).where(in_flight, outbox.c.owner.in_(ended))
+        connection.execute(lost.values(state="unknown", reason=_PROCESS_ENDED, owner=None, settled_at=now()))
 
 
-def resolve(connection: Connection, keys: Sequence[str], *, resend: bool, reason: str, now: int) -> int:
-    """A person's decision on unknown rows; gives how many there were. To send again is a new row with a new key.
+def resolve(connection: Connection, keys: Iterable[str], *, resend: bool, reason: str) -> int:
+    """Store a decision about unknown rows and return how many there were. A resend is a new row with a new key.
 
-    What was refused may be sent again, too, as it is: nobody got it, and nothing was charged.
+    A rejected row may be resent too, as it is: it was not delivered and not charged.
     """
-    open_to = ["unknown", "rejected"] if resend else ["unknown"]
+    states = ["unknown", "rejected"] if resend else ["unknown"]
     count = 0
     for key in keys:
-        open_row = and_(outbox.c.key == key, outbox.c.state.in_(open_to))
-        row = connection.execute(select(outbox).where(open_row)).mappings().first()
+        query = select(outbox).where(outbox.c.key == key, outbox.c.state.in_(states))
+        row = connection.execute(query).mappings().first()
         if row is None:
             continue
         count += 1
-        refused = row["state"] == "rejected"
-        state = "queued" if refused else "requeued" if resend else "abandoned"
-        decided = {"state": state, "reason": f"{row['reason']}; decided: {reason}"}
-        connection.execute(update(outbox).where(outbox.c.key == key).values(**decided))
-        if resend and not refused:
-            ordinal = next_ordinal(connection, row["campaign"], row["to"], row["content"])
-            again = make_key(row["campaign"], row["to"], row["content"], ordinal, salt(connection))
-            blank = dict.fromkeys(["message_id", "http_status", "reason", "owner", "claimed_at", "settled_at"])
-            enter(
-                connection,
-                [{**row, **blank, "key": again, "ordinal": ordinal, "state": "queued", "planned_at": now}],
-            )
+        rejected = row["state"] == "rejected"
+        state = "queued" if rejected else "requeued" if resend else "abandoned"
+        values = {"state": state, "reason": f"{row['reason']}; decided: {reason}"}
+        connection.execute(update(outbox).where(outbox.c.key == key).values(**values))
+        if resend and not rejected:
+            new_key, ordinal = next_key(connection, row["campaign"], row["to"], row["content"])
+            copied = {name: row[name] for name in ("campaign", "row", "to", "rate_type", "content", "context")}
+            copied |= {"callback_url": row["callback_url"], "key": new_key, "ordinal": ordinal}
+            insert(connection, [{**copied, "state": "queued", "planned_at": now()}])
     return count

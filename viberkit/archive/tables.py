@@ -1,40 +1,28 @@
 """The archive's tables and their versions. Instants are integers: microseconds since 1970, UTC.
 
-``raw`` holds every answer and callback verbatim; everything else is derived from it and could be made again.
+``raw`` holds every response and callback verbatim; messages, statuses, events and inbound are derived from it and
+could be derived again.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Connection,
-    Float,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    Text,
-    false,
-    insert,
-    inspect,
-    select,
-    text,
-    update,
-)
-from sqlalchemy import UniqueConstraint as Unique
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, Boolean, Column, Integer, Table, Text
 
 from viberkit.errors import ArchiveError
 
 __all__ = ["MIGRATIONS", "migrate"]
 
-metadata = MetaData()
+metadata = sa.MetaData()
+
+
+def _columns(kind: Any, *names: str, **options: Any) -> list[Column[Any]]:
+    return [Column(name, kind, **options) for name in names]
+
 
 version = Table("viberkit_version", metadata, Column("version", Integer, nullable=False))
 
@@ -42,72 +30,52 @@ raw = Table(
     "raw",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("kind", String(16), nullable=False),  # send, bulk, status, events, message, callback
-    Column("message_id", String(128), nullable=False),
+    *_columns(Text, "kind", "message_id", "digest", nullable=False),  # send, bulk, status, events, message, callback
     Column("http_status", Integer, nullable=False),
-    Column("digest", String(64), nullable=False),
-    Column("body", LargeBinary, nullable=False),
-    Column("request", LargeBinary),
-    Column("first_seen", BigInteger, nullable=False),
-    Column("last_seen", BigInteger, nullable=False),
+    Column("body", sa.LargeBinary, nullable=False),
+    Column("request", sa.LargeBinary),
+    *_columns(BigInteger, "first_seen", "last_seen", nullable=False),
     Column("signed_at", BigInteger),  # of a callback: when the provider signed it
-    Column("late", Boolean, nullable=False, default=False, server_default=false()),  # signed too long before it came
-    Column("derived", Boolean, nullable=False, default=False),  # whether its rows below are made
+    Column("late", Boolean, nullable=False, default=False, server_default=sa.false()),  # signed too long before receipt
+    Column("derived", Boolean, nullable=False, default=False),  # whether its rows in the other tables are written
     Column("unreadable", Text),  # why it, or a part of it, could not be read
-    Unique("kind", "message_id", "http_status", "digest"),
-    Index("raw_pending", "id", sqlite_where=text("NOT derived"), postgresql_where=text("NOT derived")),
+    sa.UniqueConstraint("kind", "message_id", "http_status", "digest"),
+    sa.Index("raw_pending", "id", sqlite_where=sa.text("NOT derived")),
 )
 
-#: Raw rows whose meaning is not yet in the tables; worded as the partial index is, or SQLite does not use it.
-pending = text("NOT raw.derived")
+#: Raw rows that are not derived yet; SQLite uses the partial index only for a condition with the same text.
+is_pending = sa.text("NOT raw.derived")
 
+# content: as it was sent, JSON; gone_at: when the server reported that it no longer has the message.
 messages = Table(
     "messages",
     metadata,
-    Column("message_id", String(128), primary_key=True),
-    Column("to", String(32)),
-    Column("rate_type", String(16)),
-    Column("content_type", String(32)),
-    Column("service_id", String(64)),
-    Column("channel", String(16)),
-    Column("campaign", String(128)),
-    Column("bulk_id", String(128)),
-    Column("context", String(125)),
-    Column("text", Text),
-    Column("content", Text),  # as it went out, JSON
-    Column("sent_at", BigInteger),
-    Column("accepted_at", BigInteger),
-    Column("state", String(64)),
-    Column("state_at", BigInteger),
-    Column("observed_until", BigInteger),
+    Column("message_id", Text, primary_key=True),
+    *_columns(Text, "to", "rate_type", "content_type", "service_id", "channel", "campaign", "bulk_id", "context"),
+    *_columns(Text, "text", "content", "state"),
+    *_columns(BigInteger, "sent_at", "accepted_at", "state_at", "observed_until", "gone_at"),
     Column("final", Boolean, nullable=False, default=False),
-    Column("gone_at", BigInteger),  # when the server said that it no longer knows it
-    Index("not_final", "final"),
+    sa.Index("not_final", "final"),
 )
 
+# Responses to status requests; since: the reported time, or observed_at if none was reported.
 statuses = Table(
     "statuses",
     metadata,
-    Column("message_id", String(128), primary_key=True),
-    Column("state", String(64), primary_key=True),
+    *_columns(Text, "message_id", "state", primary_key=True),
     Column("since", BigInteger, primary_key=True),
     Column("observed_at", BigInteger, nullable=False),
-    Column("channel", String(16)),
+    Column("channel", Text),
     Column("naive", Boolean, nullable=False),
 )
 
 events = Table(
     "events",
     metadata,
-    Column("message_id", String(128), primary_key=True),
-    Column("state", String(128), primary_key=True),
+    *_columns(Text, "message_id", "state", primary_key=True),
     Column("happened_at", BigInteger, primary_key=True),
-    Column("source", String(16), primary_key=True),
-    Column("channel", String(16)),
-    Column("code", String(128)),
-    Column("detail", Text),
-    Column("sender", String(64)),
-    Column("user_context", Text),
+    Column("source", Text, primary_key=True),
+    *_columns(Text, "channel", "code", "detail", "sender", "user_context"),
     Column("received_at", BigInteger, nullable=False),
     Column("naive", Boolean, nullable=False),
 )
@@ -115,112 +83,88 @@ events = Table(
 inbound = Table(
     "inbound",
     metadata,
-    Column("message_id", String(128), primary_key=True),
-    Column("sender", String(64)),
-    Column("to", String(64)),
-    Column("channel", String(16)),
+    *_columns(Text, "message_id", "kind", primary_key=True),
+    *_columns(Text, "sender", "to", "channel", "text", "media_id", "media_url", "reply_to", "postback"),
     Column("happened_at", BigInteger),
     Column("received_at", BigInteger, nullable=False),
-    Column("kind", String(32), primary_key=True),
-    Column("text", Text),
-    Column("media_id", String(128)),
-    Column("media_url", Text),
-    Column("reply_to", String(128)),
-    Column("postback", Text),
     Column("naive", Boolean, nullable=False),
 )
 
-#: What tells this archive's keys from another's, so that a callback about theirs settles nothing here.
-identity = Table("identity", metadata, Column("salt", String(32), primary_key=True))
+#: The salt makes this archive's keys differ from another's, so that a callback about theirs settles nothing here.
+identity = Table("identity", metadata, Column("salt", Text, primary_key=True))
 
+# content: as it was passed, with placeholders, JSON; prices: of one message; confirmed: the last confirmation; owner:
+# the process that is sending it.
 campaigns = Table(
     "campaigns",
     metadata,
-    Column("name", String(128), primary_key=True),
-    Column("content", Text, nullable=False),  # as it was given, placeholders and all; JSON
-    Column("rate_type", String(16), nullable=False),
-    Column("context", String(125)),
-    Column("callback_url", Text),
-    Column("price_low", Float),  # of one message
-    Column("price_high", Float),
-    Column("currency", String(8)),
-    Column("cost_cap", Float),
-    Column("confirmed", Text),  # what somebody confirmed last
+    Column("name", Text, primary_key=True),
+    *_columns(Text, "content", "rate_type", nullable=False),
+    *_columns(Text, "context", "callback_url", "currency", "confirmed", "owner"),
+    *_columns(sa.Float, "price_low", "price_high", "cost_cap"),
     Column("planned_at", BigInteger, nullable=False),
-    Column("owner", String(255)),  # the process that works it
 )
 
+# row: of the recipients' table; content: as it is sent, JSON, of a bulk a list; message_id: of a bulk its id; reason:
+# why it was rejected or is unknown, and decisions about it; owner: the process that is sending it.
 outbox = Table(
     "outbox",
     metadata,
-    Column("key", String(32), primary_key=True),
-    Column("campaign", String(128)),
-    Column("row", Integer),  # of the recipients' table
-    Column("to", String(32), nullable=False),
-    Column("rate_type", String(16), nullable=False),
-    Column("content", Text, nullable=False),  # as it goes out: JSON, of a bulk a list
-    Column("ordinal", Integer, nullable=False),
-    Column("context", String(125)),
-    Column("callback_url", Text),
-    Column("service_id", String(64)),
-    Column("state", String(16), nullable=False),
-    Column("message_id", String(128)),  # of a bulk its id
-    Column("http_status", Integer),
-    Column("reason", Text),  # why it was refused, is unknown, or was decided so
-    Column("owner", String(255)),  # the process that has it in flight
-    Column("planned_at", BigInteger, nullable=False),
-    Column("claimed_at", BigInteger),
-    Column("settled_at", BigInteger),
-    Index("outbox_work", "campaign", "state", "row"),
-    Index("outbox_recipient", "to"),
-    Index("outbox_in_flight", "owner", sqlite_where=text("state = 'in_flight'")),
+    Column("key", Text, primary_key=True),
+    Column("row", Integer),
+    *_columns(Text, "to", "rate_type", "content", "state", nullable=False),
+    *_columns(Text, "campaign", "context", "callback_url", "service_id", "message_id", "reason", "owner"),
+    *_columns(BigInteger, "ordinal", "planned_at", nullable=False),
+    *_columns(BigInteger, "http_status", "claimed_at", "settled_at"),
+    sa.Index("outbox_work", "campaign", "state", "row"),
+    sa.Index("outbox_recipient", "to"),
+    sa.Index("outbox_in_flight", "owner", sqlite_where=sa.text("state = 'in_flight'")),
 )
 
-#: Sends that are in flight; worded as the partial index is.
-in_flight_now = text("outbox.state = 'in_flight'")
+#: Sends in flight; the text is that of the partial index.
+is_in_flight = sa.text("outbox.state = 'in_flight'")
 
 
-def _callbacks_are_marked(connection: Connection) -> None:
-    connection.execute(text("ALTER TABLE raw ADD COLUMN signed_at BIGINT"))
-    connection.execute(text("ALTER TABLE raw ADD COLUMN late BOOLEAN NOT NULL DEFAULT 0"))
+def _add_signatures(connection: sa.Connection) -> None:
+    connection.execute(sa.text("ALTER TABLE raw ADD COLUMN signed_at BIGINT"))
+    connection.execute(sa.text("ALTER TABLE raw ADD COLUMN late BOOLEAN NOT NULL DEFAULT 0"))
 
 
-def _sends_begin_in_an_outbox(connection: Connection) -> None:
+def _add_outbox(connection: sa.Connection) -> None:
     metadata.create_all(connection, tables=[identity, campaigns, outbox])
-    _identify(connection)
+    _insert_salt(connection)
 
 
-def _identify(connection: Connection) -> None:
-    connection.execute(insert(identity).values(salt=secrets.token_hex(8)))
+def _insert_salt(connection: sa.Connection) -> None:
+    connection.execute(sa.insert(identity).values(salt=secrets.token_hex(8)))
 
 
-#: Step n brings an archive from version n to n + 1; a new one begins with the newest. Steps are only ever added.
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_callbacks_are_marked, _sends_begin_in_an_outbox)
+#: Step n brings an archive from version n to n + 1; a new archive has the newest version. Steps are only ever added.
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_add_signatures, _add_outbox)
 
 
-def migrate(connection: Connection, steps: Sequence[Callable[[Connection], None]] = MIGRATIONS) -> None:
+def migrate(connection: sa.Connection, steps: Sequence[Callable[[sa.Connection], None]] = MIGRATIONS) -> None:
     """Bring an archive to the newest version, within the caller's transaction.
 
     Raises :class:`~viberkit.errors.ArchiveError` for an archive that a newer viberkit has written.
     """
-    tables = inspect(connection).get_table_names()
-    known = version.name in tables
-    if tables and not known:
-        raise ArchiveError(
-            f"the file is a database, but no archive (it holds {', '.join(tables[:3])}); choose another path"
-        )
+    tables = sa.inspect(connection).get_table_names()
     newest = 1 + len(steps)
-    if not known:
+    if not tables:
         metadata.create_all(connection)
-        _identify(connection)
-        connection.execute(insert(version).values(version=newest))
+        _insert_salt(connection)
+        connection.execute(sa.insert(version).values(version=newest))
         return
-    found = connection.execute(select(version.c.version)).scalar_one()
-    if found > newest:
+    if version.name not in tables:
         raise ArchiveError(
-            f"the archive is of version {found}, this viberkit knows {newest}; install a newer viberkit to open it"
+            f"the file is a database but not an archive (its tables: {', '.join(tables[:3])}); choose another path"
         )
-    for step in steps[found - 1 :]:
+    current = connection.execute(sa.select(version.c.version)).scalar_one()
+    if current > newest:
+        raise ArchiveError(
+            f"the archive has version {current}, this viberkit reads up to {newest}; install a newer viberkit"
+        )
+    for step in steps[current - 1 :]:
         step(connection)
-    if found < newest:
-        connection.execute(update(version).values(version=newest))
+    if current < newest:
+        connection.execute(sa.update(version).values(version=newest))

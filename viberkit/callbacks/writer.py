@@ -48,7 +48,7 @@ class GroupCommit:
             if batch:
                 self._write(batch)
             with contextlib.suppress(ArchiveError):  # what is kept is read another time
-                while self._waiting.empty() and self._archive.derive(_AT_ONCE):
+                while self._waiting.empty() and self._archive.recorder.derive(_AT_ONCE):
                     pass
 
     def _batch(self) -> tuple[list[_Waiting], bool]:
@@ -65,7 +65,7 @@ class GroupCommit:
     def _write(self, batch: list[_Waiting]) -> None:
         fault: Exception | None = None
         try:
-            self._archive.keep_callbacks(callback for callback, _, _ in batch)
+            self._archive.recorder.record_callbacks(callback for callback, _, _ in batch)
         except Exception as told:  # noqa: BLE001 - whatever it was, those who wait must hear of it
             fault = told
             self._archive.close()  # the file may be another by now; the next writing opens it anew

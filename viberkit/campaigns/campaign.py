@@ -2,98 +2,170 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
-import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import count
-from numbers import Real
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from sqlalchemy import Connection, func, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from viberkit.api.transport import RateLimiter
-from viberkit.archive import outbox as box
 from viberkit.archive.archive import Archive
-from viberkit.archive.derive import content_facts, micros
-from viberkit.archive.tables import campaigns, outbox
-from viberkit.campaigns.plan import Planned, problems, table
-from viberkit.campaigns.plan import plan as plan_rows
+from viberkit.archive.campaigns import CHARGED, CampaignStore, CampaignTerms
+from viberkit.archive.derive import content_facts
+from viberkit.campaigns.plan import check_terms, plan_messages, problems_frame, read_recipients
+from viberkit.campaigns.run import CampaignRun
 from viberkit.errors import CampaignError, InvalidRequest, Violation
-from viberkit.models import validation as rules
 from viberkit.models.content import Content, to_wire
-from viberkit.models.keys import KEY_LENGTH, canonical_json, make_key
+from viberkit.models.keys import canonical_json
 from viberkit.models.phone import mask
 
 if TYPE_CHECKING:
     from viberkit.api.client import Client
 
-__all__ = ["Campaign", "Preview"]
+__all__ = ["Campaign", "CampaignStatus", "Preview"]
 
-_WORDS = {
-    "planned": "not confirmed, not sent",
-    "queued": "confirmed, not sent yet",
-    "in_flight": "being sent",
-    "accepted": "accepted",
-    "rejected": "refused by the server, not charged",
-    "unknown": "may have been sent and charged",
-    "requeued": "may have been sent and charged; sent again by decision",
-    "abandoned": "may have been sent and charged; left so by decision",
-}
-_numbers = count()
-_running: set[str] = set()
-_running_lock = threading.Lock()
+#: The states of a message in the outbox, and what each means.
+_MEANINGS = MappingProxyType(
+    {
+        "planned": "not confirmed, not sent",
+        "queued": "confirmed, not sent yet",
+        "in_flight": "being sent",
+        "accepted": "",
+        "rejected": "refused by the server, not charged",
+        "unknown": "may have been sent and charged",
+        "requeued": "may have been sent and charged; resent by decision",
+        "abandoned": "may have been sent and charged; not resent by decision",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a campaign would send: how many, a sample, the longest text, what is refused, the cost, what to confirm."""
+    """What a campaign would send now; see :meth:`Campaign.preview`.
+
+    Parameters
+    ----------
+    planned : int
+        Number of messages that are planned and not yet confirmed.
+    sample : pandas.DataFrame
+        The first messages: ``to`` (masked) and ``text``.
+    longest : int
+        Length of the longest text, in characters.
+    problems : pandas.DataFrame
+        The rows that are left out: ``row`` (from 1), ``field``, ``value``, ``rule``, ``remedy``.
+    cost : str
+        The cost of the planned messages, a range if the price is one; empty without a price.
+    confirm : str
+        The text to pass to :meth:`Campaign.send`.
+    """
 
     planned: int
     sample: pd.DataFrame
     longest: int
-    refused: pd.DataFrame
+    problems: pd.DataFrame
     cost: str
     confirm: str
 
     def __repr__(self) -> str:
         lines = [f"{self.planned:,} messages to send, the longest text has {self.longest:,} characters"]
-        lines += [f"cost: {self.cost}"] if self.cost else ["cost: no price was given"]
-        lines += ["", self.sample.to_string(index=False, max_colwidth=60)] if len(self.sample) else []
-        if len(self.refused):
-            lines += ["", f"left out: {self.refused['row'].nunique():,} rows"]
-            lines += [self.refused[["row", "field", "rule"]].head(10).to_string(index=False, max_colwidth=60)]
+        lines.append(f"cost: {self.cost or 'no price was given'}")
+        if len(self.sample):
+            lines += ["", self.sample.to_string(index=False, max_colwidth=60)]
+        if len(self.problems):
+            lines += ["", f"left out: {self.problems['row'].nunique():,} rows"]
+            lines += [self.problems[["row", "field", "rule"]].head(10).to_string(index=False, max_colwidth=60)]
         ending = f"to send, confirm: {self.confirm!r}" if self.planned else "nothing new is planned"
         return "\n".join([*lines, "", ending])
 
 
+@dataclass(frozen=True, slots=True)
+class CampaignStatus:
+    """How many messages of a campaign are in each state; see :meth:`Campaign.status` and :meth:`Campaign.send`.
+
+    Parameters
+    ----------
+    name : str
+        Name of the campaign.
+    counts : dict of str to int
+        Number of messages by state, in the order planned, queued, in_flight, accepted, rejected, unknown, requeued,
+        abandoned; states without messages are left out.
+    costs : dict of str to str
+        Cost of the messages by state, for the states in which they may have been charged; empty without a price.
+    stopped : str or None
+        Why :meth:`Campaign.send` stopped before all messages were sent; None if it did not.
+    """
+
+    name: str
+    counts: dict[str, int]
+    costs: dict[str, str]
+    stopped: str | None = None
+
+    def __repr__(self) -> str:
+        lines = [f"Campaign {self.name!r}:", *self.to_frame()["summary"]]
+        lines += [] if self.counts else ["no messages"]
+        lines += [f"stopped: {self.stopped}"] if self.stopped else []
+        return "\n  ".join(lines)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the counts as a frame, one row per state.
+
+        Returns
+        -------
+        pandas.DataFrame
+            - ``state``: state in the outbox
+            - ``n``: number of messages
+            - ``share``: share of the campaign's messages
+            - ``summary``: number, state, meaning and cost as text
+        """
+        total = sum(self.counts.values())
+        rows = [(state, n, n / total, self._summary(state, n)) for state, n in self.counts.items()]
+        frame = pd.DataFrame(rows, columns=["state", "n", "share", "summary"])
+        return frame.astype({"state": "str", "n": "int64", "share": "float64", "summary": "str"})
+
+    def _summary(self, state: str, n: int) -> str:
+        text = f"{n:,} {state.replace('_', ' ')}"
+        text += f": {_MEANINGS[state]}" if _MEANINGS[state] else ""
+        return f"{text} ({self.costs[state]})" if state in self.costs else text
+
+
 class Campaign:
-    """One content to many recipients, in the outbox of an archive.
+    """One content to many recipients, stored in the outbox of an archive.
 
-    ``problems`` is a frame of the rows that are left out: row (from 1), field, value, rule, remedy.
+    A campaign is planned with :meth:`plan`, which sends nothing, and sent with :meth:`send`, which needs the text that
+    :meth:`preview` shows. Each recipient gets at most one message, however often a notebook cell is run again.
 
+    Parameters
+    ----------
+    archive : Archive
+        The archive that stores the campaign.
+    name : str
+        Name of a planned campaign; use :meth:`plan` or :meth:`open` instead of calling the class.
+    problems : pandas.DataFrame
+        The rows of the recipients that are left out: ``row`` (from 1), ``field``, ``value``, ``rule``, ``remedy``.
+
+    Examples
+    --------
     >>> with vk.Sandbox(seed=1) as sandbox, vk.Archive("deliveries.db") as archive:
     ...     people = [{"to": "+491701234567", "name": "Ada"}, {"to": "+491701234568", "name": "Bo"}]
-    ...     spring = vk.Campaign.plan(archive, "spring", people, vk.Text("Hi {name}"), rate_type="promotion", price=0.03)
+    ...     text = vk.Text("Hi {name}")
+    ...     spring = vk.Campaign.plan(archive, "spring", people, text, rate_type="promotion", price=0.03)
     ...     confirm = spring.preview().confirm
-    ...     sent = spring.send(sandbox.client(), confirm=confirm, progress=False)
+    ...     status = spring.send(sandbox.client(), confirm=confirm, progress=False)
     ...     again = spring.send(sandbox.client(), confirm=confirm, progress=False)
-    ...     confirm, sent["words"].tolist(), len(sandbox.requests)
-    ('send 2 for at most 0.06 [9bc2ff]', ['2 accepted (0.06)'], 2)
+    ...     confirm, again, len(sandbox.requests)
+    ('send 2 for at most 0.06 [9bc2ff]', Campaign 'spring':
+      2 accepted (0.06), 2)
     """
 
     def __init__(self, archive: Archive, name: str, problems: pd.DataFrame) -> None:
         self.archive, self.name, self.problems = archive, name, problems
+        self._store = CampaignStore(archive, name)
 
     def __repr__(self) -> str:
-        told = ", ".join(f"{n:,} {state}" for state, n in self._counts().items())
-        return f"Campaign({self.name!r}: {told or 'empty'})"
+        counts = ", ".join(f"{n:,} {state}" for state, n in self._counts().items())
+        return f"Campaign({self.name!r}: {counts or 'empty'})"
 
     @classmethod
     def plan(
@@ -111,91 +183,135 @@ class Campaign:
         currency: str = "",
         cost_cap: float | None = None,
     ) -> Campaign:
-        """Check every recipient and plan the messages; nothing is sent."""
-        _check(name, recipients, content, rate_type, context, callback_url, price, cost_cap)
-        made, wrong = plan_rows(name, table(recipients), content, rate_type, to=to)
-        low, high = (
-            None if one is None else float(one) for one in (price if isinstance(price, tuple) else (price, price))
-        )
-        now = _now()
-        fixed = {
-            "content": canonical_json(to_wire(content)),
-            "rate_type": rate_type,
-            "context": context,
-            "callback_url": callback_url,
-        }
-        row = {"name": name, **fixed, "price_low": low, "price_high": high, "currency": currency, "cost_cap": cost_cap}
-        with archive.writing() as connection:
-            known = connection.execute(select(campaigns).where(campaigns.c.name == name)).mappings().first()
-            if known and (changed := [each for each, value in fixed.items() if known[each] != value]):
-                raise CampaignError(
-                    f"campaign {name!r}: is planned already with another {' and '.join(changed)}; under one name goes out "
-                    "one content, so that nobody gets it twice: choose another name"
-                )
-            named = ("price_low", "price_high", "currency", "cost_cap")
-            terms = {each: row[each] for each in named if row[each] not in (None, "")}
-            if known and any(known[each] != value for each, value in terms.items()):
-                _unconfirm(connection, name)
-            added = insert(campaigns).values(**row, planned_at=now)
-            connection.execute(added.on_conflict_do_update(["name"], set_={**terms, "name": name}))
-            there = set(connection.execute(select(outbox.c.to).where(outbox.c.campaign == name)).scalars())
-            new = [one for one in made if one.to not in there]  # a recipient gets one message of a campaign
-            salt = box.salt(connection)
-            for start in range(0, len(new), 5000):
-                box.enter(connection, [_row(name, one, fixed, now, salt) for one in new[start : start + 5000]])
-        return cls(archive, name, wrong)
+        """Check every recipient and plan the messages; nothing is sent.
+
+        Planning again under the same name adds the new recipients. Another price or cap withdraws the confirmation.
+
+        Parameters
+        ----------
+        archive : Archive
+            The archive that stores the campaign.
+        name : str
+            Name of the campaign, at most 128 characters.
+        recipients : pandas.DataFrame, path, list of str or list of dict
+            Table of recipients, path of a CSV file in UTF-8, list of phone numbers, or list of mappings.
+        content : Content
+            What is sent. A placeholder such as ``{first_name}`` in a text takes the value of that column;
+            ``{{`` and ``}}`` are literal braces.
+        rate_type : {"transaction", "promotion", "session"}
+            Rate type of the messages.
+        to : str, default None
+            Column of the phone numbers; None for the first of to, number, phone, msisdn, recipient.
+        context : str, default None
+            Text that callbacks return, at most 98 characters.
+        callback_url : str, default None
+            URL that gets the status callbacks of these messages.
+        price : float or tuple of float, default None
+            Price of one message, or the lowest and highest price.
+        currency : str, default ""
+            Text shown before amounts.
+        cost_cap : float, default None
+            Sending stops before the cost could exceed this amount; needs a price.
+
+        Returns
+        -------
+        Campaign
+            The planned campaign; ``problems`` holds the rows that are left out.
+
+        Raises
+        ------
+        InvalidRequest
+            If the name, the content or an option breaks a rule; with all violations.
+        MissingColumn
+            If the column of the phone numbers or of a placeholder is missing.
+        CampaignError
+            If the recipients cannot be read, or the name is in use for another content.
+        """
+        check_terms(name, recipients, content, rate_type, context, callback_url, price, cost_cap)
+        messages, problems = plan_messages(name, read_recipients(recipients), content, rate_type, to=to)
+        prices = price if isinstance(price, tuple) else (price, price)
+        low, high = (None if amount is None else float(amount) for amount in prices)
+        wire = canonical_json(to_wire(content))
+        terms = CampaignTerms(name, wire, rate_type, context, callback_url, low, high, currency, cost_cap)
+        campaign = cls(archive, name, problems)
+        campaign._store.plan(terms, messages)
+        return campaign
 
     @classmethod
     def open(cls, archive: Archive, name: str) -> Campaign:
-        """Open a planned campaign by its name."""
-        campaign = cls(archive, name, problems([]))
-        with archive.reading() as connection:
-            campaign._told(connection)
+        """Open a planned campaign.
+
+        Parameters
+        ----------
+        archive : Archive
+            The archive that stores the campaign.
+        name : str
+            Name of the campaign.
+
+        Returns
+        -------
+        Campaign
+            The campaign; its ``problems`` are empty, they are known only where it is planned.
+
+        Raises
+        ------
+        CampaignError
+            If the archive has no campaign of this name.
+        """
+        campaign = cls(archive, name, problems_frame([]))
+        campaign._store.terms()
         return campaign
 
     @property
     def confirmed(self) -> str | None:
-        """What was confirmed last; to go on with it, pass it to :meth:`send` again."""
-        with self.archive.reading() as connection:
-            told: str | None = self._told(connection)["confirmed"]
-        return told
-
-    # --- looking -----------------------------------------------------------------------------------------
+        """The last confirmation, or None; pass it to :meth:`send` to continue."""
+        return self._store.terms().confirmed
 
     def preview(self, sample: int = 5) -> Preview:
-        """What would be sent now: only what is planned and not yet confirmed counts."""
-        mine = outbox.c.campaign == self.name, outbox.c.state == "planned"
-        with self.archive.reading() as connection:
-            asked = select(outbox.c.to, outbox.c.content).where(*mine).order_by(outbox.c.row).limit(sample)
-            rows = connection.execute(asked).all()
-            texts = connection.execute(select(outbox.c.content).where(*mine)).scalars()
-            longest = max((len(content_facts(json.loads(one))["text"] or "") for one in texts), default=0)
-            told = self._told(connection)
-            planned, confirm = self._to_confirm(connection, told)
-        shown = [(mask(to), content_facts(json.loads(content))["text"] or content) for to, content in rows]
+        """Show what would be sent now: the messages that are planned and not confirmed.
+
+        Parameters
+        ----------
+        sample : int, default 5
+            Number of messages to show.
+
+        Returns
+        -------
+        Preview
+            Number of messages, a sample, the cost, the rows that are left out, and the text to confirm.
+        """
+        terms, planned = self._store.terms(), self._store.planned()
+        longest = max((len(_text(content) or "") for _, content in planned), default=0)
+        shown = [(mask(to), _text(content) or content) for to, content in planned[:sample]]
         frame = pd.DataFrame(shown, columns=["to", "text"], dtype="str")
-        return Preview(planned, frame, longest, self.problems, _cost(told, planned), confirm)
+        cost, confirm = terms.cost(len(planned)), terms.confirmation(planned)
+        return Preview(len(planned), frame, longest, self.problems, cost, confirm)
 
     def messages(self, *, unmask: bool = False) -> pd.DataFrame:
-        """One row a send: key, row, to, state, message_id, reason, and when it was claimed and settled."""
+        """Return the sends of this campaign, one row per send.
+
+        Parameters
+        ----------
+        unmask : bool, default False
+            Whether to show full phone numbers.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The rows of :meth:`Archive.outbox` of this campaign.
+        """
         frame = self.archive.outbox(unmask=unmask)
         return frame[frame["campaign"] == self.name].reset_index(drop=True)
 
-    def status(self) -> pd.DataFrame:
-        """One row a state: ``state``, ``n``, ``share``, and ``words`` that say what it means and may have cost."""
-        counts = self._counts()
-        with self.archive.reading() as connection:
-            told = self._told(connection)
-        rows = []
-        for state, n in counts.items():
-            name = state.replace("_", " ")
-            words = f"{n:,} {name}" + ("" if _WORDS[state] == name else f": {_WORDS[state]}")
-            cost = _cost(told, n) if state in box.CHARGED else ""
-            rows.append((state, n, n / sum(counts.values()), words + (f" ({cost})" if cost else "")))
-        frame = pd.DataFrame(rows, columns=["state", "n", "share", "words"])
-        return frame.astype({"state": "str", "n": "int64", "share": "float64", "words": "str"})
+    def status(self) -> CampaignStatus:
+        """Return the number of messages in each state.
 
-    # --- acting ------------------------------------------------------------------------------------------
+        Returns
+        -------
+        CampaignStatus
+            Counts and costs by state.
+        """
+        return self._status(None)
 
     def send(
         self,
@@ -206,195 +322,106 @@ class Campaign:
         per_second: float | None = None,
         max_unknown_share: float = 0.01,
         progress: bool = True,
-    ) -> pd.DataFrame:
-        """Send what was confirmed, each at most once; gives :meth:`status`, and why it stopped early in ``attrs``.
+    ) -> CampaignStatus:
+        """Send the confirmed messages, each at most once.
 
-        ``confirm`` is the text that :meth:`preview` gives: it holds the count, the cost and a digest of what goes out,
-        so another content needs another confirmation, and running a cell again sends nothing again. Interrupted or
-        killed, the same call goes on with what was not sent; what was in flight then is unknown and is left alone.
+        The same call continues an interrupted or killed one. Messages that were in flight then are unknown and are not
+        sent again; see :meth:`resolve`.
 
-        It stops by itself after 5 unknown outcomes in a row, above ``max_unknown_share`` of them in this run (of at
-        least 100), when the server cannot be reached, and before the cost would pass the cap. Raises
-        :class:`~viberkit.errors.CampaignError` where the confirmation is of something else or another one is at it.
+        Parameters
+        ----------
+        client : Client
+            Client to send with, from its service id.
+        confirm : str
+            The text of :meth:`preview`. It holds the number of messages, the cost and a digest of what is sent, so
+            other messages need another confirmation.
+        workers : int, default 32
+            Number of concurrent requests, 1 to 1000.
+        per_second : float, default None
+            Highest rate of requests, in messages per second; None for no limit.
+        max_unknown_share : float, default 0.01
+            Stop if a larger share of the outcomes of this call, of at least 100, is unknown.
+        progress : bool, default True
+            Whether to show a progress bar.
+
+        Returns
+        -------
+        CampaignStatus
+            Counts by state, and why it stopped early.
+
+        Raises
+        ------
+        CampaignError
+            If the confirmation does not match what would be sent, or the campaign is being sent by another process.
+        InvalidRequest
+            If the client has no service id or ``workers`` is out of range.
+        ConfigurationError
+            If ``per_second`` is not above 0.
+
+        Notes
+        -----
+        Sending stops early after 5 unknown outcomes in a row, above ``max_unknown_share``, after 5 messages in a row
+        that the server did not accept for now, if the account is refused, after 100 rejections in a row, and before
+        the cost could exceed the cap. A first interrupt (Ctrl-C) waits for the messages in flight.
         """
-        from viberkit.campaigns.run import run
-
-        found = rules.service_id_violations(client.service_id)
+        violations = client.sender_rule()
         if not 1 <= workers <= 1000:
-            found.append(Violation("workers", repr(workers), "is no number of workers", "pass e.g. 32"))
-        if found:
-            raise InvalidRequest(found)
-        RateLimiter(per_second)  # refuses a pace that is none
-        with self._alone():
-            with self.archive.writing() as connection:
-                told = self._told(connection)
-                self._confirm(connection, told, confirm)
-                box.orphans(connection, _now(), campaign=self.name)
-            try:
-                stopped = run(
-                    self.archive,
-                    client,
-                    told,
-                    workers=workers,
-                    per_second=per_second,
-                    max_unknown_share=max_unknown_share,
-                    progress=progress,
-                )
-            finally:  # whatever broke off, nothing of it is in flight any more
-                with self.archive.writing() as connection:
-                    box.orphans(connection, _now(), campaign=self.name)
-        status = self.status()
-        status.attrs["stopped"] = stopped
-        return status
+            violations.append(Violation("workers", repr(workers), "is not between 1 and 1000", "pass e.g. 32"))
+        if violations:
+            raise InvalidRequest(violations)
+        RateLimiter(per_second)  # raises for a rate that is not positive
+        with self._store.hold():
+            self._store.confirm(confirm)
+            run = CampaignRun(self._store, client, workers, per_second, max_unknown_share)
+            stopped = run.send(progress=progress)
+        return self._status(stopped)
 
     def release(self) -> None:
-        """Let go of a campaign whose holder is gone on another computer; never of one that is still being sent."""
-        with self.archive.writing() as connection:
-            connection.execute(update(campaigns).where(campaigns.c.name == self.name).values(owner=None))
+        """Release a campaign that a process on another computer was sending when it ended.
+
+        Never release a campaign that is still being sent: messages could be sent twice.
+        """
+        self._store.release()
 
     def resolve(self, keys: Iterable[str], decision: str, *, reason: str) -> int:
-        """Decide on unknown sends: "resend" (with a new key, by the next :meth:`send`) or "abandon"; gives how many."""
-        keys, mine = list(keys), set(self.messages()["key"])
-        if strange := [key for key in keys if key not in mine]:
-            raise CampaignError(f"{strange[0]!r} is no key of the campaign {self.name!r}; see campaign.messages()")
+        """Decide on messages whose outcome is unknown.
+
+        Parameters
+        ----------
+        keys : iterable of str
+            Keys of messages, the column ``key`` of :meth:`messages`.
+        decision : {"resend", "abandon"}
+            "resend" queues the message with a new key for the next :meth:`send`, rejected messages too; "abandon"
+            leaves it as it is.
+        reason : str
+            Reason, stored with the message.
+
+        Returns
+        -------
+        int
+            Number of the messages that were unknown, or rejected for "resend".
+
+        Raises
+        ------
+        CampaignError
+            If a key is not of this campaign, or the decision or the reason is missing.
+        """
+        keys, known = list(keys), set(self.messages()["key"])
+        if foreign := [key for key in keys if key not in known]:
+            raise CampaignError(f"{foreign[0]!r} is not a key of the campaign {self.name!r}; see campaign.messages()")
         return self.archive.resolve(keys, decision, reason=reason)
 
-    def _confirm(self, connection: Connection, told: Mapping[str, Any], confirm: str) -> None:
-        planned, wanted = self._to_confirm(connection, told)
-        if confirm == told["confirmed"]:
-            return  # what it confirmed is queued or gone; what was planned since needs a confirmation of its own
-        if told["confirmed"] is None and not planned:
-            raise CampaignError(f"campaign {self.name!r}: nothing is planned; see campaign.problems")
-        if not planned:
-            raise CampaignError(
-                f"campaign {self.name!r}: nothing is planned that could be confirmed; to go on with what was, "
-                f"pass confirm={told['confirmed']!r}"
-            )
-        if confirm != wanted:
-            raise CampaignError(
-                f"campaign {self.name!r}: confirm is {confirm!r}, but what would go out is another: look at "
-                f"campaign.preview(), and if that is meant pass confirm={wanted!r}"
-            )
-        mine = outbox.c.campaign == self.name, outbox.c.state == "planned"
-        connection.execute(update(outbox).where(*mine).values(state="queued"))
-        connection.execute(update(campaigns).where(campaigns.c.name == self.name).values(confirmed=confirm))
+    def _counts(self) -> Mapping[str, int]:
+        counts = self._store.counts()
+        return {state: counts[state] for state in _MEANINGS if state in counts}
 
-    def _to_confirm(self, connection: Connection, told: Mapping[str, Any]) -> tuple[int, str]:
-        planned = select(outbox.c.to, outbox.c.content).where(outbox.c.campaign == self.name)
-        rows = connection.execute(planned.where(outbox.c.state == "planned").order_by(outbox.c.to))
-        keys = [[to, content] for to, content in rows]
-        terms = ("content", "rate_type", "context", "callback_url", "price_low", "price_high", "currency", "cost_cap")
-        facts = json.dumps([*(told[name] for name in terms), *keys])
-        digest = hashlib.sha256(facts.encode()).hexdigest()[:6]
-        high = told["price_high"]
-        cost = [] if high is None else [len(keys) * high]
-        cost += [] if told["cost_cap"] is None else [told["cost_cap"]]
-        words = f" for at most {_money(told, math.ceil(min(cost) * 100 - 1e-6) / 100)}" if cost else ""
-        return len(keys), f"send {len(keys)}{words} [{digest}]"
-
-    def _told(self, connection: Connection) -> Mapping[str, Any]:
-        found = connection.execute(select(campaigns).where(campaigns.c.name == self.name)).mappings().first()
-        if found is None:
-            raise CampaignError(f"campaign {self.name!r}: is not in the archive; plan it with recipients and content")
-        return dict(found)
-
-    def _counts(self) -> dict[str, int]:
-        states = select(outbox.c.state, func.count()).where(outbox.c.campaign == self.name).group_by(outbox.c.state)
-        with self.archive.reading() as connection:
-            found = {state: int(n) for state, n in connection.execute(states)}
-        return {state: found[state] for state in box.STATES if state in found}
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the campaign: no other process, and no other cell, works it meanwhile. A dead holder does not count."""
-        token = f"{box.me()}/{next(_numbers)}"
-        with _running_lock:
-            _running.add(token)
-        row = campaigns.c.name == self.name
-        try:
-            with self.archive.writing() as connection:
-                owner = self._told(connection)["owner"]
-                if box.is_alive(owner) and (owner in _running or not owner.startswith(box.me())):
-                    raise CampaignError(
-                        f"campaign {self.name!r}: is being sent by another cell or process ({owner}); wait for it, or "
-                        "stop it; if it was another computer's and is gone, call campaign.release()"
-                    )
-                connection.execute(update(campaigns).where(row).values(owner=token))
-            try:
-                yield
-            finally:
-                with self.archive.writing() as connection:
-                    connection.execute(update(campaigns).where(row, campaigns.c.owner == token).values(owner=None))
-        finally:
-            with _running_lock:
-                _running.discard(token)
+    def _status(self, stopped: str | None) -> CampaignStatus:
+        counts, terms = dict(self._counts()), self._store.terms()
+        costs = {state: cost for state, n in counts.items() if state in CHARGED and (cost := terms.cost(n))}
+        return CampaignStatus(self.name, counts, costs, stopped)
 
 
-def _unconfirm(connection: Connection, name: str) -> None:
-    """Other prices or another cap: what has not gone out wants a new confirmation."""
-    queued = outbox.c.campaign == name, outbox.c.state == "queued"
-    connection.execute(update(outbox).where(*queued).values(state="planned"))
-    connection.execute(update(campaigns).where(campaigns.c.name == name).values(confirmed=None))
-
-
-def _row(name: str, one: Planned, fixed: Mapping[str, Any], now: int, salt: str) -> dict[str, Any]:
-    told = {each: fixed[each] for each in ("rate_type", "context", "callback_url")}
-    key = make_key(name, one.to, one.content, 0, salt)
-    row = {"key": key, "campaign": name, "row": one.row, "to": one.to, "content": one.content, "ordinal": 0}
-    return {**row, **told, "state": "planned", "planned_at": now}
-
-
-def _check(
-    name: str,
-    recipients: Any,
-    content: Any,
-    rate_type: str | None,
-    context: str | None,
-    callback_url: str | None,
-    price: Any,
-    cost_cap: Any,
-) -> None:
-    """What is wrong with the campaign as a whole; what is wrong with a row is for the plan to say."""
-    found = list(rules.text_rule("name", name, 128))
-    if recipients is None:
-        remedy = "pass a DataFrame, the path of a CSV file, or a list of numbers"
-        found.append(Violation("recipients", "", "are missing", remedy))
-    if not isinstance(content, Content):
-        found += rules.violations(content)
-    found += rules.choice_rule("rate_type", rate_type, rules.RATE_TYPES)
-    if context is not None:
-        found += rules.text_rule("context", context, 124 - KEY_LENGTH)
-    if callback_url is not None:
-        found += rules.callback_url_rule("callback_url", callback_url)
-    remedy = "pass e.g. 0.03, or (0.03, 0.06) for a range"
-    prices = price if isinstance(price, tuple) else (price, price)
-    if len(prices) != 2 or (prices[0] is None) != (prices[-1] is None):
-        found.append(Violation("price", repr(price), "is no range of two amounts", remedy))
-    for field, value in (*(("price", one) for one in prices), ("cost_cap", cost_cap)):
-        if value is not None and not (_is_amount(value) and 0 <= value < float("inf")):
-            found.append(Violation(field, repr(value), "is no amount", remedy))
-    if all(map(_is_amount, prices)) and list(prices) != sorted(prices):
-        found.append(Violation("price", repr(price), "is a range whose end is below its beginning", remedy))
-    if cost_cap is not None and price is None:
-        found.append(Violation("cost_cap", repr(cost_cap), "cannot be held without a price", "pass price=… too"))
-    if found:
-        raise InvalidRequest(list(dict.fromkeys(found)))
-
-
-def _is_amount(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _cost(told: Mapping[str, Any], n: int) -> str:
-    low, high = told["price_low"], told["price_high"]
-    if low is None or high is None:
-        return ""
-    return _money(told, n * low) if low == high else f"{_money(told, n * low)}–{n * high:,.2f}"
-
-
-def _money(told: Mapping[str, Any], amount: float) -> str:
-    return f"{told['currency'] or ''}{amount:,.2f}"
-
-
-def _now() -> int:
-    return micros(datetime.now(UTC))
+def _text(content: str) -> str | None:
+    """Return the text of a content in its JSON form."""
+    text: str | None = content_facts(json.loads(content))["text"]
+    return text

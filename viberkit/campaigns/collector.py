@@ -1,4 +1,4 @@
-"""Bring every message that is not final up to date: many at once, politely, and never stopped by one."""
+"""Fetching histories into an archive: concurrently, at a limited rate, and past single failures."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass
 from itertools import islice
 
 import pandas as pd
@@ -17,10 +18,54 @@ from viberkit.archive.archive import Archive
 from viberkit.errors import ViberkitError
 from viberkit.models.records import Response
 
-__all__ = ["collect"]
+__all__ = ["CollectResult", "collect"]
 
-_BATCH = 64  #: answers in one transaction
-_LINGER = 0.25  #: seconds that an answer waits for others before it is written
+_BATCH = 64  # responses in one transaction
+_WRITE_EVERY_S = 0.25  # the longest time that a response waits for others before it is written
+
+
+@dataclass(frozen=True, slots=True)
+class CollectResult:
+    """What a call of :func:`collect` brought.
+
+    Parameters
+    ----------
+    requested : int
+        Number of messages whose history was requested.
+    changed : int
+        Number of histories that the archive did not have in this form.
+    final : int
+        Number of messages that are final now.
+    expired : int
+        Number of messages that the server no longer has.
+    failed : int
+        Number of messages without a readable history.
+    reasons : dict of str to int
+        Why requests failed, and how often.
+    """
+
+    requested: int
+    changed: int
+    final: int
+    expired: int
+    failed: int
+    reasons: dict[str, int]
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name}={value}" for name, value in asdict(self).items() if name != "reasons")
+        return f"CollectResult({counts}{f', reasons={self.reasons}' if self.reasons else ''})"
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the result as a frame of one row.
+
+        Returns
+        -------
+        pandas.DataFrame
+            - ``requested``, ``changed``, ``final``, ``expired``, ``failed``: as the attributes
+            - ``reasons``: reasons with their counts, as text
+        """
+        reasons = "; ".join(f"{count} × {reason}" for reason, count in self.reasons.items())
+        return pd.DataFrame([{**asdict(self), "reasons": reasons}]).astype({"reasons": "str"})
 
 
 def collect(
@@ -31,78 +76,109 @@ def collect(
     per_second: float | None = None,
     include_final: bool = False,
     progress: bool = True,
-) -> pd.DataFrame:
-    """Ask for the history of every message in the archive that is not final, and keep the answers.
+) -> CollectResult:
+    """Fetch the histories of messages that may have changed, and store them.
 
-    ``workers`` requests run at once, at most ``per_second`` of them start each second. What was answered is
-    written every quarter of a second, so a run that is interrupted goes on where it stopped. A message that
-    cannot be asked or read is counted and does not stop the others.
+    Requested are the histories of messages that are not final, and of final messages whose history was not fetched
+    since they became final, unless the server no longer has them.
 
-    What callbacks have finished is not asked for: a delivered message is final. A ``seen`` that comes later is
-    therefore known only from a callback, or by asking again with ``include_final``, which also lets ``archive.gaps()``
-    compare the two ways.
+    Parameters
+    ----------
+    client : Client
+        Client to request with.
+    archive : Archive
+        Archive of the messages.
+    workers : int, default 32
+        Number of concurrent requests.
+    per_second : float, default None
+        Highest rate of requests, in requests per second; None for no limit.
+    include_final : bool, default False
+        Whether to request all final messages again, for a *seen* that came later, or so that ``archive.gaps()`` can
+        compare later callbacks with histories.
+    progress : bool, default True
+        Whether to show a progress bar.
 
-    Gives one row: ``asked``, ``changed`` (told something new), ``final`` (final now), ``expired`` (the server
-    no longer knows it), ``failed``, and ``reasons``, a text of why, each with its count. The time of
-    observation is the server's (its ``Date`` header).
+    Returns
+    -------
+    CollectResult
+        Number of messages requested, changed, final, expired and failed.
 
-    >>> from viberkit.sandbox.sandbox import Sandbox
-    >>> with Sandbox(seed=1, speed=0) as sandbox, Archive("deliveries.db") as archive:
+    Raises
+    ------
+    TypeError
+        If the arguments are not a client and an archive.
+    ConfigurationError
+        If ``per_second`` is not above 0.
+
+    Notes
+    -----
+    A message whose history cannot be fetched or read is counted and does not stop the others. Histories are written
+    every quarter of a second, so an interrupted call can be repeated and continues. The time of observation is
+    the server's (its ``Date`` header).
+
+    Examples
+    --------
+    >>> with vk.Sandbox(seed=1, speed=0) as sandbox, vk.Archive("deliveries.db") as archive:
     ...     client = sandbox.client(archive=archive)
     ...     sent = client.send("+491701234567", vk.Text("Your parcel is here"), rate_type="transaction")
     ...     sandbox.advance(days=15)
-    ...     collect(client, archive, progress=False)[["asked", "changed", "final"]].to_dict("records")
-    [{'asked': 1, 'changed': 1, 'final': 1}]
+    ...     vk.collect(client, archive, progress=False)
+    CollectResult(requested=1, changed=1, final=1, expired=0, failed=0)
     """
     if not isinstance(client, Client) or not isinstance(archive, Archive):
         raise TypeError("collect takes a client and an archive, in this order: collect(client, archive)")
-    ids = archive.open_messages(include_final=include_final)
-    pace = RateLimiter(per_second)
-    became: dict[str, str] = {}
+    limiter = RateLimiter(per_second)
+    ids = archive.recorder.histories_to_fetch(include_final=include_final)
+    changes: dict[str, str] = {}
     pending: list[tuple[str, Response]] = []
 
     def write() -> None:
         if pending:
-            became.update(archive.keep_answers("events", pending))
+            changes.update(archive.recorder.record("events", pending))
             pending.clear()
 
     written = time.monotonic()
+    responses = _fetch(client, ids, workers, limiter)
     with tqdm(total=len(ids), desc="collect", unit="message", disable=not progress) as bar:
-        answered = _asked(client, ids, workers, pace)
         try:
-            for message_id, answer in answered:
+            for message_id, response in responses:
                 bar.update()
-                if isinstance(answer, Response):
-                    pending.append((message_id, answer))
+                if isinstance(response, Response):
+                    pending.append((message_id, response))
                 else:
-                    became[message_id] = answer
-                if len(pending) >= _BATCH or time.monotonic() - written > _LINGER:
+                    changes[message_id] = response
+                if len(pending) >= _BATCH or time.monotonic() - written > _WRITE_EVERY_S:
                     write()
                     written = time.monotonic()
         finally:
-            answered.close()
+            responses.close()
             write()
-    return _summary(became, set(ids) - set(archive.open_messages()))
+    counts = Counter(changes.values())
+    reasons = {reason: n for reason, n in counts.items() if reason not in ("changed", "unchanged", "expired")}
+    fetched = {message_id for message_id, change in changes.items() if change in ("changed", "unchanged")}
+    final = len(fetched.difference(archive.recorder.open_messages()))
+    return CollectResult(len(changes), counts["changed"], final, counts["expired"], sum(reasons.values()), reasons)
 
 
-def _asked(
-    client: Client, ids: list[str], workers: int, pace: RateLimiter
+def _fetch(
+    client: Client, ids: list[str], workers: int, limiter: RateLimiter
 ) -> Generator[tuple[str, Response | str], None, None]:
-    """Each id with its answer, or with the reason why there is none, in the order of arrival."""
+    """Yield each id with its response, or with the reason why there is none, in the order of arrival."""
 
-    def ask(message_id: str) -> Response | str:
-        pace.wait()
+    def fetch(message_id: str) -> Response | str:
+        limiter.wait()
         try:
-            return client.get_response("events", message_id)
-        except ViberkitError as fault:
-            return str(fault).replace(message_id, "…")
+            return client.look("events", message_id)
+        except ViberkitError as error:
+            return str(error).replace(message_id, "…")
 
-    waiting = iter(ids)
+    remaining = iter(ids)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="viberkit-collect")
     running: dict[Future[Response | str], str] = {}
     try:
         while True:
-            running |= {pool.submit(ask, one): one for one in islice(waiting, 2 * workers - len(running))}
+            for message_id in islice(remaining, 2 * workers - len(running)):
+                running[pool.submit(fetch, message_id)] = message_id
             if not running:
                 return
             done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -110,18 +186,3 @@ def _asked(
                 yield running.pop(future), future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _summary(became: dict[str, str], closed: set[str]) -> pd.DataFrame:
-    kinds = Counter(became.values())
-    known = {"changed", "same", "gone"}
-    failed = {reason: count for reason, count in kinds.items() if reason not in known}
-    row = {
-        "asked": len(became),
-        "changed": kinds["changed"],
-        "final": sum(1 for one in closed if became.get(one) in ("changed", "same")),
-        "expired": kinds["gone"],
-        "failed": sum(failed.values()),
-        "reasons": "; ".join(f"{count} × {reason}" for reason, count in failed.items()),
-    }
-    return pd.DataFrame([row]).astype({"reasons": "str"})

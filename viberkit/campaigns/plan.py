@@ -1,166 +1,210 @@
-"""From a table of recipients and a content with placeholders to one checked message a row. Nothing is written here."""
+"""From a table of recipients and a content with placeholders to one checked message per row; nothing is stored here."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from viberkit.errors import CampaignError, MissingColumn, Violation
-from viberkit.models import validation as rules
+from viberkit.errors import CampaignError, InvalidRequest, MissingColumn, Violation
+from viberkit.models import validation
 from viberkit.models.content import Content, to_wire
-from viberkit.models.keys import canonical_json
+from viberkit.models.keys import KEY_LENGTH, canonical_json
 from viberkit.models.phone import normalize
 
-__all__ = ["Planned", "fill", "placeholders", "plan", "problems", "table"]
+__all__ = [
+    "PlannedMessage",
+    "check_terms",
+    "fill",
+    "placeholders",
+    "plan_messages",
+    "problems_frame",
+    "read_recipients",
+]
 
-#: The columns in which numbers are looked for, unless one is named.
-NUMBERS = ("to", "number", "phone", "msisdn", "recipient")
+#: Names of the column of phone numbers, in the order in which they are tried.
+_NUMBER_COLUMNS = ("to", "number", "phone", "msisdn", "recipient")
 _NUMBER = re.compile(r"\+?[\d\s()./-]+")
-_PLACE = re.compile(r"\{\{|\}\}|\{([^{}]+)\}")
+_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]+)\}")
 
 
-class Planned(NamedTuple):
-    """One message of a campaign: its row (from 1), its recipient, and its content as it goes out."""
+class PlannedMessage(NamedTuple):
+    """One message of a campaign: its row (from 1), its recipient, and its content as it is sent (JSON)."""
 
     row: int
     to: str
     content: str
 
 
-def table(recipients: Any) -> pd.DataFrame:
-    """Recipients as a table: a DataFrame, the path of a CSV file, a list of numbers or of mappings."""
+def read_recipients(recipients: Any) -> pd.DataFrame:
+    """Return recipients as a table; they are a DataFrame, the path of a CSV file, or a list of numbers or mappings."""
     if isinstance(recipients, pd.DataFrame):
         return recipients.reset_index(drop=True)
     if isinstance(recipients, Path) or (isinstance(recipients, str) and not _NUMBER.fullmatch(recipients)):
-        return _read(Path(recipients))
+        return _read_csv(Path(recipients))
     if isinstance(recipients, str | Mapping):
         raise CampaignError("recipients: is one recipient, not a list; pass e.g. ['+491701234567']")
-    listed = list(recipients)
-    if all(isinstance(one, Mapping) for one in listed) and listed:
-        return pd.DataFrame(listed)
-    return pd.DataFrame({"to": pd.Series(listed, dtype=object)})
+    rows = list(recipients)
+    if rows and all(isinstance(row, Mapping) for row in rows):
+        return pd.DataFrame(rows)
+    return pd.DataFrame({"to": pd.Series(rows, dtype=object)})
 
 
-def _read(path: Path) -> pd.DataFrame:
-    """A CSV file, every cell a text; a row with more cells than there are columns would shift them, and is refused."""
-    fault = ""
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Read a CSV file, every cell as text; a row with more cells than columns would shift them and is an error."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             return pd.read_csv(path, dtype="str", skipinitialspace=True, index_col=False, encoding="utf-8-sig")
-    except (OSError, UnicodeError, pd.errors.ParserWarning, pd.errors.ParserError, pd.errors.EmptyDataError) as told:
-        fault = str(told)
-    raise CampaignError(f"recipients: {path.name!r} cannot be read as a CSV file in UTF-8 ({fault}); repair it")
+    except (OSError, UnicodeError, pd.errors.ParserWarning, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        reason = str(error)
+    raise CampaignError(f"recipients: {path.name!r} cannot be read as a CSV file in UTF-8 ({reason}); repair it")
 
 
 def placeholders(content: Content) -> list[str]:
-    """The names in braces that a content's texts hold, in order; ``{{`` and ``}}`` stand for braces.
+    """Return the names in braces in a content's texts, in order; ``{{`` and ``}}`` are literal braces.
 
     >>> from viberkit.models.content import Text
     >>> placeholders(Text("Hi {first_name}, your code is {code} {{today}}"))
     ['first_name', 'code']
     """
-    found = [place[1] for text in _texts(content) for place in _PLACE.finditer(text) if place[1]]
-    return list(dict.fromkeys(found))
+    names: list[str] = []
+
+    def find(text: str) -> str:
+        names.extend(match[1] for match in _PLACEHOLDER.finditer(text) if match[1])
+        return text
+
+    _map_texts(content, find)
+    return list(dict.fromkeys(names))
 
 
 def fill(content: Content, values: Mapping[str, str]) -> Content:
-    """A content with its placeholders filled.
+    """Return a content with its placeholders filled.
 
     >>> from viberkit.models.content import Text
     >>> fill(Text("Hi {first_name} {{today}}"), {"first_name": "Ada"}).text
     'Hi Ada {today}'
     """
-    filled: Content = _filled(content, values)
+
+    def fill_text(text: str) -> str:
+        return _PLACEHOLDER.sub(lambda match: values[match[1]] if match[1] else match[0][0], text)
+
+    filled: Content = _map_texts(content, fill_text)
     return filled
 
 
-def _texts(part: Any) -> Iterator[str]:
+def _map_texts(part: Any, function: Callable[[str], str]) -> Any:
+    """Apply a function to every text of a content."""
     if isinstance(part, str):
-        yield part
-    elif isinstance(part, tuple):
-        for one in part:
-            yield from _texts(one)
-    elif dataclasses.is_dataclass(part):
-        for each in dataclasses.fields(part):
-            yield from _texts(getattr(part, each.name))
-
-
-def _filled(part: Any, values: Mapping[str, str]) -> Any:
-    if isinstance(part, str):
-        return _PLACE.sub(lambda place: values[place[1]] if place[1] else place[0][0], part)
+        return function(part)
     if isinstance(part, tuple):
-        return tuple(_filled(one, values) for one in part)
+        return tuple(_map_texts(item, function) for item in part)
     if dataclasses.is_dataclass(part) and not isinstance(part, type):
-        return type(part)(**{each.name: _filled(getattr(part, each.name), values) for each in dataclasses.fields(part)})
+        fields = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
+        return type(part)(**{name: _map_texts(value, function) for name, value in fields.items()})
     return part
 
 
-def plan(
+def plan_messages(
     name: str, recipients: pd.DataFrame, content: Content, rate_type: str, *, to: str | None = None
-) -> tuple[list[Planned], pd.DataFrame]:
-    """One message a row, and a frame of what is wrong with the others: row, field, value, rule, remedy.
+) -> tuple[list[PlannedMessage], pd.DataFrame]:
+    """Return one message per valid row, and the problems of the others (see :func:`problems_frame`).
 
-    Checked are each number (possible, and there once) and each content after filling. A placeholder without a
-    column raises :class:`~viberkit.errors.MissingColumn`.
+    Each number must be possible and occur once; each content is checked after filling. A placeholder without a column
+    raises :class:`~viberkit.errors.MissingColumn`.
     """
-    column = to or next((one for one in NUMBERS if one in recipients.columns), NUMBERS[0])
+    column = to or next((name for name in _NUMBER_COLUMNS if name in recipients.columns), _NUMBER_COLUMNS[0])
     names = placeholders(content)
-    if strange := [one for one in (column, *names) if one not in recipients.columns]:
-        raise MissingColumn(f"campaign {name!r}", strange, map(str, recipients.columns))
-    columns = [[_text(one) for one in recipients[each]] for each in names]
-    first_row: dict[str, int] = {}
-    made: list[Planned] = []
-    wrong: list[tuple[int, Violation]] = []
-    plain = None if names else _checked(fill(content, {}), rate_type)
+    if missing := [name for name in (column, *names) if name not in recipients.columns]:
+        raise MissingColumn(f"campaign {name!r}", missing, map(str, recipients.columns))
+    columns = [map(_text, recipients[name]) for name in names]
+    unfilled = None if names else _checked(fill(content, {}), rate_type)
+    first_rows: dict[str, int] = {}
+    messages: list[PlannedMessage] = []
+    problems: list[tuple[int, Violation]] = []
     for row, (number, *values) in enumerate(zip(map(_text, recipients[column]), *columns, strict=True), start=1):
-        lacking = [each for each, one in zip(names, values, strict=True) if one is None]
-        found = [Violation(each, "", "is missing in this row", "fill it in") for each in lacking]
-        reached = normalize(re.sub(r"\.0$", "", number or ""), column)  # a whole number that pandas wrote as a float
-        if isinstance(reached, Violation):
-            found.append(reached)
-        elif first_row.setdefault(reached, row) != row:
-            found.append(Violation(column, "", f"is the number of row {first_row[reached]} too", "leave one out"))
-        if plain is not None:
-            wired, more = plain
-        elif not lacking:
-            wired, more = _checked(fill(content, dict(zip(names, values, strict=True))), rate_type)
+        cells = dict(zip(names, values, strict=True))
+        violations = [
+            Violation(name, "", "is missing in this row", "fill it in")
+            for name, value in cells.items()
+            if value is None
+        ]
+        recipient = normalize(re.sub(r"\.0$", "", number or ""), column)  # pandas may have read the number as a float
+        if isinstance(recipient, Violation):
+            violations.append(recipient)
+        elif (first := first_rows.setdefault(recipient, row)) != row:
+            violations.append(Violation(column, "", f"is also the number of row {first}", "remove one of them"))
+        if unfilled is not None:
+            wire, more = unfilled
+        elif None in values:
+            wire, more = "", []
         else:
-            wired, more = "", []
-        found += more
-        if found:
-            wrong += [(row, one) for one in found]
-        elif isinstance(reached, str):
-            made.append(Planned(row, reached, wired))
-    return made, problems(wrong)
+            wire, more = _checked(fill(content, cells), rate_type)
+        violations += more
+        problems += [(row, violation) for violation in violations]
+        if not violations and isinstance(recipient, str):
+            messages.append(PlannedMessage(row, recipient, wire))
+    return messages, problems_frame(problems)
 
 
 def _checked(content: Content, rate_type: str) -> tuple[str, list[Violation]]:
-    found = rules.violations(content, rate_type)
-    return ("" if found else canonical_json(to_wire(content))), found
+    violations = validation.violations(content, rate_type)
+    return ("" if violations else canonical_json(to_wire(content))), violations
 
 
-def problems(wrong: Sequence[tuple[int, Violation]]) -> pd.DataFrame:
-    """What is wrong, a row each: row (of the recipients), field, value, rule, remedy."""
-    rows = [(row, one.field, one.value, one.rule, one.remedy) for row, one in wrong]
+def problems_frame(problems: Sequence[tuple[int, Violation]]) -> pd.DataFrame:
+    """Return one row per broken rule: row (of the recipients, from 1), field, value, rule, remedy."""
+    rows = [(row, *dataclasses.astuple(violation)) for row, violation in problems]
     frame = pd.DataFrame(rows, columns=["row", "field", "value", "rule", "remedy"])
     return frame.astype({"row": "int64", **dict.fromkeys(["field", "value", "rule", "remedy"], "str")})
 
 
 def _text(value: Any) -> str | None:
-    """A cell as it is written; whole numbers without a fraction, nothing for what is missing."""
+    """Return a cell as text, whole numbers without a fraction; None if it is missing."""
     if isinstance(value, str):
         return value.strip() or None
     if not pd.api.types.is_scalar(value):
         return str(value)
     if pd.isna(value):
         return None
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def check_terms(
+    name: Any, recipients: Any, content: Any, rate_type: Any, context: Any, callback_url: Any, price: Any, cost_cap: Any
+) -> None:
+    """Check what concerns all messages; raise :class:`~viberkit.errors.InvalidRequest` with every violation."""
+    violations = list(validation.text_rule("name", name, 128))
+    if recipients is None:
+        remedy = "pass a DataFrame, the path of a CSV file, or a list of numbers"
+        violations.append(Violation("recipients", "", "are missing", remedy))
+    if not isinstance(content, Content):
+        violations += validation.violations(content)
+    violations += validation.choice_rule("rate_type", rate_type, validation.RATE_TYPES)
+    if context is not None:
+        violations += validation.text_rule("context", context, 124 - KEY_LENGTH)
+    if callback_url is not None:
+        violations += validation.callback_url_rule("callback_url", callback_url)
+    remedy = "pass e.g. 0.03, or (0.03, 0.06) for a range"
+    prices = price if isinstance(price, tuple) else (price, price)
+    amounts = [*(("price", value) for value in prices), ("cost_cap", cost_cap)]
+    invalid = [(field, value) for field, value in amounts if value is not None and not _is_amount(value)]
+    violations += [Violation(field, repr(value), "is not an amount", remedy) for field, value in invalid]
+    if len(prices) != 2 or (prices[0] is None) != (prices[1] is None):
+        violations.append(Violation("price", repr(price), "is not a range of two amounts", remedy))
+    elif not invalid and prices[0] is not None and prices[0] > prices[1]:
+        violations.append(Violation("price", repr(price), "is a range whose end is below its start", remedy))
+    if cost_cap is not None and price is None:
+        violations.append(Violation("cost_cap", repr(cost_cap), "needs a price", "pass price=… too"))
+    if violations:
+        raise InvalidRequest(list(dict.fromkeys(violations)))
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < float("inf")

@@ -1,4 +1,4 @@
-"""Working through a campaign's queue: claim, post, settle; many at once, politely, and never twice."""
+"""Sending the queued messages of a campaign: claim, post, settle; concurrently, at a limited rate, each once."""
 
 from __future__ import annotations
 
@@ -12,201 +12,159 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, RowMapping, func, select
 from tqdm.auto import tqdm
 
-from viberkit.api.send import SendAttempt, build_request, interrupted_attempt, post
-from viberkit.archive import outbox as box
-from viberkit.archive.derive import micros
-from viberkit.archive.sends import settle
-from viberkit.archive.tables import outbox
+from viberkit.api.send import SendAttempt, attempt, interrupted_attempt
 from viberkit.models.keys import add_key
+from viberkit.models.records import SendOutcome
 
 if TYPE_CHECKING:
     from viberkit.api.client import Client
-    from viberkit.archive.archive import Archive
+    from viberkit.archive.campaigns import CampaignStore
 
-__all__ = ["run"]
+__all__ = ["CampaignRun"]
 
-_LINGER_S = 0.01  #: so long results are gathered into one transaction
-_LOOK_S = 0.05  #: so long at most nothing is claimed while something could be
-_IN_A_ROW = 5  #: unknown outcomes, one after the other, that stop the campaign; fewer in all never do
-_ENOUGH = 100  #: outcomes before their shares mean something
+_GATHER_S = 0.01  # for how long results are gathered into one transaction
+_POLL_S = 0.05  # the longest wait for a result before the queue is checked again
+_MAX_IN_A_ROW = 5  # unknown outcomes, one after the other, that stop the campaign; fewer in all never do
+_MIN_OUTCOMES = 100  # outcomes before a share of them can stop the campaign
 
 _Result = tuple[str, Mapping[str, Any], SendAttempt]
 
 
-class _Run:
-    """One run: what is in flight, what came back, and whether to go on."""
+class CampaignRun:
+    """One run: the messages in flight, the results that are not settled yet, and why to stop."""
 
     def __init__(
-        self,
-        archive: Archive,
-        client: Client,
-        told: Mapping[str, Any],
-        workers: int,
-        per_second: float | None,
-        max_unknown_share: float,
+        self, store: CampaignStore, client: Client, workers: int, per_second: float | None, max_unknown_share: float
     ) -> None:
-        self.archive, self.client, self.told, self.workers = archive, client, told, workers
-        self.per_second, self.max_unknown_share = per_second, max_unknown_share
+        self.store, self.client, self.terms = store, client, store.terms()
+        self.workers, self.per_second, self.max_unknown_share = workers, per_second, max_unknown_share
         self.results: queue.SimpleQueue[_Result] = queue.SimpleQueue()
         self.unsettled: list[_Result] = []
         self.in_flight: set[str] = set()
         self.outcomes: Counter[str] = Counter()
         self.in_a_row: Counter[str] = Counter()
-        self.began, self.claimed = time.monotonic(), 0
-        self.stopped, self.done = "", False
+        self.started, self.claimed = time.monotonic(), 0
+        self.stopped: str | None = None
+        self.done = False
 
-    def turn(self) -> Sequence[RowMapping]:
-        """One transaction: what came back is settled, what may go out next is claimed."""
+    def send(self, *, progress: bool) -> str | None:
+        """Send the queued messages; return why it stopped early, or None."""
+        queued = self.store.counts().get("queued", 0)
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="viberkit-campaign")
+        bar = tqdm(total=queued, desc=self.terms.name, unit="message", disable=not progress)
+        with self._interruptible(), bar:
+            try:
+                while not self.done:
+                    for row in self.step():
+                        pool.submit(self.post, row["key"], self.request(row))
+                    bar.update(self.outcomes.total() - self.outcomes["queued"] - bar.n)
+            finally:
+                pool.shutdown(wait=True)
+                self.settle_results()
+        return self.stopped
+
+    def step(self) -> Sequence[Mapping[str, Any]]:
+        """Settle the results and claim the next messages, in one transaction; return the claimed rows."""
         self._gather()
         free = min(self.workers - len(self.in_flight) + len(self.unsettled), self._due())
         if not self.unsettled and free <= 0 and not self.stopped:
             return []
-        with self.archive.writing() as connection:
-            self._settle(connection)
-            for _, _, tried in self.unsettled:
-                self._judge(tried)
-            back = {key for key, *_ in self.unsettled}
-            rows = self._claim(connection, free) if free > 0 and not self.stopped else []
+        for _, _, result in self.unsettled:
+            self._check_outcome(result.outcome)
+        rows, over_cap = self._exchange(0 if self.stopped else free)
+        self.in_flight -= {key for key, *_ in self.unsettled}
+        if over_cap and not self.in_flight:  # what is in flight may yet be rejected, and not be charged
+            self.stopped = f"one more message could exceed the cost cap of {self.terms.cost_cap:,.2f}"
+        self.in_flight |= {row["key"] for row in rows}
         self.unsettled.clear()
-        self.in_flight = (self.in_flight - back) | {row["key"] for row in rows}
         self.claimed += len(rows)
-        self.done = not self.in_flight and (free > 0 or bool(self.stopped))
+        self.done = not self.in_flight and (free > 0 or self.stopped is not None)
         return rows
 
-    def note(self) -> None:
-        """Settle what has come back and was not settled, because something broke off."""
+    def settle_results(self) -> None:
+        """Settle the results that an exception left unsettled."""
         with contextlib.suppress(queue.Empty):
             while True:
                 self.unsettled.append(self.results.get_nowait())
         if self.unsettled:
-            with self.archive.writing() as connection:
-                self._settle(connection)
+            self._exchange(0)
             self.unsettled.clear()
 
-    def _settle(self, connection: Connection) -> None:
-        settle(connection, [(key, one.outcome, request, one.response) for key, request, one in self.unsettled])
+    def _exchange(self, limit: int) -> tuple[Sequence[Mapping[str, Any]], bool]:
+        settled = [(key, result.outcome, request, result.answer) for key, request, result in self.unsettled]
+        return self.store.exchange(settled, limit, service_id=self.client.sender, terms=self.terms)
 
     def post(self, key: str, request: Mapping[str, Any]) -> None:
-        """Post one claimed message; whatever happens, a result comes back."""
-        tried = interrupted_attempt(request)
+        """Post a claimed message; a result is queued whatever happens."""
+        result = interrupted_attempt(request)
         try:
-            tried = post(self.client, "/messages", request)
+            result = attempt(self.client._transport, "/messages", request)
         finally:
-            self.results.put((key, request, tried))
+            self.results.put((key, request, result))
 
-    def request(self, row: RowMapping) -> dict[str, Any]:
-        """A row as it goes out, its key at the head of its context."""
-        request = build_request(self.client.service_id, row["to"], row["rate_type"], row["callback_url"])
-        return {**request, "content": json.loads(row["content"]), "context": add_key(row["key"], row["context"])}
+    def request(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the request of a row; its key is at the start of the context."""
+        request: dict[str, Any] = {"to": row["to"], "from": self.client.sender, "channel": "viber"}
+        request |= {"rateType": row["rate_type"], "content": json.loads(row["content"])}
+        if row["callback_url"]:
+            request["overrides"] = {"notificationCallbackUrl": row["callback_url"]}
+        return {**request, "context": add_key(row["key"], row["context"])}
 
     def _gather(self) -> None:
-        """What came back, after a moment for more of it; a moment at most where nothing does."""
-        until = time.monotonic() + _LOOK_S
+        """Wait for a result, then gather others for a moment."""
+        until = time.monotonic() + _POLL_S
         while len(self.unsettled) < len(self.in_flight):
             try:
                 self.unsettled.append(self.results.get(timeout=max(0.0, until - time.monotonic())))
             except queue.Empty:
                 return
             if len(self.unsettled) == 1:
-                until = time.monotonic() + _LINGER_S
+                until = time.monotonic() + _GATHER_S
         if not self.in_flight and self._due() <= 0:
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
 
     def _due(self) -> int:
-        """How many more may have been claimed by now, at the pace that was asked for: none waits in flight for it."""
+        """Return how many more messages may be claimed by now at this rate: none waits in flight for its turn."""
         if self.per_second is None:
             return self.workers
-        return int((time.monotonic() - self.began) * self.per_second) + 1 - self.claimed
+        return int((time.monotonic() - self.started) * self.per_second) + 1 - self.claimed
 
-    def _claim(self, connection: Connection, free: int) -> Sequence[RowMapping]:
-        mine = outbox.c.campaign == self.told["name"], outbox.c.state == "queued"
-        affordable = self._affordable(connection)
-        asked = select(outbox).where(*mine).order_by(outbox.c.row).limit(min(free, max(1, affordable)))
-        rows = connection.execute(asked).mappings().all()
-        if affordable <= 0:  # what is still in flight may yet be refused, and free some of the budget
-            if rows and len(self.in_flight) == len(self.unsettled):
-                self.stopped = f"one more message could cost more than the cap of {self.told['cost_cap']:,.2f} allows"
-            return []
-        now = micros(datetime.now(UTC))
-        box.claim(connection, [row["key"] for row in rows], service_id=self.client.service_id, now=now)
-        return rows
-
-    def _affordable(self, connection: Connection) -> int:
-        """How many more may go out before the cost could pass the cap."""
-        cap, price = self.told["cost_cap"], self.told["price_high"]
-        if cap is None or not price:
-            return self.workers
-        mine = outbox.c.campaign == self.told["name"], outbox.c.state.in_(box.CHARGED)
-        spent = int(connection.execute(select(func.count()).where(*mine)).scalar_one())
-        return int((cap + price * 1e-9) // price) - spent
-
-    def _judge(self, tried: SendAttempt) -> None:
-        """Whether this outcome, after those before, is a reason to stop."""
-        state = tried.outcome.state
+    def _check_outcome(self, outcome: SendOutcome) -> None:
+        """Stop if this outcome, after the ones before, is a reason to."""
+        state, reason = outcome.state, outcome.reason
         self.outcomes[state] += 1
         self.in_a_row = Counter({state: self.in_a_row[state] + 1})
         answered = self.outcomes.total() - self.outcomes["queued"]
-        if self.in_a_row["unknown"] >= _IN_A_ROW:
-            self.stopped = f"{_IN_A_ROW} outcomes in a row are unknown: {tried.outcome.reason}"
-        elif answered >= _ENOUGH and self.outcomes["unknown"] > max(_IN_A_ROW, self.max_unknown_share * answered):
-            share = f"{self.outcomes['unknown']} of {answered} outcomes"
-            self.stopped = f"{share} are unknown, more than {self.max_unknown_share:.1%}"
-        elif self.in_a_row["queued"] >= _IN_A_ROW:
-            self.stopped = f"{_IN_A_ROW} in a row were not accepted: {tried.outcome.reason}"
-        elif tried.outcome.http_status in (401, 402, 403):
-            self.stopped = f"the account was refused: {tried.outcome.reason}"
-        elif self.in_a_row["rejected"] >= _ENOUGH:
-            self.stopped = f"{_ENOUGH} in a row were refused: {tried.outcome.reason}"
+        unknown = self.outcomes["unknown"]
+        if self.in_a_row["unknown"] >= _MAX_IN_A_ROW:
+            self.stopped = f"{_MAX_IN_A_ROW} outcomes in a row are unknown: {reason}"
+        elif answered >= _MIN_OUTCOMES and unknown > max(_MAX_IN_A_ROW, self.max_unknown_share * answered):
+            self.stopped = f"{unknown} of {answered} outcomes are unknown, more than {self.max_unknown_share:.1%}"
+        elif self.in_a_row["queued"] >= _MAX_IN_A_ROW:
+            self.stopped = f"{_MAX_IN_A_ROW} messages in a row were not accepted: {reason}"
+        elif outcome.http_status in (401, 402, 403):
+            self.stopped = f"the server refused the account: {reason}"
+        elif self.in_a_row["rejected"] >= _MIN_OUTCOMES:
+            self.stopped = f"{_MIN_OUTCOMES} messages in a row were rejected: {reason}"
 
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Let a first Ctrl-C wait for the messages in flight; a second one interrupts as usual."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.getsignal(signal.SIGINT)
 
-def run(
-    archive: Archive,
-    client: Client,
-    told: Mapping[str, Any],
-    *,
-    workers: int,
-    per_second: float | None,
-    max_unknown_share: float,
-    progress: bool,
-) -> str:
-    """Send what a campaign has queued; ``told`` is its row. Gives why it stopped early, or nothing."""
-    work = _Run(archive, client, told, workers, per_second, max_unknown_share)
-    with archive.reading() as connection:
-        queued = outbox.c.campaign == told["name"], outbox.c.state == "queued"
-        total = connection.execute(select(func.count()).where(*queued)).scalar_one()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="viberkit-campaign")
-    with _interrupts(work), tqdm(total=total, desc=told["name"], unit="message", disable=not progress) as bar:
+        def stop(number: int, frame: object) -> None:
+            self.stopped = "interrupted"
+            signal.signal(signal.SIGINT, before)
+
+        signal.signal(signal.SIGINT, stop)
         try:
-            while not work.done:
-                for row in work.turn():
-                    pool.submit(work.post, row["key"], work.request(row))
-                bar.update(work.outcomes.total() - work.outcomes["queued"] - bar.n)
+            yield
         finally:
-            pool.shutdown(wait=True)
-            work.note()
-    return work.stopped
-
-
-@contextmanager
-def _interrupts(work: _Run) -> Iterator[None]:
-    """A first Ctrl-C lets what is in flight end; a second one breaks off as ever."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def first(number: int, frame: object) -> None:
-        work.stopped = "it was interrupted"
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, first)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+            signal.signal(signal.SIGINT, before)

@@ -118,12 +118,11 @@ def send(name: str, confirm: str | None, per_second: float | None, workers: int,
     with Client() as client:
         bar = sys.stderr.isatty()
         status = planned.send(client, confirm=confirm or "", per_second=per_second, workers=workers, progress=bar)
-    click.echo("\n".join(status["words"]))
-    left = set(status["state"])
-    if status.attrs["stopped"] or "queued" in left:
-        click.echo(f"stopped: {status.attrs['stopped'] or 'some are queued still'}", err=True)
+    click.echo("\n".join(status.to_frame()["summary"]))
+    if status.stopped or "queued" in status.counts:
+        click.echo(f"stopped: {status.stopped or 'some are queued still'}", err=True)
         sys.exit(STOPPED)
-    if "unknown" in left:
+    if "unknown" in status.counts:
         sys.exit(UNKNOWN_LEFT)
 
 
@@ -132,7 +131,7 @@ def send(name: str, confirm: str | None, per_second: float | None, workers: int,
 @ARCHIVE
 def status(name: str, archive: str) -> None:
     """Where NAME stands, in plain words."""
-    click.echo("\n".join(_open(name, archive).status()["words"]))
+    click.echo("\n".join(_open(name, archive).status().to_frame()["summary"]))
 
 
 @campaign.command()

@@ -71,9 +71,9 @@ def run(out: Path, messages: int, seed: int) -> None:
             for _ in tqdm(send_campaign(sandbox, client, messages, seed), total=messages, unit="message", disable=None):
                 pass
             click.echo(f"Two virtual weeks have passed; it is {sandbox.now:%d %B %Y}. Collecting …")
-            summary = collect(client, archive, progress=False).loc[0]
-        open_still = len(archive.open_messages())
-        click.echo(f"{summary['asked']:,} asked, {summary['final']:,} final, {open_still:,} still on the way.")
+            summary = collect(client, archive, progress=False)
+        open_still = len(archive.recorder.open_messages())
+        click.echo(f"{summary.requested:,} asked, {summary.final:,} final, {open_still:,} still on the way.")
         events = archive.events()
     transitions = timing.transitions(events)
     latency = latencies.latency(events)

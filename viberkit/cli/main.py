@@ -189,8 +189,8 @@ def collect(per_second: float | None, workers: int, include_final: bool, archive
             include_final=include_final,
             progress=sys.stderr.isatty(),
         )
-    click.echo(summary.to_string(index=False))
-    if summary["failed"].item():
+    click.echo(summary.to_frame().to_string(index=False))
+    if summary.failed:
         sys.exit(1)
 
 

@@ -1,0 +1,228 @@
+"""The rows of a campaign: its terms, its messages in the outbox, and which process is sending it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, Connection, and_, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from viberkit.archive import ingest, outbox
+from viberkit.archive.ingest import SettledSend
+from viberkit.archive.tables import campaigns
+from viberkit.archive.tables import outbox as sends
+from viberkit.errors import CampaignError
+from viberkit.models.keys import make_key
+
+if TYPE_CHECKING:
+    from viberkit.archive.archive import Archive
+
+__all__ = ["CHARGED", "CampaignStore", "CampaignTerms"]
+
+#: States in which a message may have been charged.
+CHARGED = ("in_flight", "accepted", "unknown", "requeued", "abandoned")
+_FIXED = ("content", "rate_type", "context", "callback_url")
+_PRICING = ("price_low", "price_high", "currency", "cost_cap")
+_run_numbers = count()
+_runs: set[str] = set()  # tokens of the runs of this process
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignTerms:
+    """What is sent, under one name: the content with its placeholders (JSON), the prices of a message, the cost cap."""
+
+    name: str
+    content: str
+    rate_type: str
+    context: str | None
+    callback_url: str | None
+    price_low: float | None
+    price_high: float | None
+    currency: str
+    cost_cap: float | None
+    confirmed: str | None = None
+
+    def cost(self, n: int) -> str:
+        """Return the cost of ``n`` messages as text; empty without a price."""
+        if self.price_low is None or self.price_high is None:
+            return ""
+        low, high = self._amount(n * self.price_low), n * self.price_high
+        return low if self.price_low == self.price_high else f"{low}–{high:,.2f}"
+
+    def confirmation(self, planned: Iterable[tuple[str, str]]) -> str:
+        """Return the text that confirms the planned messages: their number, the highest cost, a digest of all facts."""
+        messages = sorted(planned)
+        facts = json.dumps([*(getattr(self, name) for name in (*_FIXED, *_PRICING)), *messages])
+        costs = [] if self.price_high is None else [len(messages) * self.price_high]
+        costs += [] if self.cost_cap is None else [self.cost_cap]
+        cost = f" for at most {self._amount(math.ceil(min(costs) * 100 - 1e-6) / 100)}" if costs else ""
+        return f"send {len(messages)}{cost} [{hashlib.sha256(facts.encode()).hexdigest()[:6]}]"
+
+    def _amount(self, amount: float) -> str:
+        return f"{self.currency or ''}{amount:,.2f}"
+
+
+class CampaignStore:
+    """The rows of one campaign in an archive; each method is one transaction."""
+
+    def __init__(self, archive: Archive, name: str) -> None:
+        self._database = archive._database
+        self._name = name
+        self._row = campaigns.c.name == name
+
+    def plan(self, terms: CampaignTerms, messages: Iterable[tuple[int, str, str]]) -> None:
+        """Insert or update the campaign and insert its new messages: row, recipient and content of each.
+
+        Other prices or another cap than before withdraw the confirmation of what was not sent.
+        """
+        planned_at = outbox.now()
+        with self._database.write() as connection:
+            known = self._find_terms(connection)
+            if known and (changed := [name for name in _FIXED if getattr(known, name) != getattr(terms, name)]):
+                raise CampaignError(
+                    f"campaign {self._name!r}: is already planned with another {' and '.join(changed)}; a campaign has "
+                    "one content, so that no recipient gets it twice: choose another name"
+                )
+            pricing = {name: value for name in _PRICING if (value := getattr(terms, name)) not in (None, "")}
+            if known and any(getattr(known, name) != value for name, value in pricing.items()):
+                connection.execute(update(sends).where(self._in_state("queued")).values(state="planned"))
+                connection.execute(update(campaigns).where(self._row).values(confirmed=None))
+            campaign = insert(campaigns).values(**asdict(terms), planned_at=planned_at)
+            connection.execute(campaign.on_conflict_do_update(["name"], set_={**pricing, "name": self._name}))
+            existing = select(sends.c.to).where(sends.c.campaign == self._name)
+            recipients = set(connection.execute(existing).scalars())
+            new = [message for message in messages if message[1] not in recipients]  # one message per recipient
+            salt = outbox.salt(connection)
+            shared = {name: getattr(terms, name) for name in ("rate_type", "context", "callback_url")}
+            shared |= {"campaign": self._name, "ordinal": 0, "state": "planned", "planned_at": planned_at}
+
+            def send_row(row: int, to: str, content: str) -> dict[str, Any]:
+                key = make_key(self._name, to, content, 0, salt)
+                return {"key": key, "row": row, "to": to, "content": content, **shared}
+
+            for start in range(0, len(new), 5000):
+                outbox.insert(connection, [send_row(*message) for message in new[start : start + 5000]])
+
+    def terms(self) -> CampaignTerms:
+        """Return the campaign's terms; raise :class:`~viberkit.errors.CampaignError` if it is not planned."""
+        with self._database.read() as connection:
+            return self._terms(connection)
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of messages by state."""
+        query = select(sends.c.state, func.count()).where(sends.c.campaign == self._name).group_by(sends.c.state)
+        with self._database.read() as connection:
+            return {row.state: row[1] for row in connection.execute(query)}
+
+    def planned(self) -> list[tuple[str, str]]:
+        """Return the recipient and content of each message that is not confirmed, in the order of the rows."""
+        with self._database.read() as connection:
+            return self._planned(connection)
+
+    def confirm(self, confirmation: str) -> None:
+        """Queue the planned messages if this is the text that confirms them.
+
+        The last confirmation is accepted again and queues nothing: what was planned since needs its own.
+        """
+        with self._database.write() as connection:
+            terms, planned = self._terms(connection), self._planned(connection)
+            if confirmation == terms.confirmed:
+                return
+            if not planned:
+                remedy = (
+                    f"to continue, pass confirm={terms.confirmed!r}" if terms.confirmed else "see campaign.problems"
+                )
+                raise CampaignError(f"campaign {self._name!r}: nothing is planned that is not confirmed; {remedy}")
+            if confirmation != (expected := terms.confirmation(planned)):
+                raise CampaignError(
+                    f"campaign {self._name!r}: confirm is {confirmation!r}, but what would be sent differs: check "
+                    f"campaign.preview(), and if it is right pass confirm={expected!r}"
+                )
+            connection.execute(update(sends).where(self._in_state("planned")).values(state="queued"))
+            connection.execute(update(campaigns).where(self._row).values(confirmed=confirmation))
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Hold the campaign, so that no other process or notebook cell sends it; its lost sends become unknown.
+
+        A holder whose process has ended does not count.
+        """
+        process = outbox.process_token()
+        token = f"{process}/{next(_run_numbers)}"
+        _runs.add(token)
+        try:
+            with self._database.write() as connection:
+                owner = connection.execute(select(campaigns.c.owner).where(self._row)).scalar()
+                if owner and outbox.is_alive(owner) and (owner in _runs or not owner.startswith(process)):
+                    raise CampaignError(
+                        f"campaign {self._name!r}: is being sent by another cell or process ({owner}); wait for it, or "
+                        "stop it; if it ran on another computer and has ended, call campaign.release()"
+                    )
+                connection.execute(update(campaigns).where(self._row).values(owner=token))
+                outbox.mark_lost(connection, campaign=self._name)
+            try:
+                yield
+            finally:
+                with self._database.write() as connection:
+                    outbox.mark_lost(connection, campaign=self._name)
+                    held = and_(self._row, campaigns.c.owner == token)
+                    connection.execute(update(campaigns).where(held).values(owner=None))
+        finally:
+            _runs.discard(token)
+
+    def release(self) -> None:
+        """Remove the holder."""
+        with self._database.write() as connection:
+            connection.execute(update(campaigns).where(self._row).values(owner=None))
+
+    def exchange(
+        self, settled: Sequence[SettledSend], limit: int, *, service_id: str | None, terms: CampaignTerms
+    ) -> tuple[list[Mapping[str, Any]], bool]:
+        """Settle sends, then claim at most ``limit`` queued messages.
+
+        Returns the claimed rows, and whether there are queued messages of which one more could exceed the cost cap.
+        """
+        with self._database.write() as connection:
+            ingest.settle(connection, settled)
+            if limit <= 0:
+                return [], False
+            affordable = self._affordable(connection, terms)
+            size = limit if affordable is None else max(1, min(limit, affordable))
+            query = select(sends).where(self._in_state("queued")).order_by(sends.c.row).limit(size)
+            rows: list[Mapping[str, Any]] = [dict(row) for row in connection.execute(query).mappings()]
+            if affordable is not None and affordable <= 0:
+                return [], bool(rows)
+            outbox.claim(connection, [row["key"] for row in rows], service_id=service_id)
+        return rows, False
+
+    def _affordable(self, connection: Connection, terms: CampaignTerms) -> int | None:
+        """Return how many more messages can be sent before the cost could exceed the cap; None without a cap."""
+        if terms.cost_cap is None or not terms.price_high:
+            return None
+        charged = select(func.count()).where(sends.c.campaign == self._name, sends.c.state.in_(CHARGED))
+        allowed = int((terms.cost_cap + terms.price_high * 1e-9) // terms.price_high)
+        return allowed - int(connection.execute(charged).scalar_one())
+
+    def _in_state(self, state: str) -> ColumnElement[bool]:
+        return and_(sends.c.campaign == self._name, sends.c.state == state)
+
+    def _planned(self, connection: Connection) -> list[tuple[str, str]]:
+        query = select(sends.c.to, sends.c.content).where(self._in_state("planned")).order_by(sends.c.row)
+        return [(to, content) for to, content in connection.execute(query)]
+
+    def _terms(self, connection: Connection) -> CampaignTerms:
+        if terms := self._find_terms(connection):
+            return terms
+        raise CampaignError(f"campaign {self._name!r}: is not in the archive; plan it with recipients and content")
+
+    def _find_terms(self, connection: Connection) -> CampaignTerms | None:
+        columns = [campaigns.c[name] for name in CampaignTerms.__slots__]
+        row = connection.execute(select(*columns).where(self._row)).mappings().first()
+        return CampaignTerms(**row) if row else None

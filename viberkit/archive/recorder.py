@@ -1,0 +1,137 @@
+"""The recorder of an archive: what the client, the callback receiver and collection write to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, exists, or_, select, true
+
+from viberkit.archive import ingest, outbox, tables
+from viberkit.archive.engine import Database
+from viberkit.archive.ingest import SettledSend
+from viberkit.errors import UnknownOutcome
+from viberkit.models.callback import Callback
+from viberkit.models.keys import canonical_json
+from viberkit.models.phone import mask
+from viberkit.models.problems import is_unknown_message
+from viberkit.models.records import PreviousSend, Response
+from viberkit.models.states import FINAL
+
+__all__ = ["Recorder"]
+
+_DERIVED_WITH_CALLBACKS = 64  # raw records derived in the transaction that stores callbacks
+_HELD_BACK = (
+    "an earlier send of the same content to this recipient is {}, so nothing was sent now; wait for a callback, "
+    "or decide with archive.resolve(['{}'], 'resend' or 'abandon', reason=…)"
+)
+
+
+class Recorder:
+    """Writes sends, responses and callbacks; each method is one durable transaction.
+
+    It implements the protocol :class:`viberkit.api.recorder.Recorder`.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def begin(self, request: Mapping[str, Any], context: str | None, *, deduplicate: bool) -> str | PreviousSend:
+        """Store a single send as in flight and return its key, which is sent at the start of the context.
+
+        With ``deduplicate``, an accepted send of the same content to the same recipient is returned instead.
+        Raises :class:`~viberkit.errors.UnknownOutcome` while the outcome of such a send is unknown.
+        """
+        to = request["to"]
+        content = canonical_json(request.get("content", request.get("messages")))
+        with self._database.write() as connection:
+            outbox.mark_lost(connection)
+            if held := outbox.find_duplicate(connection, to, content, "in_flight", "unknown"):
+                raise UnknownOutcome(_HELD_BACK.format(held["state"].replace("_", " "), held["key"]), to=mask(to))
+            if deduplicate and (sent := outbox.find_duplicate(connection, to, content, "accepted")):
+                at = sent["claimed_at"]
+                return PreviousSend(sent["message_id"], datetime.fromtimestamp(at / 1e6, UTC) if at else None)
+            key, ordinal = outbox.next_key(connection, None, to, content)
+            row = {"key": key, "to": to, "rate_type": request["rateType"], "content": content, "ordinal": ordinal}
+            url = request.get("overrides", {}).get("notificationCallbackUrl")
+            row |= {"context": context, "callback_url": url, "state": "queued", "planned_at": outbox.now()}
+            outbox.insert(connection, [row])
+            outbox.claim(connection, [key], service_id=request["from"])
+        return key
+
+    def settle(self, sends: Iterable[SettledSend]) -> None:
+        """Store the outcomes of sends: key, outcome, request as it was sent, and response of each."""
+        sends = list(sends)
+        with self._database.write() as connection:
+            ingest.settle(connection, sends)
+
+    def resolve(self, keys: Iterable[str], *, resend: bool, reason: str) -> int:
+        """Store a decision about unknown sends and return how many there were."""
+        with self._database.write() as connection:
+            return outbox.resolve(connection, keys, resend=resend, reason=reason)
+
+    def record(self, kind: str, responses: Iterable[tuple[str, Response]]) -> dict[str, str]:
+        """Store responses about messages by id; ``kind`` is status, events or message.
+
+        Returns for each message what its response changed: ``changed``, ``unchanged``, ``expired`` (404: the server
+        no longer has it), ``refused (status)``, or ``unreadable: …`` with the reason.
+        """
+        rows = [ingest.response_row(kind, message_id, response) for message_id, response in responses]
+        with self._database.write() as connection:
+            known = ingest.known_digests(connection, [row["message_id"] for row in rows])
+            ingest.write_raw(connection, rows)
+            unreadable = ingest.derive_pending(connection)
+        changes = {}
+        for row in rows:
+            status, digest = row["http_status"], row["digest"]
+            change = "unchanged" if digest in known else "changed"
+            if status in (404, 410) and is_unknown_message(row["body"]):
+                change = "expired"
+            elif not 200 <= status < 300:
+                change = f"refused ({status})"
+            elif reason := unreadable.get(digest):
+                change = f"unreadable: {reason}"
+            changes[row["message_id"]] = change
+        return changes
+
+    def record_callbacks(self, callbacks: Iterable[Callback]) -> None:
+        """Store callbacks; their rows are derived now, or later if many are pending."""
+        rows = [ingest.callback_row(callback) for callback in callbacks]
+        with self._database.write() as connection:
+            ingest.write_raw(connection, rows)
+            ingest.derive_pending(connection, _DERIVED_WITH_CALLBACKS)
+
+    def derive(self, limit: int | None = None) -> int:
+        """Derive the rows of at most ``limit`` pending raw records and return how many there were."""
+        with self._database.read() as connection:
+            if connection.execute(select(tables.raw.c.id).where(tables.is_pending).limit(1)).scalar() is None:
+                return 0
+        with self._database.write() as connection:
+            return len(ingest.derive_pending(connection, limit))
+
+    def open_messages(self) -> list[str]:
+        """Return the ids of messages that are not final and that the server still has, the oldest first."""
+        return self._available(~tables.messages.c.final)
+
+    def histories_to_fetch(self, *, include_final: bool = False) -> list[str]:
+        """Return the ids of open messages, and of final ones whose history was not fetched since they became final.
+
+        With ``include_final``, of all messages that the server still has.
+        """
+        message, event, raw = tables.messages.c, tables.events.c, tables.raw.c
+        reported = exists().where(
+            event.message_id == message.message_id, event.source == "history", event.state.in_(FINAL)
+        )
+        fetched = exists().where(
+            and_(raw.message_id == message.message_id, raw.kind == "events", raw.http_status.between(200, 299)),
+            and_(raw.unreadable.is_(None), raw.last_seen >= message.state_at),
+        )
+        return self._available(true() if include_final else or_(~message.final, and_(~reported, ~fetched)))
+
+    def _available(self, condition: ColumnElement[bool]) -> list[str]:
+        message = tables.messages.c
+        available = or_(message.gone_at.is_(None), message.gone_at <= message.observed_until)
+        query = select(message.message_id).where(condition, available).order_by(message.sent_at)
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
