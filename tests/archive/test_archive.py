@@ -561,4 +561,4 @@ def test_unreadable_lines_of_a_file_are_skipped(tmp_path: Path) -> None:
     with pytest.warns(SkippedRowsWarning, match="3 of 5"):
         read = vk.read_events(tmp_path / "e.jsonl")
     assert read["mine"].tolist() == [5, 5]
-    assert [skipped["line"] for skipped in read.attrs["set_aside"]] == [3, 4, 5]
+    assert [skipped["line"] for skipped in read.attrs["skipped"]] == [3, 4, 5]

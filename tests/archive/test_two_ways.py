@@ -288,9 +288,9 @@ def test_every_kind_of_inbound_content_is_shown(archive: vk.Archive, content: An
 
 
 def test_media_is_fetched_only_from_the_api(sandbox: vk.Sandbox, client: vk.Client) -> None:
-    media_id = client.upload_media(b"jpg", "a.jpg").media_id
-    by_url = client.download_media(f"{sandbox.base_url}/media/{media_id}")
-    assert client.download_media(media_id) == by_url == b"jpg"
+    media_id = client.account.upload_media(b"jpg", "a.jpg").media_id
+    by_url = client.account.download_media(f"{sandbox.base_url}/media/{media_id}")
+    assert client.account.download_media(media_id) == by_url == b"jpg"
     n_requests = len(sandbox.requests)
     evil = ["https://evil.example/media/1", f"{sandbox.base_url}@evil.example/media/1", "http://127.0.0.1:1/media/1"]
     evil += [
@@ -304,7 +304,7 @@ def test_media_is_fetched_only_from_the_api(sandbox: vk.Sandbox, client: vk.Clie
     ]
     for media in evil:
         with pytest.raises(InvalidRequest, match="neither a media id nor a URL"):
-            client.download_media(media)
+            client.account.download_media(media)
     assert len(sandbox.requests) == n_requests
 
 

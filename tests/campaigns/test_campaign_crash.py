@@ -275,7 +275,7 @@ POSTED = ("after the bytes", "after the answer", "before the commit of the settl
 #: The functions that are called at a point: module and name.
 CALLED: dict[str, list[tuple[Any, str]]] = {
     "before the claim": [(outbox, "claim")],
-    "after the claim": [(clients, "attempt"), (campaigns_run, "attempt")],
+    "after the claim": [(client_send, "post"), (campaigns_run, "post")],
     "after the answer": [(ingest, "settle")],
 }
 

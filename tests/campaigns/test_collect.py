@@ -87,16 +87,16 @@ def test_an_interrupted_call_can_be_repeated(
 ) -> None:
     send_many(sandbox, archive, 150)
     sandbox.advance(days=30)
-    look = client.look
+    get_response = client.get_response
     requests: list[str] = []
 
     def interrupted(kind: str, message_id: str) -> object:
         requests.append(message_id)
         if len(requests) == 100:
             raise KeyboardInterrupt
-        return look(kind, message_id)
+        return get_response(kind, message_id)
 
-    monkeypatch.setattr(client, "look", interrupted)
+    monkeypatch.setattr(client, "get_response", interrupted)
     with pytest.raises(KeyboardInterrupt):
         vk.collect(client, archive, workers=4, progress=False)
     monkeypatch.undo()

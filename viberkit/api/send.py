@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from viberkit.api.recorder import Recorder, Recording
+from viberkit.api.transport import Transport
 from viberkit.errors import ArchiveWriteError, TransportError, UnknownOutcome, UnreadableRecord
 from viberkit.models.keys import add_key
 from viberkit.models.parsing import error_from_response, parse, read_accepted, read_bulk
 from viberkit.models.phone import mask
 from viberkit.models.records import AcceptedBulk, AcceptedMessage, PreviousSend, Response, SendOutcome
 
-if TYPE_CHECKING:
-    from viberkit.api.client import Client
-    from viberkit.api.recorder import Recorder
+
+class Sender(Protocol):
+    """What posting needs of a client."""
+
+    _transport: Transport
+    archive: Recording | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ def build_request(service_id: str | None, to: str, rate_type: str, callback_url:
     return request
 
 
-def post(client: Client, path: str, request: Mapping[str, Any]) -> SendAttempt:
+def post(client: Sender, path: str, request: Mapping[str, Any]) -> SendAttempt:
     """Post a send once, for a caller who has stored it as in flight.
 
     Parameters
@@ -103,7 +108,7 @@ def _unknown(request: Mapping[str, Any], reason: str, response: Response | None 
 
 
 def post_recorded(
-    client: Client, path: str, request: dict[str, Any], context: str | None, *, deduplicate: bool = False
+    client: Sender, path: str, request: dict[str, Any], context: str | None, *, deduplicate: bool = False
 ) -> tuple[str, AcceptedMessage | AcceptedBulk]:
     """Post a send once, stored in the outbox of the client's archive first, if it has one.
 

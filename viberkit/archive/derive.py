@@ -12,7 +12,7 @@ from viberkit.errors import UnreadableRecord
 from viberkit.models import parsing
 from viberkit.models.content import from_wire, kind
 from viberkit.models.keys import find_key
-from viberkit.models.problems import is_unknown_message
+from viberkit.models.parsing import is_unknown_message
 from viberkit.models.records import AcceptanceEvidence, AcceptedBulk, Event, Inbound
 
 __all__ = ["DerivedRows", "RawRecord", "content_facts", "derive_rows", "micros"]
@@ -158,7 +158,7 @@ def _add_response(raw: RawRecord, rows: DerivedRows) -> None:
     rows.observed.append(raw.message_id)
     for event in record.events:
         rows.events.append({**_fields(event), "message_id": raw.message_id, "received_at": raw.first_seen})
-    rows.unreadable = "; ".join(item.reason for item in record.aside) or None
+    rows.unreadable = "; ".join(item.reason for item in record.skipped) or None
 
 
 def _check_message(raw: RawRecord, message_id: str) -> None:

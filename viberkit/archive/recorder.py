@@ -14,8 +14,8 @@ from viberkit.archive.ingest import SettledSend
 from viberkit.errors import UnknownOutcome
 from viberkit.models.callback import Callback
 from viberkit.models.keys import canonical_json
+from viberkit.models.parsing import is_unknown_message
 from viberkit.models.phone import mask
-from viberkit.models.problems import is_unknown_message
 from viberkit.models.records import PreviousSend, Response
 from viberkit.models.states import FINAL
 

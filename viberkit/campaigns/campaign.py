@@ -17,6 +17,7 @@ from viberkit.archive.derive import content_facts
 from viberkit.campaigns.plan import check_terms, plan_messages, problems_frame, read_recipients
 from viberkit.campaigns.run import CampaignRun
 from viberkit.errors import CampaignError, InvalidRequest, Violation
+from viberkit.models import validation
 from viberkit.models.content import Content, to_wire
 from viberkit.models.keys import canonical_json
 from viberkit.models.phone import mask
@@ -364,7 +365,7 @@ class Campaign:
         that the server did not accept for now, if the account is refused, after 100 rejections in a row, and before
         the cost could exceed the cap. A first interrupt (Ctrl-C) waits for the messages in flight.
         """
-        violations = client.sender_rule()
+        violations = validation.service_id_violations(client.service_id)
         if not 1 <= workers <= 1000:
             violations.append(Violation("workers", repr(workers), "is not between 1 and 1000", "pass e.g. 32"))
         if violations:

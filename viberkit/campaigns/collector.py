@@ -168,7 +168,7 @@ def _fetch(
     def fetch(message_id: str) -> Response | str:
         limiter.wait()
         try:
-            return client.look("events", message_id)
+            return client.get_response("events", message_id)
         except ViberkitError as error:
             return str(error).replace(message_id, "…")
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from viberkit.api.send import SendAttempt, attempt, interrupted_attempt
+from viberkit.api.send import SendAttempt, build_request, interrupted_attempt, post
 from viberkit.models.keys import add_key
 from viberkit.models.records import SendOutcome
 
@@ -95,24 +95,21 @@ class CampaignRun:
             self.unsettled.clear()
 
     def _exchange(self, limit: int) -> tuple[Sequence[Mapping[str, Any]], bool]:
-        settled = [(key, result.outcome, request, result.answer) for key, request, result in self.unsettled]
-        return self.store.exchange(settled, limit, service_id=self.client.sender, terms=self.terms)
+        settled = [(key, result.outcome, request, result.response) for key, request, result in self.unsettled]
+        return self.store.exchange(settled, limit, service_id=self.client.service_id, terms=self.terms)
 
     def post(self, key: str, request: Mapping[str, Any]) -> None:
         """Post a claimed message; a result is queued whatever happens."""
         result = interrupted_attempt(request)
         try:
-            result = attempt(self.client._transport, "/messages", request)
+            result = post(self.client, "/messages", request)
         finally:
             self.results.put((key, request, result))
 
     def request(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Return the request of a row; its key is at the start of the context."""
-        request: dict[str, Any] = {"to": row["to"], "from": self.client.sender, "channel": "viber"}
-        request |= {"rateType": row["rate_type"], "content": json.loads(row["content"])}
-        if row["callback_url"]:
-            request["overrides"] = {"notificationCallbackUrl": row["callback_url"]}
-        return {**request, "context": add_key(row["key"], row["context"])}
+        request = build_request(self.client.service_id, row["to"], row["rate_type"], row["callback_url"])
+        return {**request, "content": json.loads(row["content"]), "context": add_key(row["key"], row["context"])}
 
     def _gather(self) -> None:
         """Wait for a result, then gather others for a moment."""
