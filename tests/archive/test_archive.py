@@ -24,7 +24,7 @@ from viberkit.archive import tables as schema
 from viberkit.archive.engine import journal_mode
 from viberkit.errors import ArchiveError
 from viberkit.frames import columns as frames
-from viberkit.frames.reader import SetAsideWarning
+from viberkit.frames.reader import SkippedRowsWarning
 from viberkit.models.records import Response
 
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
@@ -526,7 +526,7 @@ def test_files_of_events_carry_the_bounds(archive: vk.Archive, name: str) -> Non
     else:
         events.to_json(name, orient="records", lines=True, date_format="iso", date_unit="us")
     read = vk.read_events(name)
-    assert read.attrs["set_aside"] == []
+    assert read.attrs["skipped"] == []
     assert read["not_before"].notna().sum() == 1
     for column in events:
         assert read[column].astype("str").fillna("-").tolist() == events[column].astype("str").fillna("-").tolist()
@@ -538,7 +538,7 @@ def test_files_of_events_carry_the_bounds(archive: vk.Archive, name: str) -> Non
 def test_odd_lines_among_tidy_ones_are_set_aside(tmp_path: Path) -> None:
     good = '{"message_id": "m", "state": "seen", "happened_at": "2026-01-05T08:00:00Z", "mine": 5}'
     (tmp_path / "e.jsonl").write_text(f'\n{good}\n{{"message_id": 17}}\n[1]\n{{"a":\n{good}\n')
-    with pytest.warns(SetAsideWarning, match="3 of 5"):
+    with pytest.warns(SkippedRowsWarning, match="3 of 5"):
         read = vk.read_events(tmp_path / "e.jsonl")
     assert read["mine"].tolist() == [5, 5]
-    assert [one["line"] for one in read.attrs["set_aside"]] == [3, 4, 5]
+    assert [one["line"] for one in read.attrs["skipped"]] == [3, 4, 5]

@@ -141,7 +141,7 @@ def test_gaps_tell_what_callbacks_missed_and_what_polling_did(archive: vk.Archiv
             history(("delivered", 5), message_id="second"),
         ],
     )
-    assert seen(archive.gaps(), "message_id", "state", "told_by", "missed_by", "expected") == [
+    assert seen(archive.gaps(), "message_id", "state", "reported_by", "missed_by", "expected") == [
         ["first", "accepted", "history", "callback", False],  # callbacks never told of accepted: not opted in to
         ["first", "seen", "callback", "history", False],
         ["second", "delivered", "history", "callback", True],

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from bench_logs import MESSAGES, TELLING, fastest, write
 
-from viberkit.frames.reader import SetAsideWarning, read_events
+from viberkit.frames.reader import SkippedRowsWarning, read_events
 
 _ITEM = (
     'STRUCT(happendAt VARCHAR, happenedAt VARCHAR, "timestamp" VARCHAR, state VARCHAR, event VARCHAR, '
@@ -50,7 +50,7 @@ def plain(path: Path) -> pd.DataFrame:
 
 def kept(path: Path) -> pd.DataFrame:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SetAsideWarning)
+        warnings.simplefilter("ignore", SkippedRowsWarning)
         return read_events(path)
 
 
@@ -63,7 +63,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_against_bare_duckdb(files: tuple[Path, Path]) -> None:
     clean, broken = files
     events = kept(broken)
-    aside = len(events.attrs["set_aside"])
+    aside = len(events.attrs["skipped"])
     bare_s, ours_s, clean_s = fastest(lambda: bare(clean), lambda: kept(broken), lambda: kept(clean), rounds=4)
     print(f"\n{MESSAGES:,} messages, {len(events):,} events, {aside:,} set aside: bare DuckDB {bare_s:.2f} s,")
     print(f"read_events {ours_s:.2f} s ({ours_s / bare_s:.2f}x), clean {clean_s:.2f} s ({clean_s / bare_s:.2f}x)")

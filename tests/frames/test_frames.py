@@ -27,7 +27,7 @@ def test_an_empty_frame_has_every_dtype(schema: Schema) -> None:
 @pytest.mark.parametrize("schema", ALL, ids=lambda schema: schema.name)
 def test_a_column_says_what_it_means(schema: Schema) -> None:
     told = schema.describe()
-    assert (told["meaning"] != "").all()
+    assert (told["description"] != "").all()
     assert set(told.loc[told["name"].str.endswith("_at"), "unit"]) <= {"UTC"}
     assert set(told.loc[told["name"].str.endswith("_s"), "unit"]) <= {"s"}
 
@@ -77,7 +77,7 @@ def test_ids_are_text() -> None:
 
 def test_columns_of_your_own_stay_and_nothing_is_changed() -> None:
     given = pd.DataFrame({"rate_type": ["session"], "state": ["seen"]})
-    given.attrs["set_aside"] = ["x"]
+    given.attrs["skipped"] = ["x"]
     before = given.copy()
     made = EVENTS.frame(given)
     assert tuple(made.columns) == (*EVENTS.names, "rate_type")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from viberkit.errors import MissingColumn, UnreadableRecord
 from viberkit.frames import jsonlines
 from viberkit.frames.columns import EVENTS
-from viberkit.frames.reader import SetAside, SetAsideWarning, _frame, read_events
+from viberkit.frames.reader import SkippedRows, SkippedRowsWarning, _to_frame, read_events
 from viberkit.models.parsing import read_record
 
 EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "200"))
@@ -84,7 +85,7 @@ RECORDS: list[dict[str, Any]] = [GUIDE, V2, V3, CALLBACK, STATUS, SEND]
 
 def read(source: Any) -> pd.DataFrame:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SetAsideWarning)
+        warnings.simplefilter("ignore", SkippedRowsWarning)
         return read_events(source)
 
 
@@ -100,15 +101,15 @@ def reference(data: bytes) -> pd.DataFrame:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.jsonl"
         path.write_bytes(data)
-        events, aside, _ = _frame(jsonlines._one_by_one(path))
-    events.attrs["set_aside"] = SetAside(aside)
+        events, aside, _ = _to_frame(jsonlines.read_lines_one_by_one(path))
+    events.attrs["skipped"] = SkippedRows(aside)
     return events
 
 
 def agree(data: bytes) -> pd.DataFrame:
     fast, slow = read_text(data), reference(data)
     pd.testing.assert_frame_equal(fast, slow)
-    assert fast.attrs["set_aside"] == slow.attrs["set_aside"]
+    assert fast.attrs["skipped"] == slow.attrs["skipped"]
     return fast
 
 
@@ -147,7 +148,7 @@ def test_every_dialect_in_file_order() -> None:
     assert events["code"].dropna().tolist() == ["viber::error::x", "viber::error::y"]
     assert events["detail"].dropna().tolist() == ["No", "Nein"]
     assert events["happened_at"].iloc[5] == pd.Timestamp("2020-07-13T12:19:17.7Z")
-    assert events.attrs["set_aside"] == []
+    assert events.attrs["skipped"] == []
     assert (events.dtypes == EVENTS.frame(events).dtypes).all()
     assert events["received_at"].isna().all()
 
@@ -156,7 +157,7 @@ def test_records_and_files_read_the_same() -> None:
     records = [*RECORDS, {"messageId": "m"}, 5, {"messageId": "m", "history": []}]
     from_file, from_records = read_text(lines(*records)), read(records)
     pd.testing.assert_frame_equal(from_file, from_records)
-    assert [one["line"] for one in from_records.attrs["set_aside"]] == [7, 8]
+    assert [one["line"] for one in from_records.attrs["skipped"]] == [7, 8]
 
 
 @pytest.mark.parametrize("source", [b"", b"\n \n\t\r\n", lines({"messageId": "m", "history": []})])
@@ -164,7 +165,7 @@ def test_nothing_gives_an_empty_frame_with_every_dtype(source: bytes) -> None:
     events = agree(source)
     assert len(events) == 0
     assert (events.dtypes == EVENTS.empty().dtypes).all()
-    assert events.attrs["set_aside"] == []
+    assert events.attrs["skipped"] == []
 
 
 def test_no_records_give_an_empty_frame() -> None:
@@ -188,10 +189,10 @@ def test_accounting_and_one_warning(tmp_path: Path) -> None:
     half = {"messageId": "h", "history": [GUIDE["history"][0], {"state": "x"}, 5, None]}
     path = tmp_path / "log.jsonl"
     path.write_bytes(lines(GUIDE) + b"not json +491701234567\n\n" + lines(half, {"messageId": "e", "events": []}))
-    with pytest.warns(SetAsideWarning, match=r"4 of 5 records|4 of [0-9]+ records") as told:
+    with pytest.warns(SkippedRowsWarning, match=r"4 of 5 records|4 of [0-9]+ records") as told:
         events = read_events(path)
     assert len(told) == 1
-    aside = events.attrs["set_aside"]
+    aside = events.attrs["skipped"]
     assert len(events) == 4 + 1
     assert [(one["line"], one["field"]) for one in aside] == [
         (2, "record"),
@@ -205,15 +206,15 @@ def test_accounting_and_one_warning(tmp_path: Path) -> None:
 
 def test_what_was_set_aside_survives_the_work_with_the_frame(tmp_path: Path) -> None:
     events = read_text(lines(GUIDE) + b"{\n")
-    aside = events.attrs["set_aside"]
+    aside = events.attrs["skipped"]
     assert copy.deepcopy(aside) is aside
     assert json.loads(json.dumps(aside)) == aside
-    assert events.iloc[:2].attrs["set_aside"] is aside
+    assert events.iloc[:2].attrs["skipped"] is aside
     assert len(pd.concat([events, events])) == 8
     events.to_parquet(tmp_path / "events.parquet")
     again = read(tmp_path / "events.parquet")
     pd.testing.assert_frame_equal(again, events)
-    assert again.attrs["set_aside"] == []
+    assert again.attrs["skipped"] == []
 
 
 # --- tidy sources ------------------------------------------------------------------------------------
@@ -239,7 +240,7 @@ def test_tidy_rows_that_cannot_be_read_are_set_aside() -> None:
     assert events["message_id"].tolist() == ["12345678901234567890", "b", "g"]
     assert events["state"].tolist() == ["accepted", "delivered", "seen"]
     assert events["naive"].tolist() == [True, False, False]
-    assert [(one["line"], one["field"]) for one in events.attrs["set_aside"]] == [
+    assert [(one["line"], one["field"]) for one in events.attrs["skipped"]] == [
         (4, "message_id"),
         (5, "happened_at"),
         (6, "state"),
@@ -363,7 +364,7 @@ def test_gzip_also_where_it_ends_early(tmp_path: Path) -> None:
     assert len(read_text(whole, "log.jsonl.gz")) == 2_000
     cut = read_text(whole[: len(whole) // 2], "log.jsonl.gz")
     assert 0 < len(cut) < 2_000
-    assert "ends early" in cut.attrs["set_aside"][-1]["reason"]
+    assert "ends early" in cut.attrs["skipped"][-1]["reason"]
 
 
 @pytest.mark.parametrize("name", ["a*b.jsonl", "a[1].jsonl", "what?.jsonl", "it's.jsonl", "a=b.jsonl", "ж.jsonl"])
@@ -380,13 +381,14 @@ def test_the_order_is_the_files_every_time(tmp_path: Path) -> None:
 def test_lines_in_another_order_are_read_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "log.jsonl"
     path.write_bytes(lines(SEND, GUIDE, STATUS))
-    expected, bulk = read(path), jsonlines._bulk
+    expected, bulk = read(path), jsonlines._read_bulk
 
-    def turned(path: Path) -> dict[str, Any]:
+    def reordered(path: Path) -> pa.Table:
         table = bulk(path)
-        return {**table, "id": table["id"].take([2, 1, 0])}
+        ids = table["message_id"].take(list(reversed(range(len(table)))))
+        return table.set_column(0, "message_id", ids)
 
-    monkeypatch.setattr(jsonlines, "_bulk", turned)
+    monkeypatch.setattr(jsonlines, "_read_bulk", reordered)
     pd.testing.assert_frame_equal(read(path), expected)
 
 
@@ -476,7 +478,7 @@ def test_random_bytes_never_raise_anything_unnamed(data: bytes, name: str) -> No
 @given(st.lists(st.one_of(mutated(), jsons), max_size=6))
 def test_every_record_is_a_row_or_set_aside(records: list[Any]) -> None:
     events = read(records)
-    assert len(events) + len(events.attrs["set_aside"]) == sum(map(items, records))
+    assert len(events) + len(events.attrs["skipped"]) == sum(map(items, records))
 
 
 def items(record: Any) -> int:

@@ -137,7 +137,7 @@ def gaps(told: pd.DataFrame, looked: pd.Series[Any]) -> pd.DataFrame:
     first = told.groupby(["way", "state"], observed=True)["happened_at"].min()
     known_since = first.reindex(pd.MultiIndex.from_arrays([missed_by, alone["state"].astype("str")]))
     expected = known_since.to_numpy() <= alone["happened_at"].to_numpy()
-    rows = alone.assign(told_by=alone["way"], missed_by=missed_by, expected=expected)
+    rows = alone.assign(reported_by=alone["way"], missed_by=missed_by, expected=expected)
     rows = rows.sort_values(["happened_at", "message_id", "state"])[list(frames.GAPS.names)]
     return frames.GAPS.frame(rows.reset_index(drop=True))
 

@@ -346,7 +346,7 @@ def _events(source: str) -> Any:
         events = read_events(source)
     for one in told:
         click.echo(f"warning: {one.message}", err=True)
-    if events.empty and events.attrs["set_aside"]:
+    if events.empty and events.attrs["skipped"]:
         raise UnreadableRecord(
             f"{source}: holds no event; pass an archive (.db), or events as .jsonl, .parquet or .csv"
         )
