@@ -221,7 +221,7 @@ def _replace_irregular(
     indices = np.flatnonzero(irregular)
     with path.open("rb") as file:
         for index in indices:
-            events += _read_line(lines.read(file, index), int(lines.numbers[index]), skipped)
+            events += _read_line(lines.read(file, int(index)), int(lines.numbers[index]), skipped)
             starts += [int(bounds[index])] * (len(events) - len(starts))
     table = bulk.cast(_COLUMNS)
     if len(indices):
