@@ -18,7 +18,7 @@ END = pd.Timestamp("2026-01-20", tz="UTC")
 
 
 def make(folder: Path, first: int = MESSAGES) -> None:
-    """Send the first messages of the campaign to a sandbox, fetch each history once at its end, and write the responses."""
+    """Send the first messages of the campaign to a sandbox, fetch each history at its end, and write both files."""
     with vk.Sandbox(SEED, speed=0, dialect="mixed") as sandbox, sandbox.client() as client:
         messages = list(islice(send_campaign(sandbox, client, MESSAGES, SEED), first))
         sandbox.advance(seconds=(END - pd.Timestamp(sandbox.now)).total_seconds())
