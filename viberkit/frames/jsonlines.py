@@ -264,11 +264,14 @@ def _scan(path: Path) -> _Lines:
     ends, blank, suspect, offset = [np.zeros(1, np.int64)], [], [], 0
     with path.open("rb") as file:
         while block := file.read(_BLOCK) + file.readline():
-            stops = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n")) + 1
+            values = np.frombuffer(block, dtype=np.uint8)
+            stops = np.flatnonzero(values == ord("\n")) + 1
             if not block.endswith(b"\n"):
                 stops = np.append(stops, len(block))
-            whole, texts = _texts(block, [0, len(block)]), _texts(block, np.append(0, stops))
-            blank.append(_to_numpy(pc.match_substring_regex(texts, r"^[\s\v]*$")))
+            starts = np.append(0, stops)
+            whole, texts = _texts(block, [0, len(block)]), _texts(block, starts)
+            indented = values[starts[:-1]] <= ord(" ")
+            blank.append(_to_numpy(pc.match_substring_regex(texts, r"^[\s\v]*$")) if indented.any() else indented)
             found = [pattern for pattern in _SUSPECT if pc.match_substring_regex(whole, pattern)[0].as_py()]
             matches = [_to_numpy(pc.match_substring_regex(texts, pattern)) for pattern in found]
             suspect.append(np.any(matches, axis=0) if found else np.zeros(len(stops), dtype=bool))
