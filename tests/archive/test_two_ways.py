@@ -146,7 +146,7 @@ def test_gaps_list_what_callbacks_and_histories_missed(archive: vk.Archive) -> N
             history(("delivered", 5), message_id="second"),
         ],
     )
-    assert values_of(archive.gaps(), "message_id", "state", "told_by", "missed_by", "expected") == [
+    assert values_of(archive.gaps(), "message_id", "state", "reported_by", "missed_by", "expected") == [
         ["first", "accepted", "history", "callback", False],  # no callback ever reported accepted
         ["first", "seen", "callback", "history", False],
         ["second", "delivered", "history", "callback", True],

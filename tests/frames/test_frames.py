@@ -1,4 +1,4 @@
-"""The schemas: exact dtypes, whatever comes in."""
+"""The schemas: exact dtypes for any input."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 
 from viberkit.errors import MissingColumn, ViberkitError
 from viberkit.frames import columns as frames
-from viberkit.frames.columns import EVENTS, INBOUND, JOURNEYS, LATENCY, MESSAGES, STATUSES, TRANSITIONS, Schema
+from viberkit.frames.columns import EVENTS, Schema
 from viberkit.models.states import ORDER
 
-ALL = [EVENTS, MESSAGES, STATUSES, INBOUND, TRANSITIONS, JOURNEYS, LATENCY]
+ALL = [schema for schema in vars(frames).values() if isinstance(schema, Schema)]
 NOON = datetime(2020, 7, 13, 12, tzinfo=UTC)
 
 
@@ -25,24 +25,24 @@ def test_an_empty_frame_has_every_dtype(schema: Schema) -> None:
 
 
 @pytest.mark.parametrize("schema", ALL, ids=lambda schema: schema.name)
-def test_a_column_says_what_it_means(schema: Schema) -> None:
-    told = schema.describe()
-    assert (told["meaning"] != "").all()
-    assert set(told.loc[told["name"].str.endswith("_at"), "unit"]) <= {"UTC"}
-    assert set(told.loc[told["name"].str.endswith("_s"), "unit"]) <= {"s"}
+def test_every_column_is_described(schema: Schema) -> None:
+    columns = schema.describe()
+    assert (columns["description"] != "").all()
+    assert set(columns.loc[columns["name"].str.endswith("_at"), "unit"]) <= {"UTC"}
+    assert set(columns.loc[columns["name"].str.endswith("_s"), "unit"]) <= {"s"}
 
 
-def test_rows_columns_and_records_make_the_same_frame() -> None:
+def test_rows_and_columns_build_the_same_frame() -> None:
     rows = [{"message_id": "1", "state": "seen", "happened_at": NOON}, {"message_id": "2"}]
     columns = {"message_id": ["1", "2"], "state": ["seen", None], "happened_at": [NOON, None]}
-    by_rows, by_columns = EVENTS.frame(rows), EVENTS.frame(columns)
-    pd.testing.assert_frame_equal(by_rows, by_columns)
-    pd.testing.assert_frame_equal(by_rows, EVENTS.frame(by_rows))
-    assert by_rows["naive"].tolist() == [False, False]
-    assert by_rows["state"].isna().tolist() == [False, True]
+    from_rows, from_columns = EVENTS.frame(rows), EVENTS.frame(columns)
+    pd.testing.assert_frame_equal(from_rows, from_columns)
+    pd.testing.assert_frame_equal(from_rows, EVENTS.frame(from_rows))
+    assert from_rows["naive"].tolist() == [False, False]
+    assert from_rows["state"].isna().tolist() == [False, True]
 
 
-def test_states_come_in_the_order_of_life_then_of_appearance() -> None:
+def test_states_are_in_the_order_of_the_life_cycle_then_of_appearance() -> None:
     events = EVENTS.frame({"state": ["zeta", "seen", "alpha", "accepted", "zeta"]})
     assert events["state"].cat.categories.tolist() == [*ORDER, "zeta", "alpha"]
     assert not events["state"].cat.ordered
@@ -63,42 +63,42 @@ def test_states_come_in_the_order_of_life_then_of_appearance() -> None:
         pd.Series([NOON]).dt.tz_convert("Europe/Berlin"),
     ],
 )
-def test_every_way_to_say_an_instant(given: object) -> None:
-    made = EVENTS.frame({"happened_at": given})["happened_at"]
-    assert made.dtype == "datetime64[us, UTC]"
-    assert made[0] == NOON
+def test_instants_of_any_form_are_converted(given: object) -> None:
+    result = EVENTS.frame({"happened_at": given})["happened_at"]
+    assert result.dtype == "datetime64[us, UTC]"
+    assert result[0] == NOON
 
 
 def test_ids_are_text() -> None:
-    made = EVENTS.frame({"message_id": [5463481551745434076, "5463481551745434077", None]})["message_id"]
-    assert made.tolist()[:2] == ["5463481551745434076", "5463481551745434077"]
-    assert made.isna().tolist() == [False, False, True]
+    result = EVENTS.frame({"message_id": [5463481551745434076, "5463481551745434077", None]})["message_id"]
+    assert result.tolist()[:2] == ["5463481551745434076", "5463481551745434077"]
+    assert result.isna().tolist() == [False, False, True]
 
 
-def test_columns_of_your_own_stay_and_nothing_is_changed() -> None:
+def test_other_columns_are_preserved_and_the_input_is_unchanged() -> None:
     given = pd.DataFrame({"rate_type": ["session"], "state": ["seen"]})
     given.attrs["skipped"] = ["x"]
     before = given.copy()
-    made = EVENTS.frame(given)
-    assert tuple(made.columns) == (*EVENTS.names, "rate_type")
-    assert made.attrs == given.attrs
+    result = EVENTS.frame(given)
+    assert tuple(result.columns) == (*EVENTS.names, "rate_type")
+    assert result.attrs == given.attrs
     pd.testing.assert_frame_equal(given, before)
 
 
-def test_what_cannot_be_read_names_its_column() -> None:
+def test_a_value_that_cannot_be_converted_names_its_column() -> None:
     with pytest.raises(ValueError, match="happened_at: cannot be read"):
         EVENTS.frame({"happened_at": ["soon"]})
     with pytest.raises(ValueError, match="naive: cannot be read as bool"):
         EVENTS.frame({"naive": ["perhaps"]})
 
 
-def test_a_missing_column_is_named_with_those_there() -> None:
-    with pytest.raises(MissingColumn) as told:
-        frames.require(pd.DataFrame({"a": [1]}), ["a", "b"], "somebody")
-    assert str(told.value) == "somebody: no column 'b'; the columns are: 'a'"
-    assert isinstance(told.value, KeyError)
-    assert isinstance(told.value, ViberkitError)
+def test_an_error_names_the_missing_and_the_available_columns() -> None:
+    with pytest.raises(MissingColumn) as raised:
+        frames.require(pd.DataFrame({"a": [1]}), ["a", "b"], "function")
+    assert str(raised.value) == "function: no column 'b'; the columns are: 'a'"
+    assert isinstance(raised.value, KeyError)
+    assert isinstance(raised.value, ViberkitError)
     with pytest.raises(TypeError, match="a DataFrame is needed, not list"):
-        frames.require([], ["a"], "somebody")  # type: ignore[arg-type]
+        frames.require([], ["a"], "function")  # type: ignore[arg-type]
     with pytest.raises(MissingColumn):
         EVENTS["nonsense"]

@@ -121,7 +121,7 @@ def journeys_of(log: OrderedEvents, observed_until: Any = None) -> pd.DataFrame:
                 bounds[f"{state}_not_before"] = instants(_of_message(log, not_before, first))
     reached = {name: made[f"{name}_at"].notna() for name in ("delivered", "seen", "failed", "expired")}
     outcomes = np.select([reached["delivered"] | reached["seen"], reached["failed"] | reached["expired"]], [0, 1], 2)
-    made["outcome"] = categorical(outcomes, pd.CategoricalDtype(list(JOURNEYS["outcome"].words)))
+    made["outcome"] = categorical(outcomes, pd.CategoricalDtype(list(JOURNEYS["outcome"].categories)))
     last = np.flatnonzero(np.append(log.message[1:] != log.message[:-1], True)) if len(log.when) else log.row
     made["last_state"] = categorical(log.state[last], log.states)
     made["code"] = _failure_codes(log)

@@ -29,7 +29,7 @@ _EVER = 0  # a not_before of 1970: nothing earlier is known
 _WAY = ("accepted", "routed", "dispatched", "delivered", "seen")
 _FAILING = ("channel_failed", "failed", "expired")
 _CALLED_BACK = frozenset(parse_state(word) for word in CALLED_BACK)
-_TOLD_BY = tuple(EVENTS["source"].words)
+_TOLD_BY = tuple(EVENTS["source"].categories)
 
 Flags = npt.NDArray[np.bool_]
 
@@ -90,7 +90,7 @@ def quality(events: pd.DataFrame, journeys: pd.DataFrame | None = None) -> pd.Da
     require(trips, ("message_id", "outcome", "observed_until"), "quality (journeys: pass vk.journeys(events))")
     rows = list(_of_events(log)) + list(_of_messages(log, trips, given=journeys is not None))
     rows += [_callbacks_missed(log), *_skews(log), _polled(log)]
-    rows.sort(key=lambda row: QUALITY["check"].words.index(row.check))  # stable: sources stay in order
+    rows.sort(key=lambda row: QUALITY["check"].categories.index(row.check))  # stable: sources stay in order
     made = [
         {
             **{name: getattr(row, name) for name in ("check", "source", "count", "of", "example", "value_s")},

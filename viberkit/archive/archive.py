@@ -213,7 +213,7 @@ class Archive:
         -------
         pandas.DataFrame
             - ``message_id``, ``state``, ``happened_at``: the event
-            - ``told_by``, ``missed_by``: "history" or "callback"
+            - ``reported_by``, ``missed_by``: "history" or "callback"
             - ``received_at``: when it was first received here
             - ``expected``: whether the other source had reported this state before; False may mean that the callback
               was not configured, or the receiver not running yet

@@ -133,7 +133,7 @@ def find_gaps(events: pd.DataFrame, fetched_at: pd.Series[Any]) -> pd.DataFrame:
     first = events.groupby(["way", "state"], observed=True)["happened_at"].min()
     reported_since = first.reindex(pd.MultiIndex.from_arrays([missed_by, single["state"].astype("str")]))
     expected = reported_since.to_numpy() <= single["happened_at"].to_numpy()
-    rows = single.assign(told_by=single["way"], missed_by=missed_by, expected=expected)
+    rows = single.assign(reported_by=single["way"], missed_by=missed_by, expected=expected)
     rows = rows.sort_values(["happened_at", "message_id", "state"])[list(GAPS.names)]
     return GAPS.frame(rows.reset_index(drop=True))
 

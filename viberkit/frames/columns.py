@@ -1,16 +1,16 @@
-"""The frames: which columns each has, what they mean, and of which type they are, also when there is nothing in them.
+"""Schemas of the library's frames: their columns, dtypes and meanings, which hold for empty frames too.
 
-A :class:`Schema` makes frames from rows or columns and gives every column its declared dtype:
+A :class:`Schema` builds frames from rows or columns and gives every column its declared dtype:
 
-======================  ===========================================================================
-``str``                 text; a missing one is NaN. Ids and phone numbers are text, never numbers
-``category``            a few words; states come first in the order of the life cycle
+======================  ==========================================================================
+``str``                 text; missing values are NaN. Ids and phone numbers are text, never numbers
+``category``            a value of a small set; states are in the order of the life cycle
 ``datetime64[us, UTC]`` an instant; one without a zone is taken as UTC, a missing one is NaT
-``float64``             durations, in seconds; shares
-``int64``, ``bool``     counts; yes or no, where a missing one is no
-======================  ===========================================================================
+``float64``             a duration in seconds, or a share
+``int64``, ``bool``     a count; true or false, where a missing value is false
+======================  ==========================================================================
 
-Columns that a schema does not know (a rate type joined to events, say) stay, after its own.
+Columns that a schema does not declare (a rate type joined to events, say) follow its own.
 """
 
 from __future__ import annotations
@@ -38,228 +38,233 @@ __all__ = [
 
 _CHANNELS = ("viber",)
 _SOURCES = ("history", "callback", "status", "send")
-_SENDS = ("planned", "queued", "in_flight", "accepted", "rejected", "unknown", "requeued", "abandoned")
-_WAYS = ("history", "callback")
+_SEND_STATES = ("planned", "queued", "in_flight", "accepted", "rejected", "unknown", "requeued", "abandoned")
 _CHECKS = (
     *("duplicates", "two_instants", "disorder", "row_order", "negative_latency", "zero_latency", "naive"),
     *("delivered_after_failed", "seen_without_delivered", "unknown_state", "no_dispatched", "no_routed", "no_accepted"),
     *("not_looked_again", "callbacks_missed", "clock_skew", "polled"),
 )
-_OUTCOMES = ("delivered", "failed", "open")
 
 
-_ID = Column("message_id", "str", "the message")
-_STATE = Column("state", "category", "the state the message entered", words=ORDER)
-_CHANNEL = Column("channel", "category", "the channel it went by", words=_CHANNELS)
-_NAIVE = Column("naive", "bool", "the instant came without a zone and was taken as UTC")
-_UNTIL = Column("observed_until", INSTANT, "until when this message was watched; NaT: not known", "UTC")
-_CODE = Column("code", "category", "the provider's code of a failure")
+def _text(name: str, description: str) -> Column:
+    return Column(name, "str", description)
 
-#: One row a thing that happened to a message.
+
+def _category(name: str, description: str, categories: tuple[str, ...] = ()) -> Column:
+    return Column(name, "category", description, categories=categories)
+
+
+def _instant(name: str, description: str) -> Column:
+    return Column(name, INSTANT, description, "UTC")
+
+
+def _seconds(name: str, description: str) -> Column:
+    return Column(name, "float64", description, "s")
+
+
+_ID = _text("message_id", "id of the message")
+_STATE = _category("state", "state that the message entered", ORDER)
+_FROM_STATE = _category("from_state", "state that the message left", ORDER)
+_TO_STATE = _category("to_state", "state that the message entered next", ORDER)
+_CHANNEL = _category("channel", "channel of the message", _CHANNELS)
+_CODE = _category("code", "failure code of the provider")
+_TO = _text("to", "phone number of the recipient")
+_CAMPAIGN = _category("campaign", "campaign of the message; missing: none")
+_RATE_TYPE = _category("rate_type", "rate type: transaction, promotion or session")
+_HAPPENED_AT = _instant("happened_at", "when the message entered the state")
+_OBSERVED_UNTIL = _instant("observed_until", "when the message was last observed; NaT: not known")
+_NAIVE = Column("naive", "bool", "whether the instant had no zone and was taken as UTC")
+
+#: One row per event: a message entered a state.
 EVENTS = Schema(
     "events",
     (
         _ID,
         _STATE,
-        Column("happened_at", INSTANT, "when it entered the state", "UTC"),
-        Column(
-            "source",
-            "category",
-            "what told of it: history, callback, status or send; several are joined by +",
-            words=_SOURCES,
+        _HAPPENED_AT,
+        _category(
+            "source", "what reported the event: history, callback, status or send; several joined by +", _SOURCES
         ),
         _CHANNEL,
         _CODE,
-        Column("detail", "str", "the provider's words on a failure"),
-        Column("received_at", INSTANT, "when it was first heard of; NaT: not told", "UTC"),
-        _UNTIL,
+        _text("detail", "failure text of the provider"),
+        _instant("received_at", "when the event was first received; NaT: not recorded"),
+        _OBSERVED_UNTIL,
         _NAIVE,
-        Column(
-            "not_before",
-            INSTANT,
-            "of a time that polling found: when it was last known not to be there yet (1970: never); NaT: exact",
-            "UTC",
-        ),
+        _instant("not_before", "for an event found by polling: lower bound of happened_at (1970: none); NaT: exact"),
     ),
 )
 
-#: One row a message sent.
+#: One row per message sent.
 MESSAGES = Schema(
     "messages",
     (
         _ID,
-        Column("to", "str", "the recipient's number"),
-        Column("country", "category", "the country of that number, ISO 3166; missing: it cannot be read"),
-        Column("rate_type", "category", "transaction, promotion or session"),
-        Column("content_type", "category", "what was sent: text, image, …"),
-        Column("service_id", "category", "the sender"),
-        Column("channel", "category", "the channel asked for", words=_CHANNELS),
-        Column("campaign", "category", "the campaign it belongs to"),
-        Column("context", "str", "the text that comes back on callbacks"),
-        Column("sent_at", INSTANT, "when the send was called", "UTC"),
-        Column("accepted_at", INSTANT, "when the provider accepted it", "UTC"),
-        Column("state", "category", "the latest state known", words=ORDER),
-        Column("state_at", INSTANT, "when it entered that state", "UTC"),
-        _UNTIL,
-        Column("text", "str", "the text sent"),
-        Column("content", "str", "what was sent, as it went out; JSON"),
-        Column("bulk_id", "str", "the bulk it was sent in"),
+        _TO,
+        _category("country", "country of that number, ISO 3166; missing: not recognised"),
+        _RATE_TYPE,
+        _category("content_type", "content type: text, image, …"),
+        _category("service_id", "service id of the sender"),
+        _CHANNEL,
+        _CAMPAIGN,
+        _text("context", "text that callbacks return as userContext"),
+        _instant("sent_at", "when the message was sent"),
+        _instant("accepted_at", "when the provider accepted the message"),
+        _category("state", "latest known state", ORDER),
+        _instant("state_at", "when the message entered that state"),
+        _OBSERVED_UNTIL,
+        _text("text", "text of the message"),
+        _text("content", "content of the message as sent; JSON"),
+        _text("bulk_id", "id of the bulk that contained the message"),
         Column("final", "bool", "whether a final state is known"),
-        Column("gone_at", INSTANT, "when the server said that it no longer knows it", "UTC"),
+        _instant("gone_at", "when the server answered that it no longer stores the message"),
     ),
 )
 
-#: One row an answer to "where does this message stand".
+#: One row per status response.
 STATUSES = Schema(
     "statuses",
     (
         _ID,
-        Column("state", "category", "where the message stood", words=ORDER),
-        Column("since", INSTANT, "since when", "UTC"),
+        _category("state", "state of the message", ORDER),
+        _instant("since", "when the message entered that state"),
         _CHANNEL,
-        Column("observed_at", INSTANT, "when this was asked", "UTC"),
+        _instant("observed_at", "when the status was requested"),
         _NAIVE,
     ),
 )
 
-#: One row a message or postback from a recipient.
+#: One row per message or postback from a recipient.
 INBOUND = Schema(
     "inbound",
     (
-        Column("message_id", "str", "the inbound message; long decimal digits on Viber"),
-        Column("sender", "str", "the recipient who wrote"),
-        Column("to", "str", "the service id written to"),
-        Column("channel", "category", "the channel it came by", words=_CHANNELS),
-        Column("happened_at", INSTANT, "when it was written", "UTC"),
-        Column("received_at", INSTANT, "when it was received here", "UTC"),
-        Column("kind", "category", "text, image, …, postback"),
-        Column("text", "str", "the text or caption"),
-        Column("media_id", "str", "the id to download it by"),
-        Column("media_url", "str", "where the media lies"),
-        Column("reply_to", "str", "the message it answers"),
-        Column("postback", "str", "the data of the button pressed"),
+        _text("message_id", "id of the inbound message; a long decimal number on Viber, as text"),
+        _text("sender", "phone number of the recipient who wrote"),
+        _text("to", "service id to which the message was written"),
+        _CHANNEL,
+        _instant("happened_at", "when the message was written"),
+        _instant("received_at", "when the callback was received"),
+        _category("kind", "kind of message: text, image, …, postback"),
+        _text("text", "text or caption"),
+        _text("media_id", "id for downloading the media"),
+        _text("media_url", "URL of the media"),
+        _text("reply_to", "id of the message that this one quotes"),
+        _text("postback", "data of the button that was pressed"),
         _NAIVE,
-        Column("answers", "str", "the message sent before that it answers"),
-        Column("paired_by", "category", "how that is known", words=("reply", "number")),
-        Column("response_s", "float64", "the time since that message was accepted", "s"),
+        _text("answers", "id of the sent message that this one answers"),
+        _category("paired_by", "how that message was found: by reply_to, or by phone number", ("reply", "number")),
+        _seconds("response_s", "time from the acceptance of that message to happened_at"),
     ),
 )
 
-#: One row a callback that was received, as it came.
+#: One row per callback received.
 CALLBACKS = Schema(
     "callbacks",
     (
-        Column("received_at", INSTANT, "when it first came", "UTC"),
-        Column("last_received_at", INSTANT, "when it came again last", "UTC"),
-        Column("signed_at", INSTANT, "when the provider signed it; NaT: not signed", "UTC"),
-        Column("late", "bool", "signed rightly, but too far from when it came"),
-        Column("unreadable", "str", "why it, or a part of it, could not be read"),
-        Column("body", "str", "its body"),
+        _instant("received_at", "when the callback was first received"),
+        _instant("last_received_at", "when it was last received again"),
+        _instant("signed_at", "when the provider signed it; NaT: not signed"),
+        Column("late", "bool", "whether the signature is valid but too old"),
+        _text("unreadable", "why the callback, or a part of it, could not be read"),
+        _text("body", "body of the callback"),
     ),
 )
 
-#: One row a send through the archive.
+#: One row per send through the archive.
 OUTBOX = Schema(
     "outbox",
     (
-        Column("key", "str", "the send's name, the head of its context"),
-        Column("campaign", "category", "the campaign it belongs to"),
-        Column("row", "float64", "its row in the recipients' table, from 1; NaN: no campaign's"),
-        Column("to", "str", "the recipient's number"),
-        Column("rate_type", "category", "transaction, promotion or session"),
-        Column("state", "category", "where it stands", words=_SENDS),
-        Column("message_id", "str", "the message it became"),
-        Column("http_status", "float64", "what the server answered"),
-        Column("reason", "str", "why it was refused, is unknown, or was decided so"),
-        Column("planned_at", INSTANT, "when it was put in", "UTC"),
-        Column("claimed_at", INSTANT, "when it was taken in hand, before the first byte left", "UTC"),
-        Column("settled_at", INSTANT, "when it became known what became of it", "UTC"),
+        _text("key", "key of the send, the beginning of its context"),
+        _CAMPAIGN,
+        Column("row", "float64", "row in the recipients' table of the campaign, from 1; NaN: no campaign"),
+        _TO,
+        _RATE_TYPE,
+        _category("state", "state of the send", _SEND_STATES),
+        _ID,
+        Column("http_status", "float64", "HTTP status of the response"),
+        _text("reason", "why the send was rejected, is unknown, or was decided by hand"),
+        _instant("planned_at", "when the send was planned"),
+        _instant("claimed_at", "when a process claimed the send, before the first byte of the request"),
+        _instant("settled_at", "when the outcome of the send became known"),
     ),
 )
 
-#: One row an event that one way told and the other did not.
+#: One row per event that only the history or only a callback reported.
 GAPS = Schema(
     "gaps",
     (
         _ID,
         _STATE,
-        Column("happened_at", INSTANT, "when it entered the state", "UTC"),
-        Column("told_by", "category", "the way that told of it", words=_WAYS),
-        Column("missed_by", "category", "the way that did not", words=_WAYS),
-        Column("received_at", INSTANT, "when it was heard of", "UTC"),
-        Column("expected", "bool", "the way that did not had told of this state before"),
+        _HAPPENED_AT,
+        _category("reported_by", "source that reported the event", ("history", "callback")),
+        _category("missed_by", "source that did not report the event", ("history", "callback")),
+        _instant("received_at", "when the event was received"),
+        Column("expected", "bool", "whether missed_by had reported this state for a message before"),
     ),
 )
 
-#: One row a hop: two consecutive events of one message.
+#: One row per transition: two consecutive events of one message.
 TRANSITIONS = Schema(
     "transitions",
     (
         _ID,
-        Column("from_state", "category", "the state left", words=ORDER),
-        Column("to_state", "category", "the state entered", words=ORDER),
-        Column("started_at", INSTANT, "when from_state was entered", "UTC"),
-        Column("ended_at", INSTANT, "when to_state was entered", "UTC"),
-        Column("latency_s", "float64", "the time between the two", "s"),
-        Column("disordered", "bool", "to_state comes before from_state in the life cycle"),
+        _FROM_STATE,
+        _TO_STATE,
+        _instant("started_at", "when the message entered from_state"),
+        _instant("ended_at", "when the message entered to_state"),
+        _seconds("latency_s", "time between the two"),
+        Column("disordered", "bool", "whether to_state precedes from_state in the life cycle"),
     ),
 )
 
-#: One row a message: when it entered each state, and what became of it.
+#: One row per message: when it first entered each state, and its outcome.
 JOURNEYS = Schema(
     "journeys",
     (
         _ID,
-        *(
-            Column(f"{state}_at", INSTANT, f"when it was first {state.replace('_', ' ')}; NaT: never", "UTC")
-            for state in ORDER[:8]
+        *(_instant(f"{state}_at", f"when the message first became {state}; NaT: not observed") for state in ORDER[:8]),
+        _category(
+            "outcome", "delivered, failed, or open: not final when last observed", ("delivered", "failed", "open")
         ),
-        Column("outcome", "category", "delivered, failed, or open: still on the way when last seen", words=_OUTCOMES),
-        Column("last_state", "category", "the state entered last", words=ORDER),
+        _category("last_state", "latest state", ORDER),
         _CODE,
-        Column("observed_until", INSTANT, "until when the message was watched", "UTC"),
+        _OBSERVED_UNTIL,
     ),
 )
 
-_QUANTILE = (
-    ("", "{} % took no longer than this"),
-    ("_low", "the low end of the interval of that"),
-    ("_high", "the high end of the interval of that"),
-)
-#: One row a hop (and group): how long it took. Quantile columns are named after what was asked.
+#: One row per transition (and group) and quantile; the columns from ``n`` on are the same for each quantile.
 LATENCY = Schema(
     "latency",
     (
-        Column("from_state", "category", "the state left", words=ORDER),
-        Column("to_state", "category", "the state entered", words=ORDER),
-        Column("n", "int64", "how many hops"),
-        *(
-            Column(f"p{q}{end}_s", "float64", meaning.format(q), "s")
-            for q in (50, 90, 95, 99)
-            for end, meaning in _QUANTILE
-        ),
-        Column("max_s", "float64", "the longest", "s"),
-        Column("total_s", "float64", "all of them together", "s"),
-        Column("share", "float64", "of the time of all hops of the group"),
-        Column("share_slowest", "float64", "of the time of the slowest 5 % of its messages"),
-        Column("n_open", "float64", "messages waiting in from_state when last looked at; NaN: not known"),
-        Column("open_p50_s", "float64", "half of them had waited no longer than this", "s"),
-        Column("open_max_s", "float64", "the longest that one had waited", "s"),
+        _FROM_STATE,
+        _TO_STATE,
+        Column("quantile", "float64", "the quantile, between 0 and 1"),
+        _seconds("value_s", "latency that this share of the transitions did not exceed"),
+        _seconds("low_s", "lower limit of the confidence interval of value_s"),
+        _seconds("high_s", "upper limit of the confidence interval of value_s"),
+        Column("n", "int64", "number of transitions"),
+        Column("n_waiting", "float64", "messages in from_state when last observed; NaN: not known"),
+        _seconds("max_s", "longest latency"),
+        _seconds("total_s", "sum of the latencies"),
+        Column("time_share", "float64", "share of the time of all transitions of the group"),
+        Column("slowest_share", "float64", "share of the time of the slowest 5 % of the messages of the group"),
+        _seconds("waiting_median_s", "median time that the waiting messages had spent in from_state"),
+        _seconds("waiting_max_s", "longest such time"),
     ),
 )
 
-#: One row a check (of clock_skew a row a source) of a log: how often something is amiss, and what follows from it.
+#: One row per quality check of an event log (for clock_skew one per source).
 QUALITY = Schema(
     "quality",
     (
-        Column("check", "category", "what was looked for", words=_CHECKS),
-        Column("source", "category", "who told it, where it goes by source", words=_SOURCES),
-        Column("count", "int64", "how often it was found"),
-        Column("of", "int64", "among how many; 0: the log cannot tell"),
-        Column("share", "float64", "count of of"),
-        Column("example", "str", "a message where it was found"),
-        Column("value_s", "float64", "its size, where it has one", "s"),
-        Column("effect", "str", "what it does to the results"),
-        Column("remedy", "str", "what helps"),
+        _category("check", "name of the check", _CHECKS),
+        _category("source", "source of the events, for checks by source", _SOURCES),
+        Column("count", "int64", "number of findings"),
+        Column("of", "int64", "number of cases checked; 0: the log cannot show it"),
+        Column("share", "float64", "count divided by of"),
+        _text("example", "id of a message with a finding"),
+        _seconds("value_s", "size of the finding, where it has one"),
+        _text("effect", "effect on the results"),
+        _text("remedy", "how to avoid the effect"),
     ),
 )

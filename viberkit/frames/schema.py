@@ -1,4 +1,4 @@
-"""What a frame's schema is: columns with names, dtypes and meanings, and how whatever comes in gets these dtypes."""
+"""Schemas of frames: columns with a name, a dtype and a description, and the conversion of values to these dtypes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from viberkit.errors import MissingColumn
 
-__all__ = ["INSTANT", "Column", "Schema", "require"]
+__all__ = ["INSTANT", "Column", "Schema", "recode", "require"]
 
 #: The dtype of every instant.
 INSTANT: Final = "datetime64[us, UTC]"
@@ -20,27 +20,73 @@ INSTANT: Final = "datetime64[us, UTC]"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its name, its dtype, what it means, its unit, and, for a category, the words that come first."""
+    """A column of a frame.
+
+    Parameters
+    ----------
+    name : str
+        Name of the column.
+    dtype : str
+        ``"str"``, ``"category"``, ``"datetime64[us, UTC]"``, ``"float64"``, ``"int64"`` or ``"bool"``.
+    description : str
+        What the column means.
+    unit : str, default ""
+        ``"UTC"`` for instants, ``"s"`` for durations in seconds.
+    categories : tuple of str, default ()
+        For a category, the values that come first, in this order.
+    """
 
     name: str
     dtype: str
-    meaning: str
+    description: str
     unit: str = ""
-    words: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
 
     def cast(self, values: pd.Series[Any]) -> pd.Series[Any]:
-        """The values with exactly this column's dtype; what cannot be read so is a ``ValueError`` that names it."""
+        """Convert values to exactly the dtype of this column.
+
+        Parameters
+        ----------
+        values : Series
+            Values of any dtype; texts are parsed.
+
+        Returns
+        -------
+        Series
+            The values with the dtype and the name of this column.
+
+        Raises
+        ------
+        ValueError
+            If a value cannot be converted; the text names the column.
+
+        Examples
+        --------
+        >>> from viberkit.frames.columns import EVENTS
+        >>> EVENTS["naive"].cast(pd.Series(["true", "0"])).tolist()
+        [True, False]
+        """
         try:
-            made = _category(values, self.words) if self.dtype == "category" else _CASTS[self.dtype](values)
-        except (ValueError, TypeError, OverflowError) as fault:
-            raise ValueError(f"{self.name}: cannot be read as {self.dtype}: {fault}") from None
-        return made.rename(self.name)
+            if self.dtype == "category":
+                return _to_category(values, self.categories).rename(self.name)
+            return _CASTS[self.dtype](values).rename(self.name)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ValueError(f"{self.name}: cannot be read as {self.dtype}: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
     """The columns of one kind of frame, in order.
 
+    Parameters
+    ----------
+    name : str
+        Name of the kind of frame, such as ``"events"``.
+    columns : tuple of Column
+        Its columns.
+
+    Examples
+    --------
     >>> from viberkit.frames.columns import EVENTS, TRANSITIONS
     >>> EVENTS.empty().dtypes["happened_at"]
     datetime64[us, UTC]
@@ -53,7 +99,7 @@ class Schema:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the columns, in order."""
+        """Names of the columns, in order."""
         return tuple(column.name for column in self.columns)
 
     def __iter__(self) -> Iterator[Column]:
@@ -66,57 +112,138 @@ class Schema:
         raise MissingColumn(self.name, [name], self.names)
 
     def empty(self) -> pd.DataFrame:
-        """A frame without rows, every dtype as declared."""
+        """Return a frame without rows.
+
+        Returns
+        -------
+        DataFrame
+            No rows; all columns, each with its dtype.
+
+        Examples
+        --------
+        >>> from viberkit.frames.columns import EVENTS
+        >>> EVENTS.empty().shape[0]
+        0
+        """
         return self.frame({})
 
     def frame(self, data: pd.DataFrame | Mapping[str, Any] | Iterable[Any]) -> pd.DataFrame:
-        """A frame of these columns with exactly these dtypes.
+        """Build a frame of these columns with exactly these dtypes.
 
-        ``data`` is a frame, a mapping of name to values, or rows: mappings or records with these
-        attributes. A column that is not there becomes missing values (``False`` for yes or no); columns of
-        a frame or mapping that the schema does not know stay, after its own. ``data`` itself is left alone.
+        Parameters
+        ----------
+        data : DataFrame, mapping or iterable
+            A frame, a mapping of column name to values, or rows (mappings, or records with these attributes).
+            It is not changed.
 
+        Returns
+        -------
+        DataFrame
+            The columns of the schema; a column that ``data`` lacks has missing values (``False`` for ``bool``).
+            Other columns of a frame or mapping follow unchanged. The ``attrs`` of a frame are copied.
+
+        Raises
+        ------
+        ValueError
+            If a value cannot be converted to the dtype of its column; the text names the column.
+
+        Examples
+        --------
         >>> from viberkit.frames.columns import EVENTS
         >>> events = EVENTS.frame([{"message_id": "m", "state": "seen", "happened_at": "2020-07-13T12:19:18.967Z"}])
         >>> events.loc[0, ["message_id", "state", "happened_at"]].tolist()
         ['m', 'seen', Timestamp('2020-07-13 12:19:18.967000+0000', tz='UTC')]
         """
         if not isinstance(data, pd.DataFrame):
-            given = data if isinstance(data, Mapping) else _columns_of(data, self.names)
-            data = pd.DataFrame({name: _series(values) for name, values in given.items()})
-        missing = pd.Series(np.full(len(data), None, dtype=object), index=data.index)
-        made = {one.name: one.cast(data.get(one.name, missing)) for one in self.columns}
-        made |= {str(name): data[name] for name in data.columns if name not in made}
-        frame = pd.DataFrame(made, index=data.index, copy=False)
+            columns = data if isinstance(data, Mapping) else _columns_of_rows(data, self.names)
+            data = pd.DataFrame({name: _to_series(values) for name, values in columns.items()})
+        values = {
+            column.name: column.cast(data[column.name]) if column.name in data else _missing(column, data.index)
+            for column in self.columns
+        }
+        values |= {str(name): data[name] for name in data.columns if name not in values}
+        frame = pd.DataFrame(values, index=data.index, copy=False)
         frame.attrs = dict(data.attrs)
         return frame
 
     def describe(self) -> pd.DataFrame:
-        """The columns as a table: name, dtype, meaning, unit.
+        """Return the columns of the schema as a table.
 
-        >>> from viberkit.frames.columns import LATENCY
-        >>> LATENCY.describe().loc[LATENCY.names.index("max_s"), "unit"]
+        Returns
+        -------
+        DataFrame
+            One row per column: ``name``, ``dtype``, ``description``, ``unit``.
+
+        Examples
+        --------
+        >>> from viberkit.frames.columns import TRANSITIONS
+        >>> TRANSITIONS.describe().set_index("name").loc["latency_s", "unit"]
         's'
         """
-        rows = [(one.name, one.dtype, one.meaning, one.unit) for one in self.columns]
-        return pd.DataFrame(rows, columns=["name", "dtype", "meaning", "unit"], dtype="str")
+        rows = [(column.name, column.dtype, column.description, column.unit) for column in self.columns]
+        return pd.DataFrame(rows, columns=["name", "dtype", "description", "unit"], dtype="str")
 
 
-def require(frame: pd.DataFrame, names: Iterable[str], asked_by: str) -> None:
-    """Nothing if the frame has all these columns, else :class:`~viberkit.errors.MissingColumn` naming what is there.
+def require(frame: pd.DataFrame, names: Iterable[str], function: str) -> None:
+    """Check that a frame has columns.
 
+    Parameters
+    ----------
+    frame : DataFrame
+        The frame to check.
+    names : iterable of str
+        Names of the columns that it must have.
+    function : str
+        Name of the function that needs them, for the text of the error.
+
+    Raises
+    ------
+    MissingColumn
+        If a column is missing; the text names those that are there.
+    TypeError
+        If ``frame`` is not a DataFrame.
+
+    Examples
+    --------
     >>> require(pd.DataFrame({"state": []}), ["state", "happened_at"], "transitions")
     Traceback (most recent call last):
         ...
     viberkit.errors.MissingColumn: transitions: no column 'happened_at'; the columns are: 'state'
     """
     if not isinstance(frame, pd.DataFrame):
-        raise TypeError(f"{asked_by}: a DataFrame is needed, not {type(frame).__name__}")
-    if lacking := [name for name in names if name not in frame.columns]:
-        raise MissingColumn(asked_by, lacking, map(str, frame.columns))
+        raise TypeError(f"{function}: a DataFrame is needed, not {type(frame).__name__}")
+    if missing := [name for name in names if name not in frame.columns]:
+        raise MissingColumn(function, missing, map(str, frame.columns))
 
 
-def _columns_of(rows: Iterable[Any], names: tuple[str, ...]) -> dict[str, list[Any]]:
+def recode(values: pd.Series[Any], categories: pd.Index[Any], names: pd.Index[Any]) -> pd.Series[Any]:
+    """Replace the categories of a series.
+
+    Parameters
+    ----------
+    values : Series
+        A categorical series.
+    categories : Index
+        The new categories.
+    names : Index
+        For each old category the new one; several may become the same.
+
+    Returns
+    -------
+    Series
+        The values as a category of exactly ``categories``.
+
+    Examples
+    --------
+    >>> states = pd.Series(["success", "delivered"], dtype="category")
+    >>> recode(states, pd.Index(["delivered"]), pd.Index(["delivered", "delivered"])).tolist()
+    ['delivered', 'delivered']
+    """
+    codes = np.append(categories.get_indexer(names), -1)[values.cat.codes.to_numpy()]
+    return pd.Series(pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(categories)), index=values.index)
+
+
+def _columns_of_rows(rows: Iterable[Any], names: tuple[str, ...]) -> dict[str, list[Any]]:
     rows = list(rows)
     return {
         name: [row.get(name) if isinstance(row, Mapping) else getattr(row, name, None) for row in rows]
@@ -124,49 +251,51 @@ def _columns_of(rows: Iterable[Any], names: tuple[str, ...]) -> dict[str, list[A
     }
 
 
-def _series(values: Any) -> Any:
-    """Plain lists stay objects: pandas must not guess that an id is a number."""
+def _to_series(values: Any) -> Any:
+    """Lists become objects, so that pandas does not infer that an id is a number."""
     return pd.Series(values, dtype=object) if isinstance(values, list | tuple) else values
 
 
-def _text(values: pd.Series[Any]) -> pd.Series[Any]:
-    return values.astype("str")
+def _missing(column: Column, index: pd.Index[Any]) -> pd.Series[Any]:
+    if column.dtype == "category":
+        dtype: Any = pd.CategoricalDtype(pd.Index(column.categories, dtype="str"))
+        return pd.Series(pd.Categorical.from_codes(np.full(len(index), -1), dtype=dtype), index=index)
+    return pd.Series(False if column.dtype == "bool" else np.nan, index=index, dtype=column.dtype)
 
 
-def _category(values: pd.Series[Any], words: tuple[str, ...]) -> pd.Series[Any]:
-    """Texts as a category: the schema's words first, then the others in order of first appearance."""
-    given = values if isinstance(values.dtype, pd.CategoricalDtype) else values.astype("str").astype("category")
-    codes, texts = given.cat.codes.to_numpy(), given.cat.categories.astype("str")
-    if not isinstance(values.dtype, pd.CategoricalDtype) or len(texts) > len(words) or tuple(texts) != words:
-        seen = pd.unique(codes)
-        order = pd.Index(words, dtype="str").append(texts[seen[seen >= 0]]).unique()
-        places = np.append(order.get_indexer(texts), -1)
-        codes, texts = places[codes], order
-    dtype = pd.CategoricalDtype(texts)
-    return pd.Series(pd.Categorical.from_codes(codes, dtype=dtype), index=values.index)
+def _to_category(values: pd.Series[Any], first: tuple[str, ...]) -> pd.Series[Any]:
+    """Texts as a category: the values of the schema first, then others in order of appearance."""
+    if not isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype("str").astype("category")
+    texts, codes = values.cat.categories.astype("str"), values.cat.codes
+    categories = pd.Index(first, dtype="str")
+    if not texts.isin(categories).all():
+        observed = codes.unique()
+        categories = categories.append(texts[observed[observed >= 0]]).unique()
+    return recode(values, categories, texts)
 
 
-def _instant(values: pd.Series[Any]) -> pd.Series[Any]:
+def _to_instant(values: pd.Series[Any]) -> pd.Series[Any]:
     if not pd.api.types.is_datetime64_any_dtype(values.dtype):
         values = pd.to_datetime(values, utc=True, format="ISO8601")
     zoned = values.dt.tz_localize("UTC") if values.dt.tz is None else values.dt.tz_convert("UTC")
     return pd.Series(zoned.astype(INSTANT))
 
 
-def _yes_no(values: pd.Series[Any]) -> pd.Series[Any]:
+def _to_bool(values: pd.Series[Any]) -> pd.Series[Any]:
     if values.dtype == bool:
         return values
-    said = values.astype("str").str.lower()
-    if not said.dropna().isin(["true", "false", "1", "0"]).all():
+    texts = values.astype("str").str.lower()
+    if not texts.dropna().isin(["true", "false", "1", "0"]).all():
         raise ValueError("a value is neither true nor false")
-    return said.isin(["true", "1"])
+    return texts.isin(["true", "1"])
 
 
 _CASTS: Mapping[str, Callable[[pd.Series[Any]], pd.Series[Any]]] = MappingProxyType(
     {
-        "str": _text,
-        INSTANT: _instant,
-        "bool": _yes_no,
+        "str": lambda values: values.astype("str"),
+        INSTANT: _to_instant,
+        "bool": _to_bool,
         "float64": lambda values: values.astype("float64"),
         "int64": lambda values: values.astype("int64"),
     }
