@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from viberkit.analysis.journeys import journeys_of
-from viberkit.analysis.ordering import Ints, OrderedEvents, microseconds, order_events
+from viberkit.analysis.journeys import DELIVERY_PATH, ERROR_STATES, build_journeys
+from viberkit.analysis.ordering import NEVER, SECOND, Ints, OrderedEvents, microseconds, order_events
 from viberkit.analysis.quality_words import ABOUT, CALLBACKS_ABSENT, CALLBACKS_MERGED, UNWATCHED
 from viberkit.frames.columns import EVENTS, JOURNEYS, QUALITY, require
 from viberkit.models.states import ORDER, parse_state
@@ -22,12 +22,8 @@ from viberkit.models.validation import EVENTS as CALLED_BACK
 
 __all__ = ["quality"]
 
-_SECOND = 1_000_000
-_NEVER = np.iinfo(np.int64).min
 _DENSE = 1 << 26
 _EVER = 0  # a not_before of 1970: nothing earlier is known
-_WAY = ("accepted", "routed", "dispatched", "delivered", "seen")
-_FAILING = ("channel_failed", "failed", "expired")
 _CALLED_BACK = frozenset(parse_state(word) for word in CALLED_BACK)
 _TOLD_BY = tuple(EVENTS["source"].words)
 
@@ -86,7 +82,7 @@ def quality(events: pd.DataFrame, journeys: pd.DataFrame | None = None) -> pd.Da
     12       no_accepted      1   2       b      NaN
     """
     log = order_events(events, "quality")
-    trips = journeys_of(log) if journeys is None else journeys
+    trips = build_journeys(log) if journeys is None else journeys
     require(trips, ("message_id", "outcome", "observed_until"), "quality (journeys: pass vk.journeys(events))")
     rows = list(_of_events(log)) + list(_of_messages(log, trips, given=journeys is not None))
     rows += [_callbacks_missed(log), *_skews(log), _polled(log)]
@@ -125,7 +121,7 @@ def _row(check: str, found: Flags, ids: Any, of: int | None = None, **more: Any)
 
 
 def _of_events(log: OrderedEvents) -> Iterator[_Row]:
-    ids, of_row = log.ids.array, log.of_row
+    ids, row_message = log.ids.array, log.row_message
     yield _duplicates(log)
     yield _two_instants(log)
     same = log.message[1:] == log.message[:-1]
@@ -134,11 +130,11 @@ def _of_events(log: OrderedEvents) -> Iterator[_Row]:
     back = log.ranks[entered] < log.ranks[left] if len(hops) else np.zeros(0, dtype=bool)
     yield _row("disorder", back, _Taken(ids, log.message[hops]))
     yield _row_order(log)
-    yield _row("zero_latency", log.when[hops + 1] == log.when[hops], _Taken(ids, log.message[hops]))
-    yield _row("naive", _naive(log.events), _Taken(ids, of_row))
+    yield _row("zero_latency", log.time[hops + 1] == log.time[hops], _Taken(ids, log.message[hops]))
+    yield _row("naive", _naive(log.events), _Taken(ids, row_message))
     states = EVENTS["state"].cast(log.events["state"]).cat
     strange = np.array([text not in ORDER or text == "unknown" for text in states.categories], dtype=bool)
-    yield _row("unknown_state", strange[states.codes.to_numpy()], _Taken(ids, of_row))
+    yield _row("unknown_state", strange[states.codes.to_numpy()], _Taken(ids, row_message))
 
 
 class _Taken:
@@ -155,12 +151,14 @@ def _duplicates(log: OrderedEvents) -> _Row:
     if len(log.row) == len(log.events):
         return _Row("duplicates", 0, len(log.events))
     source = EVENTS["source"].cast(_column(log.events, "source")).cat.codes.to_numpy()
-    told = {"message": log.of_row, "at": _at(log), "state": _state(log), "source": source}
-    return _row("duplicates", pd.DataFrame(told, copy=False).duplicated().to_numpy(), _Taken(log.ids.array, log.of_row))
+    told = {"message": log.row_message, "at": _at(log), "state": _state(log), "source": source}
+    return _row(
+        "duplicates", pd.DataFrame(told, copy=False).duplicated().to_numpy(), _Taken(log.ids.array, log.row_message)
+    )
 
 
 class _Pairs:
-    """Pairs of message and state, numbered; flags say which of them are there."""
+    """Pairs of message and state, factorize_ids; flags say which of them are there."""
 
     def __init__(self, log: OrderedEvents, message: Ints, state: Ints) -> None:
         self._width = max(len(log.states.categories), 1)
@@ -190,14 +188,14 @@ def _two_instants(log: OrderedEvents) -> _Row:
     among = np.flatnonzero(times[pairs.number] > 1)
     order = among[np.argsort(pairs.number[among], kind="stable")]  # the trail is in order of time
     ends = np.cumsum(times[several]) - 1
-    width = log.when[order[ends]] - log.when[order[ends - times[several] + 1]]
+    width = log.time[order[ends]] - log.time[order[ends - times[several] + 1]]
     worst = int(np.argmax(width))
     example = _Taken(log.ids.array, pairs.messages(several))[worst]
-    return _Row("two_instants", len(several), of, example, float(width[worst] / _SECOND))
+    return _Row("two_instants", len(several), of, example, float(width[worst] / SECOND))
 
 
 def _row_order(log: OrderedEvents) -> _Row:
-    at, number = _at(log), log.of_row
+    at, number = _at(log), log.row_message
     if len(number) and (np.diff(number) < 0).any():
         bits = len(number).bit_length()
         order = np.sort(number << bits | np.arange(len(number))) & (1 << bits) - 1  # by message, then as they stand
@@ -236,11 +234,11 @@ def _of_messages(log: OrderedEvents, trips: pd.DataFrame, *, given: bool) -> Ite
     ids = trips["message_id"].array
     cast = JOURNEYS["observed_until"].cast
     at = {state: microseconds(cast(_column(trips, f"{state}_at"))) for state in ORDER[:8]}
-    there = {state: when != _NEVER for state, when in at.items()}
+    there = {state: when != NEVER for state, when in at.items()}
     arrived = there["delivered"] | there["seen"]
     yield _negative(at, there, ids)
     failed_at, arrived_at = _first(at["failed"], at["expired"]), _first(at["delivered"], at["seen"])
-    failed = failed_at != _NEVER
+    failed = failed_at != NEVER
     yield _row("delivered_after_failed", failed & (arrived_at > failed_at), ids, of=_sum(failed))
     yield _row("seen_without_delivered", there["seen"] & ~there["delivered"], ids, of=_sum(there["seen"]))
     yield _row("no_dispatched", arrived & ~there["dispatched"], ids, of=_sum(arrived))
@@ -261,10 +259,10 @@ def _negative(at: Mapping[str, Ints], there: Mapping[str, Flags], ids: Any) -> _
     """Messages later in a state than in one behind it on the way; a failure is behind every state before delivery."""
     worst: Ints = np.zeros(len(ids), dtype=np.int64)
     known = np.zeros(len(ids), dtype=np.int64)
-    latest: Ints = np.full(len(ids), _NEVER)
-    for state in _WAY:
+    latest: Ints = np.full(len(ids), NEVER)
+    for state in DELIVERY_PATH:
         if state == "delivered":  # what fails was on the way, too
-            for ending in _FAILING:
+            for ending in ERROR_STATES:
                 worst = _worse(worst, at[ending], there[ending], latest)
                 known += there[ending]
         worst = _worse(worst, at[state], there[state], latest)
@@ -274,22 +272,22 @@ def _negative(at: Mapping[str, Ints], there: Mapping[str, Flags], ids: Any) -> _
     if not found.any():
         return _Row("negative_latency", 0, int((known > 1).sum()))
     place = int(np.argmin(worst))
-    return _Row("negative_latency", _sum(found), _sum(known > 1), str(ids[place]), float(worst[place] / _SECOND))
+    return _Row("negative_latency", _sum(found), _sum(known > 1), str(ids[place]), float(worst[place] / SECOND))
 
 
 def _worse(worst: Ints, at: Ints, there: Flags, latest: Ints) -> Ints:
-    behind = there & (latest != _NEVER) & (at < latest)
+    behind = there & (latest != NEVER) & (at < latest)
     return np.where(behind, np.minimum(worst, np.where(behind, at, 0) - np.where(behind, latest, 0)), worst)
 
 
 def _first(one: Ints, other: Ints) -> Ints:
-    return np.where(one == _NEVER, other, np.where(other == _NEVER, one, np.minimum(one, other)))
+    return np.where(one == NEVER, other, np.where(other == NEVER, one, np.minimum(one, other)))
 
 
 def _last(log: OrderedEvents, trips: pd.DataFrame, given: bool) -> Ints:
     """When each message's last event was, also of states that journeys have no column for."""
-    ends = np.append(log.message[1:] != log.message[:-1], True) if len(log.when) else np.zeros(0, dtype=bool)
-    last = np.append(log.when[ends], _NEVER)
+    ends = np.append(log.message[1:] != log.message[:-1], True) if len(log.time) else np.zeros(0, dtype=bool)
+    last = np.append(log.time[ends], NEVER)
     if not given:
         return last[:-1]
     place = pd.Index(log.ids).get_indexer(pd.Index(trips["message_id"]))
@@ -322,7 +320,7 @@ def _callbacks_missed(log: OrderedEvents) -> _Row:
     expected[np.unique(state[by_callback])] = True
     expected &= np.array([text in _CALLED_BACK for text in states], dtype=bool)
     by_history = (codes == texts.index("history")) | (codes == texts.index("status"))
-    pairs = _Pairs(log, log.of_row, state)
+    pairs = _Pairs(log, log.row_message, state)
     told = np.flatnonzero(pairs.flags(by_history & expected[state]))
     missed = ~pairs.flags(by_callback)[told]
     return _row("callbacks_missed", missed, _Taken(log.ids.array, pairs.messages(told)))
@@ -332,23 +330,23 @@ def _skews(log: OrderedEvents) -> Iterator[_Row]:
     """A row for each source: how much later than it happened an event was heard of."""
     codes, texts = _sources(log)
     received = microseconds(EVENTS["received_at"].cast(_column(log.events, "received_at")))
-    heard = (received != _NEVER) & (_not_before(log) == _NEVER)
+    heard = (received != NEVER) & (_not_before(log) == NEVER)
     delay = np.where(heard, received, 0) - np.where(heard, _at(log), 0)
     for source in dict.fromkeys([*_TOLD_BY, *texts]):
         mine = np.flatnonzero(heard & (codes == texts.index(source)))
         if len(mine) or source in _TOLD_BY:
             late = delay[mine]
-            median = float(np.median(late) / _SECOND) if len(mine) else np.nan
-            taken = _Taken(log.ids.array, log.of_row[mine])
-            yield _row("clock_skew", late <= -_SECOND, taken, value_s=median, source=source)
+            median = float(np.median(late) / SECOND) if len(mine) else np.nan
+            taken = _Taken(log.ids.array, log.row_message[mine])
+            yield _row("clock_skew", late <= -SECOND, taken, value_s=median, source=source)
 
 
 def _polled(log: OrderedEvents) -> _Row:
     bound = _not_before(log)
-    found = bound != _NEVER
+    found = bound != NEVER
     known = found & (bound != _EVER)
-    width = float(np.median(np.maximum(_at(log)[known] - bound[known], 0)) / _SECOND) if known.any() else np.nan
-    return _row("polled", found, _Taken(log.ids.array, log.of_row), value_s=width)
+    width = float(np.median(np.maximum(_at(log)[known] - bound[known], 0)) / SECOND) if known.any() else np.nan
+    return _row("polled", found, _Taken(log.ids.array, log.row_message), value_s=width)
 
 
 def _not_before(log: OrderedEvents) -> Ints:
