@@ -318,7 +318,7 @@ def test_p_values_are_even_where_nothing_differs() -> None:
             kind = np.where(seconds > until, OPEN, np.where(rng.random(n) < 0.2, FAILED, DELIVERED))
             ended = np.round(np.minimum(seconds, until) * 1e6).astype(np.int64)
             zero, none = np.zeros(n, dtype=np.int64), pd.DataFrame(index=range(n))
-            parts.append(Durations(zero, ended, kind.astype(np.int8), ended, None, zero, none[:1], none, zero))
+            parts.append(Durations(zero, ended, kind.astype(np.int8), ended, None, zero, none[:1], none, zero, {}))
         chances.append((gray(*parts), log_rank(*parts)))
     for chance in np.array(chances).T:
         assert stats.kstest(chance, "uniform").pvalue > 1e-3

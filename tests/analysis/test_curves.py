@@ -443,14 +443,14 @@ def test_messages_that_never_set_out_are_left_out_and_said_so() -> None:
     log = trips([Told(SECOND, DELIVERED)] * 3)
     log.loc[1, "accepted_at"] = pd.NaT
     with pytest.warns(
-        DroppedMessagesWarning, match=r"delivery_curve: 1 of 3 messages never were 'accepted' and are left out"
+        DroppedMessagesWarning, match=r"delivery_curve: dropped 1 of 3 messages that never were 'accepted'"
     ):
         found = vk.delivery_curve(log)
     assert found["at_risk"].iloc[0] == 2
-    with pytest.warns(DroppedMessagesWarning, match="time_to: 1 of 3") as told:
+    with pytest.warns(DroppedMessagesWarning, match="time_to: dropped 1 of 3") as told:
         vk.time_to(log)
     assert told[0].filename == __file__
-    with pytest.raises(ValueError, match=r"start: no message was ever 'routed'; the journeys know accepted, delivered"):
+    with pytest.raises(ValueError, match=r"start: no message was ever 'routed'; the journeys have times of accepted, delivered"):
         vk.delivery_curve(log, start="routed")
 
 

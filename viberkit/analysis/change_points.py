@@ -23,12 +23,11 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from viberkit.analysis.curves import SECOND, curve_of, is_share, shares
-from viberkit.analysis.durations import ENDED, FAILED, Durations, durations
+from viberkit.analysis.durations import COMPETING, REACHED, Durations, check_share, check_shares, durations
 from viberkit.analysis.formatting import duration, percent, percentile
 from viberkit.analysis.grouping import BY
-from viberkit.analysis.incidence import Floats, Incidence, Ints, incidence
-from viberkit.analysis.ordering import instants
+from viberkit.analysis.incidence import Floats, Incidence, incidence
+from viberkit.analysis.ordering import SECOND, Ints, instants
 
 __all__ = ["changes"]
 
@@ -75,11 +74,11 @@ def changes(
     >>> changes(trips)["text"].tolist()
     ['since 14 Nov 16:40 p95 rose from 3.7 s to 12 s']
     """
-    wanted = tuple(shares(quantiles, "quantiles"))
-    is_share(alpha, "alpha")
+    wanted = tuple(check_shares(quantiles, "quantiles"))
+    check_share(alpha, "alpha")
     told = durations(journeys, "changes", start=start, end=end, by=by, messages=messages, tz=tz)
     found: list[dict[str, Any]] = []
-    for named, part in told.parts():
+    for named, part in told.by_group():
         ordered = part.take(np.argsort(part.started, kind="stable"))
         search = _Search(ordered, tz)
         cuts = search.cuts(alpha, most)
@@ -159,17 +158,17 @@ def _scores(part: Durations, hour: Ints) -> list[Floats]:
     for one in np.unique(hour):
         mine = np.flatnonzero(hour == one)
         few = part.take(mine)
-        curve = curve_of(few)
+        curve = few.curve()
         entry = np.full(len(few), -1) if few.entry is None else few.entry
         arrived, failed = (np.append(0.0, np.cumsum(ended / np.maximum(curve.at_risk, 1))) for ended in curve.ended)
         ends = [curve.quantile(stage * float(curve.share[0, -1])) for stage in _STAGES[1:]]
         begin = -1.0
         for place, end in enumerate(ends):
             late, early = (curve.at(np.clip(times, begin, end)) + 1 for times in (few.time, entry))
-            met = (few.cause == ENDED) & (few.time > begin) & (few.time <= end)
+            met = (few.cause == REACHED) & (few.time > begin) & (few.time <= end)
             made[place, mine] = met - (arrived[late] - arrived[early])
             begin = end
-        made[-1, mine] = (few.cause == FAILED) - (failed[curve.at(few.time) + 1] - failed[curve.at(entry) + 1])
+        made[-1, mine] = (few.cause == COMPETING) - (failed[curve.at(few.time) + 1] - failed[curve.at(entry) + 1])
     return list(made)
 
 
@@ -185,7 +184,7 @@ def _spread(excess: Floats) -> float:
 def _moved(part: Durations, places: Sequence[Ints], quantiles: tuple[float, ...]) -> dict[str, Any]:
     """What moved most between two stretches, before and after, of what surely moved."""
     sides = [part.take(chosen) for chosen in places]
-    stays = [incidence(one.time, np.where(one.cause == ENDED, 1, 0), 1, one.entry) for one in sides]
+    stays = [incidence(one.time, np.where(one.cause == REACHED, 1, 0), 1, one.entry) for one in sides]
     rows: list[dict[str, Any]] = []
     for one in quantiles:
         times = [curve.quantile(one) for curve in stays]
@@ -194,7 +193,7 @@ def _moved(part: Durations, places: Sequence[Ints], quantiles: tuple[float, ...]
             size = abs(float(np.log((times[1] + 1) / (times[0] + 1))))
         row = {"metric": percentile(one), "unit": "s", "before": times[0] / SECOND, "after": times[1] / SECOND}
         rows.append({**row, "sure": sure, "size": 0.0 if np.isnan(size) else size})
-    curves = [curve_of(one) for one in sides]
+    curves = [one.curve() for one in sides]
     last = min(float(curve.time[-1]) for curve in curves)
     failed = [float(curve.share[1, curve.at(last)]) for curve in curves]
     surest = max(rows, key=lambda row: row["sure"])

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from viberkit.analysis.curves import SECOND, curve_of, is_share
-from viberkit.analysis.durations import ENDED, FAILED, OPEN, Durations, as_journeys, durations
+from viberkit.analysis.durations import COMPETING, OPEN, REACHED, Durations, as_journeys, check_share, durations
 from viberkit.analysis.formatting import UNITS, duration, percentile
-from viberkit.analysis.grouping import BY, names_of
-from viberkit.analysis.incidence import Floats, Incidence, Ints, incidence, mover
+from viberkit.analysis.grouping import BY, group_names
+from viberkit.analysis.incidence import Floats, Incidence, incidence, mover
+from viberkit.analysis.ordering import SECOND, Ints
 
 __all__ = ["UnequalFollowUpWarning", "compare", "gray", "log_rank"]
 
@@ -75,18 +75,18 @@ def compare(
     promotion has 6.7 points fewer delivered within 10 s (-16 to 28.5), n = 30 and 30; the data do not tell them apart
     """
     wanted = [_metric(one) for one in ([metric] if isinstance(metric, str) else metric)]
-    is_share(confidence, "confidence")
+    check_share(confidence, "confidence")
     if other is not None:
-        if names_of(by):
+        if group_names(by):
             raise ValueError("by: two frames are compared whole; pass one frame and by, or two frames without")
         log, by = _stacked(journeys, other, names), "_compared"
         baseline = names[0] if baseline is None else baseline
     else:
         log = journeys
-        if not names_of(by):
+        if not group_names(by):
             raise ValueError("by: nothing to compare; pass by='rate_type', say, or a second frame")
     told = durations(log, "compare", start=start, end=end, by=by, messages=messages, tz=tz)
-    parts = [_Group(_label(named), part) for named, part in told.parts() if len(part)]
+    parts = [_Group(_label(named), part) for named, part in told.by_group() if len(part)]
     columns = "group baseline text metric unit value baseline_value difference low high n n_baseline p_gray p_logrank"
     base = _baseline(parts, baseline) if parts else None
     rows = []
@@ -134,7 +134,7 @@ class _Group:
 
     def __init__(self, name: str, part: Durations) -> None:
         self.name, self.part = name, part
-        self.curve: Incidence = curve_of(part)
+        self.curve: Incidence = part.curve()
 
 
 def _stacked(one: pd.DataFrame, other: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:
@@ -180,7 +180,7 @@ def _time(curve: Incidence, what: _Metric, within: float, confidence: float) -> 
 
 def _share(curve: Incidence, what: _Metric, within: float, confidence: float) -> list[float]:
     end, when = int(what.failed), within * SECOND
-    if not curve.tells(when):
+    if not curve.covers(when):
         return [np.nan] * 3
     place = curve.at(when)
     low, high = curve.band(end, confidence)
@@ -216,7 +216,7 @@ def _range(low: float, high: float) -> str:
 
 
 def _both_tell(one: _Group, base: _Group, what: _Metric) -> bool:
-    return all(bool(group.curve.tells(what.within_s * SECOND)) for group in (one, base))
+    return all(bool(group.curve.covers(what.within_s * SECOND)) for group in (one, base))
 
 
 def _watched_alike(one: _Group, base: _Group) -> None:
@@ -244,10 +244,10 @@ def _counts(one: Durations, base: Durations) -> Iterator[Ints]:
     """At each time when anything happened: of each group those at risk, ended and failed."""
     times = np.unique(np.concatenate([part.time[part.cause != OPEN] for part in (one, base)]))
     for part in (one, base):
-        curve = curve_of(part)
+        curve = part.curve()
         place = np.searchsorted(curve.time, times)
         there = np.append(curve.time, -1)[place] == times
-        for cause in (ENDED, FAILED):
+        for cause in (REACHED, COMPETING):
             yield np.where(there, np.append(curve.ended[cause - 1], 0)[place], 0)
         yield np.append(curve.at_risk, 0)[place] if part.entry is None else _late(part, times)
 

@@ -6,22 +6,19 @@ and never as undelivered. Failure competes with delivery. Journeys in, tidy fram
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from viberkit.analysis.durations import Durations, durations
+from viberkit.analysis.durations import Durations, check_share, check_shares, durations
 from viberkit.analysis.formatting import interval, percentile
-from viberkit.analysis.grouping import BY, apart
-from viberkit.analysis.incidence import BANDS, Incidence, incidence
+from viberkit.analysis.grouping import BY, check_name_clash
+from viberkit.analysis.incidence import BANDS, incidence
+from viberkit.analysis.ordering import SECOND
 
-__all__ = ["SECOND", "curve_of", "delivery_curve", "is_share", "shares", "time_to"]
-
-#: Microseconds.
-SECOND = 1_000_000
+__all__ = ["delivery_curve", "time_to"]
 
 
 def delivery_curve(
@@ -75,12 +72,12 @@ def delivery_curve(
     """
     if band not in BANDS:
         raise ValueError(f"band: {band!r} is none; pass one of {', '.join(BANDS)}")
-    is_share(confidence, "confidence")
+    check_share(confidence, "confidence")
     told = durations(
         journeys, "delivery_curve", start=start, end=end, by=by, messages=messages, observed_from=observed_from, tz=tz
     )
     other = "delivered" if end in ("failed", "expired") else "failed"
-    parts = [_curve(part, end, other, confidence, band, named) for named, part in told.parts() if len(part)]
+    parts = [_curve(part, end, other, confidence, band, named) for named, part in told.by_group() if len(part)]
     if not parts:
         nothing = _curve(told, end, other, confidence, band, {}).iloc[:0]
         parts = [pd.concat([told.groups.iloc[:0], nothing], axis=1)]
@@ -91,25 +88,8 @@ def delivery_curve(
     return made
 
 
-def is_share(value: Any, field: str) -> float:
-    """A number between 0 and 1, else a ``ValueError`` that names the field."""
-    if not isinstance(value, numbers.Real) or not 0 < float(value) < 1:
-        raise ValueError(f"{field}: {value!r} is not between 0 and 1; pass e.g. 0.95")
-    return float(value)
-
-
-def shares(values: Any, field: str) -> list[float]:
-    """One such number, or several, as a list."""
-    return [is_share(one, field) for one in ([values] if isinstance(values, numbers.Real | str) else values)]
-
-
-def curve_of(part: Durations) -> Incidence:
-    """The incidence of the end and of what competes with it, of one group."""
-    return incidence(part.time, part.cause, 2, part.entry)
-
-
 def _curve(part: Durations, end: str, other: str, confidence: float, band: str, named: dict[str, Any]) -> pd.DataFrame:
-    curve = curve_of(part)
+    curve = part.curve()
     bounded = part.earliest < part.time if part.earliest is not part.time else np.zeros(0, dtype=bool)
     earliest, counted = curve.share[0], np.zeros(len(curve.time), dtype=np.int64)
     if bounded.any():
@@ -119,11 +99,11 @@ def _curve(part: Durations, end: str, other: str, confidence: float, band: str, 
     made: dict[str, Any] = {"time_s": curve.time / SECOND}
     for place, (name, (low, high)) in enumerate(zip((end, other), curve.bands(confidence, band), strict=True)):
         made |= {name: curve.share[place], f"{name}_low": low, f"{name}_high": high}
-        made[f"{name}_se"] = curve.error(place)
+        made[f"{name}_se"] = curve.standard_error(place)
     made |= {"open": curve.open, "at_risk": curve.at_risk}
     made |= {f"n_{end}": curve.ended[0], f"n_{other}": curve.ended[1], "n_open": curve.censored}
     made |= {f"{end}_earliest": earliest, "n_bounded": counted}
-    apart(named, made)
+    check_name_clash(named, made)
     return pd.DataFrame(named | made, index=range(len(curve.time)), copy=False)
 
 
@@ -162,16 +142,16 @@ def time_to(
     0       0.5     2.0     True  4       1  p50 2 s (0 ms or more)
     1       0.9     inf    False  4       1          p90 not reached
     """
-    wanted = shares(quantiles, "quantiles")
-    is_share(confidence, "confidence")
+    wanted = check_shares(quantiles, "quantiles")
+    check_share(confidence, "confidence")
     told = durations(
         journeys, "time_to", start=start, end=end, by=by, messages=messages, observed_from=observed_from, tz=tz
     )
     rows: list[dict[str, Any]] = []
-    for named, part in told.parts():
+    for named, part in told.by_group():
         if not len(part):
             continue
-        curve = curve_of(part)
+        curve = part.curve()
         soonest = incidence(part.earliest, part.cause, 2, part.entry) if (part.earliest < part.time).any() else curve
         counts = {"n": len(part), "n_open": int((part.cause == 0).sum())}
         for one in wanted:
@@ -182,7 +162,7 @@ def time_to(
             text = f"{percentile(one)} {interval(time, low, high)}"
             rows.append({**named, **estimate, "reached": bool(np.isfinite(time)), **counts, "text": text})
     names = ["quantile", "time_s", "low_s", "high_s", "earliest_s", "reached", "n", "n_open", "text"]
-    apart(told.groups.columns, names)
+    check_name_clash(told.groups.columns, names)
     made = pd.DataFrame(rows, columns=[*told.groups.columns, *names])
     for name in told.groups.columns:
         made[name] = made[name].astype(told.groups[name].dtype)

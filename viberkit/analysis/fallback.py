@@ -17,14 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from viberkit.analysis.curves import SECOND, is_share
-from viberkit.analysis.durations import FAILED, Durations, durations
+from viberkit.analysis.durations import COMPETING, Durations, check_share, durations
 from viberkit.analysis.failure_codes import ADVICE, advise, falls_back_at_once
 from viberkit.analysis.fallback_steps import Steps, microseconds, sms_steps
 from viberkit.analysis.formatting import duration, percent
-from viberkit.analysis.grouping import BY, apart
+from viberkit.analysis.grouping import BY, check_name_clash
 from viberkit.analysis.incidence import Floats, Incidence, incidence
-from viberkit.analysis.ordering import Ints
+from viberkit.analysis.ordering import SECOND, Ints
 
 __all__ = ["ADVICE", "WAITS", "advise", "fallback"]
 
@@ -79,8 +78,8 @@ def fallback(
 
     Messages still open are censored at ``observed_until``, and failure competes with delivery (Aalen and Johansen
     1978; see :mod:`~viberkit.analysis.incidence`). When an SMS arrives is taken to be independent of whether and when
-    Viber delivers later. Beyond the longest time that a message was watched the curve is flat: ``still_delivers``, ``twice``
-    and ``reached`` then tell the least there can be, and waits beyond it are not known (NaN, and never chosen). A
+    Viber delivers later. Beyond the longest time that a message was watched the curve is flat: ``still_delivers``,
+    ``twice`` and ``reached`` then tell the least there can be, and waits beyond it are not known (NaN, never chosen). A
     message that the log calls failed and then delivered counts as delivered.
 
     Raises :class:`~viberkit.errors.MissingColumn`, and ``ValueError`` for a price, wait, target, curve, advice or
@@ -98,15 +97,15 @@ def fallback(
     2   120.0        0.25             0.0   0.00  0.04      0.5   False
     """
     rule = _rule(viber_price, sms_price, viber_charged, wait, target)
-    is_share(split, "split")
-    is_share(confidence, "confidence")
+    check_share(split, "split")
+    check_share(confidence, "confidence")
     sms = sms_steps(sms_curve)
     told = durations(journeys, "fallback", start=start, by=by, messages=messages, observed_from=observed_from, tz=tz)
     at_once = falls_back_at_once(told.journeys, advice)
     frames, checks = [], []
-    for named, part in told.parts() if len(told.groups) else [(dict.fromkeys(map(str, told.groups)), told)]:
+    for named, part in told.by_group() if len(told.groups) else [(dict.fromkeys(map(str, told.groups)), told)]:
         made, check = _compared(part, at_once, sms, rule, split, confidence)
-        apart(named, made)
+        check_name_clash(named, made)
         frames.append(pd.DataFrame(named | made, index=range(len(rule.wait))).iloc[: None if len(told.groups) else 0])
         checks.append("".join(f"{name} {value}: " for name, value in named.items()) + check)
     found = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
@@ -150,8 +149,8 @@ class _Plan:
     @classmethod
     def of(cls, part: Durations, at_once: npt.NDArray[np.bool_], sms: Steps) -> _Plan:
         """Of messages, and of which rows of the journeys failures call for an SMS at once."""
-        failed = np.where(at_once[part.place], _AT_ONCE, _OTHERWISE)
-        curve = incidence(part.time, np.where(part.cause == FAILED, failed, part.cause), _ENDS, part.entry)
+        failed = np.where(at_once[part.row], _AT_ONCE, _OTHERWISE)
+        curve = incidence(part.time, np.where(part.cause == COMPETING, failed, part.cause), _ENDS, part.entry)
         return cls(curve, Steps.of(curve.time, curve.share[0]), Steps.of(curve.time, curve.share[1]), sms)
 
     def reached(self, when: int, wait: int) -> float:
@@ -184,7 +183,7 @@ class _Plan:
 
     def outcome(self, rule: _Rule) -> tuple[Floats, Floats, Floats]:
         """The share that falls back, the cost and the share reached in time, for each wait; NaN where not known."""
-        known = np.where(self.curve.tells(rule.wait) & self.curve.at_risk.any(), 1.0, np.nan)
+        known = np.where(self.curve.covers(rule.wait) & self.curve.at_risk.any(), 1.0, np.nan)
         back = np.clip(1.0 - self.delivered.at(rule.wait), 0.0, 1.0) * known
         cost = rule.viber * (self.delivered.last if rule.for_delivered else 1.0) + rule.sms * back
         within = microseconds(rule.within_s)

@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from viberkit.analysis.curves import SECOND
 from viberkit.analysis.incidence import Floats
-from viberkit.analysis.ordering import Ints
+from viberkit.analysis.ordering import SECOND, Ints
 from viberkit.frames.columns import require
 
 __all__ = ["Steps", "microseconds", "sms_steps"]

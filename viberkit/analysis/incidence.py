@@ -21,10 +21,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-__all__ = ["BANDS", "Incidence", "fractional_order", "incidence", "mover", "score_interval"]
+from viberkit.analysis.ordering import Ints
+
+__all__ = ["BANDS", "Floats", "Incidence", "fractional_order", "incidence", "mover", "score_interval"]
 
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.integer]
 
 #: The bands that can be asked for, and what they are.
 BANDS = {
@@ -74,7 +75,7 @@ class Incidence:
         """The variance of ``share``, a row an end."""
         return np.array([self._known(end).variance for end in range(len(self.ended))])
 
-    def effective(self, end: int = 0, *, above: bool = False) -> Floats:
+    def effective_size(self, end: int = 0, *, above: bool = False) -> Floats:
         """How many fully watched messages would know the share of an end as well.
 
         ``above``: as well towards greater shares. Where the curve stays flat because hardly anybody is watched any
@@ -83,7 +84,7 @@ class Incidence:
         """
         return self._known(end).above if above else self._known(end).size
 
-    def error(self, end: int = 0) -> Floats:
+    def standard_error(self, end: int = 0) -> Floats:
         """The standard error of the share of an end."""
         return np.sqrt(self._known(end).variance)
 
@@ -162,7 +163,7 @@ class Incidence:
                 most = _score(share[some], told.size[some], confidence, 1) + self.open[some]  # no more was left to come
                 high[some] = np.minimum(_score(share[some], told.above[some], confidence, 1), most)
             return low, np.maximum.accumulate(high, out=high)
-        error = _z(confidence) * self.error(end)
+        error = _z(confidence) * self.standard_error(end)
         if kind == "linear":
             return np.maximum(share - error, 0.0), np.minimum(share + error, 1.0)
         inside = (share > 0) & (share < 1)
@@ -183,7 +184,7 @@ class Incidence:
         """The places of the curve at times (microseconds): the last that is not later."""
         return np.asarray(np.searchsorted(self.time, when, side="right") - 1)
 
-    def tells(self, when: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    def covers(self, when: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Whether the curve knows of times: somebody was watched as long, or nothing was open any more."""
         return np.asarray((np.asarray(when) <= self.time[-1]) | bool(self.open[-1] <= _ROUNDING))
 
@@ -199,8 +200,8 @@ class Incidence:
         statistics*, 1999). The lower end is zero, and the upper infinite, where too few messages tell.
         """
         time = self.quantile(share, end)
-        low = self._sure(share, (1 - confidence) / 2, end, self.effective(end, above=True))
-        high = self._sure(share, (1 + confidence) / 2, end, self.effective(end))
+        low = self._sure(share, (1 - confidence) / 2, end, self.effective_size(end, above=True))
+        high = self._sure(share, (1 + confidence) / 2, end, self.effective_size(end))
         return min(low, time), max(high, time)
 
     def _sure(self, share: float, chance: float, end: int, size: Floats) -> float:
@@ -237,43 +238,56 @@ class Incidence:
         return float(self.time[-1]) if self.open[-1] > _ROUNDING else float("inf")
 
 
-def incidence(time: Ints, cause: Ints, ends: int = 2, entry: Ints | None = None) -> Incidence:
-    """The incidence of messages that were watched for ``time`` microseconds, and ended by ``cause``.
+def incidence(time: Ints, cause: Ints, causes: int = 2, entry: Ints | None = None, n: Ints | None = None) -> Incidence:
+    """The cumulative incidence of messages observed for ``time`` microseconds.
 
-    ``cause`` is 0 where the message was still open, else the number of its end, from 1 to ``ends``. ``entry`` is
-    since when each was watched; negative: from the beginning. What ended no later than that takes no part.
+    ``cause`` is 0 where the message was still open, else from 1 to ``causes``. ``entry`` is the time from which a
+    message was observed (left truncation), negative for the beginning; what ended no later does not count. ``n`` is
+    the number of messages that each entry stands for, one by default.
 
-    >>> found = incidence(np.array([1, 2, 2, 3]), np.array([1, 1, 2, 0]))
-    >>> found.time.tolist(), found.share.tolist(), found.open.tolist()
+    >>> curve = incidence(np.array([1, 2, 2, 3]), np.array([1, 1, 2, 0]))
+    >>> curve.time.tolist(), curve.share.tolist(), curve.open.tolist()
     ([0, 1, 2, 3], [[0.0, 0.25, 0.5, 0.5], [0.0, 0.0, 0.25, 0.25]], [1.0, 0.75, 0.25, 0.25])
     """
     if entry is not None:
-        watched = entry < time
-        time, cause, entry = time[watched], cause[watched], np.sort(entry[watched])
-    bits = int(ends).bit_length()
+        observed = entry < time
+        time, cause, entry = time[observed], cause[observed], entry[observed]
+        n = None if n is None else n[observed]
+    bits = int(causes).bit_length()
     packed = np.asarray(time, dtype=np.int64) << bits | cause
-    packed.sort()  # numbers are sorted far faster than places
+    if n is None:
+        packed.sort()  # sorting integers is much faster than sorting indices
+        cumulative = np.arange(len(packed) + 1)
+    else:
+        order = np.argsort(packed, kind="stable")
+        packed, weights = packed[order], n[order]
+        cumulative = np.append(0, np.cumsum(weights))
     ordered, kinds = packed >> bits, (packed & ((1 << bits) - 1)).astype(np.int8)
     first = np.ones(len(ordered), dtype=bool)
     first[1:] = ordered[1:] != ordered[:-1]
     starts = np.flatnonzero(first)
-    zero = int(not len(starts) or ordered[0] > 0)  # a row at zero comes first
+    zero = int(not len(starts) or ordered[0] > 0)  # the curve begins with a row at zero
     at, risk, censored = (np.zeros(len(starts) + zero, dtype=np.int64) for _ in range(3))
-    ended = np.zeros((ends, len(at)), dtype=np.int64)
-    at[zero:], risk[zero:] = ordered[starts], len(ordered) - starts
-    risk[:zero] = len(ordered)
+    ended = np.zeros((causes, len(at)), dtype=np.int64)
+    total = cumulative[-1]
+    at[zero:], risk[zero:] = ordered[starts], total - cumulative[starts]
+    risk[:zero] = total
     if entry is not None:
-        risk[zero:] += np.searchsorted(entry, at[zero:], side="left") - len(ordered)
-        risk[:zero] = (entry < 0).sum()
+        order = np.argsort(entry)
+        entered = np.arange(len(entry) + 1) if n is None else np.append(0, np.cumsum(n[order]))
+        risk[zero:] += entered[np.searchsorted(entry[order], at[zero:], side="left")] - total
+        risk[:zero] = entered[np.searchsorted(entry[order], 0, side="left")]
     if len(starts):
-        for kind in range(ends):
-            ended[kind, zero:] = np.add.reduceat(kinds == kind + 1, starts, dtype=np.int64)
-        censored[zero:] = np.diff(np.append(starts, len(ordered)))
-    some = ended.sum(axis=0)
-    censored -= some
-    watched = np.maximum(risk, 1)
-    still = np.cumprod((watched - some) / watched)
-    hazard = np.append(1.0, still[:-1]) / watched
+        for kind in range(causes):
+            of_kind = kinds == kind + 1
+            counts = of_kind if n is None else of_kind * weights
+            ended[kind, zero:] = np.add.reduceat(counts, starts, dtype=np.int64)
+        censored[zero:] = np.diff(np.append(cumulative[starts], total))
+    all_ended = ended.sum(axis=0)
+    censored -= all_ended
+    observed = np.maximum(risk, 1)
+    still = np.cumprod((observed - all_ended) / observed)
+    hazard = np.append(1.0, still[:-1]) / observed
     return Incidence(at, risk, ended, censored, still, np.minimum(np.cumsum(hazard * ended, axis=1), 1.0))
 
 

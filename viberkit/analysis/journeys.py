@@ -14,14 +14,28 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from viberkit.analysis.ordering import Ints, OrderedEvents, instants, microseconds, order_events
+from viberkit.analysis.ordering import NEVER, SECOND, Ints, OrderedEvents, instants, microseconds, order_events
 from viberkit.frames.columns import EVENTS, JOURNEYS, TRANSITIONS
 
-__all__ = ["categorical", "hops_of", "journeys", "journeys_of", "transitions"]
+__all__ = [
+    "DELIVERED_STATES",
+    "DELIVERY_PATH",
+    "ERROR_STATES",
+    "FAILED_STATES",
+    "build_journeys",
+    "build_transitions",
+    "categorical",
+    "journeys",
+    "transitions",
+]
 
-_SECOND = 1_000_000
-_NEVER = np.iinfo(np.int64).min
-_FAILING = ("channel_failed", "failed", "expired")
+#: The states of a message that is delivered, and of one that failed for good.
+DELIVERED_STATES = ("delivered", "seen")
+FAILED_STATES = ("failed", "expired")
+#: The states whose events carry an error code.
+ERROR_STATES = ("channel_failed", *FAILED_STATES)
+#: The states of a message that is delivered, in order.
+DELIVERY_PATH = ("accepted", "routed", "dispatched", "delivered", "seen")
 
 
 def transitions(events: pd.DataFrame) -> pd.DataFrame:
@@ -47,13 +61,13 @@ def transitions(events: pd.DataFrame) -> pd.DataFrame:
     0    accepted  dispatched      0.175
     1  dispatched   delivered      1.186
     """
-    return hops_of(order_events(events, "transitions"))
+    return build_transitions(order_events(events, "transitions"))
 
 
-def hops_of(log: OrderedEvents, of_event: Iterable[str] = ()) -> pd.DataFrame:
+def build_transitions(log: OrderedEvents, of_event: Iterable[str] = ()) -> pd.DataFrame:
     """The transitions of a trail; ``of_event``: columns to take from the event that ends the hop."""
     to = np.flatnonzero(log.message[1:] == log.message[:-1]) + 1
-    start, end, number = log.when[to - 1], log.when[to], log.message[to]
+    start, end, number = log.time[to - 1], log.time[to], log.message[to]
     left, entered = log.state[to - 1], log.state[to]
     made: dict[str, Any] = {
         "message_id": log.ids.array.take(number),
@@ -61,11 +75,11 @@ def hops_of(log: OrderedEvents, of_event: Iterable[str] = ()) -> pd.DataFrame:
         "to_state": categorical(entered, log.states),
         "started_at": instants(start),
         "ended_at": instants(end),
-        "latency_s": (end - start) / _SECOND,
+        "latency_s": (end - start) / SECOND,
         "disordered": log.ranks[entered] < log.ranks[left] if len(to) else np.empty(0, dtype=bool),
     }
-    for name in log.facts(TRANSITIONS.names):
-        made[name] = log.events[name].array.take(log.head[number])
+    for name in log.extra_columns(TRANSITIONS.names):
+        made[name] = log.events[name].array.take(log.first_row[number])
     for name in of_event:
         made[name] = log.events[name].array.take(log.row[to])
     return pd.DataFrame(made, copy=False)
@@ -104,10 +118,10 @@ def journeys(events: pd.DataFrame, *, observed_until: Any = None) -> pd.DataFram
     0          a  delivered  delivered 2020-07-13 12:19:18.967+00:00
     1          b       open   accepted 2020-07-13 12:19:18.967+00:00
     """
-    return journeys_of(order_events(events, "journeys"), observed_until)
+    return build_journeys(order_events(events, "journeys"), observed_until)
 
 
-def journeys_of(log: OrderedEvents, observed_until: Any = None) -> pd.DataFrame:
+def build_journeys(log: OrderedEvents, observed_until: Any = None) -> pd.DataFrame:
     """The journeys of a trail, as :func:`journeys` gives them."""
     texts = list(log.states.categories)
     made: dict[str, Any] = {"message_id": log.ids}
@@ -116,19 +130,19 @@ def journeys_of(log: OrderedEvents, observed_until: Any = None) -> pd.DataFrame:
         if name.endswith("_at"):
             state = name.removesuffix("_at")
             first = _first_of(log, texts.index(state))
-            made[name] = instants(_of_message(log, log.when, first))
-            if not_before is not None and (not_before[first] != _NEVER).any():
+            made[name] = instants(_of_message(log, log.time, first))
+            if not_before is not None and (not_before[first] != NEVER).any():
                 bounds[f"{state}_not_before"] = instants(_of_message(log, not_before, first))
     reached = {name: made[f"{name}_at"].notna() for name in ("delivered", "seen", "failed", "expired")}
     outcomes = np.select([reached["delivered"] | reached["seen"], reached["failed"] | reached["expired"]], [0, 1], 2)
     made["outcome"] = categorical(outcomes, pd.CategoricalDtype(list(JOURNEYS["outcome"].words)))
-    last = np.flatnonzero(np.append(log.message[1:] != log.message[:-1], True)) if len(log.when) else log.row
+    last = np.flatnonzero(np.append(log.message[1:] != log.message[:-1], True)) if len(log.time) else log.row
     made["last_state"] = categorical(log.state[last], log.states)
     made["code"] = _failure_codes(log)
-    made["observed_until"] = instants(np.maximum(_watched(log, observed_until), log.when[last]))
+    made["observed_until"] = instants(np.maximum(_watched(log, observed_until), log.time[last]))
     made |= bounds
-    for name in log.facts(made):
-        made[name] = log.events[name].array.take(log.head)
+    for name in log.extra_columns(made):
+        made[name] = log.events[name].array.take(log.first_row)
     return JOURNEYS.frame(pd.DataFrame(made, copy=False))
 
 
@@ -143,7 +157,7 @@ def _first_of(log: OrderedEvents, code: int) -> Ints:
 
 def _of_message(log: OrderedEvents, instant: Ints, entries: Ints) -> npt.NDArray[np.int64]:
     """For each message the instant of the entry that is its own."""
-    at = np.full(len(log.ids), _NEVER)
+    at = np.full(len(log.ids), NEVER)
     at[log.message[entries]] = instant[entries]
     return at
 
@@ -153,7 +167,7 @@ def _bounds(log: OrderedEvents) -> Ints | None:
     if "not_before" not in log.events:
         return None
     known = microseconds(EVENTS["not_before"].cast(log.events["not_before"]))
-    return np.minimum(known[log.row], log.when) if (known != _NEVER).any() else None
+    return np.minimum(known[log.row], log.time) if (known != NEVER).any() else None
 
 
 def _failure_codes(log: OrderedEvents) -> pd.Series[Any]:
@@ -162,27 +176,27 @@ def _failure_codes(log: OrderedEvents) -> pd.Series[Any]:
     if "code" not in log.events:
         return JOURNEYS["code"].cast(pd.Series([None] * len(found), dtype=object))
     codes = EVENTS["code"].cast(log.events["code"]).cat
-    told = np.flatnonzero((codes.codes >= 0) & log.events["state"].isin(_FAILING))
+    told = np.flatnonzero((codes.codes >= 0) & log.events["state"].isin(ERROR_STATES))
     order = told[np.argsort(log.events["happened_at"].iloc[told].to_numpy(), kind="stable")]
-    found[log.of_row[order]] = codes.codes.to_numpy()[order]  # in order of time: the last one stays
+    found[log.row_message[order]] = codes.codes.to_numpy()[order]  # in order of time: the last one stays
     return pd.Series(categorical(found, pd.CategoricalDtype(codes.categories)))
 
 
 def _watched(log: OrderedEvents, observed_until: Any) -> npt.NDArray[np.int64]:
     """Until when each message was watched, by what was given, else by what the events tell."""
-    until = np.full(len(log.ids), _NEVER)
+    until = np.full(len(log.ids), NEVER)
     if isinstance(observed_until, pd.Series):
         by_id = JOURNEYS["observed_until"].cast(observed_until)
         by_id = by_id.groupby(by_id.index.astype("str")).max()
         until = microseconds(by_id.reindex(pd.Index(log.ids)))
     elif observed_until is not None:
         until[:] = microseconds(JOURNEYS["observed_until"].cast(pd.Series([observed_until], dtype=object)))
-    told = np.full(len(log.ids), _NEVER)
+    told = np.full(len(log.ids), NEVER)
     for name in ("observed_until", "received_at"):
         if name in log.events:
             values = microseconds(EVENTS[name].cast(log.events[name]))
-            if (values != _NEVER).any():
-                np.maximum.at(told, log.of_row, values)
-    if len(log.when):
-        told[told == _NEVER] = log.when.max()
-    return np.where(until == _NEVER, told, until)
+            if (values != NEVER).any():
+                np.maximum.at(told, log.row_message, values)
+    if len(log.time):
+        told[told == NEVER] = log.time.max()
+    return np.where(until == NEVER, told, until)

@@ -11,12 +11,21 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from viberkit.analysis.curves import SECOND, is_share
+from viberkit.analysis.durations import check_share
 from viberkit.analysis.formatting import percentile
-from viberkit.analysis.grouping import BY, apart, facts, groups, names_of
+from viberkit.analysis.grouping import BY, check_name_clash, factorize, group_columns, group_names
 from viberkit.analysis.incidence import Floats, fractional_order
-from viberkit.analysis.journeys import categorical, hops_of, journeys_of
-from viberkit.analysis.ordering import Ints, OrderedEvents, instants, microseconds, numbered, order_events, runs
+from viberkit.analysis.journeys import build_journeys, build_transitions, categorical
+from viberkit.analysis.ordering import (
+    SECOND,
+    Ints,
+    OrderedEvents,
+    factorize_ids,
+    instants,
+    microseconds,
+    order_events,
+    run_starts,
+)
 from viberkit.frames.columns import EVENTS, INSTANT, TRANSITIONS, require
 from viberkit.models.states import rank
 
@@ -70,13 +79,13 @@ def latency(
       from_state   to_state  n  p50_s  p50_high_s  n_open  open_max_s
     0   accepted  delivered  2    6.0         inf     1.0         6.0
     """
-    names = names_of(by)
+    names = group_names(by)
     wanted = _quantile_names(quantiles)
-    apart(names, [*_MADE, *(f"{name}{end}" for name in wanted for end in ("_s", "_low_s", "_high_s"))])
-    is_share(confidence, "confidence")
+    check_name_clash(names, [*_MADE, *(f"{name}{end}" for name in wanted for end in ("_s", "_low_s", "_high_s"))])
+    check_share(confidence, "confidence")
     hops, waiting = _hops_by(log, names, messages, tz)
     hops = hops[hops["latency_s"].notna().to_numpy()]
-    rows, group = groups(hops, names)
+    rows, group = factorize(hops, names)
     ends = [TRANSITIONS[name].cast(hops[name]) for name in ("from_state", "to_state")]
     cell, keys = _cells(group, *ends)
     took = hops["latency_s"].to_numpy()
@@ -118,7 +127,7 @@ def _hops_by(
         return _joined(log, names, "started_at", messages, tz), None
     ordered = order_events(log, "latency")
     ends_hop = [name for name in names if name in EVENTS.names and name not in TRANSITIONS.names]
-    hops = _joined(hops_of(ordered, ends_hop), names, "started_at", messages, tz)
+    hops = _joined(build_transitions(ordered, ends_hop), names, "started_at", messages, tz)
     waiting = _waiting(ordered)
     known = [name for name in names if name not in ends_hop and name not in TRANSITIONS.names]
     if len(known) < len(names):
@@ -131,11 +140,11 @@ def _waiting(ordered: OrderedEvents) -> pd.DataFrame:
 
     Where the log tells of nobody who has seen a message, nobody delivered waits to be seen.
     """
-    trips = journeys_of(ordered)
+    trips = build_journeys(ordered)
     arrived, texts = trips["delivered_at"].notna().to_numpy(), list(ordered.states.categories)
     final = np.flatnonzero(np.append(ordered.message[1:] != ordered.message[:-1], len(trips) > 0))
     last = np.where(arrived, texts.index("delivered"), ordered.state[final])
-    since = np.where(arrived, microseconds(trips["delivered_at"]), ordered.when[final])
+    since = np.where(arrived, microseconds(trips["delivered_at"]), ordered.time[final])
     seen = trips["seen_at"].notna().to_numpy()
     ended = (trips["outcome"] == "failed").to_numpy() | seen | np.isin(last, [texts.index(one) for one in _ENDED])
     if not seen.any():
@@ -153,7 +162,7 @@ def _joined(
     if not lacking:
         return frame
     begun = microseconds(frame[started].astype(INSTANT)) if started in frame.columns else np.zeros(len(frame), np.int64)
-    more = facts(frame, lacking, begun, messages, "latency", tz)
+    more = group_columns(frame, lacking, begun, messages, "latency", tz)
     return frame.assign(**{name: more[name].array for name in lacking})
 
 
@@ -178,12 +187,12 @@ def _messages(hops: pd.DataFrame) -> tuple[Ints, Ints]:
     Where each run of hops of one message begins with the same state, and no other hop does, a run is a message,
     and its id need not be hashed.
     """
-    starts = runs(hops["message_id"])
+    starts = run_starts(hops["message_id"])
     left = hops["from_state"].astype("category").cat.codes.to_numpy()
     head = np.flatnonzero(starts)
     if (left[head] == left[0]).all() and np.count_nonzero(left == left[0]) == len(head):
         return np.cumsum(starts) - 1, head
-    return numbered(hops["message_id"])
+    return factorize_ids(hops["message_id"])
 
 
 def _shares(total: npt.NDArray[Any], of: Ints, count: int) -> Floats:

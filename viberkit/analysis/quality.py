@@ -14,16 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from viberkit.analysis.journeys import journeys_of
-from viberkit.analysis.ordering import Ints, microseconds, order_events
+from viberkit.analysis.incidence import Floats
+from viberkit.analysis.journeys import DELIVERY_PATH, build_journeys
+from viberkit.analysis.ordering import NEVER, SECOND, Ints, microseconds, order_events
 from viberkit.frames.columns import EVENTS, JOURNEYS, QUALITY, require
 from viberkit.models.states import ORDER, parse_state
 from viberkit.models.validation import EVENTS as CALLBACK_EVENTS
 
 __all__ = ["quality"]
 
-_SECOND = 1_000_000
-_NEVER = np.iinfo(np.int64).min
 _EPOCH = 0  # a not_before of 1970-01-01: no earlier poll is known
 _SOURCES = tuple(EVENTS["source"].words)
 _CALLBACK_STATES = [state in {parse_state(event) for event in CALLBACK_EVENTS} for state in ORDER]
@@ -38,7 +37,7 @@ class _Log:
     def __init__(self, events: pd.DataFrame, journeys: pd.DataFrame | None) -> None:
         self.ordered = order_events(events, "quality")
         self.events, self.ids = self.ordered.events, self.ordered.ids.array
-        self.message = self.ordered.of_row  # of each event, the position of its message in ids
+        self.message = self.ordered.row_message  # of each event, the position of its message in ids
         # A transition leads from the event at this position of the ordered events to the next.
         self.transition = np.flatnonzero(self.ordered.message[1:] == self.ordered.message[:-1])
         self.happened, self.not_before = self.instants("happened_at"), self.instants("not_before")
@@ -46,7 +45,7 @@ class _Log:
         self.state, self.states = states.codes.to_numpy(), list(states.categories)
         self.source, self.sources = sources.codes.to_numpy(), list(sources.categories)
         self.journeys_passed = journeys is not None
-        self.journeys = journeys_of(self.ordered) if journeys is None else journeys
+        self.journeys = build_journeys(self.ordered) if journeys is None else journeys
         required = ("message_id", "outcome", "observed_until")
         require(self.journeys, required, "quality (journeys: pass vk.journeys(events))")
         self.journey_ids = self.journeys["message_id"].array
@@ -61,11 +60,11 @@ class _Log:
     def instants(self, name: str) -> Ints:
         return microseconds(EVENTS[name].cast(self.column(name)))
 
-    def journey_times(self, name: str) -> npt.NDArray[np.float64]:
+    def journey_times(self, name: str) -> Floats:
         if name not in self.journeys.columns:
             return np.full(len(self.journeys), np.nan)
         times = microseconds(JOURNEYS["observed_until"].cast(self.journeys[name]))
-        return np.where(times == _NEVER, np.nan, times)
+        return np.where(times == NEVER, np.nan, times)
 
 
 @dataclass(frozen=True)
@@ -141,10 +140,10 @@ def two_instants(log: _Log) -> list[_Finding]:
     last = np.append(first[1:], len(pairs)) - 1
     if not (last > first).any():
         return [_Finding(0, len(first))]
-    width = log.ordered.when[order[last]] - log.ordered.when[order[first]]
+    width = log.ordered.time[order[last]] - log.ordered.time[order[first]]
     widest = int(np.argmax(width))
     example = str(log.ids[int(log.ordered.message[order[first[widest]]])])
-    return [_Finding(_count(last > first), len(first), example, float(width[widest] / _SECOND))]
+    return [_Finding(_count(last > first), len(first), example, float(width[widest] / SECOND))]
 
 
 @_check(
@@ -188,13 +187,13 @@ def negative_latency(log: _Log) -> list[_Finding]:
     for state in ("accepted", "routed", "dispatched", "channel_failed", "failed", "expired", "delivered", "seen"):
         lowest = np.fmin(lowest, log.at[state] - latest)
         states += log.entered[state]
-        if "failed" not in state and state != "expired":
+        if state in DELIVERY_PATH:
             latest = np.fmax(latest, log.at[state])
     negative, of = _count(lowest < 0), _count(states > 1)
     if not negative:
         return [_Finding(0, of)]
     worst = int(np.argmin(lowest))
-    return [_Finding(negative, of, str(log.journey_ids[worst]), float(lowest[worst] / _SECOND))]
+    return [_Finding(negative, of, str(log.journey_ids[worst]), float(lowest[worst] / SECOND))]
 
 
 @_check(
@@ -203,7 +202,7 @@ def negative_latency(log: _Log) -> list[_Finding]:
 )
 def zero_latency(log: _Log) -> list[_Finding]:
     """Transitions that took no time, out of all transitions."""
-    when, transition = log.ordered.when, log.transition
+    when, transition = log.ordered.time, log.transition
     return [_finding(when[transition + 1] == when[transition], log.ids, log.ordered.message[transition])]
 
 
@@ -294,7 +293,7 @@ def not_observed_again(log: _Log) -> list[_Finding]:
         why = "the log does not contain until when messages were observed; pass journeys made with observed_until"
         return [_Finding(0, 0, not_checked=why)]
     is_open = (log.journeys["outcome"] == "open").to_numpy(dtype=bool)
-    message, when = log.ordered.message, log.ordered.when
+    message, when = log.ordered.message, log.ordered.time
     last_event = np.full(len(log.ids) + 1, -np.inf)  # the extra entry is for messages without events
     last_event[message] = when  # events are in order of time: the last one remains
     position = np.arange(len(log.ids))
@@ -342,14 +341,14 @@ def clock_skew(log: _Log) -> list[_Finding]:
     ``value_s`` is the median delay from the event to its receipt.
     """
     received = log.instants("received_at")
-    timed = (received != _NEVER) & (log.not_before == _NEVER)
+    timed = (received != NEVER) & (log.not_before == NEVER)
     delay = np.where(timed, received, 0) - np.where(timed, log.happened, 0)
     findings = []
     for source in dict.fromkeys([*_SOURCES, *log.sources]):
         rows = np.flatnonzero(timed & (log.source == log.sources.index(source)))
         if len(rows) or source in _SOURCES:
-            median_s = float(np.median(delay[rows]) / _SECOND) if len(rows) else np.nan
-            early = delay[rows] <= -_SECOND
+            median_s = float(np.median(delay[rows]) / SECOND) if len(rows) else np.nan
+            early = delay[rows] <= -SECOND
             findings.append(_finding(early, log.ids, log.message[rows], value_s=median_s, source=source))
     return findings
 
@@ -363,10 +362,10 @@ def polled(log: _Log) -> list[_Finding]:
 
     ``value_s`` is the median time between ``not_before`` and ``happened_at``.
     """
-    bounded = (log.not_before != _NEVER) & (log.not_before != _EPOCH)
+    bounded = (log.not_before != NEVER) & (log.not_before != _EPOCH)
     width = np.maximum(log.happened[bounded] - log.not_before[bounded], 0)
-    median_s = float(np.median(width) / _SECOND) if len(width) else np.nan
-    return [_finding(log.not_before != _NEVER, log.ids, log.message, value_s=median_s)]
+    median_s = float(np.median(width) / SECOND) if len(width) else np.nan
+    return [_finding(log.not_before != NEVER, log.ids, log.message, value_s=median_s)]
 
 
 def quality(events: pd.DataFrame, *, journeys: pd.DataFrame | None = None) -> pd.DataFrame:

@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from viberkit.analysis.curves import SECOND, curve_of, is_share, shares
-from viberkit.analysis.durations import ENDED, OPEN, Durations, durations
+from viberkit.analysis.durations import OPEN, REACHED, Durations, check_share, check_shares, durations
 from viberkit.analysis.formatting import UNITS, percentile
-from viberkit.analysis.grouping import BY, apart, facts, groups
+from viberkit.analysis.grouping import BY, check_name_clash, factorize, group_columns
 from viberkit.analysis.incidence import Incidence
-from viberkit.analysis.ordering import instants
+from viberkit.analysis.ordering import SECOND, instants
 from viberkit.frames.columns import INSTANT
 
 __all__ = ["over_time", "profile", "slo"]
@@ -99,7 +98,7 @@ def profile(
     0  Sunday     9  2         1.0    2.0
     """
     told = durations(journeys, "profile", start=start, end=end, by=by, messages=messages, tz=tz)
-    clock = facts(told.journeys[["message_id"]], ("weekday", "hour"), told.started, None, "profile", tz)
+    clock = group_columns(told.journeys[["message_id"]], ("weekday", "hour"), told.started, None, "profile", tz)
     made = _estimated(_regrouped(told, clock), within, quantiles, confidence)
     made.attrs = {"start": start, "end": end, "confidence": confidence, "tz": tz}
     return made
@@ -138,13 +137,13 @@ def slo(
        n  share  met  missed  allowed  budget_left
     0  4   0.75  met     1.0      2.0          0.5
     """
-    is_share(target, "target")
-    is_share(confidence, "confidence")
+    check_share(target, "target")
+    check_share(confidence, "confidence")
     told = durations(journeys, "slo", start=start, end=end, by=by, messages=messages, tz=tz)
     limit = _microseconds(within, "within")
     windows = _windows(told, every, tz)
     rows = []
-    for named, part in windows.parts():
+    for named, part in windows.by_group():
         if len(part):
             rows.append({**named, **_kept(part, limit, target, confidence)})
     names = "n n_open share low high met missed allowed budget_left budget_left_so_far".split()
@@ -161,10 +160,10 @@ def slo(
 def _kept(part: Durations, limit: int, target: float, confidence: float) -> dict[str, Any]:
     """Whether one window kept the promise, and what it has left."""
     unknown = (part.cause == OPEN) & (part.time < limit)
-    missed = int(((part.cause != ENDED) | (part.time > limit)).sum() - unknown.sum())
+    missed = int(((part.cause != REACHED) | (part.time > limit)).sum() - unknown.sum())
     allowed = len(part) * (1 - target)
     kept = "missed" if missed > allowed + 1e-9 else "met" if missed + unknown.sum() <= allowed + 1e-9 else "unclear"
-    curve = curve_of(part)
+    curve = part.curve()
     share, low, high = _within(curve, limit, confidence)
     expected = float(missed)
     if unknown.any() and not np.isnan(share):  # of those not known, as many as of the others that were open so long
@@ -210,11 +209,11 @@ def _length(every: Any) -> pd.Timedelta:
 
 def _regrouped(told: Durations, more: pd.DataFrame) -> Durations:
     """The messages grouped by further columns, too."""
-    apart(map(str, told.groups.columns), map(str, more.columns))
+    check_name_clash(map(str, told.groups.columns), map(str, more.columns))
     all_of_them = told.groups.take(told.group).reset_index(drop=True)
     for name in more.columns:
         all_of_them[name] = more[name].array
-    rows, group = groups(all_of_them, list(all_of_them.columns))
+    rows, group = factorize(all_of_them, list(all_of_them.columns))
     return replace(told, group=group, groups=rows)
 
 
@@ -224,21 +223,21 @@ def _estimated(
     """A row of estimates for each group."""
     times = list(within) if isinstance(within, Iterable) and not isinstance(within, str) else [within]
     limits = {f"within_{_microseconds(one, 'within') / SECOND:.12g}s": _microseconds(one, "within") for one in times}
-    wanted = shares(quantiles, "quantiles")
-    is_share(confidence, "confidence")
+    wanted = check_shares(quantiles, "quantiles")
+    check_share(confidence, "confidence")
     names = ["n", "n_open"]
     names += [f"{name}{end}" for name in limits for end in ("", "_low", "_high", "_naive")]
     names += [percentile(one).replace(".", "_") + end for one in wanted for end in ("_s", "_low_s", "_high_s")]
     rows = []
-    for named, part in told.parts():
+    for named, part in told.by_group():
         if not len(part):
             continue
-        curve = curve_of(part)
+        curve = part.curve()
         numbers: list[float] = [len(part), int((part.cause == OPEN).sum())]
         for limit in limits.values():
             numbers += [
                 *_within(curve, limit, confidence),
-                float(((part.cause == ENDED) & (part.time <= limit)).mean()),
+                float(((part.cause == REACHED) & (part.time <= limit)).mean()),
             ]
         for one in wanted:
             numbers += _quantile(curve, one, confidence)
@@ -248,7 +247,7 @@ def _estimated(
 
 def _shaped(rows: list[dict[str, Any]], told: Durations, names: list[str]) -> pd.DataFrame:
     grouped = [str(name) for name in told.groups.columns]
-    apart(grouped, [name for name in names if name not in _WINDOWS])
+    check_name_clash(grouped, [name for name in names if name not in _WINDOWS])
     made = pd.DataFrame(rows, columns=list(dict.fromkeys([*grouped, *names])))
     for name in grouped:
         made[name] = made[name].astype(told.groups[name].dtype)
@@ -258,7 +257,7 @@ def _shaped(rows: list[dict[str, Any]], told: Durations, names: list[str]) -> pd
 
 def _within(curve: Incidence, limit: int, confidence: float) -> list[float]:
     """The share at the end within microseconds, and its interval; NaN where nobody was watched for so long."""
-    if not curve.tells(limit):
+    if not curve.covers(limit):
         return [np.nan] * 3
     place = curve.at(limit)
     return [float(numbers[place]) for numbers in (curve.share[0], *curve.band(0, confidence))]
