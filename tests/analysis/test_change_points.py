@@ -115,7 +115,7 @@ def test_slower_and_faster_again_are_two_changes() -> None:
     assert result["n_after"][0] == result["n_before"][1]
     assert result["n_before"][0] + result["n_after"][0] + result["n_after"][1] == n
     assert result.attrs == {
-        **{"by": [], "start": "accepted", "end": "delivered", "confidence": 0.95, "tz": "Europe/Kyiv"}
+        "by": [], "start": "accepted", "end": "delivered", "confidence": 0.95, "tz": "Europe/Kyiv"
     }
     assert len(vk.changes(log, max_changes=1)) == 1
 

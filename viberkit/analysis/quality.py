@@ -49,8 +49,8 @@ class _Log:
         required = ("message_id", "outcome", "observed_until")
         require(self.journeys, required, "quality (journeys: pass vk.journeys(events))")
         self.journey_ids = self.journeys["message_id"].array
-        self.at = {state: self.journey_times(f"{state}_at") for state in ORDER[:8]}  # NaN: never in this state
-        self.entered = {state: ~np.isnan(at) for state, at in self.at.items()}
+        self.times = {state: self.journey_times(f"{state}_at") for state in ORDER[:8]}  # NaN: never in this state
+        self.entered = {state: ~np.isnan(at) for state, at in self.times.items()}
         self.delivered = self.entered["delivered"] | self.entered["seen"]
 
     def column(self, name: str) -> pd.Series[Any]:
@@ -185,10 +185,10 @@ def negative_latency(log: _Log) -> list[_Finding]:
     states = np.zeros(len(log.journeys), dtype=np.int64)
     # A failure follows every state before delivery, but neither delivery nor another failure.
     for state in ("accepted", "routed", "dispatched", "channel_failed", "failed", "expired", "delivered", "seen"):
-        lowest = np.fmin(lowest, log.at[state] - latest)
+        lowest = np.fmin(lowest, log.times[state] - latest)
         states += log.entered[state]
         if state in DELIVERY_PATH:
-            latest = np.fmax(latest, log.at[state])
+            latest = np.fmax(latest, log.times[state])
     negative, of = _count(lowest < 0), _count(states > 1)
     if not negative:
         return [_Finding(0, of)]
@@ -228,8 +228,8 @@ def naive(log: _Log) -> list[_Finding]:
 )
 def delivered_after_failed(log: _Log) -> list[_Finding]:
     """Messages that were delivered or seen after they had failed or expired, out of the failed messages."""
-    failed = np.fmin(log.at["failed"], log.at["expired"])
-    delivered = np.fmin(log.at["delivered"], log.at["seen"])
+    failed = np.fmin(log.times["failed"], log.times["expired"])
+    delivered = np.fmin(log.times["delivered"], log.times["seen"])
     return [_finding(delivered > failed, log.journey_ids, of=_count(~np.isnan(failed)))]
 
 
@@ -299,7 +299,7 @@ def not_observed_again(log: _Log) -> list[_Finding]:
     position = np.arange(len(log.ids))
     if log.journeys_passed:
         position = pd.Index(log.ordered.ids).get_indexer(pd.Index(log.journeys["message_id"]))
-    last = np.fmax.reduce([*log.at.values(), last_event[position]])
+    last = np.fmax.reduce([*log.times.values(), last_event[position]])
     not_observed = is_open & ~(log.journey_times("observed_until") > last)
     return [_finding(not_observed, log.journey_ids, of=_count(is_open))]
 
