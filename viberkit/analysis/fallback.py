@@ -255,7 +255,7 @@ class _Outcomes:
 def _estimate(
     data: Durations, at_once: npt.NDArray[np.bool_], policy: _Policy, split: float, confidence: float
 ) -> pd.DataFrame:
-    """The result, except for the arrival of SMS as text. ``at_once``: by row of the journeys, if a failure means SMS."""
+    """The result without ``attrs["sms"]``. ``at_once``: whether a failure causes an SMS at once, by row of journeys."""
     holdouts = []
 
     def estimate(part: Durations) -> dict[str, Any]:

@@ -26,7 +26,7 @@ __all__ = ["quality"]
 _EPOCH = 0  # a not_before of 1970-01-01: no earlier poll is known
 _SOURCES = tuple(EVENTS["source"].words)
 _CALLBACK_STATES = [state in {parse_state(event) for event in CALLBACK_EVENTS} for state in ORDER]
-_PASS_ALL_SOURCES = "pass archive.events(all_sources=True)"
+_REMEDY_FOR_SOURCES = "pass archive.events(all_sources=True)"
 
 Flags = npt.NDArray[np.bool_]
 
@@ -54,8 +54,9 @@ class _Log:
         self.delivered = self.entered["delivered"] | self.entered["seen"]
 
     def column(self, name: str) -> pd.Series[Any]:
-        missing = pd.Series(np.full(len(self.events), None, dtype=object), index=self.events.index)
-        return self.events.get(name, missing)
+        if name in self.events.columns:
+            return self.events[name]
+        return pd.Series(np.full(len(self.events), None, dtype=object), index=self.events.index)
 
     def instants(self, name: str) -> Ints:
         return microseconds(EVENTS[name].cast(self.column(name)))
@@ -315,17 +316,17 @@ def callbacks_missed(log: _Log) -> list[_Finding]:
     """
     used = {log.sources[code] for code in np.unique(log.source) if code >= 0}
     if any("+" in source for source in used):
-        return [_Finding(0, 0, not_checked=f"the sources are merged into one row; {_PASS_ALL_SOURCES}")]
+        return [_Finding(0, 0, not_checked=f"the sources are merged into one row; {_REMEDY_FOR_SOURCES}")]
     if "callback" not in used:
         return [
-            _Finding(0, 0, not_checked=f"there are no callbacks; {_PASS_ALL_SOURCES} of an archive with a listener")
+            _Finding(0, 0, not_checked=f"there are no callbacks; {_REMEDY_FOR_SOURCES} of an archive with a listener")
         ]
     known = log.state < len(ORDER)  # the categories begin with the states of the API
     by_callback, by_history = (np.zeros((len(log.ids), len(ORDER)), dtype=bool) for _ in range(2))
     for reported, names in ((by_callback, ["callback"]), (by_history, ["history", "status"])):
         rows = known & np.isin(log.source, [log.sources.index(name) for name in names])
         reported[log.message[rows], log.state[rows]] = True
-    expected = by_history & by_callback.any(axis=0) & _CALLBACK_STATES
+    expected = by_history & by_callback.any(axis=0) & np.array(_CALLBACK_STATES)
     missed = expected & ~by_callback
     example = _finding(missed.any(axis=1), log.ids).example
     return [_Finding(_count(missed), _count(expected), example)]
