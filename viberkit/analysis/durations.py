@@ -6,6 +6,7 @@ import numbers
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from viberkit.analysis import journeys as journeys_module
 from viberkit.analysis.grouping import BY, check_name_clash, factorize, group_columns, group_names
 from viberkit.analysis.incidence import Incidence, incidence
 from viberkit.analysis.journeys import DELIVERED_STATES, DELIVERY_PATH, FAILED_STATES
-from viberkit.analysis.ordering import NEVER, Ints, microseconds
+from viberkit.analysis.ordering import NEVER, SECOND, Ints, microseconds
 from viberkit.errors import MissingColumn
 from viberkit.frames.columns import JOURNEYS, require
 from viberkit.models.states import ORDER, parse_state
@@ -30,6 +31,7 @@ __all__ = [
     "as_journeys",
     "check_share",
     "check_shares",
+    "check_within",
     "durations",
     "estimate_by_group",
 ]
@@ -78,6 +80,10 @@ class Durations:
 
     def curve(self) -> Incidence:
         """The cumulative incidence of the end state (0) and of the competing outcome (1)."""
+        return self._curve
+
+    @cached_property
+    def _curve(self) -> Incidence:
         return incidence(self.time, self.cause, 2, self.entry, self.n)
 
     def take(self, chosen: npt.NDArray[Any]) -> Durations:
@@ -104,18 +110,22 @@ class Durations:
         return {str(name): self.groups[name].iloc[index] for name in self.groups.columns}
 
 
-def estimate_by_group(durations: Durations, estimate: Callable[[Durations], dict[str, Any]]) -> pd.DataFrame:
-    """The rows that ``estimate`` returns as columns for each group, the columns grouped by first."""
-    parts = [(index, estimate(part)) for index, (_, part) in enumerate(durations.by_group()) if len(part)]
-    frames = [pd.DataFrame(columns, copy=False) for _, columns in parts]
-    rows = np.repeat([index for index, _ in parts], [len(frame) for frame in frames]).astype(np.int64)
-    if not frames:
-        frames = [pd.DataFrame(estimate(durations)).iloc[:0]]
-    result = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
-    check_name_clash(map(str, durations.groups.columns), result.columns)
-    groups = durations.groups.take(rows).reset_index(drop=True)
-    result = pd.concat([groups, result], axis=1) if len(groups.columns) else result
-    result.attrs = dict(durations.attrs)
+def estimate_by_group(observed: Durations, estimate: Callable[[Durations], dict[str, Any]]) -> pd.DataFrame:
+    """The columns that ``estimate`` returns for each group, one below the other, after the columns grouped by."""
+    parts = [(index, estimate(part)) for index, (_, part) in enumerate(observed.by_group()) if len(part)]
+    names = parts[0][1] if parts else estimate(observed)
+    check_name_clash(map(str, observed.groups.columns), names)
+    if len(parts) == 1:
+        result = pd.DataFrame(parts[0][1], copy=False)
+    elif parts:
+        result = pd.DataFrame({name: np.concatenate([columns[name] for _, columns in parts]) for name in names})
+    else:
+        result = pd.DataFrame(names).iloc[:0]
+    lengths = [len(next(iter(columns.values()))) for _, columns in parts]
+    index = np.repeat(np.array([index for index, _ in parts], dtype=np.int64), lengths)
+    for place, name in enumerate(observed.groups.columns):
+        result.insert(place, str(name), observed.groups[name].array.take(index))
+    result.attrs = dict(observed.attrs)
     return result
 
 
@@ -136,8 +146,24 @@ def check_share(value: Any, field: str) -> float:
 
 def check_shares(values: Any, field: str) -> list[float]:
     """One number between 0 and 1, or several, as a list."""
-    several = [values] if isinstance(values, numbers.Real | str) else values
-    return [check_share(value, field) for value in several]
+    return [check_share(value, field) for value in _as_list(values)]
+
+
+def check_within(values: Any, *, infinite: bool = False) -> list[int | float]:
+    """One time in seconds above zero, or several, as a list in whole microseconds; infinite only where allowed."""
+    times: list[int | float] = []
+    for value in _as_list(values):
+        if infinite and value == np.inf:
+            times.append(np.inf)
+        elif isinstance(value, numbers.Real) and 0 < float(value) < 1e12:
+            times.append(round(float(value) * SECOND))
+        else:
+            raise ValueError(f"within: {value!r} is not a time in seconds above zero; pass e.g. 60")
+    return times
+
+
+def _as_list(values: Any) -> list[Any]:
+    return [values] if isinstance(values, numbers.Real | str) else list(values)
 
 
 def durations(
