@@ -33,8 +33,8 @@ _SIMILAR = 0.8  # of the quantiles that moved at least this part of the largest 
 _CERTAIN = 3.0  # standard errors
 _HOUR = 3_600 * SECOND
 _SIDES = ("before_s", "after_s", "failed_before", "failed_after")
-_DTYPES = {"metric": "str", "quantile": "float64", **dict.fromkeys((*_SIDES, "p_value"), "float64")}
-_DTYPES |= {"n_before": "int64", "n_after": "int64", "summary": "str"}
+_DTYPES = {"since_at": "int64", "metric": "str", "quantile": "float64", **dict.fromkeys(_SIDES, "float64")}
+_DTYPES |= {"p_value": "float64", "n_before": "int64", "n_after": "int64", "summary": "str"}
 
 
 def changes(
@@ -136,21 +136,22 @@ def changes(
 
 
 def _estimate(data: Durations, quantiles: list[float], max_changes: int, confidence: float) -> pd.DataFrame:
+    tz = data.attrs["tz"]
+
     def estimate(part: Durations) -> dict[str, Any]:
         ordered = part.take(np.argsort(part.started, kind="stable"))
         found = _search(ordered, 1 - confidence, max_changes, tz)
-        cuts = [cut for cut, _ in found]
-        edges = [0, *cuts, len(ordered)]
+        edges = [0, *(cut for cut, _ in found), len(ordered)]
         rows = []
         for index, (cut, p_value) in enumerate(found):
             before, after = (ordered.take(np.arange(*edges[side : side + 2])) for side in (index, index + 1))
-            row = {"p_value": p_value, **_largest_movement(before, after, quantiles)}
-            rows.append({**row, "summary": _summary(row, instants(ordered.started[[cut]]).iloc[0].tz_convert(tz))})
-        since = {"since_at": instants(ordered.started[cuts] if cuts else np.empty(0, dtype=np.int64))}
-        return since | pd.DataFrame(rows, columns=list(_DTYPES)).astype(_DTYPES).to_dict("series")
+            row = _largest_movement(before, after, quantiles)
+            summary = _summary(row, instants(ordered.started[[cut]]).iloc[0].tz_convert(tz))
+            rows.append({**row, "since_at": int(ordered.started[cut]), "p_value": p_value, "summary": summary})
+        return {name: [row.get(name, np.nan) for row in rows] for name in _DTYPES}
 
-    tz = data.attrs["tz"]
-    result = estimate_by_group(data, estimate)
+    result = estimate_by_group(data, estimate).astype(_DTYPES)
+    result["since_at"] = instants(result["since_at"].to_numpy())
     if names := data.attrs["by"]:
         groups = [" · ".join(map(str, values)) for values in result[names].itertuples(index=False)]
         result["summary"] = pd.Series(groups, dtype="str") + ": " + result["summary"]
