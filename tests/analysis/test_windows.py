@@ -111,8 +111,8 @@ def test_a_recent_window_is_not_worse_for_being_young() -> None:
     covered = int(((low <= true) & (true <= high)).sum())
     error = share.std(ddof=1) / np.sqrt(LOGS)
     print(
-        f"\n{LOGS} windows, {still_open.mean() / n:.0%} open: truth {true:.4f}, estimate {share.mean():.4f} ± {error:.4f}, "
-        f"naive {naive.mean():.4f}; intervals cover it in {covered / LOGS:.1%}"
+        f"\n{LOGS} windows, {still_open.mean() / n:.0%} open: truth {true:.4f}, "
+        f"estimate {share.mean():.4f} ± {error:.4f}, naive {naive.mean():.4f}; intervals cover it in {covered / LOGS:.1%}"
     )
     assert 0.27 <= still_open.mean() / n <= 0.36
     assert abs(share.mean() - true) < 3 * np.hypot(error, np.sqrt(true * (1 - true) / 200_000))
@@ -298,8 +298,8 @@ def test_events_give_the_same_results_as_journeys() -> None:
     journeys = vk.journeys(pd.DataFrame(events).astype({"happened_at": UTC_INSTANT}))
     for work in (vk.over_time, vk.slo, vk.profile):
         pd.testing.assert_frame_equal(work(pd.DataFrame(events).astype({"happened_at": UTC_INSTANT})), work(journeys))
+    dispatched_at = journeys["dispatched_at"].where(journeys.index > 0)
     with pytest.warns(DroppedMessagesWarning, match="over_time: "):
-        dispatched_at = journeys["dispatched_at"].where(journeys.index > 0)
         vk.over_time(journeys.assign(dispatched_at=dispatched_at), start="dispatched")
 
 
