@@ -94,6 +94,6 @@ def test_durations_of_a_frame_have_no_counts() -> None:
     observed = durations(frame, "test")
     assert observed.n is None
     assert (observed.count(), observed.count(observed.time > 0)) == (2, 0)
-    with pytest.raises(ValueError, match="by: 'n' is also a column of the result; rename it first, e.g. to 'my_n'"):
+    with pytest.raises(ValueError, match=r"by: .n. is also a column of the result; rename it first, e\.g\. to .my_n."):
         vk.time_to(frame.assign(n=1), by="n")
     assert list(estimate_rows(observed, {"x": "int64"}, lambda part: [{"x": len(part)}])["x"]) == [2]

@@ -112,7 +112,8 @@ def test_a_recent_window_is_not_worse_for_being_young() -> None:
     error = share.std(ddof=1) / np.sqrt(LOGS)
     print(
         f"\n{LOGS} windows, {still_open.mean() / n:.0%} open: truth {true:.4f}, "
-        f"estimate {share.mean():.4f} ± {error:.4f}, naive {naive.mean():.4f}; intervals cover it in {covered / LOGS:.1%}"
+        f"estimate {share.mean():.4f} ± {error:.4f}, naive {naive.mean():.4f}; "
+        f"intervals cover it in {covered / LOGS:.1%}"
     )
     assert 0.27 <= still_open.mean() / n <= 0.36
     assert abs(share.mean() - true) < 3 * np.hypot(error, np.sqrt(true * (1 - true) / 200_000))
