@@ -197,10 +197,13 @@ def estimate_differences(
             "p_logrank": log_rank(group.part, base.part),
         }
         for limit in limits:
-            when = min(limit, float(min(curve.time[-1] for curve in curves))) if np.isinf(limit) else limit
+            when, time = limit, f"{limit / SECOND:g} s"
+            if np.isinf(limit):  # the last time at which both groups were observed
+                when = min(curve.time[-1] for curve in curves)
+                time = duration(when / SECOND)
             values = _difference(*(np.array(curve.share_at(when, 0, confidence)) for curve in curves))
             names = ("share", "baseline_share", "share_difference", "share_low", "share_high")
-            what = f"{observed.attrs['end']} within {duration(when / SECOND)}"
+            what = f"{observed.attrs['end']} within {time}"
             row = shared | dict(zip(names, values, strict=True))
             rows.append(row | {"within_s": limit / SECOND, "summary": _summarize(shared, what, values, "share")})
         for level in quantiles:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from viberkit.analysis.durations import OPEN, Durations, check_share, check_shares, durations, estimate_by_group
+from viberkit.analysis.durations import OPEN, Durations, check_share, check_shares, durations, estimate_rows
 from viberkit.analysis.formatting import interval, percentile
-from viberkit.analysis.grouping import BY
+from viberkit.analysis.grouping import BY, check_name_clash
 from viberkit.analysis.incidence import BANDS, Incidence, incidence
 from viberkit.analysis.journeys import FAILED_STATES
 from viberkit.analysis.ordering import SECOND
@@ -135,38 +135,42 @@ def delivery_curve(
 
 def estimate_curve(observed: Durations, confidence: float = 0.95, band: str = "score") -> pd.DataFrame:
     """The result of :func:`delivery_curve` from durations."""
-    end = observed.attrs["end"]
-    other = "delivered" if end in FAILED_STATES else "failed"
-    result = estimate_by_group(observed, lambda part: _curve_columns(part, end, other, confidence, band))
-    result.attrs |= {"other": other, "confidence": confidence, "band": BANDS[band]}
+    other = "delivered" if observed.attrs["end"] in FAILED_STATES else "failed"
+    parts = [(values, part) for values, part in observed.by_group() if len(part)]
+    frames = [_curve(values, part, other, confidence, band) for values, part in parts]
+    if not frames:
+        blank = dict.fromkeys(map(str, observed.groups.columns))
+        frames = [_curve(blank, observed, other, confidence, band).iloc[:0]]
+    result = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+    for name in observed.groups.columns:
+        result[name] = result[name].astype(observed.groups[name].dtype)
+    result.attrs = observed.attrs | {"other": other, "confidence": confidence, "band": BANDS[band]}
     return result
 
 
-def _curve_columns(part: Durations, end: str, other: str, confidence: float, band: str) -> dict[str, Any]:
-    curve = part.curve()
-    is_interval = _is_interval(part)
+def _curve(values: dict[str, Any], part: Durations, other: str, confidence: float, band: str) -> pd.DataFrame:
+    curve, end = part.curve(), part.attrs["end"]
     earliest, n_interval = curve.share[0], np.zeros(len(curve.time), dtype=np.int64)
-    if is_interval.any():
-        earliest_curve = _earliest_curve(part)
+    if (earliest_curve := _earliest_curve(part)) is not curve:
         earliest = earliest_curve.share[0][earliest_curve.at(curve.time)]
+        is_interval = part.earliest < part.time
         weights = None if part.n is None else part.n[is_interval]
-        counts = np.bincount(curve.at(part.time[is_interval]), weights, minlength=len(curve.time))
-        n_interval = counts.astype(np.int64)
+        n_interval += np.bincount(curve.at(part.time[is_interval]), weights, len(curve.time)).astype(np.int64)
     columns: dict[str, Any] = {"time_s": curve.time / SECOND}
     for index, (name, (low, high)) in enumerate(zip((end, other), curve.bands(confidence, band), strict=True)):
         columns |= {name: curve.share[index], f"{name}_low": low, f"{name}_high": high}
         columns[f"{name}_se"] = curve.standard_error(index)
     columns |= {"open": curve.open, "at_risk": curve.at_risk}
     columns |= {f"n_{end}": curve.ended[0], f"n_{other}": curve.ended[1], "n_censored": curve.censored}
-    return columns | {f"{end}_earliest": earliest, "n_interval": n_interval}
-
-
-def _is_interval(part: Durations) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Which times are known only as an interval."""
-    return np.zeros(0, dtype=bool) if part.earliest is part.time else part.earliest < part.time
+    columns |= {f"{end}_earliest": earliest, "n_interval": n_interval}
+    check_name_clash(values, columns)
+    return pd.DataFrame(values | columns, index=range(len(curve.time)), copy=False)
 
 
 def _earliest_curve(part: Durations) -> Incidence:
+    """The curve if every time known only as an interval were at its beginning; the same curve if there is none."""
+    if part.earliest is part.time or not (part.earliest < part.time).any():
+        return part.curve()
     return incidence(part.earliest, part.cause, 2, part.entry, part.n)
 
 
@@ -274,29 +278,17 @@ def time_to(
 def estimate_quantiles(observed: Durations, quantiles: Sequence[float], confidence: float = 0.95) -> pd.DataFrame:
     """The result of :func:`time_to` from durations."""
 
-    def columns(part: Durations) -> dict[str, Any]:
-        curve = part.curve()
-        estimates = [curve.quantile_estimate(share, confidence) for share in quantiles]
-        values, low, high = np.array(estimates, dtype=np.float64).reshape(-1, 3).T
-        earliest = values
-        if _is_interval(part).any():
-            earliest_curve = _earliest_curve(part)
-            earliest = np.array([earliest_curve.quantile_estimate(share, confidence)[0] for share in quantiles])
-        summaries = [
-            f"{percentile(share)} {interval(*estimate)}" for share, estimate in zip(quantiles, estimates, strict=True)
-        ]
-        return {
-            "quantile": np.array(quantiles, dtype=np.float64),
-            "value_s": values,
-            "low_s": low,
-            "high_s": high,
-            "earliest_s": earliest,
-            "n": np.full(len(quantiles), part.count()),
-            "n_open": np.full(len(quantiles), part.count(part.cause == OPEN)),
-            "summary": np.array(summaries, dtype=object),
-        }
+    def rows(part: Durations) -> Iterator[dict[str, Any]]:
+        curve, earliest = part.curve(), _earliest_curve(part)
+        counts = {"n": part.count(), "n_open": part.count(part.cause == OPEN)}
+        for level in quantiles:
+            estimate = value_s, low_s, high_s = curve.quantile_estimate(level, confidence)
+            earliest_s = value_s if earliest is curve else earliest.quantile_estimate(level, confidence)[0]
+            row = {"quantile": level, "value_s": value_s, "low_s": low_s, "high_s": high_s, "earliest_s": earliest_s}
+            yield row | counts | {"summary": f"{percentile(level)} {interval(*estimate)}"}
 
-    result = estimate_by_group(observed, columns)
-    result["summary"] = result["summary"].astype("str")
-    result.attrs |= {"confidence": confidence}
+    names = ("quantile", "value_s", "low_s", "high_s", "earliest_s")
+    dtypes = dict.fromkeys(names, "float64") | {"n": "int64", "n_open": "int64", "summary": "str"}
+    result = estimate_rows(observed, dtypes, rows)
+    result.attrs["confidence"] = confidence
     return result

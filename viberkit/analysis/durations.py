@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -33,7 +33,7 @@ __all__ = [
     "check_shares",
     "check_within",
     "durations",
-    "estimate_by_group",
+    "estimate_rows",
 ]
 
 #: The causes: right-censored, the end state, or the outcome that competes with it.
@@ -110,21 +110,14 @@ class Durations:
         return {str(name): self.groups[name].iloc[index] for name in self.groups.columns}
 
 
-def estimate_by_group(observed: Durations, estimate: Callable[[Durations], dict[str, Any]]) -> pd.DataFrame:
-    """The columns that ``estimate`` returns for each group, one below the other, after the columns grouped by."""
-    parts = [(index, estimate(part)) for index, (_, part) in enumerate(observed.by_group()) if len(part)]
-    names = parts[0][1] if parts else estimate(observed)
-    check_name_clash(map(str, observed.groups.columns), names)
-    if len(parts) == 1:
-        result = pd.DataFrame(parts[0][1], copy=False)
-    elif parts:
-        result = pd.DataFrame({name: np.concatenate([columns[name] for _, columns in parts]) for name in names})
-    else:
-        result = pd.DataFrame(names).iloc[:0]
-    lengths = [len(next(iter(columns.values()))) for _, columns in parts]
-    index = np.repeat(np.array([index for index, _ in parts], dtype=np.int64), lengths)
-    for place, name in enumerate(observed.groups.columns):
-        result.insert(place, str(name), observed.groups[name].array.take(index))
+def estimate_rows(
+    observed: Durations, dtypes: dict[str, Any], estimate: Callable[[Durations], Iterable[dict[str, Any]]]
+) -> pd.DataFrame:
+    """The rows that ``estimate`` returns for each group, after the columns grouped by; ``dtypes`` are of the result."""
+    check_name_clash(map(str, observed.groups.columns), dtypes)
+    dtypes = {str(name): dtype for name, dtype in observed.groups.dtypes.items()} | dtypes
+    rows = [values | row for values, part in observed.by_group() if len(part) for row in estimate(part)]
+    result = pd.DataFrame(rows, columns=list(dtypes)).astype(dtypes)
     result.attrs = dict(observed.attrs)
     return result
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from viberkit.analysis.durations import (
     check_shares,
     check_within,
     durations,
-    estimate_by_group,
+    estimate_rows,
 )
 from viberkit.analysis.formatting import UNITS
 from viberkit.analysis.grouping import BY, check_name_clash, factorize, group_columns
@@ -362,40 +362,38 @@ def estimate_windows(
 ) -> pd.DataFrame:
     """The result of :func:`over_time` from durations grouped by window; ``limits`` are microseconds."""
 
-    def columns(part: Durations) -> dict[str, Any]:
-        curve, n = part.curve(), part.count()
-        reached = part.cause == REACHED
-        share = np.array(curve.share_at(limits, 0, confidence))
-        naive = [part.count(reached & (part.time <= limit)) / max(n, 1) for limit in limits]
-        times = np.array([curve.quantile_estimate(level, confidence) for level in quantiles]).reshape(-1, 3).T
-        blank, rows = np.full(len(quantiles), np.nan), len(limits) + len(quantiles)
-        result: dict[str, Any] = {
-            "within_s": np.append(np.array(limits) / SECOND, blank),
-            "quantile": np.append(np.full(len(limits), np.nan), quantiles),
-        }
-        for name, values in zip(("share", "low", "high", "naive_share"), (*share, naive), strict=True):
-            result[name] = np.append(values, blank)
-        for name, values in zip(("value_s", "low_s", "high_s"), times, strict=True):
-            result[name] = np.append(np.full(len(limits), np.nan), values)
-        return result | {"n": np.full(rows, n), "n_open": np.full(rows, part.count(part.cause == OPEN))}
+    def rows(part: Durations) -> Iterator[dict[str, Any]]:
+        curve, is_reached = part.curve(), part.cause == REACHED
+        counts = {"n": part.count(), "n_open": part.count(part.cause == OPEN)}
+        for limit, share, low, high in zip(limits, *curve.share_at(limits, 0, confidence), strict=True):
+            naive = part.count(is_reached & (part.time <= limit)) / counts["n"]
+            row = {"within_s": limit / SECOND, "share": share, "low": low, "high": high, "naive_share": naive}
+            yield row | counts
+        for level in quantiles:
+            value_s, low_s, high_s = curve.quantile_estimate(level, confidence)
+            yield {"quantile": level, "value_s": value_s, "low_s": low_s, "high_s": high_s} | counts
 
-    result = estimate_by_group(observed, columns)
+    names = ("within_s", "quantile", "share", "low", "high", "naive_share", "value_s", "low_s", "high_s")
+    result = estimate_rows(observed, dict.fromkeys(names, "float64") | {"n": "int64", "n_open": "int64"}, rows)
     result.attrs["confidence"] = confidence
     return result
 
 
 def estimate_slo(observed: Durations, limit: int, target: float, confidence: float = 0.95) -> pd.DataFrame:
     """The result of :func:`slo` from durations grouped by window; ``limit`` is in microseconds."""
-    result = estimate_by_group(observed, lambda part: _slo_columns(part, limit, target, confidence))
-    result["verdict"] = pd.Categorical(result["verdict"], categories=["met", "missed", "unclear"])
-    names = [*observed.attrs["by"]]
-    windows = result.groupby(names, observed=True, dropna=False) if names else result
+    dtypes: dict[str, Any] = dict.fromkeys(("within_s", "share", "low", "high"), "float64")
+    dtypes["verdict"] = pd.CategoricalDtype(["met", "missed", "unclear"])
+    dtypes |= dict.fromkeys(("n", "n_open", "n_undecided"), "int64")
+    dtypes |= dict.fromkeys(("n_missed", "n_allowed", "budget_left"), "float64")
+    result = estimate_rows(observed, dtypes, lambda part: [_slo_row(part, limit, target, confidence)])
+    by = observed.attrs["by"]
+    windows = result.groupby(by, observed=True, dropna=False) if by else result
     result["budget_left_cumulative"] = 1 - windows["n_missed"].cumsum() / windows["n_allowed"].cumsum()
     result.attrs |= {"within_s": limit / SECOND, "target": float(target), "confidence": confidence}
     return result
 
 
-def _slo_columns(part: Durations, limit: int, target: float, confidence: float) -> dict[str, Any]:
+def _slo_row(part: Durations, limit: int, target: float, confidence: float) -> dict[str, Any]:
     undecided = (part.cause == OPEN) & (part.time < limit)
     n, n_undecided = part.count(), part.count(undecided)
     n_missed = part.count((part.cause != REACHED) | (part.time > limit)) - n_undecided
@@ -413,17 +411,6 @@ def _slo_columns(part: Durations, limit: int, target: float, confidence: float) 
         still_open = np.maximum(curve.open[now], 1e-12)
         misses = np.minimum((curve.open[then] + curve.share[1, then] - curve.share[1, now]) / still_open, 1.0)
         expected += float(misses.sum() if part.n is None else misses @ part.n[undecided])
-    row: dict[str, Any] = {
-        "within_s": limit / SECOND,
-        "share": share,
-        "low": low,
-        "high": high,
-        "verdict": verdict,
-        "n": n,
-        "n_open": part.count(part.cause == OPEN),
-        "n_undecided": n_undecided,
-        "n_missed": expected,
-        "n_allowed": n_allowed,
-        "budget_left": 1 - expected / n_allowed if n else np.nan,
-    }
-    return {name: np.atleast_1d(value) for name, value in row.items()}
+    row = {"within_s": limit / SECOND, "share": share, "low": low, "high": high, "verdict": verdict}
+    row |= {"n": n, "n_open": part.count(part.cause == OPEN), "n_undecided": n_undecided}
+    return row | {"n_missed": expected, "n_allowed": n_allowed, "budget_left": 1 - expected / n_allowed}
