@@ -43,7 +43,7 @@ _WAYS = ("history", "callback")
 _CHECKS = (
     *("duplicates", "two_instants", "disorder", "row_order", "negative_latency", "zero_latency", "naive"),
     *("delivered_after_failed", "seen_without_delivered", "unknown_state", "no_dispatched", "no_routed", "no_accepted"),
-    *("not_looked_again", "callbacks_missed", "clock_skew", "polled"),
+    *("not_observed_again", "callbacks_missed", "clock_skew", "polled"),
 )
 _OUTCOMES = ("delivered", "failed", "open")
 
