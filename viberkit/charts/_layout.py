@@ -21,8 +21,6 @@ from scipy.optimize import isotonic_regression
 from viberkit.analysis.formatting import duration
 from viberkit.charts._style import DARK, LIGHT, MIDTONE, SMALL, TimeLocator, luminance
 
-__all__ = ["LINE", "NAME", "PERCENT_TICKS", "SMALLEST_TIME", "LineLabel", "Sheet"]
-
 #: Inches: the width of a figure made by a chart, its margins, and a line of small print.
 WIDTH, MARGIN, LINE = 7.5, 0.3, 0.135
 #: Font size of headings, in points.

@@ -11,18 +11,6 @@ from numpy.typing import NDArray
 from viberkit.frames.columns import require
 from viberkit.models.states import rank
 
-__all__ = [
-    "Floats",
-    "Transition",
-    "empty_text",
-    "group_label",
-    "in_order",
-    "largest_groups",
-    "period_s",
-    "read_latencies",
-    "require_result",
-]
-
 Transition = tuple[str, str]
 Floats = NDArray[np.float64]
 

@@ -14,19 +14,6 @@ from matplotlib.ticker import Locator
 
 from viberkit.analysis.formatting import UNITS, duration
 
-__all__ = [
-    "DARK",
-    "GROUP_COLOURS",
-    "LIGHT",
-    "MIDTONE",
-    "SMALL",
-    "TimeLocator",
-    "contrast",
-    "luminance",
-    "state_colour",
-    "transition_colours",
-]
-
 #: The colour of each state, after Okabe and Ito: distinct with any colour vision, readable on white and on black.
 STATE_COLOURS = {
     "accepted": "#8f8f8f",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -67,45 +67,37 @@ def flow(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     sheet = Sheet.open(ax)
     if not candidates:
         return sheet.show_empty(empty_text(left_out))
-    chosen = _most_frequent(candidates)
-    counts = {transition: len(lanes[transition]) for transition in chosen}
-    medians = {transition: duration(float(np.median(lanes[transition]))) for transition in chosen}
-    texts = {transition: f"{counts[transition]:,}\nmedian {medians[transition]}" for transition in chosen}
-    if max(map(sheet.width, texts.values())) > 0.17:
-        texts = {transition: f"{counts[transition]:,}\n{medians[transition]}" for transition in chosen}
+    for most in range(MAX_TRANSITIONS, 0, -1):
+        chosen = _most_frequent(candidates, most)
+        counts = {transition: len(lanes[transition]) for transition in chosen}
+        medians = {transition: duration(float(np.median(lanes[transition]))) for transition in chosen}
+        texts = {transition: f"{counts[transition]:,}\nmedian {medians[transition]}" for transition in chosen}
+        if max(map(sheet.width, texts.values())) > 0.17:
+            texts = {transition: f"{counts[transition]:,}\n{medians[transition]}" for transition in chosen}
+        diagram = _Diagram(sheet, texts)
+        if sheet.own or diagram.height <= sheet.inches[1]:
+            break
     notes = ["messages from one state to the next, and the median time it took"]
     if rest := [len(lanes[name]) for name in candidates if name not in counts]:
         times = "time" if sum(rest) == 1 else "times"
         notes.append(f"less frequent transitions not drawn: {len(rest):,} ({sum(rest):,} {times})")
     if repeated:
         notes.append(f"back to the same state, not drawn: {repeated:,}")
-    diagram = _Diagram(sheet, texts)
     sheet.set_height(diagram.height, notes + left_out, axis=False)
     diagram.draw(counts)
     return sheet.ax
 
 
-def _most_frequent(transitions: Sequence[Transition]) -> list[Transition]:
+def _most_frequent(transitions: Sequence[Transition], most: int) -> list[Transition]:
     """The first transitions, as long as the states on the lower row stay few; in life-cycle order."""
     chosen: list[Transition] = []
     lower: set[str] = set()
     for transition in transitions:
         wider = lower | (set(transition) - set(_STAGES))
-        if len(chosen) < MAX_TRANSITIONS and len(wider) <= _MAX_LOWER:
+        if len(chosen) < most and len(wider) <= _MAX_LOWER:
             chosen.append(transition)
             lower = wider
     return in_order(chosen)
-
-
-@dataclass
-class _Arrow:
-    """A transition as a path; its label is at ``x``, and ends ``y`` inches from the top."""
-
-    transition: Transition
-    path: list[tuple[float, float]]
-    x: float
-    y: float
-    align: str = "left"
 
 
 class _Diagram:
@@ -118,69 +110,60 @@ class _Diagram:
     def __init__(self, sheet: Sheet, texts: dict[Transition, str]) -> None:
         self.sheet, self.texts = sheet, texts
         states = sorted({state for transition in texts for state in transition}, key=lambda state: (rank(state), state))
-        upper = [state for state in states if state in _STAGES]
-        lower = [state for state in states if state not in _STAGES]
-        if not upper:
-            upper, lower = lower, []
+        upper = [state for state in states if state in _STAGES] or states
+        lower = [state for state in states if state not in upper]
         self.row = dict.fromkeys(upper, 0) | dict.fromkeys(lower, 1)
         self.names: dict[str, str] = {}
         for row in (upper, lower):
             fits = sum(sheet.width(state) + 0.032 for state in row) + 0.06 * (len(row) - 1) <= 1
-            self.names |= {
-                state: state if fits else sheet.elide(state, 0.92 / max(len(row), 4) - 0.045) for state in row
-            }
+            room = 2.0 if fits else 0.92 / max(len(row), 4) - 0.045
+            self.names |= {state: sheet.elide(state, room) for state in row}
         self.half = {state: sheet.width(name) / 2 + 0.016 for state, name in self.names.items()}
-        self.x = self._place(upper, lower)
-        straight = {pair for row in (upper, lower) for pair in pairwise(row) if pair in texts and self._fits(pair)}
-        bands: tuple[list[Transition], ...] = ([], [], [])  # over the upper row, between the rows, under the lower row
+        self._place(upper, lower)
+        neighbours = [*pairwise(upper), *pairwise(lower)]
+        self.straight = [pair for pair in neighbours if pair in texts and self._fits(pair)]
+        self.bands: dict[Transition, int] = {}  # 0: over the upper row, 1: between the rows, 2: under the lower row
         for transition in texts:
-            rows = [self.row[state] for state in transition]
-            if transition not in straight:
-                bands[2 * rows[0] if rows[0] == rows[1] else 1].append(transition)
-        lanes = [self._lanes(band) for band in bands]
+            source, target = (self.row[state] for state in transition)
+            if transition not in self.straight:
+                self.bands[transition] = 2 * source if source == target else 1
+        spans = {transition: self._span(transition) for transition in self.bands}
+        lanes = [_assign_lanes({name: spans[name] for name, band in self.bands.items() if band == k}) for k in range(3)]
+        lanes[0] = {transition: max(lanes[0].values()) - lane for transition, lane in lanes[0].items()}
         depths = [_LANE * (max(band.values(), default=-1) + 1) for band in lanes]
-        labelled = [any(self.row[pair[0]] == row for pair in straight) for row in (0, 1)]
-        top = 0.08 + depths[0] + _LABEL * labelled[0]
+        labels = [_LABEL * any(self.row[pair[0]] == row for pair in self.straight) for row in (0, 1)]
+        top = 0.08 + depths[0] + labels[0]
         self.y = [top + _BOX / 2, top + 1.5 * _BOX + depths[1] + 0.22]
-        bottom = self.y[1 if lower else 0] + _BOX / 2 + _LABEL * labelled[1]
+        bottom = self.y[1 if lower else 0] + _BOX / 2 + labels[1]
         self.height = bottom + depths[2] + 0.06
-        starts = (top - _LABEL * labelled[0] - depths[0], top + _BOX, bottom)
-        self.arrows = [self._straight(pair) for pair in in_order(straight)]
-        for band, start in zip(lanes, starts, strict=True):
-            for transition, lane in band.items():
-                self.arrows.append(self._bent(transition, start + _LANE * (lane + 1) - 0.06))
+        starts = (0.08, top + _BOX, bottom)
+        self.lane_y = {
+            transition: starts[index] + _LANE * (lane + 1) - 0.06
+            for index, band in enumerate(lanes)
+            for transition, lane in band.items()
+        }
 
-    def _place(self, upper: list[str], lower: list[str]) -> dict[str, float]:
-        """The centre of each state: the upper row evenly, the lower row from under ``dispatched`` on."""
-        if len(upper) > 2:
-            centres = list(np.linspace(self.half[upper[0]], 1 - self.half[upper[-1]], len(upper)))
-        else:
-            centres = [0.25, 0.75] if len(upper) == 2 else [0.5]
-        x = dict(zip(upper, centres, strict=True))
-        if lower:
-            start = x.get("dispatched", 0.5)
-            wanted = [start + 0.31 * (index + (lower[0] != "channel_failed")) for index in range(len(lower))]
-            spare = 1 - sum(2 * self.half[state] for state in lower)
-            gap = min(0.15, 0.4 / len(lower), spare / max(len(lower) - 1, 1) - 1e-6)
-            widths = [2 * self.half[state] + gap for state in lower]
-            below = spread(wanted, widths, -gap / 2, 1 + gap / 2) or list(np.linspace(0.1, 0.9, len(lower)))
-            x |= dict(zip(lower, below, strict=True))
-        return x
+    def _place(self, upper: list[str], lower: list[str]) -> None:
+        """Set the centre of each state: the upper row evenly, the lower row from under ``dispatched`` on."""
+        first, last = (self.half[upper[0]], 1 - self.half[upper[-1]]) if len(upper) > 2 else (0.25, 0.75)
+        centres = np.linspace(first, last, len(upper)) if len(upper) > 1 else [0.5]
+        self.x = dict(zip(upper, map(float, centres), strict=True))
+        start = self.x.get("dispatched", 0.5) + 0.31 * (lower[:1] != ["channel_failed"])
+        spare = 1 - sum(2 * self.half[state] for state in lower)
+        gap = min(0.15, spare / max(len(lower), 1))
+        widths = [2 * self.half[state] + gap for state in lower]
+        below = spread([start + 0.31 * index for index in range(len(lower))], widths, -gap / 2, 1 + gap / 2)
+        self.x |= dict(zip(lower, below or np.linspace(0.1, 0.9, len(lower)).tolist(), strict=True))
 
     def _fits(self, pair: Transition) -> bool:
         return self.sheet.width(self.texts[pair]) + 0.02 <= self.x[pair[1]] - self.x[pair[0]]
 
     def _port(self, transition: Transition, state: str) -> float:
         """Where an arrow begins or ends on a state: ordered by where its other end is."""
-        others = sorted(
-            (self.x[other[0] if other[1] == state else other[1]], other)
-            for other in self.texts
-            if state in other
-            and (self.row[other[0]] == self.row[other[1]]) == (self.row[transition[0]] == self.row[transition[1]])
-        )
-        index = [other for _, other in others].index(transition)
-        step = min(0.035, 1.5 * self.half[state] / len(others))
-        return self.x[state] + (index - (len(others) - 1) / 2) * step
+        peers = [other for other, band in self.bands.items() if state in other and band == self.bands[transition]]
+        peers.sort(key=lambda other: (self.x[other[0]] + self.x[other[1]], other))
+        step = min(0.035, 1.5 * self.half[state] / len(peers))
+        return self.x[state] + (peers.index(transition) - (len(peers) - 1) / 2) * step
 
     def _span(self, transition: Transition) -> tuple[float, float, float]:
         """The left and right end of an arrow with its label, and where the label begins."""
@@ -189,74 +172,47 @@ class _Diagram:
         label = min(low + 0.012, 1 - width)
         return min(low, label), max(high, label + width), label
 
-    def _lanes(self, transitions: list[Transition]) -> dict[Transition, int]:
-        """The lane of each arrow, the longest nearest to the far row: nested arrows do not cross."""
-        spans = {transition: self._span(transition)[:2] for transition in transitions}
-        lanes: list[list[tuple[float, float]]] = []
-        result = {}
-        for transition in sorted(
-            spans, key=lambda transition: (spans[transition][1] - spans[transition][0], transition)
-        ):
-            low, high = spans[transition]
-            free = (
-                index for index, lane in enumerate(lanes) if all(high + 0.02 <= a or b + 0.02 <= low for a, b in lane)
-            )
-            index = next(free, len(lanes))
-            lanes[index:] = lanes[index:] or [[]]
-            lanes[index].append((low, high))
-            result[transition] = index
-        if transitions and self.row[transitions[0][0]] == self.row[transitions[0][1]] == 0:
-            return {transition: len(lanes) - 1 - index for transition, index in result.items()}
-        return result
-
-    def _straight(self, pair: Transition) -> _Arrow:
-        (source, target), y = pair, self.y[self.row[pair[0]]]
-        a, b = self.x[source] + self.half[source], self.x[target] - self.half[target]
-        label = y - _BOX / 2 - 0.05 if self.row[source] == 0 else y + _BOX / 2 + 0.04 + 2 * LINE
-        return _Arrow(pair, [(a, y), (b, y)], (a + b) / 2, label, "center")
-
-    def _bent(self, transition: Transition, y: float) -> _Arrow:
-        a, b = (self._port(transition, state) for state in transition)
-        path = [(a, y), (b, y)]
-        for state, x, index in ((transition[0], a, 0), (transition[1], b, 2)):
-            middle = self.y[self.row[state]]
-            path.insert(index + (index > 0), (x, middle + (_BOX / 2 if y > middle else -_BOX / 2)))
-        return _Arrow(transition, path, self._span(transition)[2], y - 0.05)
-
     def draw(self, counts: dict[Transition, int]) -> None:
         """Draw states, arrows and labels."""
-        sheet, colours, most = self.sheet, transition_colours(self.texts), max(counts.values())
+        sheet, colours = self.sheet, transition_colours(self.texts)
         for state, name in self.names.items():
             x, y, colour = self.x[state], self.y[self.row[state]], state_colour(state)
-            box = FancyBboxPatch(
-                (x - self.half[state], y - _BOX / 2),
-                2 * self.half[state],
-                _BOX,
-                boxstyle="Round,pad=0,rounding_size=0.008",
-                fc=colour,
-                ec="none",
-                mutation_aspect=sheet.inches[0],
-                zorder=3,
-            )
-            sheet.ax.add_patch(box)
+            corner, size = (x - self.half[state], y - _BOX / 2), (2 * self.half[state], _BOX)
+            style: dict[str, Any] = {"boxstyle": "Round,pad=0,rounding_size=0.008", "mutation_aspect": sheet.inches[0]}
+            sheet.ax.add_patch(FancyBboxPatch(corner, *size, fc=colour, ec="none", zorder=3, **style))
             sheet.text(x, y, name, ha="center", va="center_baseline", colour=contrast(colour), zorder=4)
-        for arrow in self.arrows:
-            wide = (0.9 + 7 * counts[arrow.transition] / most) * sheet.scale
-            patch = FancyArrowPatch(
-                path=Path(arrow.path),
-                arrowstyle=f"-|>,head_length={0.35 + 0.04 * wide},head_width={0.16 + 0.03 * wide}",
-                mutation_scale=9 * sheet.scale,
-                lw=wide,
-                color=colours[arrow.transition],
-                joinstyle="miter",
-                capstyle="butt",
-                shrinkA=0,
-                shrinkB=0,
-                zorder=2,
-            )
-            sheet.ax.add_patch(patch)
-            text = self.texts[arrow.transition]
-            sheet.text(arrow.x, arrow.y, text, ha=arrow.align, va="bottom", linespacing=1.05, zorder=5)
+        for transition in in_order(self.texts):
+            ends = [self.y[self.row[state]] for state in transition]
+            if transition in self.straight:
+                (a, b), (y, _) = (self.x[state] for state in transition), ends
+                path = [(a + self.half[transition[0]], y), (b - self.half[transition[1]], y)]
+                below = 2 * LINE + 0.04 + _BOX / 2 if self.row[transition[0]] else -_BOX / 2 - 0.05
+                label, align = ((path[0][0] + path[1][0]) / 2, y + below), "center"
+            else:
+                (a, b), y = (self._port(transition, state) for state in transition), self.lane_y[transition]
+                begin, end = (middle + (_BOX / 2 if y > middle else -_BOX / 2) for middle in ends)
+                path = [(a, begin), (a, y), (b, y), (b, end)]
+                label, align = (self._span(transition)[2], y - 0.05), "left"
+            wide = (0.9 + 7 * counts[transition] / max(counts.values())) * sheet.scale
+            head = f"-|>,head_length={0.35 + 0.04 * wide},head_width={0.16 + 0.03 * wide}"
+            style = {"mutation_scale": 9 * sheet.scale, "joinstyle": "miter", "capstyle": "butt", "zorder": 2}
+            colour = colours[transition]
+            sheet.ax.add_patch(FancyArrowPatch(path=Path(path), arrowstyle=head, lw=wide, color=colour, **style))
+            sheet.text(*label, self.texts[transition], ha=align, va="bottom", linespacing=1.05, zorder=5)
+
+
+def _assign_lanes(spans: dict[Transition, tuple[float, float, float]]) -> dict[Transition, int]:
+    """The lane of each arrow, the shortest in the first lane: nested arrows do not cross."""
+    lanes: list[list[tuple[float, float]]] = []
+    result = {}
+    for transition in sorted(spans, key=lambda transition: (spans[transition][1] - spans[transition][0], transition)):
+        low, high, _ = spans[transition]
+        free = (index for index, lane in enumerate(lanes) if all(high + 0.02 <= a or b + 0.02 <= low for a, b in lane))
+        index = next(free, len(lanes))
+        lanes[index:] = lanes[index:] or [[]]
+        lanes[index].append((low, high))
+        result[transition] = index
+    return result
 
 
 def funnel(journeys: pd.DataFrame, *, ax: Axes | None = None) -> Axes:

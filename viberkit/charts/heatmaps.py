@@ -76,8 +76,8 @@ def profile(
     >>> at = pd.to_datetime(["2026-03-01T09:00:00Z", "2026-03-01T09:00:02Z"])
     >>> events = pd.DataFrame({"message_id": "m1", "state": ["accepted", "delivered"], "happened_at": at})
     >>> ax = vk.charts.profile(vk.profile(vk.journeys(events), within=60))
-    >>> ax.texts[0].get_text()
-    'share delivered within 1 min'
+    >>> [text.get_text() for text in ax.texts][:2]
+    ['share delivered within 1 min', '100 %']
     """
     columns = ("weekday", "hour", "within_s", "quantile", "share", "value_s", "n")
     require_result(profile, "profile", "vk.profile(journeys)", columns, ("by", "end", "tz"))
@@ -220,12 +220,10 @@ def _draw_hours(grid: Grid, part: pd.DataFrame, values: Floats, norm: Normalize)
 
 def _draw_scale(sheet: Sheet, title: str, ends: list[str]) -> None:
     """Draw the title, and a strip of the colours between the smallest and the largest value."""
-    strip = (1.2 if len(ends) > 1 else 0.2) / sheet.inches[0]
     right = 1 - sheet.width(ends[-1]) - 0.012
-    left = right - strip
-    if len(ends) > 1:
-        sheet.text(left - 0.012, 0.16, ends[0], ha="right")
-    sheet.text(1, 0.16, ends[-1], ha="right")
+    left = right - (1.2 if len(ends) > 1 else 0.2) / sheet.inches[0]
     sheet.text(0, 0.16, sheet.elide(title, left - sheet.width(ends[0]) - 0.045, NAME), size=NAME)
+    for x, text in zip((1, left - 0.012), ends[::-1], strict=False):
+        sheet.text(x, 0.16, text, ha="right")
     colours = np.linspace(0, 1, 65)[None, 1:] if len(ends) > 1 else np.full((1, 64), 0.5)
     sheet.ax.pcolormesh(np.linspace(left, right, 65), [0.07, 0.17], colours, cmap=_COLOURS, vmin=0, vmax=1)

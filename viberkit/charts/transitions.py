@@ -302,8 +302,7 @@ class _Lane:
 def time_share(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw the share of the total time that each transition takes.
 
-    One bar per group, divided into transitions. A segment carries its name if it fits; the other names are above the
-    bar, or in a legend if there are several groups.
+    One bar per group, divided into transitions. A segment carries its name if it fits; a legend has the other names.
 
     Parameters
     ----------
@@ -349,22 +348,14 @@ def time_share(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     colours = transition_colours(transitions)
 
     segments = {name: _segments(sheet, bar, transitions, tall=not by) for name, bar in bars.items()}
-    named = {segment.transition for bar in segments.values() for segment in bar if "→" in segment.text}
+    named = {transition for bar in segments.values() for transition, _, text in bar if "→" in text}
     unnamed = [transition for transition in transitions if transition not in named]
-    callouts: list[tuple[_Segment, str, float]] = []
-    if len(bars) == 1:
-        small = [segment for bar in segments.values() for segment in bar if segment.transition in unnamed]
-        texts = ["{}\n→ {}\n{}".format(*segment.transition, percent(segment.share)) for segment in small]
-        rows = sheet.label_rows(texts, [segment.middle for segment in small])
-        if rows and len(rows[0]) == len(small):
-            callouts = [(small[index], texts[index], centre) for index, centre in rows[0]]
-            unnamed = []
     legend = []
     for transition in unnamed:
         most = percent(max(bar.get(transition, 0.0) for bar in bars.values()))
-        name = sheet.elide(" → ".join(transition), 0.8)
-        legend.append(f"{name} ({most if most.startswith('<') else 'up to ' + most})")
-    head = sheet.legend_positions(legend)[-1][1] + 0.1 if legend else 0.74 if callouts else 0.08
+        most = most if most.startswith("<") or len(bars) == 1 else f"up to {most}"
+        legend.append(f"{sheet.elide(' → '.join(transition), 0.8)} ({most})")
+    head = sheet.legend_positions(legend)[-1][1] + 0.1 if legend else 0.08
     title, tall = (0.24, 0.34) if by else (0.0, 0.5)
     step = title + tall + 0.1
     count = min(MAX_LANES, sheet.room([step] * len(bars), head))
@@ -375,44 +366,27 @@ def time_share(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     sheet.share_axis()
     sheet.legend(legend, [colours[transition] for transition in unnamed], "s")
     for index, (name, bar) in enumerate(list(segments.items())[:count]):
-        top = head + index * step
+        y = head + index * step + title + tall / 2
         if by:
-            sheet.heading(top + 0.19, name)
-        for segment in bar:
-            colour, y = colours[segment.transition], top + title + tall / 2
-            sheet.ax.barh(y, segment.share, tall, segment.left, color=colour, linewidth=0)
-            if segment.left and segment.share > 0.004:
-                sheet.ax.plot(
-                    [segment.left] * 2, [y - tall / 2, y + tall / 2], color=contrast(colour), lw=0.4, alpha=0.5
-                )
-            if segment.text and all(segment is not small for small, *_ in callouts):
-                sheet.text(segment.middle, y, segment.text, ha="center", va="center", colour=contrast(colour))
-    for segment, text, centre in callouts:
-        sheet.ax.plot([segment.middle, centre], [head, head - 0.24], color=colours[segment.transition], lw=0.8)
-        sheet.text(centre, head - 0.275 - 0.01, text, ha="center", va="bottom", linespacing=1.1)
+            sheet.heading(y - tall / 2 - 0.05, name)
+        for transition, left, text in bar:
+            share, colour = bars[name][transition], colours[transition]
+            sheet.ax.barh(y, share, tall, left, color=colour, linewidth=0)
+            if left and share > 0.004:
+                sheet.ax.plot([left] * 2, [y - tall / 2, y + tall / 2], color=contrast(colour), lw=0.4, alpha=0.5)
+            sheet.text(left + share / 2, y, text, ha="center", va="center", colour=contrast(colour))
     return sheet.ax
 
 
-@dataclass
-class _Segment:
-    """A transition's part of a bar, and the longest label that fits in it."""
-
-    transition: Transition
-    left: float
-    share: float
-    text: str
-
-    @property
-    def middle(self) -> float:
-        return self.left + self.share / 2
-
-
-def _segments(sheet: Sheet, bar: dict[Transition, float], order: list[Transition], *, tall: bool) -> list[_Segment]:
+def _segments(
+    sheet: Sheet, bar: dict[Transition, float], order: list[Transition], *, tall: bool
+) -> list[tuple[Transition, float, str]]:
+    """The transitions of a bar: their left edges, and the longest labels that fit."""
     segments, left = [], 0.0
     for transition in (transition for transition in order if transition in bar):
         share, value = bar[transition], percent(bar[transition])
         choices = [f"{' → '.join(transition)}  {value}", *["{}\n→ {}\n{}".format(*transition, value)] * tall, value, ""]
         text = next(text for text in choices if not text or sheet.width(text) + 0.012 <= share)
-        segments.append(_Segment(transition, left, share, text))
+        segments.append((transition, left, text))
         left += share
     return segments
