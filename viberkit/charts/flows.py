@@ -158,18 +158,23 @@ class _Diagram:
     def _fits(self, pair: Transition) -> bool:
         return self.sheet.width(self.texts[pair]) + 0.02 <= self.x[pair[1]] - self.x[pair[0]]
 
-    def _port(self, transition: Transition, state: str) -> float:
-        """Where an arrow begins or ends on a state: ordered by where its other end is."""
+    def _peers(self, transition: Transition, state: str) -> list[Transition]:
+        """The arrows at a state on the same side of its row, ordered by where their other end is."""
         peers = [other for other, band in self.bands.items() if state in other and band == self.bands[transition]]
-        peers.sort(key=lambda other: (self.x[other[0]] + self.x[other[1]], other))
+        return sorted(peers, key=lambda other: (self.x[other[0]] + self.x[other[1]], other))
+
+    def _port(self, transition: Transition, state: str) -> float:
+        """Where an arrow begins or ends on a state."""
+        peers = self._peers(transition, state)
         step = min(0.035, 1.5 * self.half[state] / len(peers))
         return self.x[state] + (peers.index(transition) - (len(peers) - 1) / 2) * step
 
     def _span(self, transition: Transition) -> tuple[float, float, float]:
         """The left and right end of an arrow with its label, and where the label begins."""
-        low, high = sorted(self._port(transition, state) for state in transition)
+        (low, state), (high, _) = sorted((self._port(transition, state), state) for state in transition)
+        ports = [self._port(other, state) for other in self._peers(transition, state)]
         width = self.sheet.width(self.texts[transition])
-        label = min(low + 0.012, 1 - width)
+        label = min(max(ports) + 0.012, 1 - width)
         return min(low, label), max(high, label + width), label
 
     def draw(self, counts: dict[Transition, int]) -> None:

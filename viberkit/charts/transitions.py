@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -199,20 +198,21 @@ def timeline(events: pd.DataFrame, *, message_id: str | Iterable[str] | None = N
     else:
         wanted = [message_id] if isinstance(message_id, str) else list(dict.fromkeys(message_id))
         total = len(wanted)
-    histories = _read_histories(events, wanted) if len(events) else []
-    absent = sorted(set(wanted) - {history.message_id for history in histories})
+    messages = _read_messages(events, wanted) if len(events) else {}
+    absent = sorted(set(wanted) - set(messages))
     if message_id is not None and absent and len(events):
         raise ValueError(f"message_id: {absent[0]!r} is not in the events; pass one of events['message_id']")
     sheet = Sheet.open(ax)
-    if not histories:
+    if not messages:
         return sheet.show_empty("no events")
 
-    full = len(histories) <= 6
-    names = [] if full else sorted({state for history in histories for state in history.states}, key=rank)
+    full = len(messages) <= 6
+    rows = pd.concat(messages.values())
+    names = [] if full else sorted(rows["state"].unique(), key=rank)
     top = sheet.legend_positions(names)[-1][1] + 0.12 if names else 0.0
-    later = [seconds for history in histories for seconds in history.since_s if seconds > SMALLEST_TIME]
+    later = rows.loc[rows["since_s"] > SMALLEST_TIME, "since_s"].tolist()
     gutter = sheet.time_axis(min(later, default=SMALLEST_TIME), max(later, default=1.0), "start")
-    lanes = [_Lane.of(sheet, history, gutter, full=full) for history in histories]
+    lanes = [_Lane(sheet, name, part, gutter, full=full) for name, part in messages.items()]
     lanes = lanes[: sheet.room([lane.height for lane in lanes], top)]
     notes = ["time since the message's first event, log scale"]
     if len(lanes) < total:
@@ -225,77 +225,50 @@ def timeline(events: pd.DataFrame, *, message_id: str | Iterable[str] | None = N
     return sheet.ax
 
 
-@dataclass
-class _History:
-    """The events of a message in order: their states, and seconds since the first."""
-
-    message_id: str
-    started_at: pd.Timestamp
-    states: list[str]
-    since_s: list[float]
-
-
-def _read_histories(events: pd.DataFrame, message_ids: Sequence[str]) -> list[_History]:
+def _read_messages(events: pd.DataFrame, message_ids: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """The events of each message in order, with seconds since the first."""
     rows = events.loc[events["message_id"].isin(list(message_ids)), ["message_id", "state", "happened_at"]].dropna()
     rows = rows.assign(state=rows["state"].astype(str), happened_at=pd.to_datetime(rows["happened_at"], utc=True))
     rows = rows.assign(rank=rows["state"].map(rank)).sort_values(["happened_at", "rank"], kind="stable")
-    histories = {}
-    for name, part in rows.groupby("message_id", observed=True):
-        started_at = part["happened_at"].iloc[0]
-        since_s = (part["happened_at"] - started_at).dt.total_seconds().tolist()
-        histories[str(name)] = _History(str(name), started_at, part["state"].tolist(), since_s)
-    return [histories[name] for name in message_ids if name in histories]
+    first = rows.groupby("message_id", observed=True)["happened_at"].transform("first")
+    rows = rows.assign(since_s=(rows["happened_at"] - first).dt.total_seconds())
+    parts = {str(name): part for name, part in rows.groupby("message_id", observed=True)}
+    return {name: parts[name] for name in message_ids if name in parts}
 
 
-@dataclass
 class _Lane:
     """A message with labels in a row above its line, and in a row below where one row is too short."""
 
-    sheet: Sheet
-    history: _History
-    at: list[float]
-    texts: list[str]
-    rows: list[list[tuple[int, float]]]
-    label_height: float
-    above: float
-
-    @classmethod
-    def of(cls, sheet: Sheet, history: _History, gutter: float, *, full: bool) -> _Lane:
-        at = [seconds if seconds > SMALLEST_TIME else gutter for seconds in history.since_s]
-        texts = [f"+{duration(after - before)}" for before, after in pairwise(history.since_s)]
-        centres = [sheet.share(x) for x in at]
-        if full:
-            first = f"{history.started_at:%H:%M:%S}.{history.started_at.microsecond // 1000:03}"
-            texts = [
-                f"{sheet.elide(name, 0.3)}\n{text}" for name, text in zip(history.states, [first, *texts], strict=True)
-            ]
-        skipped = len(at) - len(texts)
-        placed = sheet.label_rows(texts, *[centres[skipped:]] * 2)
-        rows = [[(index + skipped, centre) for index, centre in row] for row in placed]
-        label_height = 0.29 if full else 0.13
-        above = 0.22 + (label_height + (0.17 if full else 0.14) if rows else 0.1)
-        return cls(sheet, history, at, [*[""] * skipped, *texts], rows, label_height, above)
-
-    @property
-    def height(self) -> float:
-        return self.above + 0.07 + (self.label_height + 0.16 if len(self.rows) > 1 else 0.0)
+    def __init__(self, sheet: Sheet, message_id: str, events: pd.DataFrame, gutter: float, *, full: bool) -> None:
+        self.sheet, self.message_id, self.started_at = sheet, message_id, events["happened_at"].iloc[0]
+        self.states, self.since_s = events["state"].tolist(), events["since_s"].tolist()
+        self.at = [seconds if seconds > SMALLEST_TIME else gutter for seconds in self.since_s]
+        first = f"{self.started_at:%H:%M:%S}.{self.started_at.microsecond // 1000:03}"
+        gaps = [f"+{duration(after - before)}" for before, after in pairwise(self.since_s)]
+        labels = zip(self.states, [first, *gaps], strict=True)
+        self.texts = [f"{sheet.elide(name, 0.3)}\n{gap}" for name, gap in labels] if full else gaps
+        self.first = len(self.at) - len(self.texts)
+        centres = [sheet.share(x) for x in self.at[self.first :]]
+        self.rows = sheet.label_rows(self.texts, centres, centres)
+        self.label_height = 0.29 if full else 0.13
+        self.above = 0.22 + (self.label_height + (0.17 if full else 0.14) if self.rows else 0.1)
+        self.height = self.above + 0.07 + (self.label_height + 0.16 if len(self.rows) > 1 else 0.0)
 
     def draw(self, top: float) -> None:
         """Draw the lane, its upper edge ``top`` inches from the top of the sheet."""
-        ax, history, line = self.sheet.ax, self.history, top + self.above
-        hidden = sum(map(bool, self.texts)) - sum(map(len, self.rows))
-        total = f"{duration(history.since_s[-1])} in total" + (f" · {hidden:,} labels left out" if hidden else "")
-        started = f"{history.started_at:%Y-%m-%d %H:%M:%S} UTC"
-        self.sheet.heading(top + 0.18, history.message_id, f"{started} · {total}", total)
-        colours = [state_colour(state) for state in history.states]
+        ax, line = self.sheet.ax, top + self.above
+        hidden = len(self.texts) - sum(map(len, self.rows))
+        total = f"{duration(self.since_s[-1])} in total" + (f" · {hidden:,} labels left out" if hidden else "")
+        self.sheet.heading(top + 0.18, self.message_id, f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC · {total}", total)
+        colours = [state_colour(state) for state in self.states]
         ax.plot(self.at, [line] * len(self.at), color=self.sheet.ink, lw=1.0, alpha=0.6, zorder=1)
         ax.scatter(self.at, [line] * len(self.at), s=34, c=colours, zorder=3, linewidths=0, clip_on=False)
-        for row, sign in zip(self.rows, (-1, 1), strict=False):
+        for row, sign, va in zip(self.rows, (-1, 1), ("bottom", "top"), strict=False):
             edge = line + sign * (self.above - 0.24 - self.label_height)
             for index, centre in row:
-                x, y = [self.sheet.share(self.at[index]), centre], [line + sign * 0.05, edge]
-                ax.plot(x, y, color=colours[index], lw=0.8, transform=ax.get_yaxis_transform(), zorder=2)
-                va = "bottom" if sign < 0 else "top"
+                event = index + self.first
+                x, y = [self.sheet.share(self.at[event]), centre], [line + sign * 0.05, edge]
+                ax.plot(x, y, color=colours[event], lw=0.8, transform=ax.get_yaxis_transform(), zorder=2)
                 self.sheet.text(centre, edge + sign * 0.01, self.texts[index], ha="center", va=va, linespacing=1.1)
 
 

@@ -91,7 +91,9 @@ def over_time(
     plot = _Plot(sheet, lines, tz, share=share)
     marks = [] if changes is None or not len(changes) else _read_changes(changes, tz)
     marks = [(at, text) for at, text in marks if plot.low <= at <= plot.high]
-    labels = _place_labels(plot, marks)
+    marks = marks[::-1]  # the latest keep their labels if not all fit
+    rows = sheet.label_rows([text for _, text in marks], [plot.across(at) for at, _ in marks])
+    labels = dict(label for row in rows for label in row)
     unknown, unreached = (int(sum(test(line.value).sum() for line in lines)) for test in (np.isnan, np.isposinf))
     naive = any(np.isfinite(line.naive).any() for line in lines)
     notes = [] if every is None else [f"each point: the messages of {duration(period_s(every))}"]
@@ -182,15 +184,6 @@ def _read_changes(changes: pd.DataFrame, tz: str) -> list[tuple[float, str]]:
         title = " · ".join(filter(None, [group, f"{at.day} {at:%b %H:%M}"]))
         marks.append((at.timestamp() / 86400, f"{title}\n{name} {before} → {after}"))
     return marks
-
-
-def _place_labels(plot: _Plot, marks: Sequence[tuple[float, str]]) -> dict[int, float]:
-    """The centre of the label of each change, the latest first as long as they fit."""
-    latest = list(range(len(marks)))[::-1]
-    rows = plot.sheet.label_rows(
-        [marks[index][1] for index in latest], [plot.across(marks[index][0]) for index in latest]
-    )
-    return {latest[index]: centre for row in rows for index, centre in row}
 
 
 class _Plot:
