@@ -115,7 +115,7 @@ def latency(
     """
     names = group_names(by)
     check_name_clash(names, _COLUMNS)
-    shares: list[Any] = [quantiles] if isinstance(quantiles, Real | str) else list(quantiles)
+    shares: list[Any] = [quantiles] if isinstance(quantiles, Real | str) else [*quantiles]  # type: ignore[misc]
     if not shares:
         raise ValueError("quantiles: there are none; pass e.g. 0.95")
     for share in shares:
