@@ -208,7 +208,7 @@ def _estimate(
     for name, total in (("time_share", "total_s"), ("slowest_share", "slowest_share")):
         of_group = table[total].groupby(rows // width // len(states)).transform("sum")
         table[name] = table[total] / of_group.where(of_group > 0)
-    never_left = table.reindex(np.setdiff1d(pairs_waiting, pair) * width + len(states))
+    never_left = table.reindex(np.setdiff1d(pairs_waiting, rows // width) * width + len(states))
     never_left = never_left.assign(**dict.fromkeys(("n", "total_s", "time_share", "slowest_share"), 0.0))
     tables = [never_left.assign(quantile=share) for share in quantiles]
     for share in quantiles:
@@ -244,19 +244,21 @@ class _SortedTimes:
 
     def __init__(self, row: Ints, rows: int, seconds: Floats, n: Ints | None) -> None:
         edges = np.append(0, np.cumsum(np.bincount(row, minlength=rows)))
+        counted, self._cumulative = edges, None
         if n is not None or rows > _FEW_ROWS:
             order = np.lexsort((seconds, row))
-            self._seconds = seconds[order]
+            self._seconds = sums = seconds[order]
+            if n is not None:
+                self._cumulative, sums = np.cumsum(n[order]), sums * n[order]
+                counted = np.append(0, self._cumulative)[edges]
         else:
-            self._seconds = seconds[np.argsort(row.astype(np.uint16), kind="stable")]  # a radix sort
+            self._seconds = sums = seconds[np.argsort(row.astype(np.uint16), kind="stable")]  # a radix sort
             for start, end in pairwise(edges):
                 self._seconds[start:end].sort()
-        self._cumulative = None if n is None else np.cumsum(n[order])
-        counted = np.arange(len(seconds) + 1) if self._cumulative is None else np.append(0, self._cumulative)
-        self._start, self._last = counted[edges[:-1]], counted[edges[1:]] - 1
-        self.n = np.diff(counted[edges])
+        self._start, self._last = counted[:-1], counted[1:] - 1
+        self.n = np.diff(counted)
         self.max = self._at(self._last)
-        self.total = np.add.reduceat(self._seconds if n is None else self._seconds * n[order], edges[:-1])
+        self.total = np.add.reduceat(sums, edges[:-1])
 
     def _at(self, index: Ints) -> Floats:
         """The times at an index that counts each time ``n`` times."""
@@ -292,23 +294,19 @@ def _count_slowest(transitions: pd.DataFrame, group: Ints, seconds: Floats, n: I
         return np.full(len(transitions), np.nan)
     message, first_row = _number_messages(transitions)
     total, of_group = np.bincount(message, weights=seconds), group[first_row]
-    counts = np.ones(len(total), dtype=np.int64) if n is None else n[first_row]
+    counts = None if n is None else n[first_row]
     slowest = np.zeros(len(total))
     order = np.argsort(of_group.astype(np.min_scalar_type(of_group.max())), kind="stable")
-    for messages in np.split(order, np.cumsum(np.bincount(of_group))[:-1]):
-        if not len(messages):
-            continue
-        wanted = int(np.ceil(_SLOWEST * counts[messages].sum()))
-        times = total[messages]
-        if n is None:
-            least = np.partition(times, len(times) - wanted)[len(times) - wanted]
-        else:
-            descending = np.argsort(-times)
-            least = times[descending][np.searchsorted(np.cumsum(counts[messages][descending]), wanted)]
-        above, equal = times > least, times == least
-        part = (wanted - counts[messages][above].sum()) / counts[messages][equal].sum()
-        slowest[messages] = counts[messages] * np.where(above, 1.0, np.where(equal, part, 0.0))
-    return slowest[message]
+    for messages in np.split(order, np.flatnonzero(np.diff(of_group[order])) + 1):
+        times, weights = total[messages], None if counts is None else counts[messages]
+        size = len(times) if weights is None else int(weights.sum())
+        wanted = np.ceil(_SLOWEST * size)
+        least = np.quantile(times, max(size - wanted - 0.5, 0.0) / size, method="inverted_cdf", weights=weights)
+        above, equal = (
+            float((chosen if weights is None else chosen * weights).sum()) for chosen in (times > least, times == least)
+        )
+        slowest[messages] = np.where(times > least, 1.0, (times == least) * (wanted - above) / equal)
+    return (slowest if counts is None else slowest * counts)[message]
 
 
 def _number_messages(transitions: pd.DataFrame) -> tuple[Ints, Ints]:
