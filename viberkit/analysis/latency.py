@@ -203,8 +203,8 @@ def _estimate(
     waits = _SortedTimes(row_waiting, len(pairs_waiting), waiting["waited_s"].to_numpy(), n_waiting)
 
     table = pd.DataFrame({"n": times.n, "max_s": times.max, "total_s": times.total}, index=rows)
-    slowest = _count_slowest(transitions, group, seconds, n)
-    table["slowest_share"] = np.bincount(row, weights=seconds * slowest, minlength=len(rows))
+    slowest, weight = _slowest(transitions, group, seconds, n)
+    table["slowest_share"] = np.bincount(row[slowest], weights=seconds[slowest] * weight, minlength=len(rows))
     for name, total in (("time_share", "total_s"), ("slowest_share", "slowest_share")):
         of_group = table[total].groupby(rows // width // len(states)).transform("sum")
         table[name] = table[total] / of_group.where(of_group > 0)
@@ -236,7 +236,8 @@ def _distinct(codes: Ints) -> tuple[Ints, Ints]:
         values, index = np.unique(codes, return_inverse=True)
         return values, index
     present = np.bincount(codes) > 0
-    return np.flatnonzero(present), (np.cumsum(present) - 1)[codes]
+    index = np.cumsum(present) - 1
+    return np.flatnonzero(present), index.astype(np.min_scalar_type(len(index)))[codes]  # small integers sort faster
 
 
 class _SortedTimes:
@@ -252,7 +253,7 @@ class _SortedTimes:
                 self._cumulative, sums = np.cumsum(n[order]), sums * n[order]
                 counted = np.append(0, self._cumulative)[edges]
         else:
-            self._seconds = sums = seconds[np.argsort(row.astype(np.uint16), kind="stable")]  # a radix sort
+            self._seconds = sums = seconds[np.argsort(row, kind="stable")]
             for start, end in pairwise(edges):
                 self._seconds[start:end].sort()
         self._start, self._last = counted[:-1], counted[1:] - 1
@@ -285,13 +286,13 @@ class _SortedTimes:
         return np.asarray(np.where(np.isinf(order), np.inf, np.where(order < 1, 0.0, inside)))
 
 
-def _count_slowest(transitions: pd.DataFrame, group: Ints, seconds: Floats, n: Ints | None) -> Floats:
-    """How often each transition counts among the slowest 5 % of the messages of its group, by their total time.
+def _slowest(transitions: pd.DataFrame, group: Ints, seconds: Floats, n: Ints | None) -> tuple[Ints, Floats]:
+    """The transitions of the slowest 5 % of the messages of each group, by their total time, and how often each counts.
 
     Of messages with the same total, of which only some are among them, each counts in part.
     """
     if "message_id" not in transitions.columns or not len(transitions):
-        return np.full(len(transitions), np.nan)
+        return np.arange(len(transitions)), np.full(len(transitions), np.nan)
     message, first_row = _number_messages(transitions)
     total, of_group = np.bincount(message, weights=seconds), group[first_row]
     counts = None if n is None else n[first_row]
@@ -306,7 +307,9 @@ def _count_slowest(transitions: pd.DataFrame, group: Ints, seconds: Floats, n: I
             float((chosen if weights is None else chosen * weights).sum()) for chosen in (times > least, times == least)
         )
         slowest[messages] = np.where(times > least, 1.0, (times == least) * (wanted - above) / equal)
-    return (slowest if counts is None else slowest * counts)[message]
+    chosen = np.flatnonzero((slowest > 0)[message])
+    weight = slowest[message[chosen]]
+    return chosen, weight if n is None else weight * n[chosen]
 
 
 def _number_messages(transitions: pd.DataFrame) -> tuple[Ints, Ints]:
