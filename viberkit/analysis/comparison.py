@@ -11,21 +11,13 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from viberkit.analysis.durations import (
-    OPEN,
-    Durations,
-    as_journeys,
-    check_share,
-    check_shares,
-    check_within,
-    durations,
-)
+from viberkit.analysis.durations import OPEN, Durations, as_journeys, check_shares, check_within, durations
 from viberkit.analysis.formatting import duration, percentile
 from viberkit.analysis.grouping import BY, group_names
 from viberkit.analysis.incidence import Floats, incidence, mover
 from viberkit.analysis.ordering import SECOND, Ints
 
-__all__ = ["UnequalFollowUpWarning", "compare", "estimate_differences", "gray", "log_rank"]
+__all__ = ["UnequalFollowUpWarning", "compare"]
 
 _UNEQUAL = 2.0  # times as long
 _MIN_OPEN = 5  # open messages from which the length of the observation is estimated
@@ -155,8 +147,7 @@ def compare(
     promotion: 6.7 points fewer delivered within 10 s (-16 to 28.5), n = 30 and 30; the interval includes 0
     promotion: 2 s slower at p50 (-5.6 s to 9.6 s), n = 30 and 30; the interval includes 0
     """
-    limits, levels = check_within(within, infinite=True), check_shares(quantiles, "quantiles")
-    check_share(confidence, "confidence")
+    limits, levels = check_within(within, np.inf), check_shares(quantiles, "quantiles")
     frame, columns = journeys, by
     if other is not None:
         if group_names(by):
@@ -165,22 +156,21 @@ def compare(
         baseline = names[0] if baseline is None else baseline
     elif not group_names(by):
         raise ValueError("by: there is nothing to compare; pass e.g. by='rate_type', or a second frame as other")
-    observed = durations(frame, "compare", by=columns, start=start, end=end, messages=messages, tz=tz)
-    result = estimate_differences(observed, baseline, limits, levels, confidence)
+    data = durations(
+        frame, "compare", by=columns, start=start, end=end, confidence=confidence, messages=messages, tz=tz
+    )
+    result = estimate_differences(data, baseline, limits, levels)
     result.attrs["by"] = group_names(by)
     return result
 
 
 def estimate_differences(
-    observed: Durations,
-    baseline: Any,
-    limits: Sequence[float],
-    quantiles: Sequence[float],
-    confidence: float = 0.95,
+    observed: Durations, baseline: Any, limits: Sequence[float], quantiles: Sequence[float]
 ) -> pd.DataFrame:
     """The result of :func:`compare` from durations; ``limits`` are microseconds."""
     groups = [_Group(_name(values.values()), part) for values, part in observed.by_group() if len(part)]
     base = _find_baseline(groups, baseline) if groups else None
+    confidence = observed.attrs["confidence"]
     rows = []
     for group in groups:
         if base is None or group is base:
@@ -213,7 +203,7 @@ def estimate_differences(
             rows.append(row | {"quantile": level, "summary": _summarize(shared, percentile(level), values, "time")})
     kinds = dict.fromkeys((*_NUMBERS, "p_gray", "p_logrank"), "float64") | dict.fromkeys(_COUNTS, "int64")
     result = pd.DataFrame(rows, columns=list(_COLUMNS)).astype(kinds)
-    result.attrs = observed.attrs | {"confidence": confidence}
+    result.attrs = dict(observed.attrs)
     return result
 
 

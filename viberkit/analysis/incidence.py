@@ -23,8 +23,6 @@ from scipy import special
 
 from viberkit.analysis.ordering import SECOND, Ints
 
-__all__ = ["BANDS", "Floats", "Incidence", "fractional_order", "incidence", "mover", "score_interval"]
-
 Floats = npt.NDArray[np.float64]
 
 #: The kinds of confidence bands, and their descriptions.

@@ -15,18 +15,6 @@ import pyarrow.compute as pc
 from viberkit.frames.columns import EVENTS, INSTANT, require
 from viberkit.models.states import rank
 
-__all__ = [
-    "NEVER",
-    "SECOND",
-    "Ints",
-    "OrderedEvents",
-    "factorize_ids",
-    "instants",
-    "microseconds",
-    "order_events",
-    "run_starts",
-]
-
 Ints = npt.NDArray[np.integer[Any]]
 
 #: The integer that stands for NaT.
