@@ -124,9 +124,8 @@ def over_time(
     3       NaN       0.5       NaN          NaN      1.0  2       1
     """
     limits, levels = check_within(within), check_shares(quantiles, "quantiles")
-    data = durations(
-        journeys, "over_time", by=by, start=start, end=end, confidence=confidence, messages=messages, tz=tz
-    )
+    options: dict[str, Any] = {"start": start, "end": end, "confidence": confidence, "tz": tz}
+    data = durations(journeys, "over_time", by=by, messages=messages, **options)
     return estimate_windows(group_by_window(data, every), limits, levels)
 
 
