@@ -16,7 +16,7 @@ from scipy import stats
 import viberkit as vk
 from viberkit.analysis.comparison import UnequalFollowUpWarning, gray, log_rank
 from viberkit.analysis.durations import Durations, durations
-from viberkit.analysis.incidence import mover, score_interval
+from viberkit.analysis.incidence import mover
 from viberkit.errors import MissingColumn
 from viberkit.frames.columns import EVENTS, JOURNEYS
 
@@ -198,9 +198,10 @@ NEWCOMBE = [
 @pytest.mark.parametrize(("some", "n", "others", "m", "low", "high"), NEWCOMBE)
 def test_differences_of_shares_are_newcombes(some: int, n: int, others: int, m: int, low: float, high: float) -> None:
     first, second = (
-        [float(limit) for limit in score_interval(share, size)] for share, size in ((some / n, n), (others / m, m))
+        np.array([k / size, *stats.binomtest(k, size).proportion_ci(method="wilson")])
+        for k, size in ((some, n), (others, m))
     )
-    result = mover(np.array(some / n), *map(np.array, first), np.array(others / m), *map(np.array, second))
+    result = mover(*first, *second)
     assert [float(limit) for limit in result[1:]] == pytest.approx([low, high], abs=6e-5)
     log = both(
         [(1.0, DELIVERED)] * others + [(2.0, FAILED)] * (m - others),

@@ -39,7 +39,7 @@ def weighted_and_repeated(rows: list[tuple[int, ...]], late: bool) -> tuple[Dura
     time, cause, width, entry, group, hour, n = np.array(rows, dtype=np.int64).reshape(-1, 7).T
     earliest = np.where(cause == REACHED, np.maximum(time - width, 0), time)
     groups = pd.DataFrame({"kind": pd.Series(["a", "b"], dtype="str")})
-    attrs = {"by": ["kind"], "start": "accepted", "end": "delivered", "tz": "UTC"}
+    attrs = {"by": ["kind"], "start": "accepted", "end": "delivered", "confidence": 0.95, "tz": "UTC"}
     index, started = np.arange(len(n)), START + hour * 3_600 * SECOND
     weighted = Durations(
         started, time, cause, earliest, entry if late else None, group, groups, JOURNEYS.empty(), index, attrs, n

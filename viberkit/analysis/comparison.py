@@ -4,37 +4,27 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
-from viberkit.analysis.durations import (
-    OPEN,
-    Durations,
-    as_journeys,
-    check_share,
-    check_shares,
-    check_within,
-    durations,
-)
+from viberkit.analysis.durations import OPEN, Durations, as_journeys, check_shares, check_within, durations
 from viberkit.analysis.formatting import duration, percentile
 from viberkit.analysis.grouping import BY, group_names
 from viberkit.analysis.incidence import Floats, incidence, mover
 from viberkit.analysis.ordering import SECOND, Ints
 
-__all__ = ["UnequalFollowUpWarning", "compare", "estimate_differences", "gray", "log_rank"]
+__all__ = ["UnequalFollowUpWarning", "compare"]
 
 _UNEQUAL = 2.0  # times as long
 _MIN_OPEN = 5  # open messages from which the length of the observation is estimated
-_COUNTS = ("n", "baseline_n")
-_NUMBERS = (
-    *("within_s", "quantile", "share", "baseline_share", "share_difference", "share_low", "share_high"),
-    *("value_s", "baseline_value_s", "difference_s", "low_s", "high_s"),
-)
-_COLUMNS = ("group", "baseline", *_NUMBERS, *_COUNTS, "p_gray", "p_logrank", "summary")
+_SHARE_COLUMNS = ("share", "baseline_share", "share_difference", "share_low", "share_high")
+_TIME_COLUMNS = ("value_s", "baseline_value_s", "difference_s", "low_s", "high_s")
+_NUMBERS = ("within_s", "quantile", *_SHARE_COLUMNS, *_TIME_COLUMNS)
+_DTYPES = {"group": "str", "baseline": "str", **dict.fromkeys(_NUMBERS, "float64"), "n": "int64", "baseline_n": "int64"}
+_DTYPES |= {"p_gray": "float64", "p_logrank": "float64", "summary": "str"}
 
 
 class UnequalFollowUpWarning(UserWarning):
@@ -155,8 +145,7 @@ def compare(
     promotion: 6.7 points fewer delivered within 10 s (-16 to 28.5), n = 30 and 30; the interval includes 0
     promotion: 2 s slower at p50 (-5.6 s to 9.6 s), n = 30 and 30; the interval includes 0
     """
-    limits, levels = check_within(within, infinite=True), check_shares(quantiles, "quantiles")
-    check_share(confidence, "confidence")
+    limits, levels = check_within(within, np.inf), check_shares(quantiles, "quantiles")
     frame, columns = journeys, by
     if other is not None:
         if group_names(by):
@@ -165,62 +154,47 @@ def compare(
         baseline = names[0] if baseline is None else baseline
     elif not group_names(by):
         raise ValueError("by: there is nothing to compare; pass e.g. by='rate_type', or a second frame as other")
-    observed = durations(frame, "compare", by=columns, start=start, end=end, messages=messages, tz=tz)
-    result = estimate_differences(observed, baseline, limits, levels, confidence)
+    options: dict[str, Any] = {"start": start, "end": end, "confidence": confidence, "tz": tz}
+    data = durations(frame, "compare", by=columns, messages=messages, **options)
+    result = estimate_differences(data, baseline, limits, levels)
     result.attrs["by"] = group_names(by)
     return result
 
 
 def estimate_differences(
-    observed: Durations,
-    baseline: Any,
-    limits: Sequence[float],
-    quantiles: Sequence[float],
-    confidence: float = 0.95,
+    observed: Durations, baseline: Any, limits: Sequence[float], quantiles: Sequence[float]
 ) -> pd.DataFrame:
     """The result of :func:`compare` from durations; ``limits`` are microseconds."""
-    groups = [_Group(_name(values.values()), part) for values, part in observed.by_group() if len(part)]
-    base = _find_baseline(groups, baseline) if groups else None
+    confidence = observed.attrs["confidence"]
+    groups = [(_name(values.values()), part) for values, part in observed.by_group() if len(part)]
+    base_name, base = _find_baseline(groups, baseline) if groups else ("", observed)
     rows = []
-    for group in groups:
-        if base is None or group is base:
+    for name, part in groups:
+        if part is base:
             continue
-        curves = group.part.curve(), base.part.curve()
+        curves = part.curve(), base.curve()
         if quantiles or not all(curve.covers(limit) for curve in curves for limit in limits):
-            _check_follow_up(group, base)
-        shared: dict[str, Any] = {
-            "group": group.name,
-            "baseline": base.name,
-            "n": group.part.count(),
-            "baseline_n": base.part.count(),
-            "p_gray": gray(group.part, base.part),
-            "p_logrank": log_rank(group.part, base.part),
-        }
+            _check_follow_up([(name, part), (base_name, base)])
+        shared = {"group": name, "baseline": base_name, "n": part.count(), "baseline_n": base.count()}
+        shared |= {"p_gray": gray(part, base), "p_logrank": log_rank(part, base)}
         for limit in limits:
             when, time = limit, f"{limit / SECOND:g} s"
             if np.isinf(limit):  # the last time at which both groups were observed
                 when = min(curve.time[-1] for curve in curves)
                 time = duration(when / SECOND)
             values = _difference(*(np.array(curve.share_at(when, 0, confidence)) for curve in curves))
-            names = ("share", "baseline_share", "share_difference", "share_low", "share_high")
-            what = f"{observed.attrs['end']} within {time}"
-            row = shared | dict(zip(names, values, strict=True))
-            rows.append(row | {"within_s": limit / SECOND, "summary": _summarize(shared, what, values, "share")})
+            summary = _summarize(shared, f"{observed.attrs['end']} within {time}", values, is_time=False)
+            numbers = dict(zip(_SHARE_COLUMNS, values, strict=True))
+            rows.append(shared | {"within_s": limit / SECOND, "summary": summary} | numbers)
         for level in quantiles:
             values = _difference(*(np.array(curve.quantile_estimate(level, confidence)) for curve in curves))
-            names = ("value_s", "baseline_value_s", "difference_s", "low_s", "high_s")
-            row = shared | dict(zip(names, values, strict=True))
-            rows.append(row | {"quantile": level, "summary": _summarize(shared, percentile(level), values, "time")})
-    kinds = dict.fromkeys((*_NUMBERS, "p_gray", "p_logrank"), "float64") | dict.fromkeys(_COUNTS, "int64")
-    result = pd.DataFrame(rows, columns=list(_COLUMNS)).astype(kinds)
-    result.attrs = observed.attrs | {"confidence": confidence}
+            summary = _summarize(shared, percentile(level), values, is_time=True)
+            rows.append(
+                shared | {"quantile": level, "summary": summary} | dict(zip(_TIME_COLUMNS, values, strict=True))
+            )
+    result = pd.DataFrame(rows, columns=list(_DTYPES)).astype(_DTYPES)
+    result.attrs = dict(observed.attrs)
     return result
-
-
-@dataclass(frozen=True)
-class _Group:
-    name: str
-    part: Durations
 
 
 def _concatenate(journeys: pd.DataFrame, other: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:
@@ -234,16 +208,15 @@ def _name(values: Iterable[Any]) -> str:
     return " · ".join(map(str, values))
 
 
-def _find_baseline(groups: list[_Group], baseline: Any) -> _Group:
+def _find_baseline(groups: list[tuple[str, Durations]], baseline: Any) -> tuple[str, Durations]:
     if baseline is None:
-        return max(groups, key=lambda group: group.part.count())
-    name = _name(baseline if isinstance(baseline, tuple) else [baseline])
-    for group in groups:
-        if group.name == name:
-            return group
-    raise ValueError(
-        f"baseline: {name!r} is not a group; pass one of {', '.join(repr(group.name) for group in groups)}"
-    )
+        return max(groups, key=lambda group: group[1].count())
+    wanted = _name(baseline if isinstance(baseline, tuple) else [baseline])
+    for name, part in groups:
+        if name == wanted:
+            return name, part
+    names = ", ".join(repr(name) for name, _ in groups)
+    raise ValueError(f"baseline: {wanted!r} is not a group; pass one of {names}")
 
 
 def _difference(estimate: Floats, base: Floats) -> tuple[float, ...]:
@@ -254,7 +227,7 @@ def _difference(estimate: Floats, base: Floats) -> tuple[float, ...]:
     return float(estimate[0]), float(base[0]), gap, low, high
 
 
-def _summarize(shared: dict[str, Any], what: str, values: tuple[float, ...], kind: str) -> str:
+def _summarize(shared: dict[str, Any], what: str, values: tuple[float, ...], *, is_time: bool) -> str:
     group, baseline = shared["group"], shared["baseline"]
     value, base_value, gap, low, high = values
     counts = f", n = {shared['n']:,} and {shared['baseline_n']:,}"
@@ -263,36 +236,34 @@ def _summarize(shared: dict[str, Any], what: str, values: tuple[float, ...], kin
     if not np.isfinite(gap):
         times = [duration(time) if np.isfinite(time) else "not reached" for time in (value, base_value)]
         return f"{group} at {what}: {times[0]}, {baseline}: {times[1]}{counts}"
-    sign = 1 if gap >= 0 else -1
-    limits = sorted((sign * low, sign * high))
+    if gap < 0:
+        low, high = -high, -low
     unclear = "; the interval includes 0" if low <= 0 <= high else ""
-    if kind == "time":
-        texts = [duration(limit) if np.isfinite(limit) else f"{limit:+}".replace("inf", "∞") for limit in limits]
-        effect = f"{duration(abs(gap))} {'slower' if sign > 0 else 'faster'} at {what}"
+    if is_time:
+        effect = f"{duration(abs(gap))} {'faster' if gap < 0 else 'slower'} at {what}"
+        limits = [duration(limit) if np.isfinite(limit) else f"{limit}".replace("inf", "∞") for limit in (low, high)]
     else:
-        texts = [f"{100 * limit:.1f}".removesuffix(".0") for limit in limits]
-        points = f"{100 * abs(gap):.1f}".removesuffix(".0")
-        effect = f"{points} points {'more' if sign > 0 else 'fewer'} {what}"
-    return f"{group}: {effect} ({texts[0]} to {texts[1]}){counts}{unclear}"
+        gap_points, *limits = (f"{100 * share:.1f}".removesuffix(".0") for share in (abs(gap), low, high))
+        effect = f"{gap_points} points {'fewer' if gap < 0 else 'more'} {what}"
+    return f"{group}: {effect} ({limits[0]} to {limits[1]}){counts}{unclear}"
 
 
-def _check_follow_up(group: _Group, base: _Group) -> None:
+def _check_follow_up(groups: list[tuple[str, Durations]]) -> None:
     """Warn if the open messages of one group were observed for much longer than those of the other."""
-    times = []
-    for part in (group.part, base.part):
+    times: list[tuple[float, str]] = []
+    for name, part in groups:
         is_open = part.cause == OPEN
         if part.count(is_open) < _MIN_OPEN:
             return
         observation = incidence(part.time, is_open.astype(np.int8), 1, part.entry, part.n)
-        times.append(observation.quantile(0.5) / SECOND)
-    if max(times) > _UNEQUAL * min(times):
-        longer, shorter = (group, base) if times[0] > times[1] else (base, group)
-        most = duration(max(times)) if np.isfinite(max(times)) else "longer than can be estimated"
-        text = f"compare: {longer.name} was observed for {most}, {shorter.name} for {duration(min(times))} (medians)"
+        times.append((observation.quantile(0.5) / SECOND, name))
+    (least, shorter), (most, longer) = sorted(times)
+    if most > _UNEQUAL * least:
+        longest = duration(most) if np.isfinite(most) else "longer than can be estimated"
+        text = f"compare: {longer} was observed for {longest}, {shorter} for {duration(least)} (medians)"
         remedy = "pass e.g. within=60, quantiles=(), or an earlier observed_until to vk.journeys"
-        warnings.warn(
-            f"{text}, so late deliveries are known in one group only; {remedy}", UnequalFollowUpWarning, stacklevel=4
-        )
+        text += f", so late deliveries are known in one group only; {remedy}"
+        warnings.warn(text, UnequalFollowUpWarning, stacklevel=4)
 
 
 def _risk_table(part: Durations, base: Durations) -> tuple[Ints, Ints, Ints]:

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from viberkit.analysis.durations import OPEN, Durations, check_share, check_shares, durations, estimate_rows
+from viberkit.analysis.durations import OPEN, Durations, check_shares, durations, estimate_by_group, estimate_rows
 from viberkit.analysis.formatting import interval, percentile
-from viberkit.analysis.grouping import BY, check_name_clash
+from viberkit.analysis.grouping import BY
 from viberkit.analysis.incidence import BANDS, Incidence, incidence
 from viberkit.analysis.journeys import FAILED_STATES
 from viberkit.analysis.ordering import SECOND
 
-__all__ = ["delivery_curve", "estimate_curve", "estimate_quantiles", "time_to"]
+__all__ = ["delivery_curve", "time_to"]
 
 
 def delivery_curve(
@@ -126,29 +126,20 @@ def delivery_curve(
     """
     if band not in BANDS:
         raise ValueError(f"band: {band!r} is not a kind of band; pass one of {', '.join(BANDS)}")
-    check_share(confidence, "confidence")
-    observed = durations(
-        journeys, "delivery_curve", by=by, start=start, end=end, observed_from=observed_from, messages=messages, tz=tz
-    )
-    return estimate_curve(observed, confidence, band)
+    options: dict[str, Any] = {"start": start, "end": end, "observed_from": observed_from, "tz": tz}
+    data = durations(journeys, "delivery_curve", by=by, confidence=confidence, messages=messages, **options)
+    return estimate_curve(data, band)
 
 
-def estimate_curve(observed: Durations, confidence: float = 0.95, band: str = "score") -> pd.DataFrame:
+def estimate_curve(observed: Durations, band: str = "score") -> pd.DataFrame:
     """The result of :func:`delivery_curve` from durations."""
     other = "delivered" if observed.attrs["end"] in FAILED_STATES else "failed"
-    parts = [(values, part) for values, part in observed.by_group() if len(part)]
-    frames = [_curve(values, part, other, confidence, band) for values, part in parts]
-    if not frames:
-        blank = dict.fromkeys(map(str, observed.groups.columns))
-        frames = [_curve(blank, observed, other, confidence, band).iloc[:0]]
-    result = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
-    for name in observed.groups.columns:
-        result[name] = result[name].astype(observed.groups[name].dtype)
-    result.attrs = observed.attrs | {"other": other, "confidence": confidence, "band": BANDS[band]}
+    result = estimate_by_group(observed, lambda part: _curve_columns(part, other, band))
+    result.attrs |= {"other": other, "band": BANDS[band]}
     return result
 
 
-def _curve(values: dict[str, Any], part: Durations, other: str, confidence: float, band: str) -> pd.DataFrame:
+def _curve_columns(part: Durations, other: str, band: str) -> dict[str, Any]:
     curve, end = part.curve(), part.attrs["end"]
     earliest, n_interval = curve.share[0], np.zeros(len(curve.time), dtype=np.int64)
     if (earliest_curve := _earliest_curve(part)) is not curve:
@@ -157,14 +148,13 @@ def _curve(values: dict[str, Any], part: Durations, other: str, confidence: floa
         weights = None if part.n is None else part.n[is_interval]
         n_interval += np.bincount(curve.at(part.time[is_interval]), weights, len(curve.time)).astype(np.int64)
     columns: dict[str, Any] = {"time_s": curve.time / SECOND}
-    for index, (name, (low, high)) in enumerate(zip((end, other), curve.bands(confidence, band), strict=True)):
+    bands = curve.bands(part.attrs["confidence"], band)
+    for index, (name, (low, high)) in enumerate(zip((end, other), bands, strict=True)):
         columns |= {name: curve.share[index], f"{name}_low": low, f"{name}_high": high}
         columns[f"{name}_se"] = curve.standard_error(index)
     columns |= {"open": curve.open, "at_risk": curve.at_risk}
     columns |= {f"n_{end}": curve.ended[0], f"n_{other}": curve.ended[1], "n_censored": curve.censored}
-    columns |= {f"{end}_earliest": earliest, "n_interval": n_interval}
-    check_name_clash(values, columns)
-    return pd.DataFrame(values | columns, index=range(len(curve.time)), copy=False)
+    return columns | {f"{end}_earliest": earliest, "n_interval": n_interval}
 
 
 def _earliest_curve(part: Durations) -> Incidence:
@@ -268,18 +258,16 @@ def time_to(
     1       0.9      NaN  4       1       p90 not known yet
     """
     levels = check_shares(quantiles, "quantiles")
-    check_share(confidence, "confidence")
-    observed = durations(
-        journeys, "time_to", by=by, start=start, end=end, observed_from=observed_from, messages=messages, tz=tz
-    )
-    return estimate_quantiles(observed, levels, confidence)
+    options: dict[str, Any] = {"start": start, "end": end, "observed_from": observed_from, "tz": tz}
+    data = durations(journeys, "time_to", by=by, confidence=confidence, messages=messages, **options)
+    return estimate_quantiles(data, levels)
 
 
-def estimate_quantiles(observed: Durations, quantiles: Sequence[float], confidence: float = 0.95) -> pd.DataFrame:
+def estimate_quantiles(observed: Durations, quantiles: Sequence[float]) -> pd.DataFrame:
     """The result of :func:`time_to` from durations."""
 
     def rows(part: Durations) -> Iterator[dict[str, Any]]:
-        curve, earliest = part.curve(), _earliest_curve(part)
+        curve, earliest, confidence = part.curve(), _earliest_curve(part), part.attrs["confidence"]
         counts = {"n": part.count(), "n_open": part.count(part.cause == OPEN)}
         for level in quantiles:
             estimate = value_s, low_s, high_s = curve.quantile_estimate(level, confidence)
@@ -289,6 +277,4 @@ def estimate_quantiles(observed: Durations, quantiles: Sequence[float], confiden
 
     names = ("quantile", "value_s", "low_s", "high_s", "earliest_s")
     dtypes = dict.fromkeys(names, "float64") | {"n": "int64", "n_open": "int64", "summary": "str"}
-    result = estimate_rows(observed, dtypes, rows)
-    result.attrs["confidence"] = confidence
-    return result
+    return estimate_rows(observed, dtypes, rows)

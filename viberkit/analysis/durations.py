@@ -22,20 +22,6 @@ from viberkit.errors import MissingColumn
 from viberkit.frames.columns import JOURNEYS, require
 from viberkit.models.states import ORDER, parse_state
 
-__all__ = [
-    "COMPETING",
-    "OPEN",
-    "REACHED",
-    "DroppedMessagesWarning",
-    "Durations",
-    "as_journeys",
-    "check_share",
-    "check_shares",
-    "check_within",
-    "durations",
-    "estimate_rows",
-]
-
 #: The causes: right-censored, the end state, or the outcome that competes with it.
 OPEN, REACHED, COMPETING = 0, 1, 2
 _JOURNEY_STATES = ORDER[:8]
@@ -54,7 +40,8 @@ class Durations:
     end of the observation; ``cause``: OPEN, REACHED or COMPETING; ``earliest``: the lower bound of ``time``, equal to
     it where it is exact; ``entry``: the start of the observation (left truncation), -1 for the start state, None if
     that holds for all; ``group``: the row in ``groups``, the values of the columns grouped by; ``row``: the row in
-    ``journeys``; ``n``: the number of messages, None for one each; ``attrs``: those of every result.
+    ``journeys``; ``n``: the number of messages, None for one each; ``attrs``: those of every result,
+    with the confidence level.
     """
 
     started: Ints
@@ -110,14 +97,31 @@ class Durations:
         return {str(name): self.groups[name].iloc[index] for name in self.groups.columns}
 
 
+def estimate_by_group(observed: Durations, estimate: Callable[[Durations], dict[str, Any]]) -> pd.DataFrame:
+    """The columns that ``estimate`` returns for each group, one below the other, after the columns grouped by."""
+    groups = [(values, part) for values, part in observed.by_group() if len(part)]
+    blank = dict.fromkeys(map(str, observed.groups.columns))
+    frames = []
+    for values, part in groups or [(blank, observed)]:
+        columns = estimate(part)
+        check_name_clash(values, columns)
+        frames.append(pd.DataFrame(values | columns, copy=False))
+    result = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+    return _finish(result if groups else result.iloc[:0], observed)
+
+
 def estimate_rows(
     observed: Durations, dtypes: dict[str, Any], estimate: Callable[[Durations], Iterable[dict[str, Any]]]
 ) -> pd.DataFrame:
     """The rows that ``estimate`` returns for each group, after the columns grouped by; ``dtypes`` are of the result."""
-    check_name_clash(map(str, observed.groups.columns), dtypes)
-    dtypes = {str(name): dtype for name, dtype in observed.groups.dtypes.items()} | dtypes
+    names = [str(name) for name in observed.groups.columns]
+    check_name_clash(names, dtypes)
     rows = [values | row for values, part in observed.by_group() if len(part) for row in estimate(part)]
-    result = pd.DataFrame(rows, columns=list(dtypes)).astype(dtypes)
+    return _finish(pd.DataFrame(rows, columns=[*names, *dtypes]).astype(dtypes), observed)
+
+
+def _finish(result: pd.DataFrame, observed: Durations) -> pd.DataFrame:
+    result = result.astype({str(name): dtype for name, dtype in observed.groups.dtypes.items()})
     result.attrs = dict(observed.attrs)
     return result
 
@@ -142,17 +146,13 @@ def check_shares(values: Any, field: str) -> list[float]:
     return [check_share(value, field) for value in _as_list(values)]
 
 
-def check_within(values: Any, *, infinite: bool = False) -> list[int | float]:
-    """One time in seconds above zero, or several, as a list in whole microseconds; infinite only where allowed."""
-    times: list[int | float] = []
-    for value in _as_list(values):
-        if infinite and value == np.inf:
-            times.append(np.inf)
-        elif isinstance(value, numbers.Real) and 0 < float(value) < 1e12:
-            times.append(round(float(value) * SECOND))
-        else:
+def check_within(values: Any, largest: float = 1e12) -> list[float]:
+    """One time in seconds above zero, or several, as a list in microseconds."""
+    times = _as_list(values)
+    for value in times:
+        if not isinstance(value, numbers.Real) or not 0 < float(value) <= largest:
             raise ValueError(f"within: {value!r} is not a time in seconds above zero; pass e.g. 60")
-    return times
+    return [float(np.round(float(value) * SECOND)) for value in times]
 
 
 def _as_list(values: Any) -> list[Any]:
@@ -167,6 +167,7 @@ def durations(
     start: str = "accepted",
     end: str = "delivered",
     observed_from: Any = None,
+    confidence: float = 0.95,
     messages: pd.DataFrame | None = None,
     tz: str = "UTC",
 ) -> Durations:
@@ -178,6 +179,7 @@ def durations(
     observation. Negative times (clock skew) count as zero.
     """
     names = group_names(by)
+    check_share(confidence, "confidence")
     if not isinstance(tz, str) or not tz:
         raise ValueError(f"tz: {tz!r} is not the name of a time zone; pass e.g. 'Europe/Berlin'")
     journeys = as_journeys(frame, function)
@@ -216,7 +218,7 @@ def durations(
     earliest = time if exact else np.where(has_reached, np.clip(earliest - begin, 0, time), time)
     entry = _entry(journeys, begin, observed_from)
     groups, group = factorize(group_columns(journeys, names, begin, messages, function, tz), names)
-    attrs = {"by": names, "start": start, "end": end, "tz": tz}
+    attrs = {"by": names, "start": start, "end": end, "confidence": confidence, "tz": tz}
     row = np.arange(len(journeys))
     return Durations(begin, time, cause, earliest, entry, group, groups, journeys, row, attrs)
 
@@ -263,12 +265,8 @@ def _reached(journeys: pd.DataFrame, at: dict[str, Ints], end: str) -> tuple[Int
 
 def _first(at: dict[str, Ints], states: Sequence[str], count: int) -> Ints:
     """The instant at which each message first entered one of several states."""
-    times = [at[state] for state in states if state in at]
-    if len(times) < 2:
-        return times[0] if times else np.full(count, NEVER)
-    largest = np.iinfo(np.int64).max
-    first = np.minimum.reduce([np.where(values == NEVER, largest, values) for values in times])
-    return np.where(first == largest, NEVER, first)
+    times = [at[state].view("datetime64[us]") for state in states if state in at]
+    return np.fmin.reduce(times).view(np.int64) if times else np.full(count, NEVER)  # fmin ignores NaT
 
 
 def _entry(journeys: pd.DataFrame, begin: Ints, observed_from: Any) -> Ints | None:

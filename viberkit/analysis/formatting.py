@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["UNITS", "duration", "interval", "percent", "percentile"]
-
 #: The units of durations as text, in seconds.
 UNITS = (("ms", 1e-3), ("s", 1.0), ("min", 60.0), ("h", 3600.0), ("d", 86400.0))
 

@@ -12,8 +12,6 @@ from viberkit.analysis.ordering import Ints, instants
 from viberkit.errors import MissingColumn
 from viberkit.frames.columns import require
 
-__all__ = ["BY", "WEEKDAYS", "check_name_clash", "factorize", "group_columns", "group_names"]
-
 #: The type of ``by``: the name of a column, or several.
 BY = str | Sequence[str] | None
 

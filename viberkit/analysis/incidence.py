@@ -23,8 +23,6 @@ from scipy import special
 
 from viberkit.analysis.ordering import SECOND, Ints
 
-__all__ = ["BANDS", "Floats", "Incidence", "fractional_order", "incidence", "mover", "score_interval"]
-
 Floats = npt.NDArray[np.float64]
 
 #: The kinds of confidence bands, and their descriptions.
@@ -315,18 +313,8 @@ def incidence(time: Ints, cause: Ints, causes: int = 2, entry: Ints | None = Non
     return Incidence(at, risk, ended, censored, still, np.minimum(np.cumsum(hazard * ended, axis=1), 1.0))
 
 
-def score_interval(share: npt.ArrayLike, size: npt.ArrayLike, confidence: float = 0.95) -> tuple[Floats, Floats]:
-    """Wilson's score interval of a share of ``size`` messages (*Probable inference*, 1927).
-
-    >>> low, high = score_interval(0.9, 50)
-    >>> round(float(low), 4), round(float(high), 4)
-    (0.7864, 0.9565)
-    """
-    share, size = np.asarray(share, dtype=np.float64), np.asarray(size, dtype=np.float64)
-    return _score(share, size, confidence, -1), _score(share, size, confidence, 1)
-
-
 def _score(share: Floats, size: Floats, confidence: float, side: int) -> Floats:
+    """One limit of Wilson's score interval of a share of ``size`` messages (*Probable inference*, 1927)."""
     half = _z(confidence) ** 2 / (2 * np.maximum(size, 1e-9))
     width = np.sqrt(half * (2 * share * (1 - share) + half))
     limit = (share + half + side * width) / (1 + 2 * half)

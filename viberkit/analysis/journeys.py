@@ -12,6 +12,8 @@ import pandas as pd
 from viberkit.analysis.ordering import NEVER, SECOND, Ints, OrderedEvents, instants, microseconds, order_events
 from viberkit.frames.columns import EVENTS, JOURNEYS, TRANSITIONS
 
+__all__ = ["journeys", "transitions"]
+
 #: The states of a message that is delivered, and of one that failed for good.
 DELIVERED_STATES = ("delivered", "seen")
 FAILED_STATES = ("failed", "expired")

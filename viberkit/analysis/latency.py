@@ -115,7 +115,7 @@ def latency(
     """
     names = group_names(by)
     check_name_clash(names, _COLUMNS)
-    shares: list[Any] = [quantiles] if isinstance(quantiles, Real | str) else list(quantiles)
+    shares: list[Any] = [quantiles] if isinstance(quantiles, Real | str) else [*quantiles]  # type: ignore[misc]
     if not shares:
         raise ValueError("quantiles: there are none; pass e.g. 0.95")
     for share in shares:
@@ -203,12 +203,12 @@ def _estimate(
     waits = _SortedTimes(row_waiting, len(pairs_waiting), waiting["waited_s"].to_numpy(), n_waiting)
 
     table = pd.DataFrame({"n": times.n, "max_s": times.max, "total_s": times.total}, index=rows)
-    slowest = _count_slowest(transitions, group, seconds, n)
-    table["slowest_share"] = np.bincount(row, weights=seconds * slowest, minlength=len(rows))
+    slowest, weight = _slowest(transitions, group, seconds, n)
+    table["slowest_share"] = np.bincount(row[slowest], weights=seconds[slowest] * weight, minlength=len(rows))
     for name, total in (("time_share", "total_s"), ("slowest_share", "slowest_share")):
         of_group = table[total].groupby(rows // width // len(states)).transform("sum")
         table[name] = table[total] / of_group.where(of_group > 0)
-    never_left = table.reindex(np.setdiff1d(pairs_waiting, pair) * width + len(states))
+    never_left = table.reindex(np.setdiff1d(pairs_waiting, rows // width) * width + len(states))
     never_left = never_left.assign(**dict.fromkeys(("n", "total_s", "time_share", "slowest_share"), 0.0))
     tables = [never_left.assign(quantile=share) for share in quantiles]
     for share in quantiles:
@@ -236,7 +236,8 @@ def _distinct(codes: Ints) -> tuple[Ints, Ints]:
         values, index = np.unique(codes, return_inverse=True)
         return values, index
     present = np.bincount(codes) > 0
-    return np.flatnonzero(present), (np.cumsum(present) - 1)[codes]
+    index = np.cumsum(present) - 1
+    return np.flatnonzero(present), index.astype(np.min_scalar_type(len(index)))[codes]  # small integers sort faster
 
 
 class _SortedTimes:
@@ -244,19 +245,21 @@ class _SortedTimes:
 
     def __init__(self, row: Ints, rows: int, seconds: Floats, n: Ints | None) -> None:
         edges = np.append(0, np.cumsum(np.bincount(row, minlength=rows)))
+        counted, self._cumulative = edges, None
         if n is not None or rows > _FEW_ROWS:
             order = np.lexsort((seconds, row))
-            self._seconds = seconds[order]
+            self._seconds = sums = seconds[order]
+            if n is not None:
+                self._cumulative, sums = np.cumsum(n[order]), sums * n[order]
+                counted = np.append(0, self._cumulative)[edges]
         else:
-            self._seconds = seconds[np.argsort(row.astype(np.uint16), kind="stable")]  # a radix sort
+            self._seconds = sums = seconds[np.argsort(row, kind="stable")]
             for start, end in pairwise(edges):
                 self._seconds[start:end].sort()
-        self._cumulative = None if n is None else np.cumsum(n[order])
-        counted = np.arange(len(seconds) + 1) if self._cumulative is None else np.append(0, self._cumulative)
-        self._start, self._last = counted[edges[:-1]], counted[edges[1:]] - 1
-        self.n = np.diff(counted[edges])
+        self._start, self._last = counted[:-1], counted[1:] - 1
+        self.n = np.diff(counted)
         self.max = self._at(self._last)
-        self.total = np.add.reduceat(self._seconds if n is None else self._seconds * n[order], edges[:-1])
+        self.total = np.add.reduceat(sums, edges[:-1])
 
     def _at(self, index: Ints) -> Floats:
         """The times at an index that counts each time ``n`` times."""
@@ -283,32 +286,30 @@ class _SortedTimes:
         return np.asarray(np.where(np.isinf(order), np.inf, np.where(order < 1, 0.0, inside)))
 
 
-def _count_slowest(transitions: pd.DataFrame, group: Ints, seconds: Floats, n: Ints | None) -> Floats:
-    """How often each transition counts among the slowest 5 % of the messages of its group, by their total time.
+def _slowest(transitions: pd.DataFrame, group: Ints, seconds: Floats, n: Ints | None) -> tuple[Ints, Floats]:
+    """The transitions of the slowest 5 % of the messages of each group, by their total time, and how often each counts.
 
     Of messages with the same total, of which only some are among them, each counts in part.
     """
     if "message_id" not in transitions.columns or not len(transitions):
-        return np.full(len(transitions), np.nan)
+        return np.arange(len(transitions)), np.full(len(transitions), np.nan)
     message, first_row = _number_messages(transitions)
     total, of_group = np.bincount(message, weights=seconds), group[first_row]
-    counts = np.ones(len(total), dtype=np.int64) if n is None else n[first_row]
+    counts = None if n is None else n[first_row]
     slowest = np.zeros(len(total))
     order = np.argsort(of_group.astype(np.min_scalar_type(of_group.max())), kind="stable")
-    for messages in np.split(order, np.cumsum(np.bincount(of_group))[:-1]):
-        if not len(messages):
-            continue
-        wanted = int(np.ceil(_SLOWEST * counts[messages].sum()))
-        times = total[messages]
-        if n is None:
-            least = np.partition(times, len(times) - wanted)[len(times) - wanted]
-        else:
-            descending = np.argsort(-times)
-            least = times[descending][np.searchsorted(np.cumsum(counts[messages][descending]), wanted)]
-        above, equal = times > least, times == least
-        part = (wanted - counts[messages][above].sum()) / counts[messages][equal].sum()
-        slowest[messages] = counts[messages] * np.where(above, 1.0, np.where(equal, part, 0.0))
-    return slowest[message]
+    for messages in np.split(order, np.flatnonzero(np.diff(of_group[order])) + 1):
+        times, weights = total[messages], None if counts is None else counts[messages]
+        size = len(times) if weights is None else int(weights.sum())
+        wanted = np.ceil(_SLOWEST * size)
+        least = np.quantile(times, max(size - wanted - 0.5, 0.0) / size, method="inverted_cdf", weights=weights)
+        above, equal = (
+            float((chosen if weights is None else chosen * weights).sum()) for chosen in (times > least, times == least)
+        )
+        slowest[messages] = np.where(times > least, 1.0, (times == least) * (wanted - above) / equal)
+    chosen = np.flatnonzero((slowest > 0)[message])
+    weight = slowest[message[chosen]]
+    return chosen, weight if n is None else weight * n[chosen]
 
 
 def _number_messages(transitions: pd.DataFrame) -> tuple[Ints, Ints]:

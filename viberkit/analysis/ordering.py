@@ -15,25 +15,12 @@ import pyarrow.compute as pc
 from viberkit.frames.columns import EVENTS, INSTANT, require
 from viberkit.models.states import rank
 
-__all__ = [
-    "NEVER",
-    "SECOND",
-    "Ints",
-    "OrderedEvents",
-    "factorize_ids",
-    "instants",
-    "microseconds",
-    "order_events",
-    "run_starts",
-]
-
 Ints = npt.NDArray[np.integer[Any]]
 
 #: The integer that stands for NaT.
 NEVER = np.iinfo(np.int64).min
 #: In microseconds.
 SECOND = 1_000_000
-_MILLISECOND = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +70,8 @@ def order_events(events: pd.DataFrame, function: str) -> OrderedEvents:
     if order is not None:
         message, at, state = message[order], at[order], state[order]
     row = np.arange(len(at)) if order is None else order
-    duplicate = _equal_to_previous(message, at, state)
+    duplicate = np.zeros(len(at), dtype=bool)
+    duplicate[1:] = (message[1:] == message[:-1]) & (at[1:] == at[:-1]) & (state[1:] == state[:-1])
     if duplicate.any():
         row = np.minimum.reduceat(row, np.flatnonzero(~duplicate))  # the first of equal events in the frame
         message, at, state = message[~duplicate], at[~duplicate], state[~duplicate]
@@ -150,18 +138,9 @@ def _sort_order(message: Ints, at: Ints, position: Ints) -> Ints | None:
     in_order = (next_message > 0) | (next_message == 0) & ((later > 0) | (later == 0) & (np.diff(position) >= 0))
     if in_order.all():
         return None
-    start, unit = at.min(), 1
-    if not (at % _MILLISECOND).any():
-        unit = _MILLISECOND
+    start, unit = at.min(), 1 if (at % 1_000).any() else 1_000
     bits = [int(most).bit_length() for most in (message.max(), (at.max() - start) // unit, position.max())]
     if sum(bits) > 63:  # the three keys do not fit into one integer
         return np.lexsort((position, at, message))
     key = (message << (bits[1] + bits[2])) | ((at - start) // unit << bits[2]) | position
     return np.argsort(key)
-
-
-def _equal_to_previous(*columns: Ints) -> npt.NDArray[np.bool_]:
-    same = np.zeros(len(columns[0]), dtype=bool)
-    if len(same):
-        same[1:] = np.logical_and.reduce([column[1:] == column[:-1] for column in columns])
-    return same

@@ -24,7 +24,7 @@ from viberkit.models.validation import EVENTS as CALLBACK_EVENTS
 __all__ = ["quality"]
 
 _EPOCH = 0  # a not_before of 1970-01-01: no earlier poll is known
-_SOURCES = tuple(EVENTS["source"].words)
+_SOURCES = list(EVENTS.empty()["source"].cat.categories)
 _CALLBACK_STATES = [state in {parse_state(event) for event in CALLBACK_EVENTS} for state in ORDER]
 _REMEDY_FOR_SOURCES = "pass archive.events(all_sources=True)"
 

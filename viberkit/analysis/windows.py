@@ -10,22 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from viberkit.analysis.durations import (
-    OPEN,
-    REACHED,
-    Durations,
-    check_share,
-    check_shares,
-    check_within,
-    durations,
-    estimate_rows,
-)
+from viberkit.analysis.durations import OPEN, REACHED, Durations, check_shares, check_within, durations, estimate_rows
 from viberkit.analysis.formatting import UNITS
 from viberkit.analysis.grouping import BY, check_name_clash, factorize, group_columns
 from viberkit.analysis.ordering import SECOND, instants
 from viberkit.frames.columns import INSTANT
 
-__all__ = ["estimate_slo", "estimate_windows", "group_by_window", "over_time", "profile", "slo"]
+__all__ = ["over_time", "profile", "slo"]
 
 _MONDAY = pd.Timestamp("1970-01-05")  # weeks begin on Mondays
 _WINDOW = r"(\d+(?:\.\d+)?)(ms|s|min|h|d|w)"
@@ -133,11 +124,9 @@ def over_time(
     3       NaN       0.5       NaN          NaN      1.0  2       1
     """
     limits, levels = check_within(within), check_shares(quantiles, "quantiles")
-    check_share(confidence, "confidence")
-    observed = durations(journeys, "over_time", by=by, start=start, end=end, messages=messages, tz=tz)
-    result = estimate_windows(group_by_window(observed, every), limits, levels, confidence)
-    result.attrs["every"] = every
-    return result
+    options: dict[str, Any] = {"start": start, "end": end, "confidence": confidence, "tz": tz}
+    data = durations(journeys, "over_time", by=by, messages=messages, **options)
+    return estimate_windows(group_by_window(data, every), limits, levels)
 
 
 def profile(
@@ -212,11 +201,10 @@ def profile(
     1  Sunday     9       NaN       0.5    NaN      2.0  2
     """
     limits, levels = check_within(within), check_shares(quantiles, "quantiles")
-    check_share(confidence, "confidence")
-    observed = durations(journeys, "profile", by=by, start=start, end=end, messages=messages, tz=tz)
-    index = pd.DataFrame(index=range(len(observed)))
-    hours = group_columns(index, ("weekday", "hour"), observed.started, None, "profile", tz)
-    return estimate_windows(_regroup(observed, hours), limits, levels, confidence)
+    data = durations(journeys, "profile", by=by, start=start, end=end, confidence=confidence, messages=messages, tz=tz)
+    rows = pd.DataFrame(index=range(len(data)))
+    hours = group_columns(rows, ("weekday", "hour"), data.started, None, "profile", tz)
+    return estimate_windows(_regroup(data, hours), limits, levels)
 
 
 def slo(
@@ -310,13 +298,9 @@ def slo(
        n  share verdict  n_missed  n_allowed  budget_left
     0  4   0.75     met       1.0        2.0          0.5
     """
-    check_share(target, "target")
-    check_share(confidence, "confidence")
-    (limit,) = check_within([within])
-    observed = durations(journeys, "slo", by=by, start=start, end=end, messages=messages, tz=tz)
-    result = estimate_slo(group_by_window(observed, every), int(limit), target, confidence)
-    result.attrs["every"] = every
-    return result
+    (share,), (limit,) = check_shares([target], "target"), check_within([within])
+    data = durations(journeys, "slo", by=by, start=start, end=end, confidence=confidence, messages=messages, tz=tz)
+    return estimate_slo(group_by_window(data, every), limit, share)
 
 
 def group_by_window(observed: Durations, every: str | None) -> Durations:
@@ -334,7 +318,8 @@ def group_by_window(observed: Durations, every: str | None) -> Durations:
             first = np.ones(len(observed), dtype=bool)
             zoned = floored.dt.tz_localize(tz, ambiguous=first, nonexistent="shift_forward")
             beginning = zoned.dt.tz_convert("UTC").astype(INSTANT)
-    return _regroup(observed, pd.DataFrame({"window_at": beginning.array}))
+    windows = _regroup(observed, pd.DataFrame({"window_at": beginning.array}))
+    return replace(windows, attrs=windows.attrs | {"every": every})
 
 
 def _window_length(every: Any) -> pd.Timedelta:
@@ -357,13 +342,11 @@ def _regroup(observed: Durations, columns: pd.DataFrame) -> Durations:
     return replace(observed, group=group, groups=groups)
 
 
-def estimate_windows(
-    observed: Durations, limits: Sequence[float], quantiles: Sequence[float], confidence: float = 0.95
-) -> pd.DataFrame:
+def estimate_windows(observed: Durations, limits: Sequence[float], quantiles: Sequence[float]) -> pd.DataFrame:
     """The result of :func:`over_time` from durations grouped by window; ``limits`` are microseconds."""
 
     def rows(part: Durations) -> Iterator[dict[str, Any]]:
-        curve, is_reached = part.curve(), part.cause == REACHED
+        curve, is_reached, confidence = part.curve(), part.cause == REACHED, part.attrs["confidence"]
         counts = {"n": part.count(), "n_open": part.count(part.cause == OPEN)}
         for limit, share, low, high in zip(limits, *curve.share_at(limits, 0, confidence), strict=True):
             naive = part.count(is_reached & (part.time <= limit)) / counts["n"]
@@ -374,26 +357,24 @@ def estimate_windows(
             yield {"quantile": level, "value_s": value_s, "low_s": low_s, "high_s": high_s} | counts
 
     names = ("within_s", "quantile", "share", "low", "high", "naive_share", "value_s", "low_s", "high_s")
-    result = estimate_rows(observed, dict.fromkeys(names, "float64") | {"n": "int64", "n_open": "int64"}, rows)
-    result.attrs["confidence"] = confidence
-    return result
+    return estimate_rows(observed, dict.fromkeys(names, "float64") | {"n": "int64", "n_open": "int64"}, rows)
 
 
-def estimate_slo(observed: Durations, limit: int, target: float, confidence: float = 0.95) -> pd.DataFrame:
+def estimate_slo(observed: Durations, limit: float, target: float) -> pd.DataFrame:
     """The result of :func:`slo` from durations grouped by window; ``limit`` is in microseconds."""
     dtypes: dict[str, Any] = dict.fromkeys(("within_s", "share", "low", "high"), "float64")
     dtypes["verdict"] = pd.CategoricalDtype(["met", "missed", "unclear"])
     dtypes |= dict.fromkeys(("n", "n_open", "n_undecided"), "int64")
     dtypes |= dict.fromkeys(("n_missed", "n_allowed", "budget_left"), "float64")
-    result = estimate_rows(observed, dtypes, lambda part: [_slo_row(part, limit, target, confidence)])
+    result = estimate_rows(observed, dtypes, lambda part: [_slo_row(part, limit, target)])
     by = observed.attrs["by"]
     windows = result.groupby(by, observed=True, dropna=False) if by else result
     result["budget_left_cumulative"] = 1 - windows["n_missed"].cumsum() / windows["n_allowed"].cumsum()
-    result.attrs |= {"within_s": limit / SECOND, "target": float(target), "confidence": confidence}
+    result.attrs |= {"within_s": limit / SECOND, "target": target}
     return result
 
 
-def _slo_row(part: Durations, limit: int, target: float, confidence: float) -> dict[str, Any]:
+def _slo_row(part: Durations, limit: float, target: float) -> dict[str, Any]:
     undecided = (part.cause == OPEN) & (part.time < limit)
     n, n_undecided = part.count(), part.count(undecided)
     n_missed = part.count((part.cause != REACHED) | (part.time > limit)) - n_undecided
@@ -404,7 +385,7 @@ def _slo_row(part: Durations, limit: int, target: float, confidence: float) -> d
     elif n_missed + n_undecided <= n_allowed + _ROUNDING:
         verdict = "met"
     curve = part.curve()
-    share, low, high = curve.share_at(limit, 0, confidence)
+    share, low, high = curve.share_at(limit, 0, part.attrs["confidence"])
     expected = float(n_missed)
     if n_undecided and not np.isnan(share):
         now, then = curve.at(part.time[undecided]), curve.at(limit)
