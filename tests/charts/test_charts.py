@@ -144,7 +144,7 @@ LARGE += ("slo 50 days", "profile by", "flow tangle 100000", "funnel 100000")
 
 
 @pytest.mark.parametrize("face", ["white", "#111111"])
-@pytest.mark.parametrize("size", [(7.5, 4.0), (4.5, 2.8), (4.5, 2.5)])
+@pytest.mark.parametrize("size", [(7.5, 4.0), (4.5, 2.5)])
 @pytest.mark.parametrize("case", LARGE)
 def test_the_callers_axes_are_used_and_their_background_respected(
     case: str, face: str, size: tuple[float, float]

@@ -72,7 +72,7 @@ def test_the_order_of_columns_does_not_matter(case: str) -> None:
     draw, frame = RESULTS[case]
     expected = png(draw(frame))
     columns = list(frame.columns)
-    for seed in range(2):
+    for seed in range(1):
         shuffled = frame[[columns[index] for index in np.random.default_rng(seed).permutation(len(columns))]]
         assert shuffled.attrs == frame.attrs
         assert png(draw(shuffled)) == expected

@@ -1,6 +1,6 @@
 """The layout of a chart: lanes from top to bottom, measured texts, labels that do not overlap.
 
-matplotlib's global settings are never changed: each colour and size is passed explicitly. A figure made by a chart
+matplotlib's global settings are never changed: each colour and size is passed explicitly. A figure created by a chart
 is transparent with mid-tone ink, so that it is legible on light and on dark pages; on the caller's axes the ink
 follows the background.
 """
@@ -21,7 +21,7 @@ from scipy.optimize import isotonic_regression
 from viberkit.analysis.formatting import duration
 from viberkit.charts._style import DARK, LIGHT, MIDTONE, SMALL, TimeLocator, luminance
 
-#: Inches: the width of a figure made by a chart, its margins, and a line of small print.
+#: Inches: the width of a figure created by a chart, its margins, and a line of small print.
 WIDTH, MARGIN, LINE = 7.5, 0.3, 0.135
 #: Font size of headings, in points.
 NAME = 9.0
@@ -31,14 +31,8 @@ PERCENT_TICKS = {0.0: "0 %", 0.25: "25 %", 0.5: "50 %", 0.75: "75 %", 1.0: "100 
 _TOP = 0.08
 
 
-@dataclass
-class LineLabel:
-    """The label of a line at its right end: ``x`` and ``y`` of the end are shares of the axes."""
-
-    x: float
-    y: float
-    text: str
-    colour: str
+#: The label of a line at its right end: x and y (shares of the axes), text and colour.
+LineLabel = tuple[float, float, str, str]
 
 
 @dataclass
@@ -53,7 +47,7 @@ class Sheet:
 
     @classmethod
     def open(cls, ax: Axes | None, left: float = MARGIN, right: float = MARGIN) -> Sheet:
-        """A sheet on the caller's axes, or on a new figure of notebook width with these margins in inches."""
+        """Open a sheet on the caller's axes, or on a new figure of notebook width with these margins in inches."""
         if ax is not None:
             faces = [patch.get_facecolor() for patch in (ax.patch, ax.figure.patch) if patch.get_visible()]
             background = next((face for face in map(colors.to_rgba, faces) if face[3] > 0.5), None)
@@ -79,7 +73,7 @@ class Sheet:
         return self
 
     def inset(self, bounds: tuple[float, float, float, float]) -> Sheet:
-        """A sheet within this one; bounds (left, bottom, width, height) are shares of the axes."""
+        """Open a sheet within this one; bounds (left, bottom, width, height) are shares of the axes."""
         return Sheet(self.ax.inset_axes(bounds, facecolor="none"), own=False, ink=self.ink, scale=self.scale)._clear()
 
     @property
@@ -97,7 +91,7 @@ class Sheet:
         return self._widths[text, size]
 
     def elide(self, text: str, room: float, size: float = SMALL) -> str:
-        """The text, its middle replaced by an ellipsis if it is wider than ``room`` (a share of the width)."""
+        """Return the text, its middle replaced by an ellipsis if it is wider than ``room`` (a share of the width)."""
         if self.width(text, size) <= room:
             return text
         keep = int(len(text) * room / self.width(text, size))
@@ -106,7 +100,7 @@ class Sheet:
         return f"{text[: max(keep, 1) - keep // 2]}…{text[-(keep // 2) :] if keep > 1 else ''}"
 
     def wrap(self, text: str, size: float = SMALL) -> str:
-        """The text in lines no wider than the axes."""
+        """Return the text in lines no wider than the axes."""
         lines = [""]
         for word in text.split():
             longer = f"{lines[-1]} {word}".strip()
@@ -117,7 +111,7 @@ class Sheet:
         return "\n".join(lines)
 
     def room(self, heights: Sequence[float], extra: float = 0.0) -> int:
-        """How many lanes of these heights (inches) fit: all on a figure made by a chart, at least one anywhere."""
+        """How many lanes of these heights (inches) fit: all on a figure created by a chart, at least one anywhere."""
         if self.own:
             return len(heights)
         return max(1, int(np.sum(np.cumsum(heights) + extra <= self.inches[1] / 0.75 + 1e-9)))
@@ -140,7 +134,7 @@ class Sheet:
             self.ax.spines["bottom"].set_visible(False)
 
     def share_axis(self) -> None:
-        """An x-axis from 0 to 100 %."""
+        """Set an x-axis from 0 to 100 %."""
         self.ax.set_xlim(0, 1)
         self.ax.set_xticks(list(PERCENT_TICKS), list(PERCENT_TICKS.values()))
 
@@ -167,7 +161,7 @@ class Sheet:
         return middle
 
     def share(self, seconds: float) -> float:
-        """The position of a time on a log axis, as a share of the width."""
+        """Return the position of a time on a log axis, as a share of the width."""
         left, right = np.log10(self.ax.get_xlim())
         return float((np.log10(seconds) - left) / (right - left))
 
@@ -210,7 +204,7 @@ class Sheet:
             self.text(x + 0.022, y, name)
 
     def label_rows(self, texts: Sequence[str], *positions: Sequence[float]) -> list[list[tuple[int, float]]]:
-        """Distribute labels over as few rows as they fit in, at most one per sequence of wanted centres.
+        """Distribute labels over as few rows as they fit in, at most one per sequence of preferred centres.
 
         Returns the index and the centre of each label by row; the last labels are dropped if they do not fit.
         """
@@ -231,15 +225,14 @@ class Sheet:
 
     def label_lines(self, labels: Sequence[LineLabel], edge: float, top: float) -> None:
         """Label lines at the right of ``edge`` and below ``top`` (shares of the axes), each with a leader."""
-        labels = sorted(labels, key=lambda label: label.y)
-        heights = [(LINE * (label.text.count("\n") + 1) + 0.02) / self.inches[1] for label in labels]
-        wanted = [label.y for label in labels]
-        transform = self.ax.transAxes
-        for label, height in zip(labels, spread(wanted, heights, 0.0, top) or wanted, strict=True):
-            style: dict[str, Any] = {"color": label.colour, "transform": transform, "clip_on": False}
-            self.ax.plot([label.x, edge], [label.y, label.y], lw=0.9, ls=(0, (1, 2)), **style)
-            self.ax.plot([edge, edge + 0.014, edge + 0.024], [label.y, height, height], lw=1.4, **style)
-            self.text(edge + 0.03, height, label.text, va="center", linespacing=1.15, transform=transform)
+        labels = sorted(labels, key=lambda label: label[1])
+        heights = [(LINE * (text.count("\n") + 1) + 0.02) / self.inches[1] for _, _, text, _ in labels]
+        preferred = [y for _, y, _, _ in labels]
+        for (x, y, text, colour), height in zip(labels, spread(preferred, heights, 0.0, top) or preferred, strict=True):
+            style: dict[str, Any] = {"color": colour, "transform": self.ax.transAxes, "clip_on": False}
+            self.ax.plot([x, edge], [y, y], lw=0.9, ls=(0, (1, 2)), **style)
+            self.ax.plot([edge, edge + 0.014, edge + 0.024], [y, height, height], lw=1.4, **style)
+            self.text(edge + 0.03, height, text, va="center", linespacing=1.15, transform=self.ax.transAxes)
 
     def show_empty(self, text: str) -> Axes:
         """Draw a text in the middle in place of a chart."""
@@ -249,7 +242,7 @@ class Sheet:
 
 
 def spread(centres: Sequence[float], widths: Sequence[float], low: float, high: float) -> list[float] | None:
-    """New centres for labels in a row: in the same order, without overlap, each moved as little as possible.
+    """Return new centres for labels in a row: in the same order, without overlap, each moved as little as possible.
 
     None if the row from ``low`` to ``high`` is too short.
 

@@ -30,7 +30,7 @@ def require_result(
 
 
 def largest_groups(frame: pd.DataFrame, sizes: pd.Series, most: int) -> tuple[list[tuple[str, pd.DataFrame]], int]:
-    """The largest groups: their labels and rows in order of appearance, and the number of the others."""
+    """Return the largest groups: their labels and rows in order of appearance, and the number of the others."""
     by = list(frame.attrs["by"])
     if not by:
         return [("", frame)], 0
@@ -44,7 +44,7 @@ def largest_groups(frame: pd.DataFrame, sizes: pd.Series, most: int) -> tuple[li
 
 
 def group_label(values: Sequence[object]) -> str:
-    """The label of a group.
+    """Return the label of a group.
 
     >>> group_label(["promotion", 3]), group_label([None])
     ('promotion · 3', 'missing')
@@ -53,7 +53,7 @@ def group_label(values: Sequence[object]) -> str:
 
 
 def period_s(every: object) -> float:
-    """The length of a window in seconds, NaN if there is only one window.
+    """Return the length of a window in seconds, NaN if there is only one window.
 
     >>> period_s("1d"), period_s(None)
     (86400.0, nan)
@@ -66,7 +66,7 @@ def period_s(every: object) -> float:
 
 
 def read_latencies(transitions: pd.DataFrame, chart: str) -> tuple[dict[Transition, Floats], list[str]]:
-    """The latencies of each transition in life-cycle order, and a note about those that are not drawn."""
+    """Return the latencies of each transition in life-cycle order, and a note about those that are not drawn."""
     require_result(transitions, chart, "vk.transitions(events)", ("from_state", "to_state", "latency_s"))
     if not len(transitions):
         return {}, []
@@ -93,5 +93,5 @@ def in_order(transitions: Iterable[Transition]) -> list[Transition]:
 
 
 def empty_text(notes: Sequence[str]) -> str:
-    """The text of a chart without transitions."""
+    """Return the text of a chart without transitions."""
     return " ".join(["no transitions", *(f"({note})" for note in notes)])

@@ -44,7 +44,7 @@ _TICKS = (
 
 
 def state_colour(state: str) -> str:
-    """The colour of a state, the same in every chart; an unrecognised state is grey.
+    """Return the colour of a state, the same in every chart; an unrecognised state is grey.
 
     >>> state_colour("delivered"), state_colour("message-teleported")
     ('#17a07a', '#7a7a7a')
@@ -53,7 +53,7 @@ def state_colour(state: str) -> str:
 
 
 def transition_colours(transitions: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """The colour of each transition: that of its target state, paler for the second transition to the same state.
+    """Return the colour of each transition: that of its target state, paler for later transitions to the same state.
 
     >>> transition_colours([("dispatched", "failed"), ("expired", "failed")])
     {('dispatched', 'failed'): '#d55e00', ('expired', 'failed'): '#e08640'}
@@ -97,15 +97,15 @@ class TimeLocator(Locator):
         return self.tick_values(low, high)
 
     def tick_values(self, vmin: float, vmax: float) -> list[float]:
-        """The ticks on an axis from ``vmin`` to ``vmax``, in seconds."""
-        kept = [self.extra[0]] if self.extra else []
+        """Return the ticks on an axis from ``vmin`` to ``vmax``, in seconds."""
+        accepted = [self.extra[0]] if self.extra else []
         for level in _TICKS:
             for (_, size), steps in zip(UNITS, level, strict=True):
                 ticks = [step * size for step in steps if self.low <= step * size <= self.high]
-                union = sorted({*kept, *ticks})
+                union = sorted({*accepted, *ticks})
                 if self._fit(union, abs(np.log10(vmax / vmin))):
-                    kept = union
-        return kept
+                    accepted = union
+        return accepted
 
     def _fit(self, ticks: Sequence[float], decades: float) -> bool:
         axis, axes = self.axis, cast(Axes, self.axis.axes)  # type: ignore[union-attr]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -71,7 +69,7 @@ def slo(slo: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         return sheet.show_empty("no windows")
     by, end, every, target, tz, within_s = (slo.attrs[name] for name in attrs)
     groups, left_out = largest_groups(slo, slo["n"], MAX_GROUPS)
-    calendar = _Calendar.of(sheet, slo, period_s(every), tz, len(groups))
+    calendar = _Calendar(sheet, slo, period_s(every), tz, len(groups))
     left_out, groups = left_out + len(groups) - calendar.groups, groups[: calendar.groups]
     cells = [calendar.positions(part) for _, part in groups]
     goal = f"objective: {percent(target)} {end} within {duration(within_s)}"
@@ -106,53 +104,38 @@ def slo(slo: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     return sheet.ax
 
 
-@dataclass
 class _Calendar:
     """Windows of ``step`` seconds in rows, and periods in columns, of which ``across`` fit in each of the bands.
 
     ``begin`` and ``last`` are the first and the last column, ``left`` is the width of the names of the rows.
     """
 
-    tz: str
-    step: int
-    period: int
-    begin: int
-    last: int
-    names: list[str]
-    left: float
-    groups: int
-    across: int = 1
-    bands: int = 1
-    wide: float = 0.0
-    tall: float = 0.0
-    years: bool = False
-
-    @classmethod
-    def of(cls, sheet: Sheet, slo: pd.DataFrame, step_s: float, tz: str, groups: int) -> _Calendar:
-        step = int(step_s) if step_s >= 1 else _DAY
-        period = _HOUR if step < _HOUR else _DAY if step < _DAY else _WEEK if step == _DAY else step
-        period = period if period % step == 0 else step
-        rows = period // step
-        names = [_row_name(row * step, period) for row in range(rows)] if rows > 1 else []
-        left = max(map(sheet.width, names)) + 0.02 if names else 0.0
+    def __init__(self, sheet: Sheet, slo: pd.DataFrame, step_s: float, tz: str, groups: int) -> None:
+        self.tz, self.step = tz, int(step_s) if step_s >= 1 else _DAY
+        period = _HOUR if self.step < _HOUR else _DAY if self.step < _DAY else _WEEK
+        self.period = period if self.step <= _DAY and period % self.step == 0 else self.step
+        rows = self.period // self.step
+        self.names = [_row_name(row * self.step, self.period) for row in range(rows)] if rows > 1 else []
+        self.left = max(map(sheet.width, self.names)) + 0.02 if self.names else 0.0
+        column, _ = self.positions(slo)
+        self.begin, self.last = int(column.min()), int(column.max())
+        self.years = (self.last - self.begin) * self.period > 300 * _DAY
         room = (MAX_HEIGHT if sheet.own else sheet.inches[1] / 0.75) - _LEGEND
-        groups = max(1, min(groups, int(room / (_HEADING + _NAMES + 0.09 * rows))))
-        result = cls(tz, step, period, 0, 0, names, left, groups)
-        column, _ = result.positions(slo)
-        result.begin, result.last = int(column.min()), int(column.max())
-        result.years = (result.last - result.begin) * period > 300 * _DAY
-        count, width, room = result.last - result.begin + 1, sheet.inches[0] * (1 - left), room / groups - _HEADING
+        self.groups = max(1, min(groups, int(room / (_HEADING + _NAMES + 0.09 * rows))))
+        count, width, room = (
+            self.last - self.begin + 1,
+            sheet.inches[0] * (1 - self.left),
+            room / self.groups - _HEADING,
+        )
         for least in (sheet.width("× 99.9 %") * sheet.inches[0] + 0.1, 0.13):  # wide enough for shares if they fit
-            result.across = min(count, max(1, int(width / least)))
-            result.bands = -(-count // result.across)
-            result.tall = float(np.clip((room / result.bands - _NAMES) / rows, 0.09, 0.22 if rows < 8 else 0.15))
-            if result.bands < 3 and result.tall >= 0.15:
+            self.across = min(count, max(1, int(width / least)))
+            bands = -(-count // self.across)
+            self.tall = float(np.clip((room / bands - _NAMES) / rows, 0.09, 0.22 if rows < 8 else 0.15))
+            if bands < 3 and self.tall >= 0.15:
                 break
-        result.wide = min(width / result.across, 0.8)
-        fitting = max(1, min(result.bands, int(room / result.band + 1e-9)))
-        result.begin += (result.bands - fitting) * result.across
-        result.bands = fitting
-        return result
+        self.wide = min(width / self.across, 0.8)
+        self.bands = max(1, min(bands, int(room / self.band + 1e-9)))
+        self.begin += (bands - self.bands) * self.across
 
     @property
     def band(self) -> float:
@@ -164,13 +147,13 @@ class _Calendar:
         return _MONDAY if self.period % _WEEK == 0 else 0
 
     def positions(self, part: pd.DataFrame) -> tuple[Ints, Ints]:
-        """The column and the row of each window, by its local time."""
+        """Return the column and the row of each window, by its local time."""
         local = pd.to_datetime(part["window_at"], utc=True).dt.tz_convert(self.tz).dt.tz_localize(None)
         seconds = local.to_numpy("datetime64[s]").astype(np.int64) - self._offset
         return seconds // self.period, seconds % self.period // self.step
 
     def column_names(self, begin: int) -> list[str]:
-        """The names of the columns of a band, with the year on the first if there are many."""
+        """Return the names of the columns of a band, with the year on the first if there are many."""
         names = []
         for column in range(begin, min(begin + self.across, self.last + 1)):
             at = pd.Timestamp(column * self.period + self._offset, unit="s")
@@ -188,7 +171,7 @@ def _row_name(seconds: int, period: int) -> str:
 
 
 def _describe_budget(part: pd.DataFrame) -> str:
-    """The error budget after the last window where it is known."""
+    """Return the error budget after the last window where it is known."""
     known = part.sort_values("window_at")["budget_left_cumulative"].dropna()
     if not len(known):
         return "budget left: not yet known"

@@ -115,7 +115,7 @@ class _Row:
         return f"{sheet.elide(self.group, 0.2)} {self.label}"
 
     def number(self, *, long: bool) -> str:
-        """The difference, with its interval if ``long``; nothing if it is not known."""
+        """Return the difference, with its interval if ``long``; nothing if it is not known."""
         if not np.isfinite(self.value):
             return ""
         value = _signed(self.value, self.unit)
@@ -217,7 +217,7 @@ def _blocks(comparison: pd.DataFrame) -> Iterator[_Block]:
 
 
 def _signed(value: float, unit: str) -> str:
-    """A difference with its sign.
+    """Return a difference with its sign.
 
     >>> _signed(1.8, "s"), _signed(-0.0612, "share"), _signed(0.0, "s")
     ('+1.8 s', '−6.1 pp', '0')
@@ -229,7 +229,7 @@ def _signed(value: float, unit: str) -> str:
 
 
 def _tick_step(span: float, unit: str, inches: float) -> float:
-    """The smallest round step whose labels fit."""
+    """Return the smallest round step whose labels fit."""
     steps = [step * 10.0**power for power in (-3, -2, -1) for step in (1, 2, 5)]
     if unit == "s":
         tens = (1, 2, 5, 10, 20, 50, 100, 200, 500)

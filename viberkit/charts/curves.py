@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from viberkit.analysis.formatting import duration, percent
-from viberkit.charts._layout import LINE, PERCENT_TICKS, SMALLEST_TIME, LineLabel, Sheet
+from viberkit.charts._layout import LINE, PERCENT_TICKS, SMALLEST_TIME, Sheet
 from viberkit.charts._results import Floats, empty_text, in_order, largest_groups, read_latencies, require_result
 from viberkit.charts._style import GROUP_COLOURS, state_colour, transition_colours
 from viberkit.charts.transitions import set_time_axis
@@ -74,7 +72,7 @@ def curve(delivery_curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     tall = plot_height(sheet, 0.24)
     most = max(1, min(MAX_LINES, int(tall / (LINE + 0.02))))
     groups, left_out = largest_groups(delivery_curve, delivery_curve[counts].sum(axis=1), most)
-    lines = [_Line.of(part, end) for _, part in groups]
+    lines = [_Line(part, end) for _, part in groups]
     low = min((line.begin for line in lines if line.begin > 0), default=1.0)
     high = max(low, *(float(line.time[-1]) for line in lines))
     low = min(low, high / 32)
@@ -109,7 +107,7 @@ def curve(delivery_curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
             sheet.ax.plot(line.at(sheet)[-1:], line.share[-1:], "o", ms=3.5, color=colour, clip_on=False)
         heads = [f"share {end}; a line ends at the longest observation of its group", f"share {end}"]
     else:
-        _draw_areas(sheet, lines[0], _Line.of(delivery_curve, other), state_colour(end), state_colour(other))
+        _draw_areas(sheet, lines[0], _Line(delivery_curve, other), state_colour(end), state_colour(other))
         sheet.ax.plot([high, high], [0, 1], color=sheet.ink, lw=1.0, ls=(0, (1.5, 1.5)))
         fact = "longest observation" if last["open"] > 1e-9 else "last message ended after"
         fact += f" {duration(last['time_s'])}"
@@ -118,40 +116,31 @@ def curve(delivery_curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     sheet.text(edge, 1 + 0.1 / tall, head, ha="right")
     low_y, high_y = sheet.ax.get_ylim()
     ends = [sheet.share(max(float(line.time[-1]), low)) for line in lines] if by else [edge] * len(marks)
-    labels = [
-        LineLabel(x, (y - low_y) / (high_y - low_y), text, colour)
-        for x, (y, text, colour) in zip(ends, marks, strict=True)
-    ]
+    heights = [(y - low_y) / (high_y - low_y) for y, _, _ in marks]
+    labels = [(x, y, text, colour) for x, y, (_, text, colour) in zip(ends, heights, marks, strict=True)]
     sheet.label_lines(labels, edge + 0.005, 1.0)
     return sheet.ax
 
 
-@dataclass
 class _Line:
     """A share over time with its band, thinned to what an axis can show.
 
     ``begin`` is the first step later than 1 ms; ``early`` says whether there is a step up to 1 ms.
     """
 
-    time: Floats
-    share: Floats
-    low: Floats
-    high: Floats
-    begin: float
-    early: bool
-
-    @classmethod
-    def of(cls, part: pd.DataFrame, name: str) -> _Line:
-        time, share, still_open = (part[column].to_numpy(dtype=np.float64) for column in ("time_s", name, "open"))
+    def __init__(self, part: pd.DataFrame, name: str) -> None:
+        time, still_open = (part[column].to_numpy(dtype=np.float64) for column in ("time_s", "open"))
         steps = time[np.diff(still_open, prepend=1.0) < 0]
         later = steps[steps > SMALLEST_TIME] if (steps > SMALLEST_TIME).any() else time[time > SMALLEST_TIME]
-        begin = float(later[0]) if len(later) else 0.0
-        keep = thin(np.maximum(time, begin))
-        band = [part.get(f"{name}_{side}", part[name]).to_numpy(dtype=np.float64)[keep] for side in ("low", "high")]
-        return cls(time[keep], share[keep], band[0], band[1], begin, bool((steps <= SMALLEST_TIME).any()))
+        self.begin = float(later[0]) if len(later) else 0.0
+        self.early = bool((steps <= SMALLEST_TIME).any())
+        keep = thin(np.maximum(time, self.begin))
+        columns = [part.get(column, part[name]) for column in (name, f"{name}_low", f"{name}_high")]
+        self.time: Floats = time[keep]
+        self.share, self.low, self.high = (column.to_numpy(dtype=np.float64)[keep] for column in columns)
 
     def at(self, sheet: Sheet) -> Floats:
-        """The times, those too early for the axis at its left edge."""
+        """Return the times, those too early for the axis at its left edge."""
         return np.maximum(self.time, sheet.ax.get_xlim()[0])
 
     def draw(self, sheet: Sheet, colour: str, alpha: float) -> None:
@@ -171,7 +160,7 @@ def _draw_areas(sheet: Sheet, end: _Line, other: _Line, end_colour: str, other_c
 
 
 def thin(time: Floats) -> NDArray[np.intp]:
-    """Indices of the first and the last of the sorted times in each of 2,000 columns of a log axis."""
+    """Return indices of the first and the last of the sorted times in each of 2,000 columns of a log axis."""
     if len(time) <= 2 * _COLUMNS or not 0 < time[0] < time[-1]:
         return np.arange(len(time))
     column = (np.log(time / time[0]) * (_COLUMNS / np.log(time[-1] / time[0]))).astype(np.int64)
@@ -193,7 +182,7 @@ def set_plot(sheet: Sheet, tall: float, head: float, foot: float, notes: list[st
 
 
 def ecdf(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw the empirical distribution function of the latency of each transition.
+    r"""Draw the empirical distribution function of the latency of each transition.
 
     One line per transition on a log axis of time: the share of its latencies that are no larger. Names are above and
     below the lines. Latencies of 1 ms or less are drawn in a gutter at the left.
@@ -223,7 +212,7 @@ def ecdf(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     >>> events = pd.DataFrame({"message_id": "m1", "state": ["accepted", "routed"], "happened_at": at})
     >>> ax = vk.charts.ecdf(vk.transitions(events))
     >>> [text.get_text() for text in ax.texts]
-    ['accepted\\n→ routed\\nn 1']
+    ['accepted\n→ routed\nn 1']
     """
     lanes, left_out = read_latencies(transitions, "ecdf")
     sheet = Sheet.open(ax, left=_LEFT)
@@ -247,9 +236,9 @@ def ecdf(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     set_plot(sheet, tall, head, foot, notes + left_out)
     colours = transition_colours(in_order(chosen[index] for index in drawn))
     for index in drawn:
-        some = values[index]
-        kept = thin(some)
-        steps, share = np.r_[some[0], some[kept]], np.r_[0, (kept + 1) / len(some)]
+        latencies = values[index]
+        indices = thin(latencies)
+        steps, share = np.r_[latencies[0], latencies[indices]], np.r_[0, (indices + 1) / len(latencies)]
         sheet.ax.plot(steps, share, color=colours[chosen[index]], lw=1.6, drawstyle="steps-post")
     for row, level, x, y, near, va in zip(
         rows, levels, anchors, (1, 0), (0.03, -0.03), ("bottom", "top"), strict=False

@@ -211,7 +211,7 @@ def fallback(fallback: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 
 def _describe_choice(part: pd.DataFrame, target: float, within_s: float) -> list[str]:
-    """The chosen wait of a group, from the longest text to the shortest."""
+    """Return the chosen wait of a group, from the longest text to the shortest."""
     chosen = part[part["chosen"].to_numpy(dtype=bool)]
     if not len(chosen):
         return [f"no wait meets the target: {percent(target)} within {duration(within_s)}", "no wait meets the target"]
@@ -223,7 +223,7 @@ def _describe_choice(part: pd.DataFrame, target: float, within_s: float) -> list
 
 
 def _share_axes(sheet: Sheet, bounds: tuple[float, float, float, float], most: float) -> Axes:
-    """An axes of shares below the costs, with the same axis of time."""
+    """Add axes of shares below the costs, with the same axis of time."""
     inset = sheet.inset(bounds)
     inset.ax.set_xscale("log")
     inset.ax.set_xlim(sheet.ax.get_xlim())
@@ -236,7 +236,7 @@ def _share_axes(sheet: Sheet, bounds: tuple[float, float, float, float], most: f
 
 
 def _money(cost: float) -> str:
-    """A price with at least three significant digits.
+    """Return a price with at least three significant digits.
 
     >>> [_money(cost) for cost in (0.0132, 0.08, 1.5, 12345.678)]
     ['0.0132', '0.08', '1.50', '12,346']

@@ -29,7 +29,7 @@ _BOX, _LABEL, _LANE = 0.24, 0.33, 0.36
 
 
 def flow(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw the transitions between states as arrows, as wide as they are frequent, with count and median latency.
+    r"""Draw the transitions between states as arrows, as wide as they are frequent, with count and median latency.
 
     The states of a successful delivery are from left to right on the upper row, those of failing messages and
     unrecognised states on the lower row.
@@ -59,7 +59,7 @@ def flow(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     >>> events = pd.DataFrame({"message_id": "m1", "state": ["accepted", "routed"], "happened_at": at})
     >>> ax = vk.charts.flow(vk.transitions(events))
     >>> [text.get_text() for text in ax.texts]
-    ['accepted', 'routed', '1\\nmedian 40 ms']
+    ['accepted', 'routed', '1\nmedian 40 ms']
     """
     lanes, left_out = read_latencies(transitions, "flow")
     repeated = sum(len(values) for (source, target), values in lanes.items() if source == target)
@@ -89,7 +89,7 @@ def flow(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 
 def _most_frequent(transitions: Sequence[Transition], most: int) -> list[Transition]:
-    """The first transitions, as long as the states on the lower row stay few; in life-cycle order."""
+    """Return the first transitions, as long as the states on the lower row stay few; in life-cycle order."""
     chosen: list[Transition] = []
     lower: set[str] = set()
     for transition in transitions:
@@ -159,7 +159,7 @@ class _Diagram:
         return self.sheet.width(self.texts[pair]) + 0.02 <= self.x[pair[1]] - self.x[pair[0]]
 
     def _peers(self, transition: Transition, state: str) -> list[Transition]:
-        """The arrows at a state on the same side of its row, ordered by where their other end is."""
+        """Return the arrows at a state on the same side of its row, ordered by where their other end is."""
         peers = [other for other, band in self.bands.items() if state in other and band == self.bands[transition]]
         return sorted(peers, key=lambda other: (self.x[other[0]] + self.x[other[1]], other))
 
@@ -170,7 +170,7 @@ class _Diagram:
         return self.x[state] + (peers.index(transition) - (len(peers) - 1) / 2) * step
 
     def _span(self, transition: Transition) -> tuple[float, float, float]:
-        """The left and right end of an arrow with its label, and where the label begins."""
+        """Return the left and right end of an arrow with its label, and where the label begins."""
         (low, state), (high, _) = sorted((self._port(transition, state), state) for state in transition)
         ports = [self._port(other, state) for other in self._peers(transition, state)]
         width = self.sheet.width(self.texts[transition])
@@ -207,7 +207,7 @@ class _Diagram:
 
 
 def _assign_lanes(spans: dict[Transition, tuple[float, float, float]]) -> dict[Transition, int]:
-    """The lane of each arrow, the shortest in the first lane: nested arrows do not cross."""
+    """Return the lane of each arrow, the shortest in the first lane: nested arrows do not cross."""
     lanes: list[list[tuple[float, float]]] = []
     result = {}
     for transition in sorted(spans, key=lambda transition: (spans[transition][1] - spans[transition][0], transition)):

@@ -132,14 +132,14 @@ def chosen_estimates(
     quantiles: float | Sequence[float] | None,
     default: str,
 ) -> list[tuple[str, float]]:
-    """The estimates to draw as (column, value): those asked for, or all of the default column, or of the other."""
+    """Return the estimates to draw as (column, value): those requested, else all of one column, the default first."""
     available = {key: sorted(result[key].dropna().unique()) for key in ("within_s", "quantile")}
     if within is None and quantiles is None:
         key = default if available[default] else ({*available} - {default}).pop()
         return [(key, float(value)) for value in available[key]]
-    name, key, wanted = ("quantiles", "quantile", quantiles) if within is None else ("within", "within_s", within)
+    name, key, requested = ("quantiles", "quantile", quantiles) if within is None else ("within", "within_s", within)
     chosen = []
-    for value in np.atleast_1d(np.asarray(wanted, dtype=np.float64)):
+    for value in np.atleast_1d(np.asarray(requested, dtype=np.float64)):
         match = [known for known in available[key] if np.isclose(known, value)]
         if not match:
             options = ", ".join(f"{known:g}" for known in available[key]) or "none"
@@ -159,7 +159,7 @@ class Grid:
     tall: float
 
     def cells(self, column: Ints, row: Ints) -> Floats:
-        """The corners of cells."""
+        """Return the corners of cells."""
         x = self.left + np.asarray(column) * self.wide / self.sheet.inches[0]
         y = self.top + np.asarray(row) * self.tall
         width, height = (self.wide - GAP) / self.sheet.inches[0], self.tall - GAP
@@ -173,8 +173,8 @@ class Grid:
 
     def cross(self, cells: Floats, colour: str, size: float = 0.3) -> None:
         """Draw a cross in cells."""
-        height = size * min(self.wide, self.tall)
-        self.strokes(cells, [(height, height), (height, -height)], colour)
+        arm = size * min(self.wide, self.tall)
+        self.strokes(cells, [(arm, arm), (arm, -arm)], colour)
 
     def strokes(self, cells: Floats, arms: Sequence[tuple[float, float]], colour: str) -> None:
         """Draw lines through the middle of cells, whose ends are so many inches away."""

@@ -155,7 +155,7 @@ def _draw_dots(sheet: Sheet, values: Floats, gutter: float, base: float, tall: f
 
 
 def timeline(events: pd.DataFrame, *, message_id: str | Iterable[str] | None = None, ax: Axes | None = None) -> Axes:
-    """Draw the events of single messages over time.
+    r"""Draw the events of single messages over time.
 
     One lane per message: a dot per event with the name of the state and the time since the event before. Time is
     counted from the first event of the message on a log axis, so that milliseconds and hours are both legible; the
@@ -189,17 +189,17 @@ def timeline(events: pd.DataFrame, *, message_id: str | Iterable[str] | None = N
     >>> events = pd.DataFrame({"message_id": "m1", "state": ["accepted", "routed"], "happened_at": at})
     >>> ax = vk.charts.timeline(events)
     >>> [text.get_text() for text in ax.texts]
-    ['m1', '2026-03-01 09:00:00 UTC · 40 ms in total', 'accepted\\n09:00:00.000', 'routed\\n+40 ms']
+    ['m1', '2026-03-01 09:00:00 UTC · 40 ms in total', 'accepted\n09:00:00.000', 'routed\n+40 ms']
     """
     require_result(events, "timeline", "vk.read_events(…)", ("message_id", "state", "happened_at"))
     if message_id is None:
         known = events["message_id"].dropna().unique() if len(events) else ()
-        wanted, total = [str(name) for name in known[:MAX_LANES]], len(known)
+        chosen, total = [str(name) for name in known[:MAX_LANES]], len(known)
     else:
-        wanted = [message_id] if isinstance(message_id, str) else list(dict.fromkeys(message_id))
-        total = len(wanted)
-    messages = _read_messages(events, wanted) if len(events) else {}
-    absent = sorted(set(wanted) - set(messages))
+        chosen = [message_id] if isinstance(message_id, str) else list(dict.fromkeys(message_id))
+        total = len(chosen)
+    messages = _read_messages(events, chosen) if len(events) else {}
+    absent = sorted(set(chosen) - set(messages))
     if message_id is not None and absent and len(events):
         raise ValueError(f"message_id: {absent[0]!r} is not in the events; pass one of events['message_id']")
     sheet = Sheet.open(ax)
@@ -226,7 +226,7 @@ def timeline(events: pd.DataFrame, *, message_id: str | Iterable[str] | None = N
 
 
 def _read_messages(events: pd.DataFrame, message_ids: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """The events of each message in order, with seconds since the first."""
+    """Return the events of each message in order, with seconds since the first."""
     rows = events.loc[events["message_id"].isin(list(message_ids)), ["message_id", "state", "happened_at"]].dropna()
     rows = rows.assign(state=rows["state"].astype(str), happened_at=pd.to_datetime(rows["happened_at"], utc=True))
     rows = rows.assign(rank=rows["state"].map(rank)).sort_values(["happened_at", "rank"], kind="stable")
@@ -354,7 +354,7 @@ def time_share(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 def _segments(
     sheet: Sheet, bar: dict[Transition, float], order: list[Transition], *, tall: bool
 ) -> list[tuple[Transition, float, str]]:
-    """The transitions of a bar: their left edges, and the longest labels that fit."""
+    """Return the transitions of a bar: their left edges, and the longest labels that fit."""
     segments, left = [], 0.0
     for transition in (transition for transition in order if transition in bar):
         share, value = bar[transition], percent(bar[transition])

@@ -15,7 +15,7 @@ from matplotlib.dates import AutoDateLocator, date2num, num2date
 from matplotlib.ticker import NullLocator
 
 from viberkit.analysis.formatting import duration, percent, percentile
-from viberkit.charts._layout import LineLabel, Sheet
+from viberkit.charts._layout import Sheet
 from viberkit.charts._results import Floats, group_label, largest_groups, period_s, require_result
 from viberkit.charts._style import GROUP_COLOURS, TimeLocator
 from viberkit.charts.heatmaps import MAX_GROUPS, chosen_estimates
@@ -145,7 +145,7 @@ class _Line:
 def _read_lines(
     over_time: pd.DataFrame, estimates: Sequence[tuple[str, float]], every: object
 ) -> tuple[list[_Line], int]:
-    """The lines to draw, and the number of groups left out."""
+    """Return the lines to draw, and the number of groups left out."""
     step = period_s(every) / 86400
     step = step if step > 0 else 1 / 24
     lines: list[_Line] = []
@@ -212,11 +212,11 @@ class _Plot:
         self.right = self.low + (self.high - self.low) / (1 - self.names)
 
     def across(self, at: float) -> float:
-        """The position of an instant as a share of the width."""
+        """Return the position of an instant as a share of the width."""
         return (at - self.low) / (self.right - self.low)
 
     def up(self, value: float) -> float:
-        """The position of a value as a share of the height."""
+        """Return the position of a value as a share of the height."""
         point = self.ax.transAxes.inverted().transform(self.ax.transData.transform((self.low, value)))
         return float(np.clip(point[1], 0.0, 1.0))
 
@@ -310,7 +310,7 @@ class _Plot:
                 known = np.flatnonzero(np.isfinite(values))
                 x, y = (line.days[known[-1]], values[known[-1]]) if len(known) else (self.high, self.top)
                 text = self.sheet.elide(name, self.names - 0.03)
-                labels.append(LineLabel(self.across(float(x)), self.up(float(y)), text, line.colour))
+                labels.append((self.across(float(x)), self.up(float(y)), text, line.colour))
         self.sheet.label_lines(labels, self.across(self.high), 1 - self.head + 0.05)
 
     def mark(self, at: float, text: str, centre: float | None) -> None:
