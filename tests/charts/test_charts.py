@@ -337,6 +337,8 @@ def test_an_empty_frame_is_described(draw: Callable[[pd.DataFrame], Axes], frame
         (charts.time_share, transitions(3), r"time_share.*vk\.latency\(events\).*'time_share'"),
         (charts.curve, transitions(3), r"curve.*vk\.delivery_curve\(journeys\).*'time_s'"),
         (charts.curve, curve(5).drop(columns="delivered_low"), r"curve.*'delivered_low'"),
+        (charts.curve, curve(5, 2).drop(columns="rate_type"), r"curve.*'rate_type'"),
+        (charts.slo, by_group(slo, 3).drop(columns="rate_type"), r"slo.*'rate_type'"),
         (charts.ecdf, journeys(2), r"ecdf.*vk\.transitions\(events\).*'latency_s'"),
         (charts.quantiles, journeys(2), r"quantiles.*vk\.latency\(events\).*'from_state'"),
         (charts.quantiles, latency(6).drop(columns="high_s"), r"quantiles.*'high_s'"),

@@ -19,8 +19,10 @@ def require_result(
     frame: pd.DataFrame, chart: str, source: str, columns: Sequence[str], attrs: Sequence[str] = ()
 ) -> None:
     """Check that a result has the columns and attrs that a chart reads; a frame without columns is just empty."""
-    if not isinstance(frame, pd.DataFrame) or len(frame) or len(frame.columns):
-        require(frame, columns, f"charts.{chart} (pass the result of {source})")
+    if isinstance(frame, pd.DataFrame) and not len(frame.columns):
+        return
+    groups = frame.attrs.get("by", []) if "by" in attrs and isinstance(frame, pd.DataFrame) else []
+    require(frame, [*groups, *columns], f"charts.{chart} (pass the result of {source})")
     missing = [repr(name) for name in attrs if name not in frame.attrs]
     if len(frame) and missing:
         raise ValueError(

@@ -56,20 +56,16 @@ def curve(delivery_curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     >>> ax.texts[0].get_text()
     'n 1 · last message ended after 2 s'
     """
-    source, attrs = (
-        "vk.delivery_curve(journeys)",
-        delivery_curve.attrs if isinstance(delivery_curve, pd.DataFrame) else {},
-    )
-    end, other, by = (
-        attrs.get(name, default) for name, default in (("end", "delivered"), ("other", "failed"), ("by", []))
-    )
+    attrs = delivery_curve.attrs if isinstance(delivery_curve, pd.DataFrame) else {}
+    end, other = attrs.get("end", "delivered"), attrs.get("other", "failed")
     counts = [f"n_{end}", f"n_{other}", "n_censored"]
-    columns = [*by, "time_s", "open", end, f"{end}_low", f"{end}_high", other, *counts]
-    require_result(delivery_curve, "curve", source, columns, ("by", "start", "end", "other", "confidence"))
+    columns = ["time_s", "open", end, f"{end}_low", f"{end}_high", other, *counts]
+    needed = ("by", "start", "end", "other", "confidence")
+    require_result(delivery_curve, "curve", "vk.delivery_curve(journeys)", columns, needed)
     sheet = Sheet.open(ax, left=_LEFT)
     if not len(delivery_curve):
         return sheet.show_empty("no messages")
-    tall = plot_height(sheet, 0.24)
+    by, tall = attrs["by"], plot_height(sheet, 0.24)
     most = max(1, min(MAX_LINES, int(tall / (LINE + 0.02))))
     groups, left_out = largest_groups(delivery_curve, delivery_curve[counts].sum(axis=1), most)
     lines = [_Line(part, end) for _, part in groups]
@@ -81,7 +77,7 @@ def curve(delivery_curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     notes.append(f"{'band' if by else 'thin lines'}: {percent(attrs['confidence'])} interval")
     if left_out:
         notes.append(f"smaller groups not drawn: {left_out:,}")
-    last = {name: float(delivery_curve[name].iloc[-1]) for name in columns[len(by) :]}
+    last = {name: float(delivery_curve[name].iloc[-1]) for name in columns}
     if by:
         shares = [float(line.share[-1]) for line in lines]
         facts = [f" {percent(round(share, 9))}" for share in shares]

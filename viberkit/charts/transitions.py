@@ -313,7 +313,6 @@ def time_share(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     if not len(table):
         return sheet.show_empty("no transitions")
     by = list(latency.attrs["by"])
-    require_result(table, "time_share", "vk.latency(events)", by)
     bars: dict[str, dict[Transition, float]] = {}
     for *group, source, target, share in table[[*by, "from_state", "to_state", "time_share"]].itertuples(index=False):
         bars.setdefault(group_label(group), {})[str(source), str(target)] = float(share)
