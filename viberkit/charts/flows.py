@@ -267,9 +267,10 @@ def funnel(journeys: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     later = np.zeros(len(journeys), dtype=bool)
     for stage in reversed(stages):
         later = reached[stage] = later | present[stage]
-    stopped = [_describe_stopped(sheet, journeys[reached[a] & ~reached[b]], b) for a, b in pairwise(stages)]
+    outcomes = journeys[["outcome", *(["code"] if "code" in journeys else [])]]
+    stopped = [_describe_stopped(sheet, outcomes[reached[a] & ~reached[b]], b) for a, b in pairwise(stages)]
     if stages[-1] not in ("delivered", "seen"):
-        stopped.append(_describe_stopped(sheet, journeys[reached[stages[-1]]], "delivered"))
+        stopped.append(_describe_stopped(sheet, outcomes[reached[stages[-1]]], "delivered"))
     stopped += [""] * (len(stages) - len(stopped))
 
     tall = 0.2
