@@ -1,13 +1,14 @@
-"""Change points: no more false alarms than promised, and changes found where they are, on logs from the model.
+"""Change points: the rate of false alarms, and the location of changes, on logs drawn from the delivery model.
 
-Small by default. The figures of the documentation (some minutes)::
+Few logs by default. The figures of the documentation take some minutes::
 
-    VIBERKIT_LOGS=200 python -m pytest tests/test_shifts.py -s
+    VIBERKIT_LOGS=200 python -m pytest tests/analysis/test_change_points.py -s
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from scipy import stats
 from support.delivery_logs import BEGIN, NEVER, SECOND, Truth, draw
 
 import viberkit as vk
+from viberkit.analysis import change_points
+from viberkit.analysis.durations import durations
 from viberkit.errors import MissingColumn
 from viberkit.frames.columns import JOURNEYS
 from viberkit.sandbox.delivery_model import DeliveryModel, Failure
@@ -27,13 +30,15 @@ EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "40"))
 LOGS = int(os.environ.get("VIBERKIT_LOGS", "20"))
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 SIZE = 20_000
-COLUMNS = "since metric unit before after p_value n_before n_after text".split()
+COLUMNS = (
+    "since_at metric quantile before_s after_s failed_before failed_after p_value n_before n_after summary".split()
+)
 
 
-def looked_at(truth: Truth, minutes_after: float = 10, **facts: Any) -> pd.DataFrame:
-    """A log as it is known so many minutes after its last message."""
+def observed(truth: Truth, minutes_after: float = 10, **columns: Any) -> pd.DataFrame:
+    """Journeys that were observed until some minutes after the start of the last message."""
     end = truth.started[-1] + int(minutes_after * 60 * SECOND)
-    return truth.seen(end - truth.started, **facts)
+    return truth.seen(end - truth.started, **columns)
 
 
 def cut_of(log: pd.DataFrame, since: pd.Timestamp) -> int:
@@ -41,31 +46,31 @@ def cut_of(log: pd.DataFrame, since: pd.Timestamp) -> int:
 
 
 def test_false_alarms_are_rare_and_changes_are_found() -> None:
-    false, hit, off = 0, 0, []
+    false_alarms, hits, distances = 0, 0, []
     for seed in range(LOGS):
         rng = np.random.default_rng([31, seed])
-        false += len(vk.changes(looked_at(draw(SIZE, rng)))) > 0
-        place = int(rng.integers(SIZE // 4, 3 * SIZE // 4))
-        log = looked_at(draw(SIZE, rng, slower=1.5, since=place))
-        found = vk.changes(log)
-        assert (found["p_value"] <= 0.05).all()
-        if len(found):
-            off.append(min(abs(cut_of(log, since) - place) for since in found["since"]))
-            hit += off[-1] <= 0.02 * SIZE
+        false_alarms += len(vk.changes(observed(draw(SIZE, rng)))) > 0
+        change = int(rng.integers(SIZE // 4, 3 * SIZE // 4))
+        log = observed(draw(SIZE, rng, slower=1.5, since=change))
+        result = vk.changes(log)
+        assert (result["p_value"] <= 0.05).all()
+        if len(result):
+            distances.append(min(abs(cut_of(log, since) - change) for since in result["since_at"]))
+            hits += distances[-1] <= 0.02 * SIZE
     print(
-        f"\n{LOGS} logs of {SIZE:,}: false alarms in {false / LOGS:.1%}; x1.5 found within 2 % in {hit / LOGS:.1%}, "
-        f"median distance {np.median(off):.0f} messages"
+        f"\n{LOGS} logs of {SIZE:,}: false alarms in {false_alarms / LOGS:.1%}; x1.5 found within 2 % in "
+        f"{hits / LOGS:.1%}, median distance {np.median(distances):.0f} messages"
     )
-    assert false <= stats.binom.ppf(0.999, LOGS, 0.05)  # what 5 % give in so many logs
-    assert hit >= stats.binom.ppf(0.001, LOGS, 0.9)
+    assert false_alarms <= stats.binom.ppf(0.999, LOGS, 0.05)  # consistent with a rate of 5 %
+    assert hits >= stats.binom.ppf(0.001, LOGS, 0.9)
 
 
 def test_nights_are_no_changes() -> None:
     model = DeliveryModel(rhythm=(3.0,) * 8 + (1.0,) * 16)
     for seed in range(max(LOGS // 5, 4)):
-        log = looked_at(draw(8_000, np.random.default_rng([5, seed]), model, days=7))
-        found = vk.changes(log, alpha=0.001)
-        assert len(found) == 0, found["text"].tolist()
+        log = observed(draw(8_000, np.random.default_rng([5, seed]), model, days=7))
+        result = vk.changes(log, confidence=0.999)
+        assert len(result) == 0, result["summary"].tolist()
 
 
 def test_more_failures_are_reported_as_failures() -> None:
@@ -73,21 +78,19 @@ def test_more_failures_are_reported_as_failures() -> None:
     refused = (Failure("viber::error::NOT_VIBER_USER", "no user", 1, True),)
     calm = draw(6_000, rng, DeliveryModel(failures=refused))
     worse = draw(6_000, rng, DeliveryModel(failures=refused, failed_share=0.15))
-    later = 6_000 * np.ones(1, dtype=np.int64)[0]
-    joined = Truth(
-        *(np.concatenate([one, other]) for one, other in zip(vars(calm).values(), vars(worse).values(), strict=True))
-    )
-    joined.started[later:] += 14 * 86_400 * SECOND
-    log = looked_at(joined)
-    found = vk.changes(log)
-    assert list(found) == COLUMNS
-    assert found["metric"].tolist() == ["failed"]
-    row = found.iloc[0]
-    assert row["unit"] == "share"
-    assert abs(cut_of(log, row["since"]) - later) <= 240
-    assert row["before"] == pytest.approx(0.04, abs=0.02)
-    assert row["after"] == pytest.approx(0.15, abs=0.02)
-    assert " failed rose from " in row["text"]
+    change = 6_000
+    joined = Truth(*(np.concatenate(arrays) for arrays in zip(vars(calm).values(), vars(worse).values(), strict=True)))
+    joined.started[change:] += 14 * 86_400 * SECOND
+    log = observed(joined)
+    result = vk.changes(log)
+    assert list(result) == COLUMNS
+    assert result["metric"].tolist() == ["failed"]
+    row = result.iloc[0]
+    assert row[["quantile", "before_s", "after_s"]].isna().all()
+    assert abs(cut_of(log, row["since_at"]) - change) <= 240
+    assert row["failed_before"] == pytest.approx(0.04, abs=0.02)
+    assert row["failed_after"] == pytest.approx(0.15, abs=0.02)
+    assert " failed rose from " in row["summary"]
     assert row["n_before"] + row["n_after"] == 12_000
 
 
@@ -96,69 +99,89 @@ def test_slower_and_faster_again_are_two_changes() -> None:
     truth = draw(n, rng, DeliveryModel(away_share=0.0))
     slow = (np.arange(n) >= 5_000) & (np.arange(n) < 8_000) & (truth.delivered < NEVER)
     truth.delivered[slow] += 2 * (truth.delivered - truth.dispatched)[slow]
-    log = looked_at(truth)
-    found = vk.changes(log, tz="Europe/Kyiv")
-    assert len(found) == 2
-    assert [abs(cut_of(log, since) - at) <= 240 for since, at in zip(found["since"], (5_000, 8_000), strict=True)] == [
-        True
-    ] * 2
-    assert found["since"].is_monotonic_increasing
-    assert (found["before"] < found["after"]).tolist() == [True, False]
-    assert [" rose from " in found["text"][0], " fell from " in found["text"][1]] == [True, True]
-    local = found["since"][0].tz_convert("Europe/Kyiv")
-    assert found["text"][0].startswith(f"since {local.day} {local:%b %H:%M} p")
-    assert found["n_after"][0] == found["n_before"][1]
-    assert found["n_before"][0] + found["n_after"][0] + found["n_after"][1] == n
-    assert len(vk.changes(log, most=1)) == 1
+    log = observed(truth)
+    result = vk.changes(log, tz="Europe/Kyiv")
+    assert len(result) == 2
+    distances = [abs(cut_of(log, since) - at) for since, at in zip(result["since_at"], (5_000, 8_000), strict=True)]
+    assert max(distances) <= 240
+    assert result["since_at"].is_monotonic_increasing
+    assert result["metric"].tolist() == ["time", "time"]
+    assert (result["before_s"] < result["after_s"]).tolist() == [True, False]
+    assert result[["failed_before", "failed_after"]].isna().all(axis=None)
+    assert " rose from " in result["summary"][0]
+    assert " fell from " in result["summary"][1]
+    local = result["since_at"][0].tz_convert("Europe/Kyiv")
+    assert result["summary"][0].startswith(f"since {local.day} {local:%b %H:%M} p")
+    assert result["n_after"][0] == result["n_before"][1]
+    assert result["n_before"][0] + result["n_after"][0] + result["n_after"][1] == n
+    assert result.attrs == {
+        "by": [], "start": "accepted", "end": "delivered", "confidence": 0.95, "tz": "Europe/Kyiv"
+    }
+    assert len(vk.changes(log, max_changes=1)) == 1
 
 
-def test_times_before_and_after_are_those_of_the_messages() -> None:
-    log = looked_at(draw(4_000, np.random.default_rng(3), DeliveryModel(failed_share=0.0), slower=3.0, since=2_000))
-    found = vk.changes(log, quantiles=(0.5,))
-    assert found["metric"].tolist() == ["p50"]
-    cut = cut_of(log, found["since"][0])
-    for name, part in (("before", log[:cut]), ("after", log[cut:])):
-        assert found[name][0] == pytest.approx(vk.time_to(part, quantiles=[0.5])["time_s"][0])
+def test_times_before_and_after_are_quantiles_of_the_messages() -> None:
+    log = observed(draw(4_000, np.random.default_rng(3), DeliveryModel(failed_share=0.0), slower=3.0, since=2_000))
+    result = vk.changes(log, quantiles=0.5)
+    assert result["quantile"].tolist() == [0.5]
+    cut = cut_of(log, result["since_at"][0])
+    for name, part in (("before_s", log[:cut]), ("after_s", log[cut:])):
+        curve = vk.delivery_curve(part)
+        assert result[name][0] == curve.loc[curve["delivered"] >= 0.5 - 1e-12, "time_s"].iloc[0]
 
 
 def test_open_messages_are_no_change() -> None:
-    """At the end of a log more are open, for they are young: nothing has changed."""
+    """At the end of a log more messages are open, because they are recent: nothing has changed."""
     for seed in range(max(LOGS // 5, 4)):
         truth = draw(4_000, np.random.default_rng([9, seed]), DeliveryModel(rhythm=(1.0,) * 24), days=0.05)
-        log = looked_at(truth, minutes_after=0)
+        log = observed(truth, minutes_after=0)
         assert (log["outcome"] == "open").iloc[-50:].mean() > (log["outcome"] == "open").iloc[:2_000].mean()
-        assert len(vk.changes(log, alpha=0.001)) == 0
+        assert len(vk.changes(log, confidence=0.999)) == 0
 
 
-def test_groups_are_searched_one_by_one() -> None:
+def test_each_group_is_searched_on_its_own() -> None:
     rng = np.random.default_rng(12)
     same, slower = draw(3_000, rng), draw(3_000, rng, slower=2.5, since=1_500)
-    log = pd.concat([looked_at(same, rate_type="session"), looked_at(slower, rate_type="promotion")], ignore_index=True)
-    log["message_id"] = [f"m{place}" for place in range(len(log))]
+    log = pd.concat([observed(same, rate_type="session"), observed(slower, rate_type="promotion")], ignore_index=True)
+    log["message_id"] = [f"m{number}" for number in range(len(log))]
     before = log.copy(deep=True)
-    found = vk.changes(log, by="rate_type", alpha=0.01)
+    result = vk.changes(log, by="rate_type", confidence=0.99)
     pd.testing.assert_frame_equal(log, before)
-    assert list(found) == ["rate_type", *COLUMNS]
-    assert found["rate_type"].tolist() == ["promotion"]
-    alone = vk.changes(log[log["rate_type"] == "promotion"], alpha=0.01)
-    assert found["text"].tolist() == ["promotion: " + text for text in alone["text"]]
-    pd.testing.assert_frame_equal(found.drop(columns=["rate_type", "text"]), alone.drop(columns="text"))
-    mixed = vk.changes(log.sample(frac=1, random_state=1), by="rate_type", alpha=0.01)
-    assert mixed["since"].tolist() == found["since"].tolist()
+    assert list(result) == ["rate_type", *COLUMNS]
+    assert result.attrs["by"] == ["rate_type"]
+    assert result["rate_type"].tolist() == ["promotion"]
+    single = vk.changes(log[log["rate_type"] == "promotion"], confidence=0.99)
+    assert result["summary"].tolist() == ["promotion: " + text for text in single["summary"]]
+    pd.testing.assert_frame_equal(result.drop(columns=["rate_type", "summary"]), single.drop(columns="summary"))
+    shuffled = vk.changes(log.sample(frac=1, random_state=1), by="rate_type", confidence=0.99)
+    assert shuffled["since_at"].tolist() == result["since_at"].tolist()
 
 
-def test_few_messages_tell_of_no_change() -> None:
+def test_few_messages_have_no_change() -> None:
     for n in (0, 1, 2, 79):
-        found = vk.changes(looked_at(draw(n, np.random.default_rng(1))) if n else JOURNEYS.empty())
-        assert len(found) == 0
-        assert list(found) == COLUMNS
-        assert str(found["since"].dtype) == "datetime64[us, UTC]"
+        result = vk.changes(observed(draw(n, np.random.default_rng(1))) if n else JOURNEYS.empty())
+        assert len(result) == 0
+        assert list(result) == COLUMNS
+        assert str(result["since_at"].dtype) == "datetime64[us, UTC]"
     empty = vk.changes(JOURNEYS.empty().assign(kind=pd.Series([], dtype="str")), by="kind")
     assert list(empty) == ["kind", *COLUMNS]
 
 
-kinds = st.sampled_from(["delivered", "delivered", "failed", "open"])
-message = st.tuples(st.integers(0, 10), st.sampled_from([0.0, 1.0, 1.0, 2.5, 400.0, 1e6]), kinds)
+outcomes = st.sampled_from(["delivered", "delivered", "failed", "open"])
+message = st.tuples(st.integers(0, 10), st.sampled_from([0.0, 1.0, 1.0, 2.5, 400.0, 1e6]), outcomes)
+
+
+def repeat(pattern: list[Any], times: int, step: int) -> pd.DataFrame:
+    """Journeys of messages that follow a pattern of gap, duration and outcome, some seconds apart."""
+    rows = [pattern[(index * index) % len(pattern)] for index in range(len(pattern) * times)]
+    journeys = []
+    for index, (gap, seconds, outcome) in enumerate(rows):
+        at = BEGIN + pd.Timedelta(seconds=step * (index // 3) + gap)
+        ended = at + pd.Timedelta(seconds=seconds)
+        times_of_outcome = {f"{outcome}_at": ended} if outcome != "open" else {}
+        journey = {"message_id": f"m{index}", "accepted_at": at, "outcome": outcome, "observed_until": ended}
+        journeys.append(journey | times_of_outcome)
+    return JOURNEYS.frame(journeys)
 
 
 @many
@@ -168,31 +191,46 @@ message = st.tuples(st.integers(0, 10), st.sampled_from([0.0, 1.0, 1.0, 2.5, 400
     st.sampled_from([1, 60, 3_600, 86_400]),
     st.sampled_from([(0.5,), (0.5, 0.95), (0.01, 0.999)]),
 )
-def test_no_log_is_too_odd(pattern: list[Any], times: int, step: int, quantiles: tuple[float, ...]) -> None:
-    rows = [pattern[(place * place) % len(pattern)] for place in range(len(pattern) * times)]
-    made = []
-    for place, (gap, took, kind) in enumerate(rows):
-        at = BEGIN + pd.Timedelta(seconds=step * (place // 3) + gap)
-        ended = at + pd.Timedelta(seconds=took)
-        told = {f"{kind}_at": ended} if kind != "open" else {}
-        made.append({"message_id": f"m{place}", "accepted_at": at, "outcome": kind, "observed_until": ended, **told})
-    log = JOURNEYS.frame(made)
-    found = vk.changes(log, quantiles, most=3)
-    assert len(found) <= 3
-    assert found["p_value"].between(0, 0.05).all()
-    assert (found[["n_before", "n_after"]] >= 1).all().all()
-    assert found["since"].isin(log["accepted_at"]).all()
-    assert found["since"].is_monotonic_increasing
-    assert found["text"].str.startswith("since ").all()
-    assert set(found["metric"]) <= {*(f"p{100 * one:g}" for one in quantiles), "failed"}
+def test_any_log_keeps_within_bounds(pattern: list[Any], times: int, step: int, quantiles: tuple[float, ...]) -> None:
+    log = repeat(pattern, times, step)
+    result = vk.changes(log, quantiles=quantiles, max_changes=3)
+    assert len(result) <= 3
+    assert result["p_value"].between(0, 0.05).all()
+    assert (result[["n_before", "n_after"]] >= 1).all(axis=None)
+    assert result["since_at"].isin(log["accepted_at"]).all()
+    assert result["since_at"].is_monotonic_increasing
+    assert result["summary"].str.startswith("since ").all()
+    of_time = result["metric"] == "time"
+    assert set(result["metric"]) <= {"time", "failed"}
+    assert result.loc[of_time, "quantile"].isin(quantiles).all()
+    assert result.loc[~of_time, ["failed_before", "failed_after"]].notna().all(axis=None)
+
+
+@many
+@given(
+    st.lists(message, min_size=1, max_size=6),
+    st.integers(5, 40),
+    st.sampled_from([1, 3_600]),
+    st.lists(st.integers(1, 5), min_size=1, max_size=7),
+)
+def test_weighted_messages_equal_repeated_rows(pattern: list[Any], times: int, step: int, weights: list[int]) -> None:
+    log = repeat(pattern, times, step)
+    n = np.resize(weights, len(log))
+    data = durations(log, "changes")
+    arguments: Any = ([0.5, 0.95], 3, 0.95)
+    weighted = change_points._estimate(replace(data, n=n), *arguments)
+    repeated = change_points._estimate(data.take(np.repeat(np.arange(len(log)), n)), *arguments)
+    pd.testing.assert_frame_equal(weighted, repeated, rtol=1e-9)
 
 
 def test_mistakes_are_named() -> None:
-    log = looked_at(draw(100, np.random.default_rng(1)))
+    log = observed(draw(100, np.random.default_rng(1)))
     with pytest.raises(ValueError, match="quantiles: 50 is not between 0 and 1"):
-        vk.changes(log, (50,))
-    with pytest.raises(ValueError, match="alpha: 5 is not between 0 and 1"):
-        vk.changes(log, alpha=5)
+        vk.changes(log, quantiles=50)
+    with pytest.raises(ValueError, match="confidence: 5 is not between 0 and 1"):
+        vk.changes(log, confidence=5)
+    with pytest.raises(ValueError, match="end: 'failed' is reported with any end"):
+        vk.changes(log, end="failed")
     with pytest.raises(MissingColumn, match="changes: no column 'rate_typ'"):
         vk.changes(log, by="rate_typ")
     with pytest.raises(ValueError, match="start: 'sent' is not a state"):

@@ -1,4 +1,4 @@
-"""Comparisons: tests and intervals against R, lifelines, scipy and published numbers, and what they say in words."""
+"""Comparisons: tests and intervals against R, lifelines, scipy and published numbers, and their summaries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scipy import stats
 import viberkit as vk
 from viberkit.analysis.comparison import UnequalFollowUpWarning, gray, log_rank
 from viberkit.analysis.durations import Durations, durations
-from viberkit.analysis.incidence import mover, score_interval
+from viberkit.analysis.incidence import mover
 from viberkit.errors import MissingColumn
 from viberkit.frames.columns import EVENTS, JOURNEYS
 
@@ -25,11 +25,12 @@ many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list
 START = pd.Timestamp("2026-03-02T12:00:00Z").as_unit("us")
 OPEN, DELIVERED, FAILED = range(3)
 COLUMNS = (
-    "group baseline text metric unit value baseline_value difference low high n n_baseline p_gray p_logrank"
+    "group baseline within_s quantile share baseline_share share_difference share_low share_high value_s "
+    "baseline_value_s difference_s low_s high_s n baseline_n p_gray p_logrank summary"
 ).split()
-Told = list[tuple[float, int]]
+Rows = list[tuple[float, int]]
 
-# Made by R 4 with cmprsk: cuminc(time, cause, group)$Tests["1", "pv"]. Messages as time.cause.
+# Computed by R 4 with cmprsk: cuminc(time, cause, group)$Tests["1", "pv"]. Messages as time.cause.
 GRAY = [
     (
         0.808881403901385,
@@ -77,106 +78,112 @@ GRAY = [
 ]
 
 
-def trips(told: Told, **facts: Any) -> pd.DataFrame:
+def journeys_of(messages: Rows, **columns: Any) -> pd.DataFrame:
     """Journeys from (seconds, cause)."""
     rows = []
-    for place, (seconds, cause) in enumerate(told):
-        begun = START + pd.Timedelta(milliseconds=place)
-        after = begun + pd.Timedelta(seconds=seconds)
+    for index, (seconds, cause) in enumerate(messages):
+        started = START + pd.Timedelta(milliseconds=index)
+        ended = started + pd.Timedelta(seconds=seconds)
         rows.append(
             {
-                "message_id": f"m{place}",
-                "accepted_at": begun,
-                "delivered_at": after if cause == DELIVERED else pd.NaT,
-                "failed_at": after if cause == FAILED else pd.NaT,
+                "message_id": f"m{index}",
+                "accepted_at": started,
+                "delivered_at": ended if cause == DELIVERED else pd.NaT,
+                "failed_at": ended if cause == FAILED else pd.NaT,
                 "outcome": ("open", "delivered", "failed")[cause],
-                "observed_until": after,
+                "observed_until": ended,
             }
         )
-    return JOURNEYS.frame(rows).assign(**facts)
+    return JOURNEYS.frame(rows).assign(**columns)
 
 
-def part(told: Told) -> Durations:
-    return durations(trips(told), "test")
+def durations_of(messages: Rows) -> Durations:
+    return durations(journeys_of(messages), "test")
 
 
-def both(one: Told, other: Told) -> pd.DataFrame:
+def both(first: Rows, second: Rows) -> pd.DataFrame:
     """Journeys of two groups, a and b."""
-    return trips([*one, *other], kind=[*"a" * len(one), *"b" * len(other)])
+    return journeys_of([*first, *second], kind=[*"a" * len(first), *"b" * len(second)])
 
 
-def read(text: str) -> Told:
+def parse(text: str) -> Rows:
     return [(float(word.split(".")[0]), int(word.split(".")[1])) for word in text.split()]
 
 
-@pytest.mark.parametrize(("chance", "one", "other"), GRAY)
-def test_grays_test_is_that_of_r(chance: float, one: str, other: str) -> None:
-    assert gray(part(read(one)), part(read(other))) == pytest.approx(chance, rel=1e-9)
-    assert gray(part(read(other)), part(read(one))) == pytest.approx(chance, rel=1e-9)
-    found = vk.compare(both(read(one), read(other)), by="kind", baseline="a", metric="p50")
-    assert found["p_gray"].tolist() == [pytest.approx(chance, rel=1e-9)]
+@pytest.mark.parametrize(("p_value", "first", "second"), GRAY)
+def test_grays_test_is_that_of_r(p_value: float, first: str, second: str) -> None:
+    assert gray(durations_of(parse(first)), durations_of(parse(second))) == pytest.approx(p_value, rel=1e-9)
+    assert gray(durations_of(parse(second)), durations_of(parse(first))) == pytest.approx(p_value, rel=1e-9)
+    result = vk.compare(both(parse(first), parse(second)), by="kind", baseline="a", within=[], quantiles=0.5)
+    assert result["p_gray"].tolist() == [pytest.approx(p_value, rel=1e-9)]
 
 
-told = st.lists(st.tuples(st.integers(1, 12).map(float), st.sampled_from([OPEN, 1, 1, 2])), min_size=1, max_size=20)
+messages = st.lists(st.tuples(st.integers(1, 12).map(float), st.sampled_from([OPEN, 1, 1, 2])), min_size=1, max_size=20)
 
 
 @many
-@given(told, told)
-def test_the_log_rank_test_is_that_of_scipy_and_lifelines(one: Told, other: Told) -> None:
+@given(messages, messages)
+def test_the_log_rank_test_is_that_of_scipy_and_lifelines(first: Rows, second: Rows) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             theirs = __import__("lifelines.statistics", fromlist=["logrank_test"]).logrank_test
     except ImportError:
         theirs = None
-    found = log_rank(part(one), part(other))
-    assert np.isnan(found) or 0 <= found <= 1
-    assume(np.isfinite(found))
+    result = log_rank(durations_of(first), durations_of(second))
+    assert np.isnan(result) or 0 <= result <= 1
+    assume(np.isfinite(result))
     samples = [
         stats.CensoredData([t for t, c in group if c == DELIVERED], right=[t for t, c in group if c != DELIVERED])
-        for group in (one, other)
+        for group in (first, second)
     ]
-    assert found == pytest.approx(stats.logrank(*samples).pvalue, rel=1e-9, abs=1e-12)
+    assert result == pytest.approx(stats.logrank(*samples).pvalue, rel=1e-9, abs=1e-12)
     if theirs is not None:
-        times, kinds = ([[row[place] for row in group] for group in (one, other)] for place in (0, 1))
-        met = [[kind == DELIVERED for kind in group] for group in kinds]
+        times, causes = ([[row[column] for row in group] for group in (first, second)] for column in (0, 1))
+        ended = [[cause == DELIVERED for cause in group] for group in causes]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            assert found == pytest.approx(theirs(*times, *met).p_value, rel=1e-9, abs=1e-12)
+            assert result == pytest.approx(theirs(*times, *ended).p_value, rel=1e-9, abs=1e-12)
 
 
 @many
-@given(told, told)
-def test_comparing_the_other_way_round_turns_the_signs(one: Told, other: Told) -> None:
-    log = both(one, other)
-    metrics = ["p50", "p90", "within 5 s", "failed within 5 s", "failed"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnequalFollowUpWarning)
-        there, back = (vk.compare(log, by="kind", baseline=base, metric=metrics) for base in "ab")
-    assert list(there) == COLUMNS
-    assert there["metric"].tolist() == metrics
-    assert there["unit"].tolist() == ["s", "s", "share", "share", "share"]
-    np.testing.assert_allclose(there["difference"], -back["difference"], atol=1e-12)
-    np.testing.assert_allclose(there["low"], -back["high"], atol=1e-9)
-    np.testing.assert_allclose(there["p_gray"], back["p_gray"], rtol=1e-7, atol=1e-12)
-    np.testing.assert_allclose(there["p_logrank"], back["p_logrank"], rtol=1e-7, atol=1e-12)
-    known = there["difference"].notna()
-    finite = known & np.isfinite(there["difference"])
-    assert (there["low"] <= there["difference"] + 1e-12)[finite].all()
-    assert (there["difference"] <= there["high"] + 1e-12)[finite].all()
-    shares = there[(there["unit"] == "share") & known]
-    assert ((shares[["difference", "low", "high"]].abs() <= 1 + 1e-12).all()).all()
-    # Nothing but the two curves: values are those of delivery_curve and time_to.
-    for name, group in (("b", other), ("a", one)):
-        column = "value" if name == "b" else "baseline_value"
-        curve, times = vk.delivery_curve(trips(group)), vk.time_to(trips(group), quantiles=[0.5, 0.9])
-        assert there[column].tolist()[:2] == times["time_s"].tolist()
-        for row, end in ((2, "delivered"), (3, "failed")):
-            if there[column].notna()[row]:
-                assert there[column][row] == curve.loc[curve["time_s"] <= 5, end].iloc[-1]
+@given(messages, messages)
+def test_exchanging_the_groups_changes_the_signs(first: Rows, second: Rows) -> None:
+    log = both(first, second)
+    for end in ("delivered", "failed"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnequalFollowUpWarning)
+            options = {"by": "kind", "end": end, "within": [5, np.inf], "quantiles": [0.5, 0.9]}
+            forth, back = (vk.compare(log, baseline=base, **options) for base in "ab")
+        assert list(forth) == COLUMNS
+        names = {"by": ["kind"], "start": "accepted", "end": end, "confidence": 0.95, "tz": "UTC"}
+        assert forth.attrs == names
+        np.testing.assert_array_equal(forth["within_s"], [5, np.inf, np.nan, np.nan])
+        np.testing.assert_array_equal(forth["quantile"], [np.nan, np.nan, 0.5, 0.9])
+        np.testing.assert_allclose(forth["p_gray"], back["p_gray"], rtol=1e-7, atol=1e-12)
+        np.testing.assert_allclose(forth["p_logrank"], back["p_logrank"], rtol=1e-7, atol=1e-12)
+        for gap, low, high in (("share_difference", "share_low", "share_high"), ("difference_s", "low_s", "high_s")):
+            np.testing.assert_allclose(forth[gap], -back[gap], atol=1e-12)
+            np.testing.assert_allclose(forth[low], -back[high], atol=1e-9)
+            finite = np.isfinite(forth[gap])
+            assert (forth[low] <= forth[gap] + 1e-12)[finite].all()
+            assert (forth[gap] <= forth[high] + 1e-12)[finite].all()
+        shares = forth[["share_difference", "share_low", "share_high"]]
+        assert (shares.isna() | (shares.abs() <= 1 + 1e-12)).all().all()
+        for group, share, value in ((second, "share", "value_s"), (first, "baseline_share", "baseline_value_s")):
+            curve = vk.delivery_curve(journeys_of(group), end=end)
+            times = vk.time_to(journeys_of(group), end=end, quantiles=[0.5, 0.9])
+            np.testing.assert_array_equal(forth[value][2:], times["value_s"])
+            if forth[share].notna()[0]:
+                assert forth[share][0] == curve.loc[curve["time_s"] <= 5, end].iloc[-1]
             else:
                 assert curve["time_s"].iloc[-1] < 5
                 assert curve["open"].iloc[-1] > 0
+        ends = [vk.delivery_curve(journeys_of(group), end=end)["time_s"].iloc[-1] for group in (first, second)]
+        last = vk.delivery_curve(journeys_of(second), end=end).query(
+            "time_s <= @common", local_dict={"common": min(ends)}
+        )
+        assert forth["share"][1] == last[end].iloc[-1]
 
 
 # Newcombe, Interval estimation for the difference between independent proportions (1998), table II, method 10.
@@ -191,126 +198,138 @@ NEWCOMBE = [
 @pytest.mark.parametrize(("some", "n", "others", "m", "low", "high"), NEWCOMBE)
 def test_differences_of_shares_are_newcombes(some: int, n: int, others: int, m: int, low: float, high: float) -> None:
     first, second = (
-        [float(limit) for limit in score_interval(share, size)] for share, size in ((some / n, n), (others / m, m))
+        np.array([k / size, *stats.binomtest(k, size).proportion_ci(method="wilson")])
+        for k, size in ((some, n), (others, m))
     )
-    found = mover(np.array(some / n), *map(np.array, first), np.array(others / m), *map(np.array, second))
-    assert [float(one) for one in found[1:]] == pytest.approx([low, high], abs=6e-5)
+    result = mover(*first, *second)
+    assert [float(limit) for limit in result[1:]] == pytest.approx([low, high], abs=6e-5)
     log = both(
         [(1.0, DELIVERED)] * others + [(2.0, FAILED)] * (m - others),
         [(1.0, DELIVERED)] * some + [(2.0, FAILED)] * (n - some),
     )
-    row = vk.compare(log, by="kind", baseline="a", metric="within 60 s").iloc[0]
-    assert row["difference"] == pytest.approx(some / n - others / m)
-    assert [row["low"], row["high"]] == pytest.approx([low, high], abs=6e-5)
+    row = vk.compare(log, by="kind", baseline="a", within=60, quantiles=[]).iloc[0]
+    assert row["share_difference"] == pytest.approx(some / n - others / m)
+    assert [row["share_low"], row["share_high"]] == pytest.approx([low, high], abs=6e-5)
 
 
-def test_two_frames_are_called_by_their_names() -> None:
-    one, other = trips([(1.0, 1), (2.0, 1), (3.0, 1)]), trips([(2.0, 1), (4.0, 1), (6.0, 1)])
-    before = one.copy(deep=True)
-    found = vk.compare(one, other, metric="p50")
-    assert found[["group", "baseline", "value", "baseline_value", "difference"]].to_numpy().tolist() == [
-        ["second", "first", 4, 2, 2]
-    ]
-    named = vk.compare(one, other, metric="p50", names=("before", "after"), baseline="after")
-    assert named[["group", "baseline", "difference"]].to_numpy().tolist() == [["before", "after", -2]]
-    pd.testing.assert_frame_equal(one, before)
+def medians(*frames: pd.DataFrame, **options: Any) -> pd.DataFrame:
+    """A comparison of medians only."""
+    return vk.compare(*frames[:1], other=frames[1] if len(frames) > 1 else None, within=[], quantiles=0.5, **options)
+
+
+def test_two_frames_have_names() -> None:
+    first, second = journeys_of([(1.0, 1), (2.0, 1), (3.0, 1)]), journeys_of([(2.0, 1), (4.0, 1), (6.0, 1)])
+    before = first.copy(deep=True)
+    result = medians(first, second)
+    names = ["group", "baseline", "value_s", "baseline_value_s", "difference_s"]
+    assert result[names].to_numpy().tolist() == [["second", "first", 4, 2, 2]]
+    assert result.attrs["by"] == []
+    named = medians(first, second, names=("before", "after"), baseline="after")
+    assert named[["group", "baseline", "difference_s"]].to_numpy().tolist() == [["before", "after", -2]]
+    pd.testing.assert_frame_equal(first, before)
     events = EVENTS.frame(
         [
             {"message_id": "x", "state": state, "happened_at": START + pd.Timedelta(seconds=after)}
             for state, after in (("accepted", 0), ("delivered", 9))
         ]
     )
-    assert vk.compare(one, events, metric="p50")["difference"].tolist() == [7]
-    with pytest.raises(ValueError, match=r"names: \('x', 'x'\) do not tell two frames apart"):
-        vk.compare(one, other, names=("x", "x"))
+    assert medians(first, events)["difference_s"].tolist() == [7]
+    with pytest.raises(ValueError, match=r"names: \('x', 'x'\) are not two different names"):
+        vk.compare(first, other=second, names=("x", "x"))
 
 
-def test_the_baseline_is_the_largest_group_or_the_one_that_is_said() -> None:
-    log = trips([(1.0, 1), (3.0, 1), (3.0, 1), (9.0, 1)], rate_type=["p", "s", "s", "t"], channel=["v", "v", "v", "w"])
-    found = vk.compare(log, by="rate_type", metric="p50")
-    assert found[["group", "baseline", "difference"]].to_numpy().tolist() == [["p", "s", -2], ["t", "s", 6]]
-    assert found[["n", "n_baseline"]].to_numpy().tolist() == [[1, 2], [1, 2]]
-    several = vk.compare(log, by=["rate_type", "channel"], metric="p50", baseline=("t", "w"))
+def test_the_baseline_is_the_largest_group_by_default() -> None:
+    columns = {"rate_type": ["p", "s", "s", "t"], "channel": ["v", "v", "v", "w"]}
+    log = journeys_of([(1.0, 1), (3.0, 1), (3.0, 1), (9.0, 1)], **columns)
+    result = medians(log, by="rate_type")
+    assert result[["group", "baseline", "difference_s"]].to_numpy().tolist() == [["p", "s", -2], ["t", "s", 6]]
+    assert result[["n", "baseline_n"]].to_numpy().tolist() == [[1, 2], [1, 2]]
+    several = medians(log, by=["rate_type", "channel"], baseline=("t", "w"))
     assert several["group"].tolist() == ["p · v", "s · v"]
     assert set(several["baseline"]) == {"t · w"}
-    with pytest.raises(ValueError, match=r"baseline: 'x' is no group; there are 'p', 's', 't'"):
+    with pytest.raises(ValueError, match=r"baseline: 'x' is not a group; pass one of 'p', 's', 't'"):
         vk.compare(log, by="rate_type", baseline="x")
-    facts = log[["message_id"]].assign(sender=["a", "a", "b", "b"])
-    assert vk.compare(log, by="sender", messages=facts, metric="p50")["group"].tolist() == ["b"]
-    hours = vk.compare(log, by="hour", tz="Europe/Kyiv", metric="p50")
+    senders = log[["message_id"]].assign(sender=["a", "a", "b", "b"])
+    assert medians(log, by="sender", messages=senders)["group"].tolist() == ["b"]
+    hours = medians(log, by="hour", tz="Europe/Kyiv")
     assert len(hours) == 0
     assert list(hours) == COLUMNS
 
 
-def test_unequal_watch_is_warned_of() -> None:
+def test_unequal_follow_up_gives_a_warning() -> None:
     short, long = [(60.0 + n, OPEN) for n in range(5)], [(7200.0 + n, OPEN) for n in range(5)]
     done = [(float(n), DELIVERED) for n in range(1, 20)]
-    with pytest.warns(UnequalFollowUpWarning, match=r"compare: b was watched for 2 h, a for 1 min \(medians\)") as said:
+    text = r"compare: b was observed for 2 h, a for 1 min \(medians\)"
+    with pytest.warns(UnequalFollowUpWarning, match=text) as caught:
         vk.compare(both([*done, *short], [*done, *long]), by="kind", baseline="a")
-    assert said[0].filename == __file__
-    assert "metric='within 60 s'" in str(said[0].message)
+    assert caught[0].filename == __file__
+    assert "within=60" in str(caught[0].message)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        vk.compare(both([*done, *short], [*done, *long]), by="kind", within=60, quantiles=[])  # observed by both
         vk.compare(both([*done, *short], [*done, *[(100.0, OPEN)] * 5]), by="kind", baseline="a")
         vk.compare(both([*done, *short[:4]], [*done, *long]), by="kind", baseline="a")  # too few to judge
+    with pytest.warns(UnequalFollowUpWarning):
+        vk.compare(both([*done, *short], [*done, *long]), by="kind", within=np.inf, quantiles=[])
 
 
-def test_effects_in_words() -> None:
+def test_summaries() -> None:
     slow, fast = [(float(n), DELIVERED) for n in range(101, 301)], [(float(n), DELIVERED) for n in range(1, 201)]
-    found = vk.compare(both(fast, slow), by="kind", baseline="a", metric=["p50", "within 100 s"])
-    assert found["text"][0].startswith("b is 1.7 min slower at p50 (")
-    assert found["text"][0].endswith(", n = 200 and 200")
-    assert found["text"][1].startswith("b has 50 points fewer delivered within 100 s (")
-    back = vk.compare(both(fast, slow), by="kind", baseline="b", metric=["p50", "within 100 s"])
-    assert back["text"][0].startswith("a is 1.7 min faster at p50 (")
-    assert back["text"][1].startswith("a has 50 points more delivered within 100 s (")
-    same = vk.compare(both(fast, fast), by="kind", baseline="a", metric="p50")
-    assert same["text"][0].endswith("; the data do not tell them apart")
+    result = vk.compare(both(fast, slow), by="kind", baseline="a", within=100, quantiles=0.5)["summary"]
+    assert result[0].startswith("b: 50 points fewer delivered within 100 s (")
+    assert result[1].startswith("b: 1.7 min slower at p50 (")
+    assert result[1].endswith(", n = 200 and 200")
+    back = vk.compare(both(fast, slow), by="kind", baseline="b", within=100, quantiles=0.5)["summary"]
+    assert back[0].startswith("a: 50 points more delivered within 100 s (")
+    assert back[1].startswith("a: 1.7 min faster at p50 (")
+    same = medians(both(fast, fast), by="kind", baseline="a")
+    assert same["summary"][0].endswith("; the interval includes 0")
     assert same["p_gray"][0] == pytest.approx(1)
-    assert (
-        "fewer failed within 60 s"
-        in vk.compare(both(fast, [*slow, (1.0, FAILED)]), by="kind", metric="failed 60 s")["text"][0]
-    )
+    failed = vk.compare(both(fast, [*slow, (1.0, FAILED)]), by="kind", end="failed", quantiles=[])
+    assert "a: 0.5 points fewer failed within 60 s (" in failed["summary"][0]
 
 
 def test_quantiles_that_are_not_reached() -> None:
     half = [(float(n), 1 + n % 2) for n in range(1, 101)]
     full = [(float(n), DELIVERED) for n in range(1, 101)]
-    found = vk.compare(both(full, half), by="kind", baseline="a", metric="p90").iloc[0]
-    assert found["value"] == np.inf
-    assert found["difference"] == np.inf
-    assert (found["low"], found["high"]) != (-np.inf, -np.inf)
-    assert found["high"] == np.inf
-    assert found["text"] == "b at p90: not reached, a: 1.5 min, n = 100 and 100"
-    neither = vk.compare(both(half, half), by="kind", baseline="a", metric="p90").iloc[0]
-    assert neither["text"].startswith("b at p90: not reached, a: not reached")
-    assert (neither["low"], neither["high"]) == (-np.inf, np.inf)
+    row = vk.compare(both(full, half), by="kind", baseline="a", within=[], quantiles=0.9).iloc[0]
+    assert row["value_s"] == np.inf
+    assert row["difference_s"] == np.inf
+    assert (row["low_s"], row["high_s"]) != (-np.inf, -np.inf)
+    assert row["high_s"] == np.inf
+    assert row["summary"] == "b at p90: not reached, a: 1.5 min, n = 100 and 100"
+    neither = vk.compare(both(half, half), by="kind", baseline="a", within=[], quantiles=0.9).iloc[0]
+    assert neither["summary"].startswith("b at p90: not reached, a: not reached")
+    assert (neither["low_s"], neither["high_s"]) == (-np.inf, np.inf)
 
 
-def test_what_is_not_known_yet_is_not_told() -> None:
-    young = [(float(n), OPEN if n % 2 else DELIVERED) for n in range(1, 21)]
+def test_values_that_cannot_be_known_are_missing() -> None:
+    young = [*((float(n), OPEN if n % 2 else DELIVERED) for n in range(1, 21)), (21.0, OPEN)]
     old = [(float(n), DELIVERED) for n in range(1, 101)]
-    found = vk.compare(both(old, young), by="kind", baseline="a", metric=["within 60 s", "failed 60 s"])
-    young_told = found.iloc[0]
-    assert np.isnan(young_told[["value", "difference", "low", "high"]].astype(float)).all() or young[-1][1] == DELIVERED
-    still = vk.compare(both(old, [*young, (21.0, OPEN)]), by="kind", baseline="a", metric="within 60 s").iloc[0]
-    assert np.isnan(still[["value", "difference", "low", "high"]].astype(float)).all()
-    assert still["baseline_value"] == pytest.approx(0.6)
-    assert still["text"] == "within 60 s is not known yet of b or of a, n = 21 and 100"
-    assert vk.compare(both(old, [*young, (21.0, OPEN)]), by="kind", metric="failed")["difference"].tolist() == [0]
+    names = ["share", "share_difference", "share_low", "share_high"]
+    rows = vk.compare(both(old, young), by="kind", baseline="a", within=[60, np.inf], quantiles=0.9)
+    assert rows.loc[0, names].isna().all()
+    assert rows["baseline_share"][0] == pytest.approx(0.6)
+    assert rows["summary"][0] == "b and a: delivered within 60 s not known yet, n = 21 and 100"
+    assert rows["baseline_share"][1] == pytest.approx(0.21)  # both were observed for 21 s
+    assert rows["summary"][1].startswith("b: ")
+    assert rows.loc[2, ["value_s", "difference_s", "low_s", "high_s"]].isna().all()
+    assert rows["summary"][2] == "b and a: p90 not known yet, n = 21 and 100"
+    failed = vk.compare(both(old, young), by="kind", end="failed", within=np.inf, quantiles=[])
+    assert failed["share_difference"].tolist() == [0]
 
 
-def test_nothing_to_tell_apart_has_no_p_value() -> None:
+def test_without_outcomes_there_is_no_p_value() -> None:
     nothing = [(5.0, OPEN)] * 3
-    found = vk.compare(both(nothing, nothing), by="kind").iloc[0]
-    assert np.isnan(found["p_gray"])
-    assert np.isnan(found["p_logrank"])
+    row = vk.compare(both(nothing, nothing), by="kind").iloc[0]
+    assert np.isnan(row["p_gray"])
+    assert np.isnan(row["p_logrank"])
     assert len(vk.compare(JOURNEYS.empty().assign(kind=pd.Series([], dtype="str")), by="kind")) == 0
 
 
-def test_p_values_are_even_where_nothing_differs() -> None:
+def test_p_values_are_uniform_where_nothing_differs() -> None:
     rng = np.random.default_rng(8)
-    chances = []
+    p_values = []
     for _ in range(300):
         parts = []
         for n in (30, 60):
@@ -318,23 +337,25 @@ def test_p_values_are_even_where_nothing_differs() -> None:
             kind = np.where(seconds > until, OPEN, np.where(rng.random(n) < 0.2, FAILED, DELIVERED))
             ended = np.round(np.minimum(seconds, until) * 1e6).astype(np.int64)
             zero, none = np.zeros(n, dtype=np.int64), pd.DataFrame(index=range(n))
-            parts.append(Durations(zero, ended, kind.astype(np.int8), ended, None, zero, none[:1], none, zero))
-        chances.append((gray(*parts), log_rank(*parts)))
-    for chance in np.array(chances).T:
-        assert stats.kstest(chance, "uniform").pvalue > 1e-3
-        assert (chance < 0.05).sum() <= stats.binom.ppf(0.9999, 300, 0.05)
+            parts.append(Durations(zero, ended, kind.astype(np.int8), ended, None, zero, none[:1], none, zero, {}))
+        p_values.append((gray(*parts), log_rank(*parts)))
+    for values in np.array(p_values).T:
+        assert stats.kstest(values, "uniform").pvalue > 1e-3
+        assert (values < 0.05).sum() <= stats.binom.ppf(0.9999, 300, 0.05)
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_name_the_parameter() -> None:
     log = both([(1.0, 1)], [(2.0, 1)])
-    with pytest.raises(ValueError, match=r"by: nothing to compare; pass by='rate_type', say, or a second frame"):
+    with pytest.raises(ValueError, match=r"by: there is nothing to compare; pass e\.g\. by='rate_type'"):
         vk.compare(log)
-    for metric in ("mean", "within", "within 60", "failed x s", "p", ""):
-        with pytest.raises(ValueError, match=r"metric: '.*' is none; pass e\.g\. 'p95', 'within 60 s'"):
-            vk.compare(log, by="kind", metric=metric)
-    for metric in ("p0", "p100", "p950"):
-        with pytest.raises(ValueError, match=r"is no quantile between p0 and p100"):
-            vk.compare(log, by="kind", metric=metric)
+    with pytest.raises(ValueError, match=r"by: two frames are compared as a whole; pass either other or by"):
+        vk.compare(log, other=log, by="kind")
+    for within in (0, -1, np.nan, "60 s", [60, -np.inf]):
+        with pytest.raises(ValueError, match=r"within: .* is not a time in seconds above zero; pass e\.g\. 60"):
+            vk.compare(log, by="kind", within=within)
+    for quantile in (0, 1, 95):
+        with pytest.raises(ValueError, match=r"quantiles: .* is not between 0 and 1"):
+            vk.compare(log, by="kind", quantiles=quantile)
     with pytest.raises(ValueError, match="confidence: 2 is not between 0 and 1"):
         vk.compare(log, by="kind", confidence=2)
     with pytest.raises(MissingColumn, match="compare: no column 'king'"):
@@ -342,6 +363,6 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(ValueError, match="end: 'arrived' is not a state"):
         vk.compare(log, by="kind", end="arrived")
     with pytest.raises(MissingColumn, match=r"compare .*no column 'outcome'"):
-        vk.compare(log, log.drop(columns="outcome"))
-    for text in ("within 60 s", "within 60s", "within_60s", "within 1 min", "within 60000 ms"):
-        assert vk.compare(log, by="kind", metric=text)["value"].tolist() == [1]
+        vk.compare(log, other=log.drop(columns="outcome"))
+    for end in ("delivered", "MessageStatus::delivered", "message-delivered"):
+        assert vk.compare(log, by="kind", end=end, within=60, quantiles=[])["share"].tolist() == [1]

@@ -107,7 +107,7 @@ class Tally:
         bands = [curve.band(0) for curve in curves]
         broken = first.band(1)
         for seconds in TIMES:
-            know = [bool(curve.tells(seconds * SECOND)) for curve in curves]
+            know = [bool(curve.covers(seconds * SECOND)) for curve in curves]
             at = [int(curve.at(seconds * SECOND)) for curve in curves]
             if know[0]:
                 self.add(f"by {seconds}", bands[0][0][at[0]], true_share(KINDS[0], seconds), bands[0][1][at[0]])

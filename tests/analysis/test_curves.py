@@ -1,4 +1,4 @@
-"""Delivery curves and times to delivery: exactly those of the definition, and those of four other libraries."""
+"""Delivery curves and quantiles: equal to the definition in fractions and to four other libraries."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from support.delivery_logs import NEVER, SECOND, draw
 
 import viberkit as vk
-from viberkit.analysis.durations import DroppedMessagesWarning
-from viberkit.analysis.incidence import BANDS, fractional_order, score_interval
+from viberkit.analysis.durations import DroppedMessagesWarning, durations
+from viberkit.analysis.incidence import BANDS, fractional_order
 from viberkit.errors import MissingColumn
 from viberkit.frames.columns import EVENTS, JOURNEYS
 from viberkit.sandbox.delivery_model import DeliveryModel
@@ -41,35 +41,38 @@ def optional(name: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Told:
-    """One message: for how long it was open (microseconds), what then, and since when it was watched, -1: always."""
+class Observation:
+    """One message: the time it was open (microseconds), its cause, and its entry (-1: from the start)."""
 
     time: int
     cause: int
     entry: int = -1
 
 
-def trips(told: list[Told], **facts: Any) -> pd.DataFrame:
-    """Journeys of these messages, which set out one after another."""
+def journeys_of(observations: list[Observation], **columns: Any) -> pd.DataFrame:
+    """Journeys of these messages, started one after another."""
     rows = []
-    for place, one in enumerate(told):
-        begun = START + 977 * place * UNIT
-        ended, until = begun + one.time * UNIT, begun + (one.time + (7 * place if one.cause else 0)) * UNIT
+    for index, message in enumerate(observations):
+        started = START + 977 * index * UNIT
+        ended, until = (
+            started + message.time * UNIT,
+            started + (message.time + (7 * index if message.cause else 0)) * UNIT,
+        )
         rows.append(
             {
-                "message_id": f"m{place}",
-                "accepted_at": begun,
-                "delivered_at": ended if one.cause == DELIVERED else pd.NaT,
-                "failed_at": ended if one.cause == FAILED else pd.NaT,
-                "outcome": ("open", "delivered", "failed")[one.cause],
+                "message_id": f"m{index}",
+                "accepted_at": started,
+                "delivered_at": ended if message.cause == DELIVERED else pd.NaT,
+                "failed_at": ended if message.cause == FAILED else pd.NaT,
+                "outcome": ("open", "delivered", "failed")[message.cause],
                 "observed_until": until,
-                "observed_from": begun + one.entry * UNIT if one.entry >= 0 else pd.NaT,
+                "observed_from": started + message.entry * UNIT if message.entry >= 0 else pd.NaT,
             }
         )
-    made = JOURNEYS.frame(rows)
-    if any(one.entry >= 0 for one in told):
-        made["observed_from"] = pd.Series([row["observed_from"] for row in rows], dtype="datetime64[us, UTC]")
-    return made.assign(**facts)
+    frame = JOURNEYS.frame(rows)
+    if any(message.entry >= 0 for message in observations):
+        frame["observed_from"] = pd.Series([row["observed_from"] for row in rows], dtype="datetime64[us, UTC]")
+    return frame.assign(**columns)
 
 
 times = st.one_of(
@@ -79,28 +82,35 @@ times = st.one_of(
     st.sampled_from([0, 1, 1_500_000, 60 * SECOND]),
 )
 causes = st.sampled_from([OPEN, DELIVERED, DELIVERED, FAILED])
-messages = st.lists(st.builds(Told, times, causes), min_size=1, max_size=14)
-one_end = st.lists(st.builds(Told, times, st.sampled_from([OPEN, DELIVERED, DELIVERED])), min_size=1, max_size=14)
-late = st.lists(st.builds(Told, times, causes, st.one_of(st.just(-1), times.filter(bool))), min_size=1, max_size=14)
+messages = st.lists(st.builds(Observation, times, causes), min_size=1, max_size=14)
+one_end = st.lists(
+    st.builds(Observation, times, st.sampled_from([OPEN, DELIVERED, DELIVERED])), min_size=1, max_size=14
+)
+late = st.lists(
+    st.builds(Observation, times, causes, st.one_of(st.just(-1), times.filter(bool))), min_size=1, max_size=14
+)
 
 
-def by_definition(told: list[Told]) -> list[dict[str, Any]]:
+def by_definition(observations: list[Observation]) -> list[dict[str, Any]]:
     """The estimates as Aalen and Johansen (1978) and Dinse and Larson (1986) write them, in fractions."""
-    watched = [one for one in told if one.entry < one.time]
+    observed = [message for message in observations if message.entry < message.time]
     rows: list[dict[str, Any]] = []
     still, share = Fraction(1), [Fraction(0), Fraction(0)]
-    for when in sorted({0} | {one.time for one in watched}):
-        risk = sum(one.entry < when <= one.time for one in watched)
-        ended = [sum(one.time == when and one.cause == cause for one in watched) for cause in (DELIVERED, FAILED)]
-        left = sum(one.time == when and one.cause == OPEN for one in watched)
+    for when in sorted({0} | {message.time for message in observed}):
+        risk = sum(message.entry < when <= message.time for message in observed)
+        ended = [
+            sum(message.time == when and message.cause == cause for message in observed)
+            for cause in (DELIVERED, FAILED)
+        ]
+        left = sum(message.time == when and message.cause == OPEN for message in observed)
         before = still
         if risk:
             share = [now + before * new / risk for now, new in zip(share, ended, strict=True)]
             still = before * Fraction(risk - sum(ended), risk)
         row = {"when": when, "risk": risk, "ended": ended, "left": left, "before": before, "open": still}
         rows.append({**row, "share": share})
-    for place, row in enumerate(rows):
-        row["variance"] = [variance(rows[: place + 1], end) for end in (0, 1)]
+    for index, row in enumerate(rows):
+        row["variance"] = [variance(rows[: index + 1], end) for end in (0, 1)]
     return rows
 
 
@@ -118,58 +128,58 @@ def variance(rows: list[dict[str, Any]], end: int) -> Fraction:
     return total
 
 
-def agrees(found: pd.DataFrame, told: list[Told]) -> None:
-    """That a curve is the one of the definition."""
-    expected = by_definition(told)
-    assert (found["time_s"] * SECOND).round().astype("int64").tolist() == [row["when"] for row in expected]
-    assert found["at_risk"].tolist() == [row["risk"] for row in expected]
-    assert found["n_open"].tolist() == [row["left"] for row in expected]
-    np.testing.assert_allclose(found["open"], [float(row["open"]) for row in expected], rtol=0, atol=1e-12)
+def agrees(result: pd.DataFrame, observations: list[Observation]) -> None:
+    """Assert that a curve equals that of the definition."""
+    expected = by_definition(observations)
+    assert (result["time_s"] * SECOND).round().astype("int64").tolist() == [row["when"] for row in expected]
+    assert result["at_risk"].tolist() == [row["risk"] for row in expected]
+    assert result["n_censored"].tolist() == [row["left"] for row in expected]
+    np.testing.assert_allclose(result["open"], [float(row["open"]) for row in expected], rtol=0, atol=1e-12)
     for end, name in enumerate(("delivered", "failed")):
-        assert found[f"n_{name}"].tolist() == [row["ended"][end] for row in expected]
+        assert result[f"n_{name}"].tolist() == [row["ended"][end] for row in expected]
         exact = [float(row["share"][end]) for row in expected]
-        np.testing.assert_allclose(found[name], exact, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(result[name], exact, rtol=0, atol=1e-12)
         spread = [float(row["variance"][end]) for row in expected]
-        np.testing.assert_allclose(found[f"{name}_se"] ** 2, spread, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(result[f"{name}_se"] ** 2, spread, rtol=1e-9, atol=1e-9)
 
 
 @many
 @given(messages)
-def test_the_curve_is_that_of_the_definition(told: list[Told]) -> None:
-    agrees(vk.delivery_curve(trips(told)), told)
+def test_the_curve_is_that_of_the_definition(observations: list[Observation]) -> None:
+    agrees(vk.delivery_curve(journeys_of(observations)), observations)
 
 
 @many
 @given(late)
-def test_the_curve_is_that_of_the_definition_with_late_entry(told: list[Told]) -> None:
-    agrees(vk.delivery_curve(trips(told)), told)
+def test_the_curve_is_that_of_the_definition_with_late_entry(observations: list[Observation]) -> None:
+    agrees(vk.delivery_curve(journeys_of(observations)), observations)
 
 
-def test_a_middling_log_agrees_with_the_definition() -> None:
+def test_a_larger_log_agrees_with_the_definition() -> None:
     dice = random.Random(3)
     for scale in (30, 10**9):
-        told = [
-            Told(
+        observations = [
+            Observation(
                 dice.randrange(scale),
                 dice.choice((OPEN, DELIVERED, FAILED)),
                 dice.choice((-1, dice.randrange(1, scale))),
             )
             for _ in range(150)
         ]
-        agrees(vk.delivery_curve(trips(told)), told)
+        agrees(vk.delivery_curve(journeys_of(observations)), observations)
         agrees(
-            vk.delivery_curve(trips([Told(one.time, one.cause) for one in told])),
-            [Told(one.time, one.cause) for one in told],
+            vk.delivery_curve(journeys_of([Observation(message.time, message.cause) for message in observations])),
+            [Observation(message.time, message.cause) for message in observations],
         )
 
 
 @many
 @given(late, st.sampled_from(list(BANDS)), st.sampled_from([0.5, 0.95, 0.999]))
-def test_shares_add_up_and_bands_lie_around_them(told: list[Told], band: str, confidence: float) -> None:
-    found = vk.delivery_curve(trips(told), band=band, confidence=confidence)
-    np.testing.assert_allclose(found["open"] + found["delivered"] + found["failed"], 1, rtol=0, atol=1e-9)
+def test_shares_add_up_and_bands_lie_around_them(observations: list[Observation], band: str, confidence: float) -> None:
+    result = vk.delivery_curve(journeys_of(observations), band=band, confidence=confidence)
+    np.testing.assert_allclose(result["open"] + result["delivered"] + result["failed"], 1, rtol=0, atol=1e-9)
     for name in ("delivered", "failed"):
-        low, share, high = (found[name + end].to_numpy() for end in ("_low", "", "_high"))
+        low, share, high = (result[name + end].to_numpy() for end in ("_low", "", "_high"))
         assert np.isfinite(low).all()
         assert np.isfinite(high).all()
         assert (low >= 0).all()
@@ -177,30 +187,31 @@ def test_shares_add_up_and_bands_lie_around_them(told: list[Told], band: str, co
         assert (low <= share + 1e-12).all()
         assert (share <= high + 1e-12).all()
         assert (np.diff(share) >= 0).all()
-        assert (found[f"{name}_se"] >= 0).all()
-    assert (np.diff(found["time_s"]) > 0).all()
-    assert found["time_s"].iloc[0] == 0
-    assert found.attrs == {"start": "accepted", "end": "delivered", "confidence": confidence, "band": BANDS[band]}
+        assert (result[f"{name}_se"] >= 0).all()
+    assert (np.diff(result["time_s"]) > 0).all()
+    assert result["time_s"].iloc[0] == 0
+    names = {"by": [], "start": "accepted", "end": "delivered", "other": "failed", "tz": "UTC"}
+    assert result.attrs == names | {"confidence": confidence, "band": BANDS[band]}
 
 
 @many
 @given(one_end)
-def test_without_failures_it_is_scipys(told: list[Told]) -> None:
-    ended, left = ([one.time for one in told if one.cause == cause] for cause in (DELIVERED, OPEN))
+def test_without_failures_it_is_scipys(observations: list[Observation]) -> None:
+    ended, left = ([message.time for message in observations if message.cause == cause] for cause in (DELIVERED, OPEN))
     assume(ended)
     theirs = stats.ecdf(stats.CensoredData(uncensored=ended, right=left)).sf
     for band in ("linear", "log-log"):
-        found = vk.delivery_curve(trips(told), band=band).set_index("time_s")
-        found = found.reindex(np.asarray(theirs.quantiles) / SECOND)
-        np.testing.assert_allclose(found["delivered"], 1 - theirs.probabilities, rtol=0, atol=1e-12)
-        np.testing.assert_allclose(found["open"], theirs.probabilities, rtol=0, atol=1e-12)
+        result = vk.delivery_curve(journeys_of(observations), band=band).set_index("time_s")
+        result = result.reindex(np.asarray(theirs.quantiles) / SECOND)
+        np.testing.assert_allclose(result["delivered"], 1 - theirs.probabilities, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(result["open"], theirs.probabilities, rtol=0, atol=1e-12)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # scipy warns where nobody is left, and has no number there
             limits = theirs.confidence_interval(method=band)
         for mine, other in (("delivered_low", limits.high), ("delivered_high", limits.low)):
             known = np.isfinite(other.probabilities)
             bound = 1 - np.asarray(other.probabilities)[known]
-            np.testing.assert_allclose(found[mine].to_numpy()[known], bound, rtol=0, atol=1e-9)
+            np.testing.assert_allclose(result[mine].to_numpy()[known], bound, rtol=0, atol=1e-9)
 
 
 @some
@@ -209,131 +220,147 @@ def test_without_failures_it_is_lifelines(rows: list[tuple[int, int, int]]) -> N
     lifelines = optional("lifelines")
     fitter = lifelines.KaplanMeierFitter
     # entries lie between the times: an entry at the time of an event counts in lifelines, here it does not
-    told = [
-        Told(time * SECOND, cause, -1 if entry < 0 else entry * SECOND + SECOND // 2) for time, cause, entry in rows
+    observations = [
+        Observation(time * SECOND, cause, -1 if entry < 0 else entry * SECOND + SECOND // 2)
+        for time, cause, entry in rows
     ]
-    told = [one for one in told if one.entry < one.time]
+    observations = [message for message in observations if message.entry < message.time]
     for late_entry in (False, True):
-        use = told if late_entry else [Told(one.time, one.cause) for one in told]
+        use = observations if late_entry else [Observation(message.time, message.cause) for message in observations]
         assume(use and all(row["risk"] for row in by_definition(use)))
-        frame = trips(use)
-        found = vk.delivery_curve(frame).set_index("time_s")
-        entries = {"entry": [max(one.entry, 0) / SECOND for one in use]} if late_entry else {}
+        frame = journeys_of(use)
+        result = vk.delivery_curve(frame).set_index("time_s")
+        entries = {"entry": [max(message.entry, 0) / SECOND for message in use]} if late_entry else {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                theirs = fitter().fit([one.time / SECOND for one in use], [one.cause for one in use], **entries)
+                theirs = fitter().fit(
+                    [message.time / SECOND for message in use], [message.cause for message in use], **entries
+                )
             except lifelines.exceptions.StatError:  # a curve that comes to its end early is refused
                 assume(False)
         survival = theirs.survival_function_["KM_estimate"]
-        np.testing.assert_allclose(found["open"], survival.reindex(found.index).to_numpy(), rtol=0, atol=1e-12)
+        np.testing.assert_allclose(result["open"], survival.reindex(result.index).to_numpy(), rtol=0, atol=1e-12)
 
 
-def competing(told: list[Told]) -> tuple[np.ndarray, np.ndarray]:
-    assume({one.cause for one in told} >= {DELIVERED, FAILED})
-    return np.array([one.cause for one in told]), np.array([one.time / SECOND for one in told])
+def competing(observations: list[Observation]) -> tuple[np.ndarray, np.ndarray]:
+    assume({message.cause for message in observations} >= {DELIVERED, FAILED})
+    return np.array([message.cause for message in observations]), np.array(
+        [message.time / SECOND for message in observations]
+    )
 
 
 @some
 @given(messages)
-def test_it_is_scikit_survivals(told: list[Told]) -> None:
+def test_it_is_scikit_survivals(observations: list[Observation]) -> None:
     theirs = optional("sksurv.nonparametric").cumulative_incidence_competing_risks
-    told = [Told(one.time + 1, one.cause) for one in told]  # it wants times above zero
-    told.append(Told(max(one.time for one in told) + 1, OPEN))  # where all have ended its variance is 0 / 0
-    cause, seconds = competing(told)
-    found = vk.delivery_curve(trips(told)).set_index("time_s")
+    observations = [
+        Observation(message.time + 1, message.cause) for message in observations
+    ]  # it requires times above zero
+    observations.append(
+        Observation(max(message.time for message in observations) + 1, OPEN)
+    )  # where all have ended its variance is 0 / 0
+    cause, seconds = competing(observations)
+    result = vk.delivery_curve(journeys_of(observations)).set_index("time_s")
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         when, share, limits = theirs(cause, seconds, conf_type="log-log", var_type="Dinse_Approx")
-    found = found.loc[when]
-    np.testing.assert_allclose(1 - found["open"], share[0], rtol=0, atol=1e-12)
+    result = result.loc[when]
+    np.testing.assert_allclose(1 - result["open"], share[0], rtol=0, atol=1e-12)
     for end, name in ((1, "delivered"), (2, "failed")):
-        np.testing.assert_allclose(found[name], share[end], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(result[name], share[end], rtol=0, atol=1e-12)
         # its limits are normal on the scale of log(-log(share)): back to the variance
         low, at = limits[end][0], share[end]
         known = np.isfinite(low) & (low > 0) & (low < at) & (at < 1)
         logs = np.log(at[known])
         spread = -at[known] * logs / stats.norm.ppf(0.975) * np.log(np.log(low[known]) / logs)
-        np.testing.assert_allclose(found[f"{name}_se"][known] ** 2, spread**2, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(result[f"{name}_se"][known] ** 2, spread**2, rtol=0, atol=1e-9)
 
 
 @some
 @given(
-    st.lists(st.builds(Told, st.integers(1, 10**10), causes), min_size=2, max_size=14, unique_by=lambda one: one.time)
+    st.lists(
+        st.builds(Observation, st.integers(1, 10**10), causes),
+        min_size=2,
+        max_size=14,
+        unique_by=lambda message: message.time,
+    )
 )
-def test_without_ties_it_is_lifelines_too(told: list[Told]) -> None:
+def test_without_ties_it_is_lifelines_too(observations: list[Observation]) -> None:
     fitter = optional("lifelines").AalenJohansenFitter
-    cause, seconds = competing(told)
-    found = vk.delivery_curve(trips(told)).set_index("time_s")
+    cause, seconds = competing(observations)
+    result = vk.delivery_curve(journeys_of(observations)).set_index("time_s")
     for end, name in ((DELIVERED, "delivered"), (FAILED, "failed")):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             theirs = fitter(calculate_variance=False).fit(seconds, cause, event_of_interest=end)
         known = theirs.cumulative_density_.iloc[:, 0]
-        np.testing.assert_allclose(found[name].loc[known.index], known, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(result[name].loc[known.index], known, rtol=0, atol=1e-12)
 
 
 def test_by_hand_with_a_tie_of_both_ends_and_of_censoring() -> None:
-    told = [Told(SECOND * t, c) for t, c in ((1, 1), (2, 1), (2, 2), (2, 0), (3, 1), (4, 0))]
-    found = vk.delivery_curve(trips(told))
-    assert found["time_s"].tolist() == [0, 1, 2, 3, 4]
-    assert found["at_risk"].tolist() == [6, 6, 5, 2, 1]
-    np.testing.assert_allclose(found["delivered"], [0, 1 / 6, 1 / 3, 7 / 12, 7 / 12])
-    np.testing.assert_allclose(found["failed"], [0, 0, 1 / 6, 1 / 6, 1 / 6])
-    np.testing.assert_allclose(found["open"], [1, 5 / 6, 1 / 2, 1 / 4, 1 / 4])
-    assert found["n_open"].tolist() == [0, 0, 1, 0, 1]
+    observations = [Observation(SECOND * t, c) for t, c in ((1, 1), (2, 1), (2, 2), (2, 0), (3, 1), (4, 0))]
+    result = vk.delivery_curve(journeys_of(observations))
+    assert result["time_s"].tolist() == [0, 1, 2, 3, 4]
+    assert result["at_risk"].tolist() == [6, 6, 5, 2, 1]
+    np.testing.assert_allclose(result["delivered"], [0, 1 / 6, 1 / 3, 7 / 12, 7 / 12])
+    np.testing.assert_allclose(result["failed"], [0, 0, 1 / 6, 1 / 6, 1 / 6])
+    np.testing.assert_allclose(result["open"], [1, 5 / 6, 1 / 2, 1 / 4, 1 / 4])
+    assert result["n_censored"].tolist() == [0, 0, 1, 0, 1]
 
 
 @pytest.mark.parametrize("cause", [OPEN, DELIVERED, FAILED])
 def test_one_message_and_many_alike(cause: int) -> None:
     for n in (1, 7):
-        found = vk.delivery_curve(trips([Told(2 * SECOND, cause)] * n))
-        assert found["time_s"].tolist() == [0, 2]
-        assert found["at_risk"].tolist() == [n, n]
-        last = found.iloc[-1]
+        result = vk.delivery_curve(journeys_of([Observation(2 * SECOND, cause)] * n))
+        assert result["time_s"].tolist() == [0, 2]
+        assert result["at_risk"].tolist() == [n, n]
+        last = result.iloc[-1]
         assert (last["delivered"], last["failed"], last["open"]) == (cause == 1, cause == 2, cause == 0)
-        assert last["n_open"] == n * (cause == 0)
+        assert last["n_censored"] == n * (cause == 0)
         if cause == FAILED:  # none of n were delivered: Wilson's interval says how many may be
-            assert last["delivered_high"] == pytest.approx(float(score_interval(0, n)[1]))
+            assert last["delivered_high"] == pytest.approx(stats.binomtest(0, n).proportion_ci(method="wilson").high)
 
 
 def test_instant_deliveries_are_in_the_first_row() -> None:
-    found = vk.delivery_curve(trips([Told(0, DELIVERED), Told(0, OPEN), Told(SECOND, DELIVERED)]))
-    assert found[["time_s", "at_risk", "n_open"]].to_numpy().tolist() == [[0, 3, 1], [1, 1, 0]]
-    np.testing.assert_allclose(found["delivered"], [1 / 3, 1])
+    result = vk.delivery_curve(
+        journeys_of([Observation(0, DELIVERED), Observation(0, OPEN), Observation(SECOND, DELIVERED)])
+    )
+    assert result[["time_s", "at_risk", "n_censored"]].to_numpy().tolist() == [[0, 3, 1], [1, 1, 0]]
+    np.testing.assert_allclose(result["delivered"], [1 / 3, 1])
 
 
 def test_no_messages() -> None:
     for frame in (JOURNEYS.empty(), EVENTS.empty()):
-        found = vk.delivery_curve(frame)
-        assert len(found) == 0
-        assert list(found) == list(vk.delivery_curve(trips([Told(1, 1)])))
-        assert (found.dtypes == vk.delivery_curve(trips([Told(1, 1)])).dtypes).all()
+        result = vk.delivery_curve(frame)
+        assert len(result) == 0
+        assert list(result) == list(vk.delivery_curve(journeys_of([Observation(1, 1)])))
+        assert (result.dtypes == vk.delivery_curve(journeys_of([Observation(1, 1)])).dtypes).all()
         assert len(vk.time_to(frame)) == 0
     empty = JOURNEYS.empty().assign(rate_type=pd.Series([], dtype="str"))
     assert next(iter(vk.delivery_curve(empty, by="rate_type"))) == "rate_type"
     assert len(vk.time_to(empty, by="rate_type")) == 0
 
 
-def test_nobody_watched_in_time_is_nobody_at_risk() -> None:
-    found = vk.delivery_curve(trips([Told(5, DELIVERED, 5), Told(4, FAILED, 9)]))
-    assert found[["time_s", "delivered", "failed", "open", "at_risk"]].to_numpy().tolist() == [[0, 0, 0, 1, 0]]
-    assert found[["delivered_low", "delivered_high"]].iloc[0].tolist() == pytest.approx([0, 1])
+def test_messages_that_ended_before_entry_are_not_at_risk() -> None:
+    result = vk.delivery_curve(journeys_of([Observation(5, DELIVERED, 5), Observation(4, FAILED, 9)]))
+    assert result[["time_s", "delivered", "failed", "open", "at_risk"]].to_numpy().tolist() == [[0, 0, 0, 1, 0]]
+    assert result[["delivered_low", "delivered_high"]].iloc[0].tolist() == pytest.approx([0, 1])
 
 
-def test_what_an_end_is_called() -> None:
-    told = [Told(SECOND, DELIVERED), Told(2 * SECOND, FAILED), Told(3 * SECOND, OPEN)]
-    log = trips(told)
+def test_columns_are_named_after_the_end() -> None:
+    observations = [Observation(SECOND, DELIVERED), Observation(2 * SECOND, FAILED), Observation(3 * SECOND, OPEN)]
+    log = journeys_of(observations)
     log["seen_at"] = log["delivered_at"] + pd.Timedelta("9s")
     log["observed_until"] = log["accepted_at"] + pd.Timedelta("20s")
     seen = vk.delivery_curve(log, end="seen")
     rest = ["low", "high", "se"]
-    names = [f"{name}{end}" for name in ("seen", "failed") for end in ("", *(f"_{one}" for one in rest))]
-    counts = ["open", "at_risk", "n_seen", "n_failed", "n_open", "seen_earliest", "n_bounded"]
+    names = [f"{name}{end}" for name in ("seen", "failed") for end in ("", *(f"_{suffix}" for suffix in rest))]
+    counts = ["open", "at_risk", "n_seen", "n_failed", "n_censored", "seen_earliest", "n_interval"]
     assert list(seen) == ["time_s", *names, *counts]
     assert seen["time_s"].tolist() == [0, 2, 10, 20]
     np.testing.assert_allclose(seen["seen"], [0, 0, 1 / 3, 1 / 3])
-    assert seen["n_open"].tolist() == [0, 0, 0, 1]
+    assert seen["n_censored"].tolist() == [0, 0, 0, 1]
     failed = vk.delivery_curve(log, end="failed")
     assert list(failed)[:5] == ["time_s", "failed", "failed_low", "failed_high", "failed_se"]
     assert {"delivered", "n_delivered", "n_failed", "failed_earliest"} <= {*failed}
@@ -341,71 +368,80 @@ def test_what_an_end_is_called() -> None:
     for name in ("delivered", "failed", "failed_low", "failed_high", "failed_se", "open"):
         np.testing.assert_array_equal(failed[name], both[name])
     dispatched = log.assign(dispatched_at=log["accepted_at"] + pd.Timedelta("500ms"))
-    hop = vk.delivery_curve(dispatched, start="dispatched")
-    np.testing.assert_allclose(hop["time_s"], [0, 0.5, 1.5, 19.5])
-    assert hop.attrs["start"] == "dispatched"
+    later = vk.delivery_curve(dispatched, start="dispatched")
+    np.testing.assert_allclose(later["time_s"], [0, 0.5, 1.5, 19.5])
+    assert later.attrs["start"] == "dispatched"
 
 
 def test_delivered_after_failed_is_delivered() -> None:
-    log = trips([Told(SECOND, FAILED), Told(3 * SECOND, FAILED)])
+    log = journeys_of([Observation(SECOND, FAILED), Observation(3 * SECOND, FAILED)])
     log.loc[0, "delivered_at"] = log.loc[0, "accepted_at"] + pd.Timedelta("2s")
     log["expired_at"] = log["failed_at"] - pd.Timedelta("500ms")
-    found = vk.delivery_curve(log)
-    assert found["time_s"].tolist() == [0, 2, 2.5]
-    assert found["delivered"].tolist() == [0, 0.5, 0.5]
-    assert found["failed"].tolist() == [0, 0, 0.5]
+    result = vk.delivery_curve(log)
+    assert result["time_s"].tolist() == [0, 2, 2.5]
+    assert result["delivered"].tolist() == [0, 0.5, 0.5]
+    assert result["failed"].tolist() == [0, 0, 0.5]
     assert vk.delivery_curve(log, end="failed")["failed"].iloc[-1] == 0.5
 
 
 def test_seen_proves_delivered_and_polls_bound_it() -> None:
-    log = trips([Told(4 * SECOND, DELIVERED), Told(8 * SECOND, OPEN), Told(6 * SECOND, DELIVERED)])
-    begun = log["accepted_at"]
-    log["dispatched_at"] = begun + pd.Timedelta("1s")
-    log.loc[1, "seen_at"] = begun[1] + pd.Timedelta("5s")  # never told delivered: between dispatched and seen
+    log = journeys_of(
+        [Observation(4 * SECOND, DELIVERED), Observation(8 * SECOND, OPEN), Observation(6 * SECOND, DELIVERED)]
+    )
+    started = log["accepted_at"]
+    log["dispatched_at"] = started + pd.Timedelta("1s")
+    log.loc[1, "seen_at"] = started[1] + pd.Timedelta("5s")  # no delivered event: between dispatched and seen
     log.loc[1, "outcome"] = "delivered"
-    log["delivered_not_before"] = [begun[0] + pd.Timedelta("3s"), pd.NaT, pd.NaT]
+    log["delivered_not_before"] = [started[0] + pd.Timedelta("3s"), pd.NaT, pd.NaT]
     log["delivered_not_before"] = log["delivered_not_before"].astype("datetime64[us, UTC]")
-    found = vk.delivery_curve(log)
-    assert found["time_s"].tolist() == [0, 4, 5, 6]
-    np.testing.assert_allclose(found["delivered"], [0, 1 / 3, 2 / 3, 1])
-    np.testing.assert_allclose(found["delivered_earliest"], [0, 2 / 3, 2 / 3, 1])  # at 1, 3 and 6 s
-    assert found["n_bounded"].tolist() == [0, 1, 1, 0]
+    result = vk.delivery_curve(log)
+    assert result["time_s"].tolist() == [0, 4, 5, 6]
+    np.testing.assert_allclose(result["delivered"], [0, 1 / 3, 2 / 3, 1])
+    np.testing.assert_allclose(result["delivered_earliest"], [0, 2 / 3, 2 / 3, 1])  # at 1, 3 and 6 s
+    assert result["n_interval"].tolist() == [0, 1, 1, 0]
     times = vk.time_to(log, quantiles=[0.3, 0.6, 0.9])
-    assert times["time_s"].tolist() == [4, 5, 6]
+    assert times["value_s"].tolist() == [4, 5, 6]
     assert times["earliest_s"].tolist() == [1, 3, 6]
 
 
 @many
 @given(messages, st.lists(st.none() | st.integers(0, 2 * 10**7), min_size=14, max_size=14))
-def test_the_earliest_curve_is_that_of_the_earliest_times(told: list[Told], widths: list[int | None]) -> None:
-    log = trips(told)
-    gap = pd.Series([pd.NaT if one is None else one * UNIT for one in widths[: len(told)]], dtype="timedelta64[us]")
+def test_the_earliest_curve_is_that_of_the_earliest_times(
+    observations: list[Observation], widths: list[int | None]
+) -> None:
+    log = journeys_of(observations)
+    gap = pd.Series(
+        [pd.NaT if width is None else width * UNIT for width in widths[: len(observations)]], dtype="timedelta64[us]"
+    )
     log["delivered_not_before"] = log["delivered_at"] - gap
-    found, plain = vk.delivery_curve(log), vk.delivery_curve(trips(told))
-    pd.testing.assert_frame_equal(found[list(found)[:-2]], plain[list(found)[:-2]])
+    result, plain = vk.delivery_curve(log), vk.delivery_curve(journeys_of(observations))
+    pd.testing.assert_frame_equal(result[list(result)[:-2]], plain[list(result)[:-2]])
     soonest = [
-        replace(one, time=max(one.time - (width or 0), 0) if one.cause == DELIVERED else one.time)
-        for one, width in zip(told, widths, strict=False)
+        replace(message, time=max(message.time - (width or 0), 0) if message.cause == DELIVERED else message.time)
+        for message, width in zip(observations, widths, strict=False)
     ]
     earliest = by_definition(soonest)
-    for when, share in zip(found["time_s"], found["delivered_earliest"], strict=True):
+    for when, share in zip(result["time_s"], result["delivered_earliest"], strict=True):
         exact = [row["share"][0] for row in earliest if row["when"] <= round(when * SECOND)][-1]
         assert share == pytest.approx(float(exact), abs=1e-12)
-    if not any(one.cause == OPEN for one in told):  # censored ones make what comes late count for more
-        assert (found["delivered_earliest"] >= found["delivered"] - 1e-12).all()
+    if not any(message.cause == OPEN for message in observations):  # censoring gives late times more weight
+        assert (result["delivered_earliest"] >= result["delivered"] - 1e-12).all()
     bounded = [
-        one.cause == DELIVERED and one.time > 0 and bool(width) for one, width in zip(told, widths, strict=False)
+        message.cause == DELIVERED and message.time > 0 and bool(width)
+        for message, width in zip(observations, widths, strict=False)
     ]
-    assert found["n_bounded"].sum() == sum(bounded)
-    assert (plain["n_bounded"] == 0).all()
+    assert result["n_interval"].sum() == sum(bounded)
+    assert (plain["n_interval"] == 0).all()
     np.testing.assert_array_equal(plain["delivered_earliest"], plain["delivered"])
 
 
-def test_groups_of_every_kind() -> None:
+def test_groups_are_estimated_separately() -> None:
     truth = draw(400, np.random.default_rng(4), days=10)
-    watched = np.full(400, 3_600 * SECOND)
-    log = truth.seen(watched, rate_type=np.resize(["session", "promotion", None], 400), nine=np.resize([9.0, 1.5], 400))
-    facts = pd.DataFrame({"message_id": log["message_id"][::-1], "sender": np.resize(["b", "a"], 400)[::-1]})
+    observed = np.full(400, 3_600 * SECOND)
+    log = truth.seen(
+        observed, rate_type=np.resize(["session", "promotion", None], 400), nine=np.resize([9.0, 1.5], 400)
+    )
+    columns = pd.DataFrame({"message_id": log["message_id"][::-1], "sender": np.resize(["b", "a"], 400)[::-1]})
     local = log["accepted_at"].dt.tz_convert("Europe/Kyiv").dt
     keys = {
         "rate_type": log["rate_type"],
@@ -415,10 +451,10 @@ def test_groups_of_every_kind() -> None:
         "weekday": local.day_name(),
     }
     for name, key in keys.items():
-        found = vk.delivery_curve(log, by=name, messages=facts, tz="Europe/Kyiv")
-        assert next(iter(found)) == name
-        assert found[name].drop_duplicates().size == key.drop_duplicates().size
-        for value, part in found.groupby(name, observed=True, dropna=False):
+        result = vk.delivery_curve(log, by=name, messages=columns, tz="Europe/Kyiv")
+        assert next(iter(result)) == name
+        assert result[name].drop_duplicates().size == key.drop_duplicates().size
+        for value, part in result.groupby(name, observed=True, dropna=False):
             mine = key.isna() if pd.isna(value) else key == value
             alone = vk.delivery_curve(log[mine.to_numpy()])
             pd.testing.assert_frame_equal(part.drop(columns=name).reset_index(drop=True), alone)
@@ -426,41 +462,43 @@ def test_groups_of_every_kind() -> None:
     assert days.cat.ordered
     assert days.cat.categories[0] == "Monday"
     assert days.is_monotonic_increasing
-    several = vk.time_to(log, by=["sender", "rate_type"], messages=facts, quantiles=[0.5])
+    several = vk.time_to(log, by=["sender", "rate_type"], messages=columns, quantiles=[0.5])
     assert list(several)[:3] == ["sender", "rate_type", "quantile"]
     assert len(several) == 6
     assert several["n"].sum() == 400
 
 
-def test_groups_of_a_category_without_messages_have_no_rows() -> None:
+def test_categories_without_messages_have_no_rows() -> None:
     rate = pd.Categorical(["session", "session"], categories=["promotion", "session", "transaction"])
-    found = vk.delivery_curve(trips([Told(1, 1), Told(2, 0)], rate_type=rate), by="rate_type")
-    assert found["rate_type"].unique().tolist() == ["session"]
-    assert found["rate_type"].dtype == rate.dtype
+    result = vk.delivery_curve(journeys_of([Observation(1, 1), Observation(2, 0)], rate_type=rate), by="rate_type")
+    assert result["rate_type"].unique().tolist() == ["session"]
+    assert result["rate_type"].dtype == rate.dtype
 
 
-def test_messages_that_never_set_out_are_left_out_and_said_so() -> None:
-    log = trips([Told(SECOND, DELIVERED)] * 3)
+def test_messages_without_the_start_are_dropped_with_a_warning() -> None:
+    log = journeys_of([Observation(SECOND, DELIVERED)] * 3)
     log.loc[1, "accepted_at"] = pd.NaT
     with pytest.warns(
-        DroppedMessagesWarning, match=r"delivery_curve: 1 of 3 messages never were 'accepted' and are left out"
+        DroppedMessagesWarning, match=r"delivery_curve: dropped 1 of 3 messages that never were 'accepted'"
     ):
-        found = vk.delivery_curve(log)
-    assert found["at_risk"].iloc[0] == 2
-    with pytest.warns(DroppedMessagesWarning, match="time_to: 1 of 3") as told:
+        result = vk.delivery_curve(log)
+    assert result["at_risk"].iloc[0] == 2
+    with pytest.warns(DroppedMessagesWarning, match="time_to: dropped 1 of 3") as caught:
         vk.time_to(log)
-    assert told[0].filename == __file__
-    with pytest.raises(ValueError, match=r"start: no message was ever 'routed'; the journeys know accepted, delivered"):
+    assert caught[0].filename == __file__
+    with pytest.raises(
+        ValueError, match=r"start: no message was ever 'routed'; the journeys have times of accepted, delivered"
+    ):
         vk.delivery_curve(log, start="routed")
 
 
-def test_mistakes_are_named() -> None:
-    log = trips([Told(SECOND, DELIVERED)])
+def test_errors_name_the_parameter() -> None:
+    log = journeys_of([Observation(SECOND, DELIVERED)])
     with pytest.raises(ValueError, match=r"end: 'arrived' is not a state of a journey; pass one of accepted, "):
         vk.delivery_curve(log, end="arrived")
     with pytest.raises(ValueError, match=r"start: 'sent' is not a state"):
         vk.time_to(log, start="sent")
-    with pytest.raises(ValueError, match=r"band: 'wald' is none; pass one of score, log-log, linear"):
+    with pytest.raises(ValueError, match=r"band: 'wald' is not a kind of band; pass one of score, log-log, linear"):
         vk.delivery_curve(log, band="wald")
     for work in (vk.delivery_curve, vk.time_to):
         with pytest.raises(ValueError, match=r"confidence: 95 is not between 0 and 1; pass e\.g\. 0\.95"):
@@ -475,16 +513,20 @@ def test_mistakes_are_named() -> None:
         vk.time_to(log, quantiles=[0.5, 1])
 
 
-def test_watched_from_may_be_a_column_an_instant_or_a_series() -> None:
-    told = [Told(4 * SECOND, DELIVERED, 2 * SECOND), Told(SECOND, DELIVERED, -1), Told(9 * SECOND, FAILED, 3 * SECOND)]
-    log = trips(told)
+def test_observed_from_is_a_column_an_instant_or_a_series() -> None:
+    observations = [
+        Observation(4 * SECOND, DELIVERED, 2 * SECOND),
+        Observation(SECOND, DELIVERED, -1),
+        Observation(9 * SECOND, FAILED, 3 * SECOND),
+    ]
+    log = journeys_of(observations)
     expected = vk.delivery_curve(log)
     assert expected["at_risk"].tolist() == [1, 1, 2, 1]
     since = log.set_index("message_id")["observed_from"]
     plain = log.drop(columns="observed_from")
     pd.testing.assert_frame_equal(vk.delivery_curve(plain, observed_from=since[::-1]), expected)
     instant = vk.delivery_curve(plain, observed_from=START + pd.Timedelta("2s"))
-    assert instant["at_risk"].tolist() == [0, 2, 1]  # who had ended by then takes no part
+    assert instant["at_risk"].tolist() == [0, 2, 1]  # messages that ended before do not count
     assert vk.delivery_curve(plain, observed_from="2026-03-02T12:00:02")["at_risk"].tolist() == [0, 2, 1]
     pd.testing.assert_frame_equal(vk.delivery_curve(plain, observed_from="2026-03-01"), vk.delivery_curve(plain))
     assert vk.time_to(log, quantiles=[0.5])["n"].tolist() == [3]
@@ -492,10 +534,10 @@ def test_watched_from_may_be_a_column_an_instant_or_a_series() -> None:
 
 @some
 @given(late)
-def test_inputs_are_left_as_they_were_and_order_does_not_matter(told: list[Told]) -> None:
-    log = trips(told, rate_type=np.resize(["session", "promotion"], len(told)))
+def test_inputs_are_left_as_they_were_and_order_does_not_matter(observations: list[Observation]) -> None:
+    log = journeys_of(observations, rate_type=np.resize(["session", "promotion"], len(observations)))
     before = log.copy(deep=True)
-    mixed = log.sample(frac=1, random_state=len(told))
+    mixed = log.sample(frac=1, random_state=len(observations))
     pd.testing.assert_frame_equal(
         vk.delivery_curve(log, by="rate_type"), vk.delivery_curve(mixed, by="rate_type"), check_exact=True
     )
@@ -504,17 +546,17 @@ def test_inputs_are_left_as_they_were_and_order_does_not_matter(told: list[Told]
 
 
 def events(took: list[int | None], rate: str = "session") -> pd.DataFrame:
-    """Events of messages that are delivered after so many microseconds, or not yet."""
+    """Events of messages delivered after these microseconds, or not yet."""
     rows = []
-    for place, one in enumerate(took):
-        begun = START + 31 * place * UNIT
-        rows.append({"message_id": f"m{place}", "state": "accepted", "happened_at": begun})
-        if one is not None:
-            rows.append({"message_id": f"m{place}", "state": "delivered", "happened_at": begun + one * UNIT})
+    for index, duration in enumerate(took):
+        started = START + 31 * index * UNIT
+        rows.append({"message_id": f"m{index}", "state": "accepted", "happened_at": started})
+        if duration is not None:
+            rows.append({"message_id": f"m{index}", "state": "delivered", "happened_at": started + duration * UNIT})
     return EVENTS.frame(rows).assign(rate_type=rate)
 
 
-def test_events_are_as_good_as_journeys() -> None:
+def test_events_give_the_same_results_as_journeys() -> None:
     log = events([1, 5, None, 9])
     before = log.copy(deep=True)
     for by in (None, "rate_type", "hour"):
@@ -525,35 +567,58 @@ def test_events_are_as_good_as_journeys() -> None:
 
 @many
 @given(st.lists(times, min_size=1, max_size=40), st.lists(st.floats(0.001, 0.999), min_size=1, max_size=4))
-def test_times_are_numpys_where_all_arrived(took: list[int], quantiles: list[float]) -> None:
-    found = vk.time_to(trips([Told(one, DELIVERED) for one in took]), quantiles=quantiles)
+def test_quantiles_are_those_of_numpy_if_all_messages_are_delivered(took: list[int], quantiles: list[float]) -> None:
+    result = vk.time_to(journeys_of([Observation(duration, DELIVERED) for duration in took]), quantiles=quantiles)
     expected = np.quantile(np.array(took) / SECOND, quantiles, method="inverted_cdf")
-    np.testing.assert_allclose(found["time_s"], expected, rtol=1e-15)
-    assert found["quantile"].tolist() == quantiles
-    assert found["reached"].all()
-    assert (found["n"] == len(took)).all()
-    assert (found["low_s"] <= found["time_s"]).all()
-    assert (found["time_s"] <= found["high_s"]).all()
+    np.testing.assert_allclose(result["value_s"], expected, rtol=1e-15)
+    assert result["quantile"].tolist() == quantiles
+    assert (result["n"] == len(took)).all()
+    assert (result["low_s"] <= result["value_s"]).all()
+    assert (result["value_s"] <= result["high_s"]).all()
 
 
 @many
 @given(late, st.lists(st.floats(0.01, 0.99), min_size=1, max_size=4))
-def test_times_are_where_the_curve_gets_there(told: list[Told], quantiles: list[float]) -> None:
-    log = trips(told)
-    curve, found = vk.delivery_curve(log), vk.time_to(log, quantiles=quantiles)
-    for row in found.itertuples():
-        there = curve.loc[curve["delivered"] >= row.quantile - 1e-12, "time_s"]
-        assert row.time_s == (there.iloc[0] if len(there) else np.inf)
-        assert row.reached == bool(len(there))
-        assert row.low_s <= row.time_s <= row.high_s
-        assert row.earliest_s == row.time_s
-        assert (row.n, row.n_open) == (len(told), sum(one.cause == OPEN for one in told))
-        assert row.text.startswith(f"p{100 * row.quantile:.10g} ")
-        assert row.text.endswith("not reached") == (not row.reached)
-    for low, high in ((0.9, 0.95), (0.5, 0.9)):  # a wider interval for more confidence
-        wide, narrow = (vk.time_to(log, quantiles=quantiles, confidence=one) for one in (high, low))
-        assert (wide["low_s"] <= narrow["low_s"] + 1e-6).all()
-        assert (wide["high_s"] >= narrow["high_s"] - 1e-6).all()
+@example([Observation(0, OPEN)] * 3 + [Observation(0, DELIVERED), Observation(SECOND, OPEN)], [0.5, 0.9])
+def test_quantiles_are_where_the_curve_reaches_them(observations: list[Observation], quantiles: list[float]) -> None:
+    log = journeys_of(observations)
+    curve, result = vk.delivery_curve(log), vk.time_to(log, quantiles=quantiles)
+    last = curve.iloc[-1]
+    for row in result.itertuples():
+        reached = curve.loc[curve["delivered"] >= row.quantile - 1e-12, "time_s"]
+        assert (row.n, row.n_open) == (len(observations), sum(message.cause == OPEN for message in observations))
+        name = f"p{100 * row.quantile:.10g}"
+        if not len(reached):
+            possible = last["delivered"] + last["open"] >= row.quantile - 1e-12  # if all open ones are delivered
+            expected = [np.nan] * 4 if possible else [np.inf, row.low_s, np.inf, np.inf]
+            np.testing.assert_array_equal([row.value_s, row.low_s, row.high_s, row.earliest_s], expected)
+            assert row.summary == f"{name} {'not known yet' if possible else 'not reached'}"
+        else:
+            assert row.value_s == row.earliest_s == reached.iloc[0]
+            assert row.low_s <= row.value_s <= row.high_s
+            assert row.summary.startswith(f"{name} ")
+            assert not row.summary.endswith(("not reached", "not known yet"))
+
+
+@many
+@given(
+    late,
+    st.lists(st.floats(0.01, 0.99), min_size=2, max_size=4),
+    st.lists(st.floats(0.05, 0.999), min_size=2, max_size=4),
+)
+@example([Observation(0, OPEN)] * 3 + [Observation(0, DELIVERED), Observation(SECOND, OPEN)], [0.5, 0.8], [0.9, 0.95])
+def test_intervals_are_nested_in_confidence_and_ordered_in_the_quantile(
+    observations: list[Observation], quantiles: list[float], confidences: list[float]
+) -> None:
+    curve = durations(journeys_of(observations), "test").curve()
+    limits = np.array(
+        [[curve.quantile_interval(share, 0, level) for level in sorted(confidences)] for share in sorted(quantiles)]
+    )
+    low, high = np.nan_to_num(limits, posinf=1e18).transpose(2, 0, 1)
+    assert (np.diff(low, axis=1) <= 1e-6).all(), "more confidence, a wider interval"
+    assert (np.diff(high, axis=1) >= -1e-6).all()
+    assert (np.diff(low, axis=0) >= -1e-6).all(), "a greater quantile, no earlier limits"
+    assert (np.diff(high, axis=0) >= -1e-6).all()
 
 
 @some
@@ -561,41 +626,41 @@ def test_times_are_where_the_curve_gets_there(told: list[Told], quantiles: list[
 def test_intervals_are_those_of_latency_where_nothing_is_open(took: list[int], share: float) -> None:
     log = events(took)  # type: ignore[arg-type]
     ours = vk.time_to(log, quantiles=[share]).iloc[0]
-    hops = vk.latency(log, quantiles=[share]).iloc[0]
-    name = f"p{100 * share:g}"
-    assert ours["low_s"] == pytest.approx(hops[f"{name}_low_s"], rel=1e-9, abs=1e-9)
-    if np.isinf(hops[f"{name}_high_s"]):
+    latency = vk.latency(log, quantiles=[share]).iloc[0]
+    assert ours["low_s"] == pytest.approx(latency["low_s"], rel=1e-9, abs=1e-9)
+    if np.isinf(latency["high_s"]):
         assert np.isinf(ours["high_s"])
     else:
-        assert ours["high_s"] == pytest.approx(hops[f"{name}_high_s"], rel=1e-9, abs=1e-9)
+        assert ours["high_s"] == pytest.approx(latency["high_s"], rel=1e-9, abs=1e-9)
 
 
 def test_intervals_are_order_statistics_of_the_binomial() -> None:
     """Where a whole order statistic is asked for, its chance is that of the binomial distribution."""
     n, share = 40, 0.5
-    told = [Told(place * SECOND, DELIVERED) for place in range(1, n + 1)]
+    observations = [Observation(index * SECOND, DELIVERED) for index in range(1, n + 1)]
     for order in (12, 17, 25, 29):
         chance = stats.binom.cdf(order - 1, n, share)  # that this order statistic exceeds the quantile
-        found = vk.time_to(trips(told), quantiles=[share], confidence=abs(2 * chance - 1)).iloc[0]
-        assert found["high_s" if chance > 0.5 else "low_s"] == pytest.approx(order, abs=1e-6)
+        result = vk.time_to(journeys_of(observations), quantiles=[share], confidence=abs(2 * chance - 1)).iloc[0]
+        assert result["high_s" if chance > 0.5 else "low_s"] == pytest.approx(order, abs=1e-6)
         assert fractional_order([n], share, chance)[0] == pytest.approx(order, abs=1e-6)
 
 
-def test_times_in_words() -> None:
-    told = [Told(place * SECOND, DELIVERED) for place in range(1, 61)] + [Told(100 * SECOND, FAILED)] * 40
-    found = vk.time_to(trips(told), quantiles=[0.4, 0.6, 0.75, 0.999])
+def test_summaries() -> None:
+    observations = [Observation(index * SECOND, DELIVERED) for index in range(1, 61)]
+    observations += [Observation(100 * SECOND, FAILED)] * 40
+    result = vk.time_to(journeys_of(observations), quantiles=[0.4, 0.6, 0.75, 0.999])
     low, high = (stats.binom.ppf(chance, 100, 0.4) for chance in (0.025, 0.975))
-    assert found["low_s"][0] == pytest.approx(low, abs=1)
-    assert found["high_s"][0] == pytest.approx(high, abs=1)
-    assert found["text"].tolist() == [
-        f"p40 40 s ({found['low_s'][0]:.0f} s – {found['high_s'][0]:.0f} s)",
-        f"p60 1 min ({found['low_s'][1]:.0f} s or more)",
+    assert result["low_s"][0] == pytest.approx(low, abs=1)
+    assert result["high_s"][0] == pytest.approx(high, abs=1)
+    assert result["summary"].tolist() == [
+        f"p40 40 s ({result['low_s'][0]:.0f} s – {result['high_s'][0]:.0f} s)",
+        f"p60 1 min ({result['low_s'][1]:.0f} s or more)",
         "p75 not reached",
         "p99.9 not reached",
     ]
-    assert found["reached"].tolist() == [True, True, False, False]
-    assert np.isinf(found["high_s"]).tolist() == [False, True, True, True]
-    assert found.attrs == {"start": "accepted", "end": "delivered", "confidence": 0.95}
+    assert np.isinf(result["value_s"]).tolist() == [False, False, True, True]
+    assert np.isinf(result["high_s"]).tolist() == [False, True, True, True]
+    assert result.attrs == {"by": [], "start": "accepted", "end": "delivered", "confidence": 0.95, "tz": "UTC"}
 
 
 def test_logs_drawn_at_once_are_those_of_the_model() -> None:

@@ -1,4 +1,4 @@
-"""Transitions, journeys and latency: against plain Python on random logs, and by hand where it matters."""
+"""Transitions and journeys: against plain Python on random logs, and by hand where it matters."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from viberkit.analysis.journeys import journeys, transitions
-from viberkit.analysis.latency import latency
 from viberkit.errors import MissingColumn
-from viberkit.frames.columns import EVENTS, JOURNEYS, LATENCY, TRANSITIONS
+from viberkit.frames.columns import EVENTS, JOURNEYS, TRANSITIONS
 from viberkit.models.states import ORDER, rank
 
 EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "200"))
@@ -101,32 +99,6 @@ def test_the_order_of_events_does_not_matter(rows: list[tuple[Any, ...]], random
     pd.testing.assert_frame_equal(one, other)
 
 
-@many
-@given(rows, st.lists(st.floats(0, 1), min_size=1, max_size=4, unique_by=lambda q: f"{q * 100:.10g}"))
-def test_latency_is_numpys(rows: list[tuple[Any, ...]], quantiles: list[float]) -> None:
-    hops = transitions(log(*rows))
-    found = latency(log(*rows), quantiles=quantiles)
-    waiting = ["n_open", "open_p50_s", "open_max_s"]
-    ended = found[found["n"] > 0].drop(columns=waiting).reset_index(drop=True)
-    of_hops = latency(hops, quantiles=quantiles).drop(columns=waiting)
-    pd.testing.assert_frame_equal(ended, of_hops, check_dtype=False, check_categorical=False)
-    assert (found["n"] + found["n_open"] > 0).all()
-    found = found[found["n"] > 0]
-    assert found["n"].sum() == len(hops)
-    places = [[rank(str(text)) for text in found[name]] for name in ("from_state", "to_state")]
-    assert places[0] == sorted(places[0])
-    for left in found["from_state"].unique():
-        entered = [place for place, one in zip(places[1], found["from_state"], strict=True) if one == left]
-        assert entered == sorted(entered)
-    for row in found.itertuples(index=False):
-        seconds = hops.loc[(hops["from_state"] == row[0]) & (hops["to_state"] == row[1]), "latency_s"].to_numpy()
-        assert row.n == len(seconds)
-        assert row.max_s == seconds.max()
-        np.testing.assert_allclose(row[3 : 3 + 3 * len(quantiles) : 3], np.quantile(seconds, quantiles), rtol=1e-14)
-    if (hops["latency_s"] > 0).any():
-        assert found["share"].sum() == pytest.approx(1)
-
-
 def test_equal_instants_follow_the_life_cycle_and_disorder_is_flagged() -> None:
     events = log(("a", "routed", 0), ("a", "accepted", 0), ("a", "delivered", 1), ("a", "dispatched", 2))
     found = transitions(events)
@@ -157,43 +129,19 @@ def test_facts_about_the_message_come_along() -> None:
     hop, trip = transitions(events), journeys(events)
     assert hop["rate_type"].tolist() == ["session"]
     assert trip["rate_type"].tolist() == ["session", "promotion"]
-    told = latency(events, by="rate_type")
-    assert told["rate_type"].tolist() == ["promotion", "session"]
-    assert told[["n", "n_open"]].to_numpy().tolist() == [[0, 1], [1, 0]]
 
 
-def test_groups_are_ordered_and_each_has_its_share() -> None:
-    events = log(
-        *[(one, state, after) for one in "abc" for state, after in [("accepted", 0), ("routed", 1), ("delivered", 4)]],
-        rate_type=[*["session"] * 3, *["promotion"] * 3, *[None] * 3],
-        channel=pd.Categorical([None, "viber", "sms"] * 3),
-    )
-    found = latency(events, by=["rate_type"])
-    assert found["rate_type"].fillna("-").tolist() == ["promotion", "promotion", "session", "session", "-", "-"]
-    assert found["share"].tolist() == [0.25, 0.75] * 3
-    by_channel = latency(events, by="channel")  # of the event that ends the hop
-    assert by_channel[["channel", "to_state"]].astype("str").to_numpy().tolist() in (
-        [["viber", "routed"], ["sms", "delivered"]],
-        [["sms", "delivered"], ["viber", "routed"]],
-    )
-    assert latency(transitions(events), by=("rate_type", "to_state"))["n"].sum() == 6
-
-
-@pytest.mark.parametrize("by", [None, "rate_type", ["rate_type", "channel"]])
-def test_empty_and_single_logs_have_every_dtype(by: Any) -> None:
+def test_empty_and_single_logs_have_every_dtype() -> None:
     empty = EVENTS.empty().assign(rate_type=pd.Series([], dtype="str"))
     for frame, schema in (
         (transitions(empty), TRANSITIONS),
         (journeys(empty), JOURNEYS),
-        (latency(empty, by), LATENCY),
     ):
         assert len(frame) == 0
         dtypes = {column.name: column.dtype for column in schema}
         assert {name: str(frame[name].dtype) for name in dtypes} == dtypes
     one = log(("a", "accepted", 0), rate_type="session")
     assert len(transitions(one)) == 0
-    waits = latency(one, by)
-    assert waits[["n", "n_open", "open_max_s"]].to_numpy().tolist() == [[0, 1, 0]] or by == ["rate_type", "channel"]
     assert journeys(one)["outcome"].tolist() == ["open"]
 
 
@@ -231,29 +179,8 @@ def test_a_missing_column_is_named() -> None:
         transitions(events.drop(columns="happened_at"))
     with pytest.raises(MissingColumn, match="journeys: no column 'state'"):
         journeys(events.drop(columns="state"))
-    with pytest.raises(MissingColumn, match="latency: no column 'rate_typ'; the columns are: 'message_id'"):
-        latency(events, by="rate_typ")
-    with pytest.raises(ValueError, match=r"quantiles: 95 is not between 0 and 1; pass e\.g\. 0\.95"):
-        latency(events, quantiles=[95])
     with pytest.raises(TypeError, match="a DataFrame is needed"):
         transitions([])  # type: ignore[arg-type]
-
-
-def test_quantiles_name_their_columns() -> None:
-    found = latency(log(("a", "accepted", 0), ("a", "seen", 1)), quantiles=[0.5, 0.999, 1])
-    assert [name for name in found if name.startswith("p") and name.count("_") - name.count("9_9") == 1] == [
-        "p50_s",
-        "p99_9_s",
-        "p100_s",
-    ]
-    assert {"p50_low_s", "p50_high_s", "p99_9_low_s", "p100_high_s"} <= {*found}
-
-
-def test_many_groups_are_sorted_together() -> None:
-    rows = [(f"m{n}", state, after) for n in range(5000) for state, after in (("accepted", 0), ("seen", n % 7))]
-    found = latency(log(*rows), by="message_id")
-    assert len(found) == 5000
-    assert (found["p50_s"] == found["max_s"]).all()
 
 
 def test_times_that_polling_found_have_their_bounds_in_journeys() -> None:

@@ -1,225 +1,290 @@
-"""Change points: since when deliveries take longer, or more messages fail.
-
-Messages are put in the order in which they started. Each has a score: how often it was delivered at some stage of its
-wait (before the median, from there to the third quartile, …), less how often it should have been, by the rates of all
-messages while it was open and watched (a martingale residual, as in the log-rank test). Scores are zero on average
-also of messages that were watched for a short time, or failed. Their running sum wanders about zero; where something
-changed it runs off and comes back. Its greatest distance from zero, over the square root of the number of messages and
-the spread of one, is Kolmogorov's statistic where nothing changed (Page 1954; Csörgő and Horváth, *Limit Theorems in
-Change-Point Analysis*, 1997). The greatest of all stages counts, and of failing as well, its p-value times their number
-(Bonferroni). A change found cuts the log in two, and each part is searched again.
-
-The hours of the day have rates of their own wherever the log spans three days or more, or each night would be a
-change. What runs in bursts has a wider spread: it is taken from neighbouring blocks of messages, if it is more there.
-"""
+"""Change points: since when deliveries take longer, or more messages fail."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
-from viberkit.analysis.curves import SECOND, curve_of, is_share, shares
-from viberkit.analysis.durations import ENDED, FAILED, Durations, durations
+from viberkit.analysis.durations import (
+    COMPETING,
+    REACHED,
+    Durations,
+    check_share,
+    check_shares,
+    durations,
+    estimate_by_group,
+)
 from viberkit.analysis.formatting import duration, percent, percentile
 from viberkit.analysis.grouping import BY
-from viberkit.analysis.incidence import Floats, Incidence, Ints, incidence
-from viberkit.analysis.ordering import instants
+from viberkit.analysis.incidence import Floats, Incidence, incidence
+from viberkit.analysis.ordering import SECOND, Ints, instants
 
 __all__ = ["changes"]
 
-_STAGES = (0.0, 0.5, 0.75, 0.9, 1.0)  # of the deliveries
-_LEAST = 40  # messages on either side of a change
-_RHYTHM_DAYS = 3
-_NEARLY = 0.8  # of what moved about as much, the last of the quantiles is told
-_SURE = 3.0  # standard errors
+_STAGES = (0.0, 0.5, 0.75, 0.9, 1.0)  # shares of the deliveries at which the stages of the wait begin and end
+_MIN_MESSAGES = 40  # on either side of a change
+_MIN_DAYS = 3  # of a log whose hours of the day can be told from changes
+_SIMILAR = 0.8  # of the quantiles that moved at least this part of the largest movement, the highest is reported
+_CERTAIN = 3.0  # standard errors
 _HOUR = 3_600 * SECOND
-_COLUMNS = "since metric unit before after p_value n_before n_after text".split()
+_SIDES = ("before_s", "after_s", "failed_before", "failed_after")
+_DTYPES = {"since_at": "int64", "metric": "str", "quantile": "float64", **dict.fromkeys(_SIDES, "float64")}
+_DTYPES |= {"p_value": "float64", "n_before": "int64", "n_after": "int64", "summary": "str"}
 
 
 def changes(
     journeys: pd.DataFrame,
-    quantiles: Sequence[float] | float = (0.5, 0.95),
-    by: BY = None,
     *,
-    alpha: float = 0.05,
-    most: int = 5,
+    by: BY = None,
     start: str = "accepted",
     end: str = "delivered",
+    quantiles: Sequence[float] | float = (0.5, 0.95),
+    max_changes: int = 5,
+    confidence: float = 0.95,
     messages: pd.DataFrame | None = None,
     tz: str = "UTC",
 ) -> pd.DataFrame:
-    """Since when something is different: the time to delivery, or the share that fails.
+    """Find when the time to delivery or the share of failed messages changed.
 
-    One row a change, at most ``most`` (and for each group ``by``), in order of time. Columns: those of ``by``;
-    ``since``, the start of the first message after it (UTC); ``metric``: the one of ``quantiles`` that moved most, of
-    the time to ``end`` of messages that do not fail, or ``failed``, whichever moved more surely; ``unit`` (``s`` or
-    ``share``); ``before``, ``after``: the metric from the change before (or the beginning) to this one, and from this
-    one to the next (or the end), infinite where not reached; ``p_value``: the chance that a log without any change
-    shows as much; ``n_before``, ``n_after``: messages there; ``text``, which tells times in the zone ``tz``.
+    Parameters
+    ----------
+    journeys : DataFrame
+        Journeys as returned by ``vk.journeys``, or events.
+    by : str or sequence of str, optional
+        Columns to group by: columns of ``journeys`` or ``messages``, ``hour`` or ``weekday``. Each group is searched
+        on its own.
+    start, end : str, default "accepted" and "delivered"
+        The states between which the time is measured. ``end`` cannot be a failure: more failures are reported with
+        any ``end``.
+    quantiles : float or sequence of float, default (0.5, 0.95)
+        Quantiles of the time to ``end``; the one that moved most is reported.
+    max_changes : int, default 5
+        Largest number of changes per group.
+    confidence : float, default 0.95
+        Confidence of the search: where nothing changed, a change is found in at most a share ``1 - confidence`` of
+        the logs.
+    messages : DataFrame, optional
+        Further columns to group by, joined by ``message_id``, for example ``archive.messages()``.
+    tz : str, default "UTC"
+        Time zone of the hours of the day and of ``summary``.
 
-    Where nothing changed, a change is found in at most a share ``alpha`` of logs. Open messages count as long as they
-    were watched. Differences between the hours of the day are no
-    changes where the log spans three days or more; in shorter ones they cannot be told apart. Raises as
-    ``vk.delivery_curve``.
+    Returns
+    -------
+    DataFrame
+        One row per change in order of time, with the columns of ``by`` and:
 
+        - ``since_at``: time at which the first message after the change entered ``start`` (UTC).
+        - ``metric``: "time" or "failed", whichever moved with more certainty.
+        - ``quantile``: the quantile of the time, NaN for "failed".
+        - ``before_s``, ``after_s``: the quantile of the time to ``end`` of the messages that do not fail, in seconds,
+          ``inf`` where it is not reached, NaN for "failed".
+        - ``failed_before``, ``failed_after``: share of failed messages, NaN for "time".
+        - ``p_value``: probability that a log without any change shows a change as large.
+        - ``n_before``, ``n_after``: number of messages.
+        - ``summary``: the change as text.
+
+        *Before* means from the previous change, or the beginning; *after* to the next change, or the end.
+
+    Raises
+    ------
+    MissingColumn
+        A column of ``by`` or of the journeys is missing.
+    ValueError
+        ``end`` is a failure, or an argument is out of range.
+
+    Notes
+    -----
+    Messages are ordered by their start. Each has a score: whether it was delivered in some stage of its wait (before
+    the median, from there to the third quartile, and so on), minus the probability of that by the rates of all
+    messages, while it was open and observed. These martingale residuals, as of the log-rank test, have mean zero, also
+    for right-censored and failed messages. The largest distance of their cumulative sum from zero, divided by the
+    square root of the number of messages and the standard deviation of a score, has Kolmogorov's distribution where
+    nothing changed [1]_ [2]_. The smallest p-value of all stages and of failing counts, times the number of tests
+    (Bonferroni). A change splits the log, and both parts are searched again.
+
+    The hours of the day have rates of their own in logs of three days or more, otherwise each night would be a change;
+    in shorter logs the two cannot be told apart. The standard deviation is that of neighbouring blocks of messages
+    where it is larger, because messages that are sent in bursts have correlated times.
+
+    References
+    ----------
+    .. [1] Page, E. S. (1954). Continuous inspection schemes. Biometrika 41, 100-115.
+    .. [2] Csörgő, M. and Horváth, L. (1997). Limit Theorems in Change-Point Analysis. Wiley.
+
+    Examples
+    --------
     >>> rng = np.random.default_rng(1)
     >>> at = pd.Timestamp("2026-11-14T00:00:00Z") + pd.to_timedelta(np.arange(2000), unit="min")
-    >>> took = rng.lognormal(0.5, 0.5, 2000) * np.where(np.arange(2000) < 1000, 1, 3)
-    >>> trips = pd.DataFrame({"message_id": np.arange(2000).astype("str"), "accepted_at": at, "outcome": "delivered",
-    ...     "delivered_at": at + pd.to_timedelta(took, unit="s"), "observed_until": at[-1] + pd.Timedelta("1h")})
-    >>> changes(trips)["text"].tolist()
+    >>> seconds = rng.lognormal(0.5, 0.5, 2000) * np.where(np.arange(2000) < 1000, 1, 3)
+    >>> journeys = pd.DataFrame({"message_id": np.arange(2000).astype("str"), "accepted_at": at,
+    ...     "delivered_at": at + pd.to_timedelta(seconds, unit="s"), "outcome": "delivered",
+    ...     "observed_until": at[-1] + pd.Timedelta("1h")})
+    >>> vk.changes(journeys)["summary"].tolist()
     ['since 14 Nov 16:40 p95 rose from 3.7 s to 12 s']
     """
-    wanted = tuple(shares(quantiles, "quantiles"))
-    is_share(alpha, "alpha")
-    told = durations(journeys, "changes", start=start, end=end, by=by, messages=messages, tz=tz)
-    found: list[dict[str, Any]] = []
-    for named, part in told.parts():
+    quantiles = check_shares(quantiles, "quantiles")
+    check_share(confidence, "confidence")
+    data = durations(journeys, "changes", by=by, start=start, end=end, messages=messages, tz=tz)
+    if data.attrs["end"] == "failed":
+        raise ValueError("end: 'failed' is reported with any end (metric 'failed'); pass e.g. 'delivered'")
+    return _estimate(data, quantiles, max_changes, confidence)
+
+
+def _estimate(data: Durations, quantiles: list[float], max_changes: int, confidence: float) -> pd.DataFrame:
+    tz = data.attrs["tz"]
+
+    def estimate(part: Durations) -> dict[str, Any]:
         ordered = part.take(np.argsort(part.started, kind="stable"))
-        search = _Search(ordered, tz)
-        cuts = search.cuts(alpha, most)
-        edges = [0, *(cut for cut, _ in cuts), len(ordered)]
-        for place, (cut, chance) in enumerate(cuts):
-            parts = [np.arange(edges[place], cut), np.arange(cut, edges[place + 2])]
-            since = instants(ordered.started[[cut]]).iloc[0]
-            row = {**named, "since": since, "p_value": chance, **_moved(ordered, parts, wanted)}
-            found.append({**row, "text": _words(row, tz, named)})
-    made = pd.DataFrame(found, columns=[*told.groups.columns, *_COLUMNS])
-    kinds = {name: told.groups[name].dtype for name in told.groups.columns}
-    return made.astype({**kinds, "since": instants(np.zeros(0, dtype=np.int64)).dtype})
+        found = _search(ordered, 1 - confidence, max_changes, tz)
+        edges = [0, *(cut for cut, _ in found), len(ordered)]
+        rows = []
+        for index, (cut, p_value) in enumerate(found):
+            before, after = (ordered.take(np.arange(*edges[side : side + 2])) for side in (index, index + 1))
+            row = _largest_movement(before, after, quantiles)
+            summary = _summary(row, instants(ordered.started[[cut]]).iloc[0].tz_convert(tz))
+            rows.append({**row, "since_at": int(ordered.started[cut]), "p_value": p_value, "summary": summary})
+        return {name: [row.get(name, np.nan) for row in rows] for name in _DTYPES}
+
+    result = estimate_by_group(data, estimate).astype(_DTYPES)
+    result["since_at"] = instants(result["since_at"].to_numpy())
+    if names := data.attrs["by"]:
+        groups = [" · ".join(map(str, values)) for values in result[names].itertuples(index=False)]
+        result["summary"] = pd.Series(groups, dtype="str") + ": " + result["summary"]
+    result.attrs["confidence"] = confidence
+    return result
 
 
-@dataclass(frozen=True)
-class _Found:
-    """The greatest distance of a stretch's running sums from zero: where, and how likely without a change."""
+def _search(part: Durations, alpha: float, max_changes: int, tz: str) -> list[tuple[int, float]]:
+    """The first entry after each change and the p-values: found by bisection, then each tested between its neighbours.
 
-    cut: int
-    chance: float
+    The entries are in order of their start.
+    """
+    hour = np.zeros(len(part), dtype=np.int64)
+    if len(part) and part.started[-1] - part.started[0] >= _MIN_DAYS * 24 * _HOUR:
+        hour = instants(part.started).dt.tz_convert(tz).dt.hour.to_numpy(dtype=np.int64)
+
+    def strongest(low: int, high: int) -> tuple[int, float]:
+        cut, p_value = _strongest_change(part.take(np.arange(low, high)), hour[low:high])
+        return low + cut, p_value
+
+    cuts: list[int] = []
+    stretches = [(0, len(part), alpha)]
+    while stretches and len(cuts) < max_changes:
+        low, high, level = stretches.pop(0)
+        cut, p_value = strongest(low, high)
+        if p_value <= level:
+            cuts.append(cut)
+            stretches += [(low, cut, level / 2), (cut, high, level / 2)]
+    cuts.sort()
+    result: list[tuple[int, float]] = []
+    for high in [*cuts[1:], len(part)][: len(cuts)]:
+        cut, p_value = strongest(result[-1][0] if result else 0, high)
+        if p_value <= alpha:
+            result.append((cut, p_value))
+    return result
 
 
-class _Search:
-    """The search for changes among messages in order of their start."""
-
-    def __init__(self, part: Durations, tz: str) -> None:
-        self.part = part
-        zone = instants(part.started).dt.tz_convert(tz).dt
-        hours = zone.hour.to_numpy(dtype=np.int64)
-        long = len(part) > 0 and part.started[-1] - part.started[0] >= _RHYTHM_DAYS * 24 * _HOUR
-        self.hour = hours if long else np.zeros(len(part), dtype=np.int64)
-
-    def cuts(self, alpha: float, most: int) -> list[tuple[int, float]]:
-        """Where the changes are, and their p-values: found in turn, then each judged between its neighbours."""
-        cuts: list[int] = []
-        waiting = [(0, len(self.part), alpha)]
-        while waiting and len(cuts) < most:
-            low, high, chance = waiting.pop(0)
-            found = self.greatest(low, high)
-            if found.chance <= chance:
-                cuts.append(found.cut)
-                waiting += [(low, found.cut, chance / 2), (found.cut, high, chance / 2)]
-        cuts.sort()
-        kept: list[tuple[int, float]] = []
-        edges = [0, *cuts, len(self.part)]
-        for place in range(1, len(edges) - 1):
-            low = kept[-1][0] if kept else 0
-            found = self.greatest(low, edges[place + 1])
-            if found.chance <= alpha:
-                kept.append((found.cut, found.chance))
-        return kept
-
-    def greatest(self, low: int, high: int) -> _Found:
-        """The likeliest change of a stretch of messages."""
-        if high - low < 2 * _LEAST:
-            return _Found(low, 1.0)
-        part, hour = self.part.take(np.arange(low, high)), self.hour[low:high]
-        best = _Found(low, 1.0)
-        tests = _scores(part, hour)
-        apart = np.diff(part.started) > 0  # messages of one instant stay together
-        if not apart[_LEAST - 1 : -(_LEAST - 1)].any():
-            return best
-        for excess in tests:
-            if (spread := _spread(excess)) <= 0:
-                continue
-            distance = np.where(apart, np.abs(np.cumsum(excess))[:-1], 0.0)[_LEAST - 1 : -(_LEAST - 1)]
-            place = int(np.argmax(distance))
-            chance = len(tests) * float(special.kolmogorov(distance[place] / (spread * np.sqrt(len(excess)))))
-            if chance < best.chance:
-                best = _Found(low + _LEAST + place, chance)
+def _strongest_change(part: Durations, hour: Ints) -> tuple[int, float]:
+    """The first entry after the change with the smallest p-value, and that p-value."""
+    if part.count() < 2 * _MIN_MESSAGES:
+        return 0, 1.0
+    n = np.ones(len(part), dtype=np.int64) if part.n is None else part.n
+    before = np.cumsum(n)
+    after = before[-1] - before
+    allowed = (before >= _MIN_MESSAGES) & (after >= _MIN_MESSAGES)
+    allowed[:-1] &= np.diff(part.started) > 0  # messages of one instant stay together
+    best = 0, 1.0
+    if not allowed.any():
         return best
+    scores = _scores(part, hour)
+    for score in scores:
+        sums = np.cumsum(n * score)
+        deviation = _standard_deviation(score, sums, n, before)
+        distance = np.where(allowed, np.abs(sums), 0.0)
+        last = int(np.argmax(distance))
+        if deviation > 0:
+            p_value = len(scores) * float(special.kolmogorov(distance[last] / (deviation * np.sqrt(before[-1]))))
+            best = min(best, (last + 1, p_value), key=lambda change: change[1])
+    return best
 
 
-def _scores(part: Durations, hour: Ints) -> list[Floats]:
-    """For each stage, and for failing, how much more often each message met it than its hour's rates let expect."""
-    made = np.zeros((len(_STAGES), len(part)))
-    for one in np.unique(hour):
-        mine = np.flatnonzero(hour == one)
-        few = part.take(mine)
-        curve = curve_of(few)
-        entry = np.full(len(few), -1) if few.entry is None else few.entry
-        arrived, failed = (np.append(0.0, np.cumsum(ended / np.maximum(curve.at_risk, 1))) for ended in curve.ended)
-        ends = [curve.quantile(stage * float(curve.share[0, -1])) for stage in _STAGES[1:]]
+def _scores(part: Durations, hour: Ints) -> Floats:
+    """For each stage and for failing, whether each message got there, minus the cumulative hazard of its hour."""
+    scores = np.zeros((len(_STAGES), len(part)))
+    for value in np.unique(hour):
+        chosen = np.flatnonzero(hour == value)
+        messages = part.take(chosen)
+        curve = messages.curve()
+        entry = np.full(len(messages), -1) if messages.entry is None else messages.entry
+        reached, competing = (np.append(0.0, np.cumsum(ended / np.maximum(curve.at_risk, 1))) for ended in curve.ended)
         begin = -1.0
-        for place, end in enumerate(ends):
-            late, early = (curve.at(np.clip(times, begin, end)) + 1 for times in (few.time, entry))
-            met = (few.cause == ENDED) & (few.time > begin) & (few.time <= end)
-            made[place, mine] = met - (arrived[late] - arrived[early])
+        for index, stage in enumerate(_STAGES[1:]):
+            end = curve.quantile(stage * float(curve.share[0, -1]))
+            last, first = (curve.at(np.clip(times, begin, end)) + 1 for times in (messages.time, entry))
+            in_stage = (messages.cause == REACHED) & (messages.time > begin) & (messages.time <= end)
+            scores[index, chosen] = in_stage - (reached[last] - reached[first])
             begin = end
-        made[-1, mine] = (few.cause == FAILED) - (failed[curve.at(few.time) + 1] - failed[curve.at(entry) + 1])
-    return list(made)
+        hazard = competing[curve.at(messages.time) + 1] - competing[curve.at(entry) + 1]
+        scores[-1, chosen] = (messages.cause == COMPETING) - hazard
+    return scores
 
 
-def _spread(excess: Floats) -> float:
-    """The standard deviation of one message, or, if that is more, what neighbouring blocks of messages tell of it."""
-    single = float(np.mean(excess**2))
-    block = max(2, round(len(excess) ** (1 / 3)))
-    means = excess[: len(excess) // block * block].reshape(-1, block).mean(axis=1)
-    blocks = block * float(np.mean(np.diff(means) ** 2)) / 2 if len(means) > 1 else 0.0
-    return float(np.sqrt(max(single, blocks)))
+def _standard_deviation(score: Floats, sums: Floats, n: Ints, before: Ints) -> float:
+    """The standard deviation of one score, from single messages or from blocks, whichever is larger."""
+    total = int(before[-1])
+    block = max(2, round(total ** (1 / 3)))
+    edges = np.arange(0, total + 1, block)
+    means = np.diff(np.interp(edges, np.append(0, before), np.append(0.0, sums))) / block
+    of_blocks = block * float(np.mean(np.diff(means) ** 2)) / 2 if len(means) > 1 else 0.0
+    return float(np.sqrt(max(float(n @ score**2) / total, of_blocks)))
 
 
-def _moved(part: Durations, places: Sequence[Ints], quantiles: tuple[float, ...]) -> dict[str, Any]:
-    """What moved most between two stretches, before and after, of what surely moved."""
-    sides = [part.take(chosen) for chosen in places]
-    stays = [incidence(one.time, np.where(one.cause == ENDED, 1, 0), 1, one.entry) for one in sides]
-    rows: list[dict[str, Any]] = []
-    for one in quantiles:
-        times = [curve.quantile(one) for curve in stays]
-        sure = _apart([(curve, 0) for curve in stays], min(times))
-        with np.errstate(invalid="ignore"):
-            size = abs(float(np.log((times[1] + 1) / (times[0] + 1))))
-        row = {"metric": percentile(one), "unit": "s", "before": times[0] / SECOND, "after": times[1] / SECOND}
-        rows.append({**row, "sure": sure, "size": 0.0 if np.isnan(size) else size})
-    curves = [curve_of(one) for one in sides]
-    last = min(float(curve.time[-1]) for curve in curves)
-    failed = [float(curve.share[1, curve.at(last)]) for curve in curves]
-    surest = max(rows, key=lambda row: row["sure"])
-    if (sure := _apart([(curve, 1) for curve in curves], last)) > surest["sure"]:
-        row = {"metric": "failed", "unit": "share", "before": failed[0], "after": failed[1]}
+def _largest_movement(before: Durations, after: Durations, quantiles: list[float]) -> dict[str, Any]:
+    """The metric that moved most between two stretches of those that moved with certainty."""
+    sides = (before, after)
+    of_delivered = [
+        incidence(side.time, np.where(side.cause == REACHED, 1, 0), 1, side.entry, side.n) for side in sides
+    ]
+    candidates: list[tuple[float, float, dict[str, Any]]] = []
+    for quantile in quantiles:
+        times = [curve.quantile(quantile) for curve in of_delivered]
+        size = 0.0 if times[0] == times[1] else abs(math.log1p(times[1]) - math.log1p(times[0]))
+        row = {"metric": "time", "quantile": quantile, "before_s": times[0] / SECOND, "after_s": times[1] / SECOND}
+        candidates.append((_standard_errors(of_delivered, 0, min(times)), size, row))
+    most_certain = max(certainty for certainty, _, _ in candidates)
+    curves = [side.curve() for side in sides]
+    last = min(int(curve.time[-1]) for curve in curves)
+    if _standard_errors(curves, 1, last) > most_certain:
+        failed = [float(curve.share[1, curve.at(last)]) for curve in curves]
+        chosen: dict[str, Any] = {"metric": "failed", "failed_before": failed[0], "failed_after": failed[1]}
     else:
-        moved = [row for row in rows if row["sure"] >= min(_SURE, surest["sure"])]
-        row = [row for row in moved if row["size"] >= _NEARLY * max(one["size"] for one in moved)][-1]
-    kept = {name: row[name] for name in ("metric", "unit", "before", "after")}
-    return {**kept, "n_before": len(places[0]), "n_after": len(places[1])}
+        moved = [(size, row) for certainty, size, row in candidates if certainty >= min(_CERTAIN, most_certain)]
+        largest = max(size for size, _ in moved)
+        chosen = [row for size, row in moved if size >= _SIMILAR * largest][-1]
+    return {**chosen, "n_before": before.count(), "n_after": after.count()}
 
 
-def _apart(sides: Sequence[tuple[Incidence, int]], when: float) -> float:
-    """How many standard errors lie between the shares of two curves at a time."""
-    if not np.isfinite(when):
+def _standard_errors(curves: Sequence[Incidence], end: int, time: float) -> float:
+    """The difference between the shares of two curves at a time, in standard errors."""
+    if not np.isfinite(time):
         return 0.0
-    told = [(curve.share[end, curve.at(when)], curve.variance[end, curve.at(when)]) for curve, end in sides]
-    spare = [1.0 / max(float(curve.at_risk[0]), 1.0) ** 2 for curve, _ in sides]
-    return float(abs(told[0][0] - told[1][0]) / np.sqrt(told[0][1] + told[1][1] + sum(spare)))
+    shares = [float(curve.share[end, curve.at(time)]) for curve in curves]
+    variances = [float(curve.variance[end, curve.at(time)]) for curve in curves]
+    variances += [1.0 / max(float(curve.at_risk[0]), 1.0) ** 2 for curve in curves]  # never zero
+    return abs(shares[0] - shares[1]) / float(np.sqrt(sum(variances)))
 
 
-def _words(row: dict[str, Any], tz: str, named: dict[str, Any]) -> str:
-    group = " · ".join(map(str, named.values())) + ": " if named else ""
-    since = row["since"].tz_convert(tz)
-    say = percent if row["unit"] == "share" else duration
-    ends = ["not reached" if np.isinf(row[end]) else say(row[end]) for end in ("before", "after")]
-    way = "rose" if row["after"] > row["before"] else "fell"
-    return f"{group}since {since.day} {since:%b %H:%M} {row['metric']} {way} from {ends[0]} to {ends[1]}"
+def _summary(row: dict[str, Any], since: pd.Timestamp) -> str:
+    if row["metric"] == "time":
+        metric, before, after = percentile(row["quantile"]), row["before_s"], row["after_s"]
+        texts = [duration(seconds) if np.isfinite(seconds) else "not reached" for seconds in (before, after)]
+    else:
+        metric, before, after = "failed", row["failed_before"], row["failed_after"]
+        texts = [percent(before), percent(after)]
+    verb = "rose" if after > before else "fell"
+    return f"since {since.day} {since:%b %H:%M} {metric} {verb} from {texts[0]} to {texts[1]}"

@@ -1,325 +1,355 @@
-"""Two or more groups of messages side by side: how much slower, how much less is delivered, and how sure that is."""
+"""Differences between groups of messages: in the time to delivery and in the share delivered, with intervals."""
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
-from viberkit.analysis.curves import SECOND, curve_of, is_share
-from viberkit.analysis.durations import ENDED, FAILED, OPEN, Durations, as_journeys, durations
-from viberkit.analysis.formatting import UNITS, duration, percentile
-from viberkit.analysis.grouping import BY, names_of
-from viberkit.analysis.incidence import Floats, Incidence, Ints, incidence, mover
+from viberkit.analysis.durations import OPEN, Durations, as_journeys, check_shares, check_within, durations
+from viberkit.analysis.formatting import duration, percentile
+from viberkit.analysis.grouping import BY, group_names
+from viberkit.analysis.incidence import Floats, incidence, mover
+from viberkit.analysis.ordering import SECOND, Ints
 
-__all__ = ["UnequalFollowUpWarning", "compare", "gray", "log_rank"]
+__all__ = ["UnequalFollowUpWarning", "compare"]
 
-_WITHIN = re.compile(r"(within|failed(?:[ _]within)?)[ _]?([0-9]+(?:\.[0-9]+)?)[ _]?(ms|s|min|h|d)")
-_TWICE = 2.0
-_LIKELY = 5  # so many messages must have been open for a follow-up to be judged
+_UNEQUAL = 2.0  # times as long
+_MIN_OPEN = 5  # open messages from which the length of the observation is estimated
+_SHARE_COLUMNS = ("share", "baseline_share", "share_difference", "share_low", "share_high")
+_TIME_COLUMNS = ("value_s", "baseline_value_s", "difference_s", "low_s", "high_s")
+_NUMBERS = ("within_s", "quantile", *_SHARE_COLUMNS, *_TIME_COLUMNS)
+_DTYPES = {"group": "str", "baseline": "str", **dict.fromkeys(_NUMBERS, "float64"), "n": "int64", "baseline_n": "int64"}
+_DTYPES |= {"p_gray": "float64", "p_logrank": "float64", "summary": "str"}
 
 
 class UnequalFollowUpWarning(UserWarning):
-    """Groups that are compared were watched for very different lengths of time."""
+    """Groups that are compared were observed for very different lengths of time."""
 
 
 def compare(
     journeys: pd.DataFrame,
-    other: pd.DataFrame | None = None,
     *,
+    other: pd.DataFrame | None = None,
     by: BY = None,
-    metric: str | Sequence[str] = ("p50", "p90", "within 60 s"),
-    baseline: Any = None,
-    names: tuple[str, str] = ("first", "second"),
     start: str = "accepted",
     end: str = "delivered",
+    within: Sequence[float] | float = 60,
+    quantiles: Sequence[float] | float = (0.5, 0.9),
+    baseline: Any = None,
+    names: tuple[str, str] = ("first", "second"),
     confidence: float = 0.95,
     messages: pd.DataFrame | None = None,
     tz: str = "UTC",
 ) -> pd.DataFrame:
-    """How groups of messages differ from one of them: in quantiles of the time to delivery, and in what is delivered.
+    """Compare groups of messages with a baseline: shares delivered within a time, and quantiles of the time.
 
-    ``journeys`` (or events) are cut into groups by the columns ``by`` (as in ``vk.delivery_curve``), each compared
-    with ``baseline`` (the value of the group; a tuple with several columns), by default the largest; or two frames are
-    given, called ``names``, and the second is compared with the first.
+    Either the groups of ``by`` are compared with one of them, or a second frame with the first.
 
-    ``metric``: ``"p95"``, a quantile of the time to ``end`` over all messages; ``"within 60 s"``, the share at
-    ``end`` by then; ``"failed within 60 s"``, the share failed by then; ``"failed"``, by the last time that both know.
+    Parameters
+    ----------
+    journeys : DataFrame
+        Journeys as ``vk.journeys`` returns them, or events.
+    other : DataFrame, optional
+        A second frame to compare with ``journeys``, instead of ``by``.
+    by : str or sequence of str, optional
+        Columns to group by: of ``journeys``, of ``messages``, or ``hour`` or ``weekday`` of the start.
+    start : str, default "accepted"
+        The state from which time is measured, in any dialect. Messages without it are dropped.
+    end : str, default "delivered"
+        The state that is compared, in any dialect; ``"failed"`` compares failures.
+    within : float or sequence of float, default 60
+        Times since ``start``, in seconds, by which the shares are compared. Infinite: the last time at which both
+        groups were observed.
+    quantiles : float or sequence of float, default (0.5, 0.9)
+        Shares of all messages, between 0 and 1, whose time is compared.
+    baseline : str or tuple, optional
+        The group to compare with: its value, or a tuple of values with several columns. By default the largest group,
+        or the first of two frames.
+    names : tuple of str, default ("first", "second")
+        The names of the two frames.
+    confidence : float, default 0.95
+        The confidence level of the intervals, between 0 and 1.
+    messages : DataFrame, optional
+        A frame with ``message_id`` and further columns to group by, such as ``archive.messages()``.
+    tz : str, default "UTC"
+        The time zone of ``hour`` and ``weekday``.
 
-    One row a group and metric. Columns: ``group``, ``baseline``; ``text``: the effect in words; ``metric``, ``unit``
-    (``s`` or ``share``); ``value``, ``baseline_value``; ``difference`` (value - baseline_value) with its interval
-    ``low`` to ``high``, recovered from the intervals of both (Zou and Donner 2008; of shares, Newcombe's), infinite
-    where a quantile is not reached or its interval open, NaN where not known yet; ``n``, ``n_baseline``; ``p_gray``:
-    Gray's test of equal cumulative incidence (*A class of K-sample tests*, 1988), failures competing; ``p_logrank``:
-    the log-rank test of equal rates of delivery among those still open. The tests are about the whole curves, the
-    same for each metric.
+    Returns
+    -------
+    DataFrame
+        For each group but the baseline one row per value of ``within``, then one per quantile:
 
-    Warns with :class:`UnequalFollowUpWarning` where the open messages of one group were watched twice as long as those
-    of the other, unless all that is asked is within times that both were watched for. Raises as ``vk.delivery_curve``,
-    and ``ValueError`` for a metric or baseline that is none.
+        - ``group``, ``baseline``: names of the two groups
+        - ``within_s``, ``share``, ``baseline_share``: time in seconds, and the shares that reached ``end`` by then;
+          NaN in the rows of quantiles
+        - ``share_difference``, ``share_low``, ``share_high``: share - baseline_share, and its interval
+        - ``quantile``, ``value_s``, ``baseline_value_s``: share of all messages, and the times in seconds at which it
+          is reached; NaN in the rows of ``within``
+        - ``difference_s``, ``low_s``, ``high_s``: value_s - baseline_value_s, and its interval
+        - ``n``, ``baseline_n``: messages of both groups
+        - ``p_gray``: p-value of Gray's test of equal cumulative incidence, failures competing
+        - ``p_logrank``: p-value of the log-rank test of equal rates among open messages, failures censored
+        - ``summary``: the difference as text
 
+        The tests compare whole curves and are the same in all rows of a group. Differences are infinite where one
+        quantile is not reached, NaN where a value cannot be known (see :mod:`viberkit.analysis`). ``attrs`` hold
+        ``by``, ``start``, ``end``, ``confidence`` and ``tz``.
+
+    Raises
+    ------
+    MissingColumn
+        If a frame lacks a column that is needed, or a column of ``by`` does not exist.
+    ValueError
+        If a state, a time, a quantile, ``baseline``, ``names``, ``confidence`` or ``tz`` is invalid, if there is
+        neither ``other`` nor ``by`` or both, or no message has the state ``start``.
+
+    Warns
+    -----
+    UnequalFollowUpWarning
+        If the open messages of one group were observed twice as long as those of the other, unless all results are
+        shares at times for which both were observed.
+    DroppedMessagesWarning
+        If messages without the state ``start`` are dropped.
+
+    See Also
+    --------
+    delivery_curve : The curves that are compared.
+    changes : When a series of messages changed.
+
+    Notes
+    -----
+    The interval of a difference is recovered from the intervals of both estimates [1]_; of shares without censoring it
+    is Newcombe's. Gray's test [2]_ uses weights of one (rho = 0).
+
+    References
+    ----------
+    .. [1] Zou, G. and Donner, A. (2008). Construction of confidence limits about effect measures. Statistics in
+       Medicine 27.
+    .. [2] Gray, R. (1988). A class of K-sample tests for comparing the cumulative incidence of a competing risk.
+       Annals of Statistics 16.
+
+    Examples
+    --------
     >>> at = pd.to_datetime(["2026-03-01T09:00:00Z"] * 60)
     >>> seconds = [*range(1, 31), *range(3, 33)]
-    >>> trips = pd.DataFrame({"message_id": map(str, range(60)), "accepted_at": at, "outcome": "delivered",
+    >>> journeys = pd.DataFrame({"message_id": map(str, range(60)), "accepted_at": at, "outcome": "delivered",
     ...     "delivered_at": at + pd.to_timedelta(seconds, unit="s"), "observed_until": at + pd.Timedelta("1h"),
     ...     "rate_type": ["transaction"] * 30 + ["promotion"] * 30})
-    >>> found = compare(trips, by="rate_type", baseline="transaction", metric=["p50", "within 10 s"])
-    >>> for text in found["text"]: print(text)
-    promotion is 2 s slower at p50 (-5.6 s to 9.6 s), n = 30 and 30; the data do not tell them apart
-    promotion has 6.7 points fewer delivered within 10 s (-16 to 28.5), n = 30 and 30; the data do not tell them apart
+    >>> result = vk.compare(journeys, by="rate_type", baseline="transaction", within=10, quantiles=0.5)
+    >>> for text in result["summary"]: print(text)
+    promotion: 6.7 points fewer delivered within 10 s (-16 to 28.5), n = 30 and 30; the interval includes 0
+    promotion: 2 s slower at p50 (-5.6 s to 9.6 s), n = 30 and 30; the interval includes 0
     """
-    wanted = [_metric(one) for one in ([metric] if isinstance(metric, str) else metric)]
-    is_share(confidence, "confidence")
+    limits, levels = check_within(within, np.inf), check_shares(quantiles, "quantiles")
+    frame, columns = journeys, by
     if other is not None:
-        if names_of(by):
-            raise ValueError("by: two frames are compared whole; pass one frame and by, or two frames without")
-        log, by = _stacked(journeys, other, names), "_compared"
+        if group_names(by):
+            raise ValueError("by: two frames are compared as a whole; pass either other or by")
+        frame, columns = _concatenate(journeys, other, names), "_frame"
         baseline = names[0] if baseline is None else baseline
-    else:
-        log = journeys
-        if not names_of(by):
-            raise ValueError("by: nothing to compare; pass by='rate_type', say, or a second frame")
-    told = durations(log, "compare", start=start, end=end, by=by, messages=messages, tz=tz)
-    parts = [_Group(_label(named), part) for named, part in told.parts() if len(part)]
-    columns = "group baseline text metric unit value baseline_value difference low high n n_baseline p_gray p_logrank"
-    base = _baseline(parts, baseline) if parts else None
+    elif not group_names(by):
+        raise ValueError("by: there is nothing to compare; pass e.g. by='rate_type', or a second frame as other")
+    options: dict[str, Any] = {"start": start, "end": end, "confidence": confidence, "tz": tz}
+    data = durations(frame, "compare", by=columns, messages=messages, **options)
+    result = estimate_differences(data, baseline, limits, levels)
+    result.attrs["by"] = group_names(by)
+    return result
+
+
+def estimate_differences(
+    observed: Durations, baseline: Any, limits: Sequence[float], quantiles: Sequence[float]
+) -> pd.DataFrame:
+    """The result of :func:`compare` from durations; ``limits`` are microseconds."""
+    confidence = observed.attrs["confidence"]
+    groups = [(_name(values.values()), part) for values, part in observed.by_group() if len(part)]
+    base_name, base = _find_baseline(groups, baseline) if groups else ("", observed)
     rows = []
-    for one in parts:
-        if base is not None and one is not base:
-            if not all(0 < what.within_s < np.inf and _both_tell(one, base, what) for what in wanted):
-                _watched_alike(one, base)
-            tests = {"p_gray": gray(one.part, base.part), "p_logrank": log_rank(one.part, base.part)}
-            counts = {"n": len(one.part), "n_baseline": len(base.part)}
-            for what in wanted:
-                row = {"group": one.name, "baseline": base.name, **_effect(one, base, what, confidence), **counts}
-                rows.append({**row, "text": _words(row), **tests})
-    made = pd.DataFrame(rows, columns=columns.split())
-    kinds = dict.fromkeys(("value", "baseline_value", "difference", "low", "high", "p_gray", "p_logrank"), "float64")
-    return made.astype({**kinds, "n": "int64", "n_baseline": "int64"})
+    for name, part in groups:
+        if part is base:
+            continue
+        curves = part.curve(), base.curve()
+        if quantiles or not all(curve.covers(limit) for curve in curves for limit in limits):
+            _check_follow_up([(name, part), (base_name, base)])
+        shared = {"group": name, "baseline": base_name, "n": part.count(), "baseline_n": base.count()}
+        shared |= {"p_gray": gray(part, base), "p_logrank": log_rank(part, base)}
+        for limit in limits:
+            when, time = limit, f"{limit / SECOND:g} s"
+            if np.isinf(limit):  # the last time at which both groups were observed
+                when = min(curve.time[-1] for curve in curves)
+                time = duration(when / SECOND)
+            values = _difference(*(np.array(curve.share_at(when, 0, confidence)) for curve in curves))
+            summary = _summarize(shared, f"{observed.attrs['end']} within {time}", values, is_time=False)
+            numbers = dict(zip(_SHARE_COLUMNS, values, strict=True))
+            rows.append(shared | {"within_s": limit / SECOND, "summary": summary} | numbers)
+        for level in quantiles:
+            values = _difference(*(np.array(curve.quantile_estimate(level, confidence)) for curve in curves))
+            summary = _summarize(shared, percentile(level), values, is_time=True)
+            rows.append(
+                shared | {"quantile": level, "summary": summary} | dict(zip(_TIME_COLUMNS, values, strict=True))
+            )
+    result = pd.DataFrame(rows, columns=list(_DTYPES)).astype(_DTYPES)
+    result.attrs = dict(observed.attrs)
+    return result
 
 
-@dataclass(frozen=True)
-class _Metric:
-    """What is compared: a ``quantile`` of the time to the end, or the share at an end ``within_s``."""
-
-    name: str
-    quantile: float = 0.0
-    within_s: float = 0.0
-    failed: bool = False
-
-
-def _metric(text: str) -> _Metric:
-    if match := re.fullmatch(r"p([0-9]+(?:\.[0-9]+)?)", text):
-        quantile = float(match[1]) / 100
-        if not 0 < quantile < 1:
-            raise ValueError(f"metric: {text!r} is no quantile between p0 and p100; pass e.g. 'p95'")
-        return _Metric(percentile(quantile), quantile=quantile)
-    if text == "failed":
-        return _Metric("failed", within_s=np.inf, failed=True)
-    if match := _WITHIN.fullmatch(text):
-        what = "failed within" if match[1].startswith("failed") else "within"
-        within_s = float(match[2]) * dict(UNITS)[match[3]]
-        return _Metric(f"{what} {match[2]} {match[3]}", within_s=within_s, failed=what != "within")
-    raise ValueError(f"metric: {text!r} is none; pass e.g. 'p95', 'within 60 s', 'failed within 60 s' or 'failed'")
-
-
-class _Group:
-    """One group: its name, its messages and their curve."""
-
-    def __init__(self, name: str, part: Durations) -> None:
-        self.name, self.part = name, part
-        self.curve: Incidence = curve_of(part)
-
-
-def _stacked(one: pd.DataFrame, other: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:
+def _concatenate(journeys: pd.DataFrame, other: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:
     if len(names) != 2 or names[0] == names[1]:
-        raise ValueError(f"names: {names!r} do not tell two frames apart; pass e.g. ('before', 'after')")
-    frames = [as_journeys(log, "compare").assign(_compared=name) for log, name in zip((one, other), names, strict=True)]
-    return pd.concat(frames, ignore_index=True)
+        raise ValueError(f"names: {names!r} are not two different names; pass e.g. ('before', 'after')")
+    frames = zip((journeys, other), names, strict=True)
+    return pd.concat([as_journeys(frame, "compare").assign(_frame=name) for frame, name in frames], ignore_index=True)
 
 
-def _label(named: dict[str, Any]) -> str:
-    return " · ".join(str(value) for value in named.values())
+def _name(values: Iterable[Any]) -> str:
+    return " · ".join(map(str, values))
 
 
-def _baseline(parts: list[_Group], wanted: Any) -> _Group:
-    if wanted is None:
-        return max(parts, key=lambda one: len(one.part))
-    name = " · ".join(map(str, wanted)) if isinstance(wanted, tuple) else str(wanted)
-    for one in parts:
-        if one.name == name:
-            return one
-    raise ValueError(f"baseline: {name!r} is no group; there are {', '.join(repr(one.name) for one in parts)}")
+def _find_baseline(groups: list[tuple[str, Durations]], baseline: Any) -> tuple[str, Durations]:
+    if baseline is None:
+        return max(groups, key=lambda group: group[1].count())
+    wanted = _name(baseline if isinstance(baseline, tuple) else [baseline])
+    for name, part in groups:
+        if name == wanted:
+            return name, part
+    names = ", ".join(repr(name) for name, _ in groups)
+    raise ValueError(f"baseline: {wanted!r} is not a group; pass one of {names}")
 
 
-def _effect(one: _Group, base: _Group, what: _Metric, confidence: float) -> dict[str, Any]:
-    """The values of both, their difference and its interval."""
-    read = _time if what.quantile else _share
-    within = what.within_s
-    if np.isinf(within):  # the last time that both know of
-        within = min(one.curve.time[-1], base.curve.time[-1]) / SECOND
-    told = [np.array(read(group.curve, what, within, confidence)) for group in (one, base)]
-    gap, low, high = (float(number) for number in mover(*told[0], *told[1]))
-    if any(np.isnan(numbers[0]) for numbers in told):
+def _difference(estimate: Floats, base: Floats) -> tuple[float, ...]:
+    """Both values, their difference and its interval, from values with intervals; NaN where one is not known."""
+    gap, low, high = (float(number) for number in mover(*estimate, *base))
+    if np.isnan(estimate[0]) or np.isnan(base[0]):
         gap = low = high = np.nan
-    values = {"value": float(told[0][0]), "baseline_value": float(told[1][0])}
-    interval = {"difference": gap, "low": low, "high": high}
-    return {"metric": what.name, "unit": "s" if what.quantile else "share", **values, **interval}
+    return float(estimate[0]), float(base[0]), gap, low, high
 
 
-def _time(curve: Incidence, what: _Metric, within: float, confidence: float) -> list[float]:
-    limits = curve.quantile_interval(what.quantile, 0, confidence)
-    return [number / SECOND for number in (curve.quantile(what.quantile), *limits)]
+def _summarize(shared: dict[str, Any], what: str, values: tuple[float, ...], *, is_time: bool) -> str:
+    group, baseline = shared["group"], shared["baseline"]
+    value, base_value, gap, low, high = values
+    counts = f", n = {shared['n']:,} and {shared['baseline_n']:,}"
+    if np.isnan(value) or np.isnan(base_value):
+        return f"{group} and {baseline}: {what} not known yet{counts}"
+    if not np.isfinite(gap):
+        times = [duration(time) if np.isfinite(time) else "not reached" for time in (value, base_value)]
+        return f"{group} at {what}: {times[0]}, {baseline}: {times[1]}{counts}"
+    if gap < 0:
+        low, high = -high, -low
+    unclear = "; the interval includes 0" if low <= 0 <= high else ""
+    if is_time:
+        effect = f"{duration(abs(gap))} {'faster' if gap < 0 else 'slower'} at {what}"
+        limits = [duration(limit) if np.isfinite(limit) else f"{limit}".replace("inf", "∞") for limit in (low, high)]
+    else:
+        gap_points, *limits = (f"{100 * share:.1f}".removesuffix(".0") for share in (abs(gap), low, high))
+        effect = f"{gap_points} points {'fewer' if gap < 0 else 'more'} {what}"
+    return f"{group}: {effect} ({limits[0]} to {limits[1]}){counts}{unclear}"
 
 
-def _share(curve: Incidence, what: _Metric, within: float, confidence: float) -> list[float]:
-    end, when = int(what.failed), within * SECOND
-    if not curve.tells(when):
-        return [np.nan] * 3
-    place = curve.at(when)
-    low, high = curve.band(end, confidence)
-    return [float(numbers[place]) for numbers in (curve.share[end], low, high)]
-
-
-def _words(row: dict[str, Any]) -> str:
-    """The effect in words, before any p-value."""
-    name, gap, low, high = row["group"], row["difference"], row["low"], row["high"]
-    counts = f", n = {row['n']:,} and {row['n_baseline']:,}"
-    if np.isnan(row["value"]) or np.isnan(row["baseline_value"]):
-        return f"{row['metric']} is not known yet of {name} or of {row['baseline']}{counts}"
-    unclear = "; the data do not tell them apart" if low <= 0 <= high else ""
-    if row["unit"] == "s":
-        if not np.isfinite(gap):
-            said = [
-                duration(row[one]) if np.isfinite(row[one]) else "not reached" for one in ("value", "baseline_value")
-            ]
-            return f"{name} at {row['metric']}: {said[0]}, {row['baseline']}: {said[1]}{counts}"
-        side, more = ("slower", 1) if gap >= 0 else ("faster", -1)
-        ends = sorted((more * low, more * high))
-        return f"{name} is {duration(abs(gap))} {side} at {row['metric']} ({_range(*ends)}){counts}{unclear}"
-    what = row["metric"] if row["metric"].startswith("failed") else f"delivered {row['metric']}"
-    side, more = ("more", 1) if gap >= 0 else ("fewer", -1)
-    ends = sorted((more * low, more * high))
-    points = [f"{100 * end:.1f}".removesuffix(".0") for end in (abs(gap), *ends)]
-    return f"{name} has {points[0]} points {side} {what} ({points[1]} to {points[2]}){counts}{unclear}"
-
-
-def _range(low: float, high: float) -> str:
-    said = ["-∞" if low == -np.inf else duration(low), "∞" if high == np.inf else duration(high)]
-    return f"{said[0]} to {said[1]}"
-
-
-def _both_tell(one: _Group, base: _Group, what: _Metric) -> bool:
-    return all(bool(group.curve.tells(what.within_s * SECOND)) for group in (one, base))
-
-
-def _watched_alike(one: _Group, base: _Group) -> None:
-    """Warn where the open messages of one were watched far longer than those of the other."""
-    times = []
-    for group in (one, base):
-        left = (group.part.cause == OPEN).astype(np.int8)
-        if left.sum() < _LIKELY:
+def _check_follow_up(groups: list[tuple[str, Durations]]) -> None:
+    """Warn if the open messages of one group were observed for much longer than those of the other."""
+    times: list[tuple[float, str]] = []
+    for name, part in groups:
+        is_open = part.cause == OPEN
+        if part.count(is_open) < _MIN_OPEN:
             return
-        times.append(incidence(group.part.time, left, 1, group.part.entry).quantile(0.5) / SECOND)
-    if max(times) > _TWICE * min(times):
-        longer, shorter = (one, base) if times[0] > times[1] else (base, one)
-        text = f"compare: {longer.name} was watched for {_known(max(times))}, {shorter.name} for {_known(min(times))}"
-        remedy = "compare what both had time for, e.g. metric='within 60 s', or cut the longer with observed_until"
-        warnings.warn(
-            f"{text} (medians): late deliveries are known of one only; {remedy}", UnequalFollowUpWarning, stacklevel=3
-        )
+        observation = incidence(part.time, is_open.astype(np.int8), 1, part.entry, part.n)
+        times.append((observation.quantile(0.5) / SECOND, name))
+    (least, shorter), (most, longer) = sorted(times)
+    if most > _UNEQUAL * least:
+        longest = duration(most) if np.isfinite(most) else "longer than can be estimated"
+        text = f"compare: {longer} was observed for {longest}, {shorter} for {duration(least)} (medians)"
+        remedy = "pass e.g. within=60, quantiles=(), or an earlier observed_until to vk.journeys"
+        text += f", so late deliveries are known in one group only; {remedy}"
+        warnings.warn(text, UnequalFollowUpWarning, stacklevel=4)
 
 
-def _known(seconds: float) -> str:
-    return duration(seconds) if np.isfinite(seconds) else "longer than can be told"
+def _risk_table(part: Durations, base: Durations) -> tuple[Ints, Ints, Ints]:
+    """The messages that reached the end, that competed, and at risk: two rows, a column per time of an outcome."""
+    times = np.unique(np.concatenate([group.time[group.cause != OPEN] for group in (part, base)]))
+    reached, competing, at_risk = (np.zeros((2, len(times)), dtype=np.int64) for _ in range(3))
+    for row, group in enumerate((part, base)):
+        curve = group.curve()
+        index = np.searchsorted(curve.time, times)
+        is_row = np.append(curve.time, -1)[index] == times
+        reached[row], competing[row] = (np.where(is_row, np.append(ended, 0)[index], 0) for ended in curve.ended)
+        at_risk[row] = np.append(curve.at_risk, 0)[index] if group.entry is None else _at_risk(group, times)
+    return reached, competing, at_risk
 
 
-def _counts(one: Durations, base: Durations) -> Iterator[Ints]:
-    """At each time when anything happened: of each group those at risk, ended and failed."""
-    times = np.unique(np.concatenate([part.time[part.cause != OPEN] for part in (one, base)]))
-    for part in (one, base):
-        curve = curve_of(part)
-        place = np.searchsorted(curve.time, times)
-        there = np.append(curve.time, -1)[place] == times
-        for cause in (ENDED, FAILED):
-            yield np.where(there, np.append(curve.ended[cause - 1], 0)[place], 0)
-        yield np.append(curve.at_risk, 0)[place] if part.entry is None else _late(part, times)
+def _at_risk(part: Durations, times: Ints) -> Ints:
+    """The messages at risk at each time, of messages with late entry."""
+    observed = part.take(np.asarray(part.entry) < part.time)
+    weights = np.ones(len(observed), dtype=np.int64) if observed.n is None else observed.n
+    counts = []
+    for values in (np.asarray(observed.entry), observed.time):
+        order = np.argsort(values)
+        before = np.searchsorted(values[order], times, side="left")
+        counts.append(np.append(0, np.cumsum(weights[order]))[before])
+    return np.asarray(counts[0] - counts[1])
 
 
-def _late(part: Durations, times: Ints) -> Ints:
-    watched = part.entry < part.time if part.entry is not None else np.ones(len(part), dtype=bool)
-    entered = np.searchsorted(np.sort(np.asarray(part.entry)[watched]), times, side="left")
-    return np.asarray(entered - np.searchsorted(np.sort(part.time[watched]), times, side="left"))
+def log_rank(part: Durations, base: Durations) -> float:
+    """The p-value of the log-rank test: equal rates of reaching the end among open messages, failures censored.
 
-
-def log_rank(one: Durations, base: Durations) -> float:
-    """The p-value of the log-rank test: equal rates of reaching the end among those still open; failures censored.
-
-    NaN where nothing tells the two apart (a group without messages, or nothing that ended).
+    NaN where there is no evidence: a group without messages, or no message that reached the end.
     """
-    met, _, risk, base_met, _, base_risk = _counts(one, base)
-    some, all_risk = met + base_met, risk + base_risk
-    use = (some > 0) & (all_risk > 1)
-    some, risk, all_risk, met = some[use], risk[use], all_risk[use].astype(float), met[use]
-    excess = (met - some * risk / all_risk).sum()
-    part = risk / all_risk
-    return _chance(excess, (some * part * (1 - part) * (all_risk - some) / (all_risk - 1)).sum())
+    reached, _, at_risk = _risk_table(part, base)
+    all_reached, all_at_risk = reached.sum(axis=0), at_risk.sum(axis=0)
+    use = (all_reached > 0) & (all_at_risk > 1)
+    all_reached, total = all_reached[use], all_at_risk[use].astype(np.float64)
+    share = at_risk[0][use] / total
+    excess = (reached[0][use] - all_reached * share).sum()
+    return _p_value(excess, (all_reached * share * (1 - share) * (total - all_reached) / (total - 1)).sum())
 
 
-def gray(one: Durations, base: Durations) -> float:
-    """The p-value of Gray's test (1988): equal cumulative incidence of the end, failures competing.
+def gray(part: Durations, base: Durations) -> float:
+    """The p-value of Gray's test (1988) of equal cumulative incidence, failures competing, with weights of one.
 
-    Its weights are one (rho = 0). NaN where nothing tells the two apart.
+    NaN where there is no evidence, as in :func:`log_rank`.
     """
-    counts = list(_counts(one, base))
-    met, lost, risk = (np.array([counts[place], counts[place + 3]], dtype=np.float64) for place in range(3))
-    there = risk > 0
-    safe = np.where(there, risk, 1.0)
-    after = np.cumprod(np.where(there, (risk - met - lost) / safe, 1.0), axis=1)
+    reached, competing, risk = (counts.astype(np.float64) for counts in _risk_table(part, base))
+    any_risk = risk > 0
+    safe_risk = np.where(any_risk, risk, 1.0)
+    after = np.cumprod(np.where(any_risk, (risk - reached - competing) / safe_risk, 1.0), axis=1)
     before = np.column_stack([np.ones(2), after[:, :-1]])
-    alive = np.where(before > 0, before, 1.0)
-    share = np.cumsum(np.where(there, before * met / safe, 0.0), axis=1)
+    share = np.cumsum(np.where(any_risk, before * reached / safe_risk, 0.0), axis=1)
     share_before = np.column_stack([np.zeros(2), share[:, :-1]])
-    weight = np.where(there, risk / alive, 0.0)  # those at risk of the incidence, as if nobody had been censored
-    whole = weight.sum(axis=0)
+    weight = np.where(any_risk, risk / np.where(before > 0, before, 1.0), 0.0)  # at risk, had none been censored
+    total = weight.sum(axis=0)
     pool = (weight * (1 - share_before)).sum(axis=0)
-    ended = met.sum(axis=0)
-    pooled = np.cumsum(_over(ended, whole))
+    ended = reached.sum(axis=0)
+    pooled = np.cumsum(_ratio(ended, total))
     pooled_before = np.append(0.0, pooled[:-1]) if len(pooled) else pooled
-    score = float((met[0] - ended * _over(weight[0] * (1 - share_before[0]), pool))[there[0]].sum())
+    expected = ended * _ratio(weight[0] * (1 - share_before[0]), pool)
+    score = float((reached[0] - expected)[any_risk[0]].sum())
 
-    a = np.array([weight[0] * (1 - _over(weight[0], whole)), -weight[0] * _over(weight[1], whole)])
-    c = np.cumsum(a * _over(ended, whole * (1 - pooled_before)), axis=1)
-    # What each death of either kind adds to the variance, by group (Gray 1988, the variance of the score).
-    keep = there & (ended > 0)
-    lead = 1 - _over(np.broadcast_to(1 - pooled, after.shape), after, otherwise=0.0)
+    a = np.array([weight[0] * (1 - _ratio(weight[0], total)), -weight[0] * _ratio(weight[1], total)])
+    c = np.cumsum(a * _ratio(ended, total * (1 - pooled_before)), axis=1)
+    # the contributions of both outcomes to the variance of the score, by group
+    lead = 1 - _ratio(np.broadcast_to(1 - pooled, after.shape), after)
     lead = np.where(after > 0, lead, 1.0)
-    ties = np.where(ended > 1, 1 - _over(ended - 1, whole * before - 1), 1.0)
-    rate = np.where(keep, ties * before * _over(ended, whole * safe), 0.0)
+    ties = np.where(ended > 1, 1 - _ratio(ended - 1, total * before - 1), 1.0)
+    rate = np.where(any_risk & (ended > 0), ties * before * _ratio(ended, total * safe_risk), 0.0)
     gap = a - lead * c
     v3, v2, v = lead**2 * rate, gap * lead * rate, gap**2 * rate
-    keep = (after > 0) & (lost > 0)
-    lead = _over(np.broadcast_to(1 - pooled, after.shape), after)
-    ties = np.where(lost > 1, 1 - _over(lost - 1, safe - 1), 1.0)
-    rate = np.where(keep, ties * before**2 * lost / safe**2, 0.0)
+    lead = _ratio(np.broadcast_to(1 - pooled, after.shape), after)
+    ties = np.where(competing > 1, 1 - _ratio(competing - 1, safe_risk - 1), 1.0)
+    rate = np.where((after > 0) & (competing > 0), ties * before**2 * competing / safe_risk**2, 0.0)
     v3, v2, v = v3 + lead**2 * rate, v2 - lead**2 * c * rate, v + (lead * c) ** 2 * rate
     last = c[:, -1] if c.shape[1] else np.zeros(2)
     variance = float((v.sum(axis=1) + last**2 * v3.sum(axis=1) + 2 * last * v2.sum(axis=1)).sum())
-    return _chance(score, variance)
+    return _p_value(score, variance)
 
 
-def _over(part: Any, whole: Any, otherwise: float = 0.0) -> Floats:
-    """A ratio, where there is anything to divide by."""
+def _ratio(part: Any, whole: Any) -> Floats:
+    """A ratio, zero where the denominator is."""
     part, whole = np.broadcast_arrays(np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64))
-    return np.asarray(np.divide(part, whole, out=np.full(part.shape, otherwise), where=whole != 0))
+    return np.asarray(np.divide(part, whole, out=np.zeros(part.shape), where=whole != 0))
 
 
-def _chance(excess: float, variance: float) -> float:
-    """The chance of so much of an excess, were there no difference: chi-squared with one degree of freedom."""
-    return float(special.chdtrc(1, excess**2 / variance)) if variance > 1e-12 else float("nan")
+def _p_value(score: float, variance: float) -> float:
+    """By the chi-squared distribution with one degree of freedom."""
+    return float(special.chdtrc(1, score**2 / variance)) if variance > 1e-12 else float("nan")

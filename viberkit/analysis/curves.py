@@ -1,190 +1,280 @@
-"""Delivery curves: how many messages have arrived, failed, or are still on the way after so much time.
-
-Messages still open when they were last looked at are right-censored then: they count as long as they were watched,
-and never as undelivered. Failure competes with delivery. Journeys in, tidy frames out; no clock is read.
-"""
+"""Delivery curves and quantiles of the time to delivery, of all messages, with open messages right-censored."""
 
 from __future__ import annotations
 
-import numbers
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from viberkit.analysis.durations import Durations, durations
+from viberkit.analysis.durations import OPEN, Durations, check_shares, durations, estimate_by_group, estimate_rows
 from viberkit.analysis.formatting import interval, percentile
-from viberkit.analysis.grouping import BY, apart
+from viberkit.analysis.grouping import BY
 from viberkit.analysis.incidence import BANDS, Incidence, incidence
+from viberkit.analysis.journeys import FAILED_STATES
+from viberkit.analysis.ordering import SECOND
 
-__all__ = ["SECOND", "curve_of", "delivery_curve", "is_share", "shares", "time_to"]
-
-#: Microseconds.
-SECOND = 1_000_000
+__all__ = ["delivery_curve", "time_to"]
 
 
 def delivery_curve(
     journeys: pd.DataFrame,
+    *,
+    by: BY = None,
     start: str = "accepted",
     end: str = "delivered",
-    by: BY = None,
-    *,
-    confidence: float = 0.95,
     band: str = "score",
     observed_from: Any = None,
+    confidence: float = 0.95,
     messages: pd.DataFrame | None = None,
     tz: str = "UTC",
 ) -> pd.DataFrame:
-    """The cumulative incidence of delivery and of failure over the time since ``start``, and the share still open.
+    """Estimate the shares of messages delivered, failed and still open over the time since the start.
 
-    The estimator is Aalen and Johansen's (1978), exact with ties; with no failures it is one minus Kaplan and
-    Meier's. ``journeys`` are those of ``vk.journeys`` (or events): a message that is neither delivered nor failed is
-    censored at its ``observed_until``. A message that the log calls failed and then delivered counts as delivered.
-    With ``end="seen"``, never seen is censored. ``observed_from`` (an instant, or a Series of instants by message id;
-    by default the journeys' column of that name, if there is one) says since when messages were watched, where that
-    was later than ``start``: before, they could not have been known (late entry).
+    Parameters
+    ----------
+    journeys : DataFrame
+        Journeys as ``vk.journeys`` returns them, or events.
+    by : str or sequence of str, optional
+        Columns to group by: of ``journeys``, of ``messages``, or ``hour`` or ``weekday`` of the start.
+    start : str, default "accepted"
+        The state from which time is measured, in any dialect. Messages without it are dropped.
+    end : str, default "delivered"
+        The state whose share is estimated, in any dialect. Failure competes with it; with ``end="failed"``, delivery
+        does.
+    band : {"score", "log-log", "linear"}, default "score"
+        The kind of confidence band: Wilson's score interval with the effective sample size (best coverage), or normal
+        on the scale of log(-log(1 - share)) or of the share.
+    observed_from : instant or Series of instants by message id, optional
+        The beginning of the observation where it is later than ``start`` (left truncation). By default the column
+        ``observed_from`` of ``journeys``, if there is one.
+    confidence : float, default 0.95
+        The confidence level of the bands, between 0 and 1.
+    messages : DataFrame, optional
+        A frame with ``message_id`` and further columns to group by, such as ``archive.messages()``.
+    tz : str, default "UTC"
+        The time zone of ``hour`` and ``weekday``.
 
-    One row for each time at which anything happened, and one at zero; with ``by`` (columns of the journeys or of
-    ``messages``, ``hour`` or ``weekday`` of the start in the zone ``tz``) for each group.
+    Returns
+    -------
+    DataFrame
+        One row per group for zero and for each time at which a message ended or was censored:
 
-    Columns: those of ``by``; ``time_s`` (seconds since ``start``); ``delivered`` (named after ``end``), the share of
-    all messages that is delivered by then, ``delivered_low`` and ``delivered_high``, its pointwise band, and
-    ``delivered_se``, its standard error (delta method, with no failures Greenwood's); ``failed``, ``failed_low``,
-    ``failed_high``, ``failed_se`` alike; ``open``, the rest; ``at_risk``, messages that were open and watched just
-    before; ``n_delivered``, ``n_failed``, and ``n_open``: watched no longer, then. Where only polls tell when a state
-    changed, the time of the poll that found it counts; ``n_bounded`` counts those, and ``delivered_earliest`` is the
-    share if each had changed as early as it can have.
+        - the columns of ``by``
+        - ``time_s``: time since ``start``, in seconds
+        - ``delivered``, ``delivered_low``, ``delivered_high``, ``delivered_se``: share of all messages delivered by
+          then, its pointwise band and its standard error; named after ``end``
+        - ``failed``, ``failed_low``, ``failed_high``, ``failed_se``: the same of the competing outcome (``delivered``
+          with ``end="failed"``)
+        - ``open``: share neither delivered nor failed
+        - ``at_risk``: messages observed and open just before
+        - ``n_delivered``, ``n_failed``, ``n_censored``: messages that were delivered, that failed, and whose
+          observation ended, at that time
+        - ``delivered_earliest``: the share if every time known only as an interval were at its beginning
+        - ``n_interval``: messages delivered at that time whose time is known only as an interval, because a poll or a
+          later state revealed it
 
-    ``band`` is ``"score"`` (Wilson's interval with the effective sample size of Dorey and Korn, 1987; it covers best),
-    ``"log-log"`` or ``"linear"``; ``attrs["band"]`` names it in the result.
+        ``attrs`` hold ``by``, ``start``, ``end``, ``other`` (the competing outcome), ``confidence``, ``band`` (a
+        description) and ``tz``.
 
-    Raises :class:`~viberkit.errors.MissingColumn`, and ``ValueError`` for a state or a band that is none. Messages
-    that never entered ``start`` are left out with a :class:`~viberkit.analysis.durations.DroppedMessagesWarning`.
+    Raises
+    ------
+    MissingColumn
+        If ``journeys`` lacks a column that is needed, or a column of ``by`` does not exist.
+    ValueError
+        If a state, ``band``, ``confidence`` or ``tz`` is invalid, or no message has the state ``start``.
 
+    Warns
+    -----
+    DroppedMessagesWarning
+        If messages without the state ``start`` are dropped.
+
+    See Also
+    --------
+    time_to : Quantiles of the same curve.
+    over_time : The same estimate window by window.
+
+    Notes
+    -----
+    The estimator is that of Aalen and Johansen [1]_, exact with ties; without failures it equals one minus the
+    Kaplan-Meier estimator. Open messages are right-censored at ``observed_until``, which assumes that the length of
+    the observation does not depend on the time to delivery. A message that failed and was delivered later counts as
+    delivered. The standard error is that of the delta method [2]_ (without failures, Greenwood's); the default band
+    uses the effective sample size [3]_.
+
+    References
+    ----------
+    .. [1] Aalen, O. and Johansen, S. (1978). An empirical transition matrix for non-homogeneous Markov chains based on
+       censored observations. Scandinavian Journal of Statistics 5.
+    .. [2] Dinse, G. and Larson, M. (1986). A note on semi-Markov models for partially censored data. Biometrika 73.
+    .. [3] Dorey, F. and Korn, E. (1987). Effective sample sizes for confidence intervals for survival probabilities.
+       Statistics in Medicine 6.
+
+    Examples
+    --------
     >>> at = pd.to_datetime(["2026-03-01T09:00:00Z"] * 4)
-    >>> trips = pd.DataFrame({"message_id": list("abcd"), "accepted_at": at, "observed_until": at + pd.Timedelta("9s"),
+    >>> journeys = pd.DataFrame({"message_id": list("abcd"), "accepted_at": at,
     ...     "delivered_at": at + pd.to_timedelta([1, 2, 2, None], unit="s"),
-    ...     "outcome": ["delivered"] * 3 + ["open"]})
-    >>> delivery_curve(trips)[["time_s", "delivered", "failed", "open", "at_risk", "n_open"]]
-       time_s  delivered  failed  open  at_risk  n_open
-    0     0.0       0.00     0.0  1.00        4       0
-    1     1.0       0.25     0.0  0.75        4       0
-    2     2.0       0.75     0.0  0.25        3       0
-    3     9.0       0.75     0.0  0.25        1       1
+    ...     "outcome": ["delivered"] * 3 + ["open"], "observed_until": at + pd.Timedelta("9s")})
+    >>> vk.delivery_curve(journeys)[["time_s", "delivered", "failed", "open", "at_risk", "n_censored"]]
+       time_s  delivered  failed  open  at_risk  n_censored
+    0     0.0       0.00     0.0  1.00        4           0
+    1     1.0       0.25     0.0  0.75        4           0
+    2     2.0       0.75     0.0  0.25        3           0
+    3     9.0       0.75     0.0  0.25        1           1
     """
     if band not in BANDS:
-        raise ValueError(f"band: {band!r} is none; pass one of {', '.join(BANDS)}")
-    is_share(confidence, "confidence")
-    told = durations(
-        journeys, "delivery_curve", start=start, end=end, by=by, messages=messages, observed_from=observed_from, tz=tz
-    )
-    other = "delivered" if end in ("failed", "expired") else "failed"
-    parts = [_curve(part, end, other, confidence, band, named) for named, part in told.parts() if len(part)]
-    if not parts:
-        nothing = _curve(told, end, other, confidence, band, {}).iloc[:0]
-        parts = [pd.concat([told.groups.iloc[:0], nothing], axis=1)]
-    made = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
-    for name in told.groups.columns:
-        made[name] = made[name].astype(told.groups[name].dtype)
-    made.attrs = {"start": start, "end": end, "confidence": confidence, "band": BANDS[band]}
-    return made
+        raise ValueError(f"band: {band!r} is not a kind of band; pass one of {', '.join(BANDS)}")
+    options: dict[str, Any] = {"start": start, "end": end, "observed_from": observed_from, "tz": tz}
+    data = durations(journeys, "delivery_curve", by=by, confidence=confidence, messages=messages, **options)
+    return estimate_curve(data, band)
 
 
-def is_share(value: Any, field: str) -> float:
-    """A number between 0 and 1, else a ``ValueError`` that names the field."""
-    if not isinstance(value, numbers.Real) or not 0 < float(value) < 1:
-        raise ValueError(f"{field}: {value!r} is not between 0 and 1; pass e.g. 0.95")
-    return float(value)
+def estimate_curve(observed: Durations, band: str = "score") -> pd.DataFrame:
+    """The result of :func:`delivery_curve` from durations."""
+    other = "delivered" if observed.attrs["end"] in FAILED_STATES else "failed"
+    result = estimate_by_group(observed, lambda part: _curve_columns(part, other, band))
+    result.attrs |= {"other": other, "band": BANDS[band]}
+    return result
 
 
-def shares(values: Any, field: str) -> list[float]:
-    """One such number, or several, as a list."""
-    return [is_share(one, field) for one in ([values] if isinstance(values, numbers.Real | str) else values)]
+def _curve_columns(part: Durations, other: str, band: str) -> dict[str, Any]:
+    curve, end = part.curve(), part.attrs["end"]
+    earliest, n_interval = curve.share[0], np.zeros(len(curve.time), dtype=np.int64)
+    if (earliest_curve := _earliest_curve(part)) is not curve:
+        earliest = earliest_curve.share[0][earliest_curve.at(curve.time)]
+        is_interval = part.earliest < part.time
+        weights = None if part.n is None else part.n[is_interval]
+        n_interval += np.bincount(curve.at(part.time[is_interval]), weights, len(curve.time)).astype(np.int64)
+    columns: dict[str, Any] = {"time_s": curve.time / SECOND}
+    bands = curve.bands(part.attrs["confidence"], band)
+    for index, (name, (low, high)) in enumerate(zip((end, other), bands, strict=True)):
+        columns |= {name: curve.share[index], f"{name}_low": low, f"{name}_high": high}
+        columns[f"{name}_se"] = curve.standard_error(index)
+    columns |= {"open": curve.open, "at_risk": curve.at_risk}
+    columns |= {f"n_{end}": curve.ended[0], f"n_{other}": curve.ended[1], "n_censored": curve.censored}
+    return columns | {f"{end}_earliest": earliest, "n_interval": n_interval}
 
 
-def curve_of(part: Durations) -> Incidence:
-    """The incidence of the end and of what competes with it, of one group."""
-    return incidence(part.time, part.cause, 2, part.entry)
-
-
-def _curve(part: Durations, end: str, other: str, confidence: float, band: str, named: dict[str, Any]) -> pd.DataFrame:
-    curve = curve_of(part)
-    bounded = part.earliest < part.time if part.earliest is not part.time else np.zeros(0, dtype=bool)
-    earliest, counted = curve.share[0], np.zeros(len(curve.time), dtype=np.int64)
-    if bounded.any():
-        soonest = incidence(part.earliest, part.cause, 2, part.entry)
-        earliest = soonest.share[0][soonest.at(curve.time)]
-        counted = np.bincount(curve.at(part.time[bounded]), minlength=len(curve.time))
-    made: dict[str, Any] = {"time_s": curve.time / SECOND}
-    for place, (name, (low, high)) in enumerate(zip((end, other), curve.bands(confidence, band), strict=True)):
-        made |= {name: curve.share[place], f"{name}_low": low, f"{name}_high": high}
-        made[f"{name}_se"] = curve.error(place)
-    made |= {"open": curve.open, "at_risk": curve.at_risk}
-    made |= {f"n_{end}": curve.ended[0], f"n_{other}": curve.ended[1], "n_open": curve.censored}
-    made |= {f"{end}_earliest": earliest, "n_bounded": counted}
-    apart(named, made)
-    return pd.DataFrame(named | made, index=range(len(curve.time)), copy=False)
+def _earliest_curve(part: Durations) -> Incidence:
+    """The curve if every time known only as an interval were at its beginning; the same curve if there is none."""
+    if part.earliest is part.time or not (part.earliest < part.time).any():
+        return part.curve()
+    return incidence(part.earliest, part.cause, 2, part.entry, part.n)
 
 
 def time_to(
     journeys: pd.DataFrame,
+    *,
+    by: BY = None,
+    start: str = "accepted",
     end: str = "delivered",
     quantiles: Sequence[float] | float = (0.5, 0.9, 0.95, 0.99),
-    by: BY = None,
-    *,
-    start: str = "accepted",
-    confidence: float = 0.95,
     observed_from: Any = None,
+    confidence: float = 0.95,
     messages: pd.DataFrame | None = None,
     tz: str = "UTC",
 ) -> pd.DataFrame:
-    """By when a share of **all** messages has come to ``end``: quantiles of the time to it, with intervals.
+    """Estimate quantiles of the time to delivery of all messages, failed and open ones included.
 
-    Messages still on the way and failed ones count: where more than 10 % fail, the 95 % quantile is not reached,
-    however fast the others are. One row a quantile, and with ``by`` a group and quantile; parameters as in
-    :func:`delivery_curve`.
+    Where more than 10 % of the messages fail, the 0.9 quantile is not reached, however fast the others are.
 
-    Columns: those of ``by``; ``quantile``; ``time_s``, when the curve first reaches it, infinite where it never
-    does; ``low_s`` and ``high_s``, the confidence interval (fractional order statistics after Hutson 1999, with the
-    effective sample size; zero or infinite where the messages are too few to tell); ``earliest_s``: as ``time_s``, had
-    what only polls told happened as early as it can; ``reached``; ``n`` and ``n_open``, messages and those still
-    open; ``text``: all that in words.
+    Parameters
+    ----------
+    journeys : DataFrame
+        Journeys as ``vk.journeys`` returns them, or events.
+    by : str or sequence of str, optional
+        Columns to group by: of ``journeys``, of ``messages``, or ``hour`` or ``weekday`` of the start.
+    start : str, default "accepted"
+        The state from which time is measured, in any dialect. Messages without it are dropped.
+    end : str, default "delivered"
+        The state whose time is estimated, in any dialect.
+    quantiles : float or sequence of float, default (0.5, 0.9, 0.95, 0.99)
+        Shares of all messages, between 0 and 1.
+    observed_from : instant or Series of instants by message id, optional
+        The beginning of the observation where it is later than ``start`` (left truncation). By default the column
+        ``observed_from`` of ``journeys``, if there is one.
+    confidence : float, default 0.95
+        The confidence level of the intervals, between 0 and 1.
+    messages : DataFrame, optional
+        A frame with ``message_id`` and further columns to group by, such as ``archive.messages()``.
+    tz : str, default "UTC"
+        The time zone of ``hour`` and ``weekday``.
 
-    Raises as :func:`delivery_curve`, and ``ValueError`` for a quantile that is not between 0 and 1.
+    Returns
+    -------
+    DataFrame
+        One row per group and quantile:
 
+        - the columns of ``by``
+        - ``quantile``: share of all messages
+        - ``value_s``: time at which the delivery curve reaches it, in seconds; infinite where it cannot be reached any
+          more, NaN where the open messages could still reach it (see :mod:`viberkit.analysis`)
+        - ``low_s``, ``high_s``: its confidence interval; zero or infinite where there are too few messages
+        - ``earliest_s``: the value if every time known only as an interval were at its beginning
+        - ``n``: messages of the group
+        - ``n_open``: of these, messages without a final outcome when last observed
+        - ``summary``: quantile, value and interval as text
+
+        ``attrs`` hold ``by``, ``start``, ``end``, ``confidence`` and ``tz``.
+
+    Raises
+    ------
+    MissingColumn
+        If ``journeys`` lacks a column that is needed, or a column of ``by`` does not exist.
+    ValueError
+        If a state, a quantile, ``confidence`` or ``tz`` is invalid, or no message has the state ``start``.
+
+    Warns
+    -----
+    DroppedMessagesWarning
+        If messages without the state ``start`` are dropped.
+
+    See Also
+    --------
+    delivery_curve : The curve that these quantiles are read from.
+    latency : Quantiles of each transition, of the messages that completed it.
+
+    Notes
+    -----
+    The intervals are fractional order statistics [1]_ with the effective sample size. Intervals of less confidence are
+    inside those of more, and the limits of a greater quantile are not earlier.
+
+    References
+    ----------
+    .. [1] Hutson, A. (1999). Calculating nonparametric confidence intervals for quantiles using fractional order
+       statistics. Journal of Applied Statistics 26.
+
+    Examples
+    --------
     >>> at = pd.to_datetime(["2026-03-01T09:00:00Z"] * 4)
-    >>> trips = pd.DataFrame({"message_id": list("abcd"), "accepted_at": at, "observed_until": at + pd.Timedelta("9s"),
+    >>> journeys = pd.DataFrame({"message_id": list("abcd"), "accepted_at": at,
     ...     "delivered_at": at + pd.to_timedelta([1, 2, 4, None], unit="s"),
-    ...     "outcome": ["delivered"] * 3 + ["open"]})
-    >>> time_to(trips, quantiles=[0.5, 0.9])[["quantile", "time_s", "reached", "n", "n_open", "text"]]
-       quantile  time_s  reached  n  n_open                     text
-    0       0.5     2.0     True  4       1  p50 2 s (0 ms or more)
-    1       0.9     inf    False  4       1          p90 not reached
+    ...     "outcome": ["delivered"] * 3 + ["open"], "observed_until": at + pd.Timedelta("9s")})
+    >>> vk.time_to(journeys, quantiles=[0.5, 0.9])[["quantile", "value_s", "n", "n_open", "summary"]]
+       quantile  value_s  n  n_open                  summary
+    0       0.5      2.0  4       1  p50 2 s (0 ms or more)
+    1       0.9      NaN  4       1       p90 not known yet
     """
-    wanted = shares(quantiles, "quantiles")
-    is_share(confidence, "confidence")
-    told = durations(
-        journeys, "time_to", start=start, end=end, by=by, messages=messages, observed_from=observed_from, tz=tz
-    )
-    rows: list[dict[str, Any]] = []
-    for named, part in told.parts():
-        if not len(part):
-            continue
-        curve = curve_of(part)
-        soonest = incidence(part.earliest, part.cause, 2, part.entry) if (part.earliest < part.time).any() else curve
-        counts = {"n": len(part), "n_open": int((part.cause == 0).sum())}
-        for one in wanted:
-            time = curve.quantile(one) / SECOND
-            low, high = (end_s / SECOND for end_s in curve.quantile_interval(one, 0, confidence))
-            earliest = soonest.quantile(one) / SECOND
-            estimate = {"quantile": float(one), "time_s": time, "low_s": low, "high_s": high, "earliest_s": earliest}
-            text = f"{percentile(one)} {interval(time, low, high)}"
-            rows.append({**named, **estimate, "reached": bool(np.isfinite(time)), **counts, "text": text})
-    names = ["quantile", "time_s", "low_s", "high_s", "earliest_s", "reached", "n", "n_open", "text"]
-    apart(told.groups.columns, names)
-    made = pd.DataFrame(rows, columns=[*told.groups.columns, *names])
-    for name in told.groups.columns:
-        made[name] = made[name].astype(told.groups[name].dtype)
-    made.attrs = {"start": start, "end": end, "confidence": confidence}
-    return made
+    levels = check_shares(quantiles, "quantiles")
+    options: dict[str, Any] = {"start": start, "end": end, "observed_from": observed_from, "tz": tz}
+    data = durations(journeys, "time_to", by=by, confidence=confidence, messages=messages, **options)
+    return estimate_quantiles(data, levels)
+
+
+def estimate_quantiles(observed: Durations, quantiles: Sequence[float]) -> pd.DataFrame:
+    """The result of :func:`time_to` from durations."""
+
+    def rows(part: Durations) -> Iterator[dict[str, Any]]:
+        curve, earliest, confidence = part.curve(), _earliest_curve(part), part.attrs["confidence"]
+        counts = {"n": part.count(), "n_open": part.count(part.cause == OPEN)}
+        for level in quantiles:
+            estimate = value_s, low_s, high_s = curve.quantile_estimate(level, confidence)
+            earliest_s = value_s if earliest is curve else earliest.quantile_estimate(level, confidence)[0]
+            row = {"quantile": level, "value_s": value_s, "low_s": low_s, "high_s": high_s, "earliest_s": earliest_s}
+            yield row | counts | {"summary": f"{percentile(level)} {interval(*estimate)}"}
+
+    names = ("quantile", "value_s", "low_s", "high_s", "earliest_s")
+    dtypes = dict.fromkeys(names, "float64") | {"n": "int64", "n_open": "int64", "summary": "str"}
+    return estimate_rows(observed, dtypes, rows)

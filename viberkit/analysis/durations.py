@@ -1,48 +1,47 @@
-"""How long each message took from one state to another, or has been waiting: what every estimate of time stands on.
-
-Journeys (or events) in, arrays out: one entry a message, with the group it belongs to. Nothing here reads a clock.
-"""
+"""The time each message took from one state to another, or has been observed: the input of every delivery estimate."""
 
 from __future__ import annotations
 
+import numbers
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from viberkit.analysis import journeys as timing
-from viberkit.analysis.grouping import BY, facts, groups, names_of
-from viberkit.analysis.ordering import Ints, microseconds
+from viberkit.analysis import journeys as journeys_module
+from viberkit.analysis.grouping import BY, check_name_clash, factorize, group_columns, group_names
+from viberkit.analysis.incidence import Incidence, incidence
+from viberkit.analysis.journeys import DELIVERED_STATES, DELIVERY_PATH, FAILED_STATES
+from viberkit.analysis.ordering import NEVER, SECOND, Ints, microseconds
 from viberkit.errors import MissingColumn
 from viberkit.frames.columns import JOURNEYS, require
-from viberkit.models.states import ORDER
+from viberkit.models.states import ORDER, parse_state
 
-__all__ = ["ENDED", "FAILED", "OPEN", "DroppedMessagesWarning", "Durations", "as_journeys", "durations"]
-
-#: What became of a message: still open when last looked at, at the end asked for, or ended otherwise.
-OPEN, ENDED, FAILED = 0, 1, 2
-_NEVER = np.iinfo(np.int64).min
-_FAILING = ("failed", "expired")
-_ARRIVING = ("delivered", "seen")
-_WAY = ("accepted", "routed", "dispatched", "delivered", "seen")
+#: The causes: right-censored, the end state, or the outcome that competes with it.
+OPEN, REACHED, COMPETING = 0, 1, 2
+_JOURNEY_STATES = ORDER[:8]
+_ARRAYS = ("started", "time", "cause", "earliest", "entry", "group", "row", "n")
 
 
 class DroppedMessagesWarning(UserWarning):
-    """Messages could not take part in an estimate; the text says how many, why, and what helps."""
+    """Messages were dropped from an estimate; the text gives their number, the reason and a remedy."""
 
 
 @dataclass(frozen=True)
 class Durations:
-    """One entry a message, times in microseconds.
+    """Durations in microseconds: one entry per message, or per ``n`` messages that have everything in common.
 
-    ``started``: the instant it entered the start; ``time``: from there to the end, or to when it was last looked at;
-    ``cause``: OPEN, ENDED or FAILED; ``earliest``: the least that ``time`` may be, equal to it where it is exact;
-    ``entry``: since when it was watched, -1 from the start, None where that holds for all; ``group``: its row in
-    ``groups``, which has the columns grouped by; ``place``: its row in ``journeys``.
+    ``started``: the instant of the start state; ``time``: from there to the end state, the competing outcome or the
+    end of the observation; ``cause``: OPEN, REACHED or COMPETING; ``earliest``: the lower bound of ``time``, equal to
+    it where it is exact; ``entry``: the start of the observation (left truncation), -1 for the start state, None if
+    that holds for all; ``group``: the row in ``groups``, the values of the columns grouped by; ``row``: the row in
+    ``journeys``; ``n``: the number of messages, None for one each; ``attrs``: those of every result,
+    with the confidence level.
     """
 
     started: Ints
@@ -53,157 +52,235 @@ class Durations:
     group: Ints
     groups: pd.DataFrame
     journeys: pd.DataFrame
-    place: Ints
+    row: Ints
+    attrs: dict[Any, Any]
+    n: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.time)
 
-    def take(self, chosen: npt.NDArray[Any]) -> Durations:
-        """Some of the messages, by a mask or places."""
-        arrays = (self.started[chosen], self.time[chosen], self.cause[chosen], self.earliest[chosen])
-        entry = None if self.entry is None else self.entry[chosen]
-        return Durations(*arrays, entry, self.group[chosen], self.groups, self.journeys, self.place[chosen])
+    def count(self, chosen: npt.NDArray[np.bool_] | None = None) -> int:
+        """The number of messages, of all entries or of those chosen."""
+        if self.n is not None:
+            return int(self.n.sum() if chosen is None else self.n[chosen].sum())
+        return len(self) if chosen is None else int(np.count_nonzero(chosen))
 
-    def parts(self) -> Iterator[tuple[dict[str, Any], Durations]]:
-        """The messages of each group, with the group's values by column."""
+    def curve(self) -> Incidence:
+        """The cumulative incidence of the end state (0) and of the competing outcome (1)."""
+        return self._curve
+
+    @cached_property
+    def _curve(self) -> Incidence:
+        return incidence(self.time, self.cause, 2, self.entry, self.n)
+
+    def take(self, chosen: npt.NDArray[Any]) -> Durations:
+        """Some of the entries, by a mask or by index."""
+        arrays = {
+            name: getattr(self, name)[chosen] for name in ("started", "time", "cause", "earliest", "group", "row")
+        }
+        for name in ("entry", "n"):
+            values = getattr(self, name)
+            arrays[name] = None if values is None else values[chosen]
+        return replace(self, **arrays)
+
+    def by_group(self) -> Iterator[tuple[dict[str, Any], Durations]]:
+        """The values of the columns grouped by, and the entries, of each group in order."""
         if len(self.groups) == 1:
-            yield self._named(0), self
+            yield self._values(0), self
             return
         order = np.argsort(self.group, kind="stable")
         edges = np.searchsorted(self.group[order], np.arange(len(self.groups) + 1))
-        for place in range(len(self.groups)):
-            yield self._named(place), self.take(order[edges[place] : edges[place + 1]])
+        for index in range(len(self.groups)):
+            yield self._values(index), self.take(order[edges[index] : edges[index + 1]])
 
-    def _named(self, place: int) -> dict[str, Any]:
-        return {str(name): self.groups[name].iloc[place] for name in self.groups.columns}
+    def _values(self, index: int) -> dict[str, Any]:
+        return {str(name): self.groups[name].iloc[index] for name in self.groups.columns}
 
 
-def as_journeys(log: pd.DataFrame, asked_by: str) -> pd.DataFrame:
-    """Journeys as they are; events made into journeys."""
-    if isinstance(log, pd.DataFrame) and "outcome" not in log.columns and {"state", "happened_at"} <= {*log.columns}:
-        return timing.journeys(log)
-    require(log, ("message_id", "outcome", "observed_until"), f"{asked_by} (pass vk.journeys(events))")
-    return log
+def estimate_by_group(observed: Durations, estimate: Callable[[Durations], dict[str, Any]]) -> pd.DataFrame:
+    """The columns that ``estimate`` returns for each group, one below the other, after the columns grouped by."""
+    groups = [(values, part) for values, part in observed.by_group() if len(part)]
+    blank = dict.fromkeys(map(str, observed.groups.columns))
+    frames = []
+    for values, part in groups or [(blank, observed)]:
+        columns = estimate(part)
+        check_name_clash(values, columns)
+        frames.append(pd.DataFrame(values | columns, copy=False))
+    result = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+    return _finish(result if groups else result.iloc[:0], observed)
+
+
+def estimate_rows(
+    observed: Durations, dtypes: dict[str, Any], estimate: Callable[[Durations], Iterable[dict[str, Any]]]
+) -> pd.DataFrame:
+    """The rows that ``estimate`` returns for each group, after the columns grouped by; ``dtypes`` are of the result."""
+    names = [str(name) for name in observed.groups.columns]
+    check_name_clash(names, dtypes)
+    rows = [values | row for values, part in observed.by_group() if len(part) for row in estimate(part)]
+    return _finish(pd.DataFrame(rows, columns=[*names, *dtypes]).astype(dtypes), observed)
+
+
+def _finish(result: pd.DataFrame, observed: Durations) -> pd.DataFrame:
+    result = result.astype({str(name): dtype for name, dtype in observed.groups.dtypes.items()})
+    result.attrs = dict(observed.attrs)
+    return result
+
+
+def as_journeys(frame: pd.DataFrame, function: str) -> pd.DataFrame:
+    """Journeys as they are, events as journeys."""
+    if isinstance(frame, pd.DataFrame) and "outcome" not in frame and {"state", "happened_at"} <= {*frame.columns}:
+        return journeys_module.journeys(frame)
+    require(frame, ("message_id", "outcome", "observed_until"), f"{function} (pass vk.journeys(events))")
+    return frame
+
+
+def check_share(value: Any, field: str) -> float:
+    """A number between 0 and 1, else a ``ValueError`` that names the field."""
+    if not isinstance(value, numbers.Real) or not 0 < float(value) < 1:
+        raise ValueError(f"{field}: {value!r} is not between 0 and 1; pass e.g. 0.95")
+    return float(value)
+
+
+def check_shares(values: Any, field: str) -> list[float]:
+    """One number between 0 and 1, or several, as a list."""
+    return [check_share(value, field) for value in _as_list(values)]
+
+
+def check_within(values: Any, largest: float = 1e12) -> list[float]:
+    """One time in seconds above zero, or several, as a list in microseconds."""
+    times = _as_list(values)
+    for value in times:
+        if not isinstance(value, numbers.Real) or not 0 < float(value) <= largest:
+            raise ValueError(f"within: {value!r} is not a time in seconds above zero; pass e.g. 60")
+    return [float(np.round(float(value) * SECOND)) for value in times]
+
+
+def _as_list(values: Any) -> list[Any]:
+    return [values] if isinstance(values, numbers.Real | str) else list(values)
 
 
 def durations(
-    log: pd.DataFrame,
-    asked_by: str,
+    frame: pd.DataFrame,
+    function: str,
     *,
+    by: BY = None,
     start: str = "accepted",
     end: str = "delivered",
-    by: BY = None,
-    messages: pd.DataFrame | None = None,
     observed_from: Any = None,
+    confidence: float = 0.95,
+    messages: pd.DataFrame | None = None,
     tz: str = "UTC",
 ) -> Durations:
     """The durations of journeys (or events) from one state to another.
 
-    A message that a later state proves to have passed ``end`` (seen, but no word of *delivered*) got there between
-    the last event before and the first after: ``earliest`` and ``time``. So did one whose state was found by polling,
-    where the log knows the poll before (``…_not_before``). A delivered message is delivered, also if the log calls
-    it failed before; one that failed, nobody knows when, failed when last looked at. Times below zero (a clock that is
-    off) count as zero.
-
-    Messages that never entered ``start`` are left out with one :class:`DroppedMessagesWarning`.
+    A later state proves that a message passed ``end`` (seen without *delivered*): it did so between the last event
+    before and the first after, ``earliest`` and ``time``. The same holds for a state found by polling, whose
+    ``<state>_not_before`` is set. Delivered outweighs failed. A failure without a time counts from the end of the
+    observation. Negative times (clock skew) count as zero.
     """
-    names = names_of(by)
+    names = group_names(by)
+    check_share(confidence, "confidence")
     if not isinstance(tz, str) or not tz:
-        raise ValueError(f"tz: {tz!r} is not the name of a zone; pass e.g. 'Europe/Berlin'")
-    trips = as_journeys(log, asked_by)
-    for field, state in (("start", start), ("end", end)):
-        if state not in ORDER[:8]:
-            raise ValueError(f"{field}: {state!r} is not a state of a journey; pass one of {', '.join(ORDER[:8])}")
+        raise ValueError(f"tz: {tz!r} is not the name of a time zone; pass e.g. 'Europe/Berlin'")
+    journeys = as_journeys(frame, function)
+    start, end = (_journey_state(field, state) for field, state in (("start", start), ("end", end)))
     if end == "expired":
         raise ValueError("end: 'expired' is one way to fail; pass 'failed', which counts both")
-    _dated(trips, asked_by)
-    at = {state: _instants(trips, f"{state}_at") for state in ORDER[:8] if f"{state}_at" in trips.columns}
-    begun = at[start] != _NEVER if start in at else np.zeros(len(trips), dtype=bool)
-    if len(trips) and not begun.any():
-        known = [state for state, instants in at.items() if (instants != _NEVER).any()]
-        raise ValueError(f"start: no message was ever {start!r}; the journeys know {', '.join(known) or 'no state'}")
-    if not begun.all():
-        left = int((~begun).sum())
-        text = f"{asked_by}: {left:,} of {len(trips):,} messages never were {start!r} and are left out"
-        warnings.warn(
-            f"{text}; pass start='dispatched', say, if that is known of more", DroppedMessagesWarning, stacklevel=3
-        )
-        trips, at = trips[begun], {state: instants[begun] for state, instants in at.items()}
-    begin = at.get(start, np.zeros(len(trips), dtype=np.int64))
-    reached, earliest = _reached(trips, at, end)
-    other = _first(at, _ARRIVING if end in _FAILING else _FAILING, len(trips))
-    until = _instants(trips, "observed_until")
-    if at and (unknown := until == _NEVER).any():
+    _require_outcome_times(journeys, function)
+    at = {state: _instants(journeys, f"{state}_at") for state in _JOURNEY_STATES if f"{state}_at" in journeys.columns}
+    started = at[start] != NEVER if start in at else np.zeros(len(journeys), dtype=bool)
+    if len(journeys) and not started.any():
+        available = [state for state, times in at.items() if (times != NEVER).any()]
+        states = ", ".join(available) or "no state"
+        raise ValueError(f"start: no message was ever {start!r}; the journeys have times of {states}")
+    if not started.all():
+        dropped = int((~started).sum())
+        text = f"{function}: dropped {dropped:,} of {len(journeys):,} messages that never were {start!r}"
+        remedy = "pass start='dispatched', say, if more messages have that time"
+        warnings.warn(f"{text}; {remedy}", DroppedMessagesWarning, stacklevel=3)
+        journeys, at = journeys[started], {state: times[started] for state, times in at.items()}
+    begin = at.get(start, np.zeros(len(journeys), dtype=np.int64))
+    reached, earliest = _reached(journeys, at, end)
+    competing = _first(at, DELIVERED_STATES if end in FAILED_STATES else FAILED_STATES, len(journeys))
+    until = _instants(journeys, "observed_until")
+    if at and (unknown := until == NEVER).any():
         until = np.where(unknown, np.maximum.reduce(list(at.values())), until)
-    if end not in _FAILING and (undated := (trips["outcome"] == "failed").to_numpy() & (other == _NEVER)).any():
-        other = np.where(undated, until, other)
-    arrived, failed = reached != _NEVER, other != _NEVER
-    failed &= ~arrived
-    cause = arrived * np.int8(ENDED) + failed * np.int8(FAILED)
-    stop = np.where(arrived, reached, until)
-    np.copyto(stop, other, where=failed)
+    undated = (journeys["outcome"] == "failed").to_numpy() & (competing == NEVER)
+    if end not in FAILED_STATES and undated.any():
+        competing = np.where(undated, until, competing)
+    has_reached = reached != NEVER
+    has_failed = (competing != NEVER) & ~has_reached
+    cause = has_reached * np.int8(REACHED) + has_failed * np.int8(COMPETING)
+    stop = np.where(has_reached, reached, until)
+    np.copyto(stop, competing, where=has_failed)
     time = np.maximum(stop - begin, 0)
     exact = earliest is reached
-    earliest = time if exact else np.where(arrived, np.clip(earliest - begin, 0, time), time)
-    entry = _entry(trips, begin, observed_from)
-    rows, group = groups(facts(trips, names, begin, messages, asked_by, tz), names)
-    return Durations(begin, time, cause, earliest, entry, group, rows, trips, np.arange(len(trips)))
+    earliest = time if exact else np.where(has_reached, np.clip(earliest - begin, 0, time), time)
+    entry = _entry(journeys, begin, observed_from)
+    groups, group = factorize(group_columns(journeys, names, begin, messages, function, tz), names)
+    attrs = {"by": names, "start": start, "end": end, "confidence": confidence, "tz": tz}
+    row = np.arange(len(journeys))
+    return Durations(begin, time, cause, earliest, entry, group, groups, journeys, row, attrs)
 
 
-def _dated(trips: pd.DataFrame, asked_by: str) -> None:
-    """An error where an outcome is told, but no column tells when."""
-    told = set(trips["outcome"].unique())
-    for outcome, states in (("delivered", _ARRIVING), ("failed", _FAILING)):
-        if outcome in told and not any(f"{state}_at" in trips.columns for state in states):
-            raise MissingColumn(asked_by, [f"{outcome}_at"], map(str, trips.columns))
+def _journey_state(field: str, text: str) -> str:
+    state = parse_state(text) if isinstance(text, str) else text
+    if state not in _JOURNEY_STATES:
+        raise ValueError(f"{field}: {text!r} is not a state of a journey; pass one of {', '.join(_JOURNEY_STATES)}")
+    return state
 
 
-def _instants(trips: pd.DataFrame, name: str) -> Ints:
-    if name not in trips.columns:
-        return np.full(len(trips), _NEVER)
-    return microseconds(JOURNEYS["observed_until"].cast(trips[name]))
+def _require_outcome_times(journeys: pd.DataFrame, function: str) -> None:
+    """Raise if there are outcomes, but no column with their time."""
+    outcomes = set(journeys["outcome"].unique())
+    for outcome, states in (("delivered", DELIVERED_STATES), ("failed", FAILED_STATES)):
+        if outcome in outcomes and not any(f"{state}_at" in journeys.columns for state in states):
+            raise MissingColumn(function, [f"{outcome}_at"], map(str, journeys.columns))
 
 
-def _reached(trips: pd.DataFrame, at: dict[str, Ints], end: str) -> tuple[Ints, Ints]:
-    """When each message came to the end at the latest, and when at the earliest (the same array if that is exact)."""
-    if end in _FAILING:
-        found = np.where(_first(at, _ARRIVING, len(trips)) != _NEVER, _NEVER, _first(at, _FAILING, len(trips)))
-        return found, found
-    exact = _first(at, [end], len(trips))
-    place = _WAY.index(end) if end in _WAY else len(_WAY)
-    proven = _first(at, _WAY[place + 1 :], len(trips))
+def _instants(journeys: pd.DataFrame, name: str) -> Ints:
+    if name not in journeys.columns:
+        return np.full(len(journeys), NEVER)
+    return microseconds(JOURNEYS["observed_until"].cast(journeys[name]))
+
+
+def _reached(journeys: pd.DataFrame, at: dict[str, Ints], end: str) -> tuple[Ints, Ints]:
+    """The latest and the earliest instant at which each message reached the end; the same array if exact."""
+    if end in FAILED_STATES:
+        delivered = _first(at, DELIVERED_STATES, len(journeys)) != NEVER
+        failed = np.where(delivered, NEVER, _first(at, FAILED_STATES, len(journeys)))
+        return failed, failed
+    exact = _first(at, [end], len(journeys))
+    index = DELIVERY_PATH.index(end) if end in DELIVERY_PATH else len(DELIVERY_PATH)
+    proven = _first(at, DELIVERY_PATH[index + 1 :], len(journeys))
     reached = earliest = exact
-    if (told := (exact == _NEVER) & (proven != _NEVER)).any():
-        before = np.maximum.reduce([at[state] for state in _WAY[:place] if state in at] or [proven])
-        reached, earliest = np.where(told, proven, exact), np.where(told, np.minimum(before, proven), exact)
-    if f"{end}_not_before" in trips.columns:
-        polled = _instants(trips, f"{end}_not_before")
-        earliest = np.where((exact != _NEVER) & (polled != _NEVER), np.minimum(polled, exact), earliest)
+    if (passed := (exact == NEVER) & (proven != NEVER)).any():
+        before = np.maximum.reduce([at[state] for state in DELIVERY_PATH[:index] if state in at] or [proven])
+        reached, earliest = np.where(passed, proven, exact), np.where(passed, np.minimum(before, proven), exact)
+    if f"{end}_not_before" in journeys.columns:
+        bound = _instants(journeys, f"{end}_not_before")
+        earliest = np.where((exact != NEVER) & (bound != NEVER), np.minimum(bound, exact), earliest)
     return reached, earliest
 
 
 def _first(at: dict[str, Ints], states: Sequence[str], count: int) -> Ints:
-    """When each message was first in any of several states."""
-    several = [at[state] for state in states if state in at]
-    if len(several) < 2:
-        return several[0] if several else np.full(count, _NEVER)
-    never = np.iinfo(np.int64).max
-    least = np.minimum.reduce([np.where(one == _NEVER, never, one) for one in several])
-    return np.where(least == never, _NEVER, least)
+    """The instant at which each message first entered one of several states."""
+    times = [at[state].view("datetime64[us]") for state in states if state in at]
+    return np.fmin.reduce(times).view(np.int64) if times else np.full(count, NEVER)  # fmin ignores NaT
 
 
-def _entry(trips: pd.DataFrame, begin: Ints, observed_from: Any) -> Ints | None:
-    """Since when each message was watched, from its start on; None where all were from the start."""
-    told: Any = trips["observed_from"] if observed_from is None and "observed_from" in trips.columns else observed_from
-    if told is None:
-        return None
+def _entry(journeys: pd.DataFrame, begin: Ints, observed_from: Any) -> Ints | None:
+    """The start of each observation after ``begin``, -1 for its beginning; None if that holds for all."""
     cast = JOURNEYS["observed_until"].cast
-    if not isinstance(told, pd.Series):
-        since = np.full(len(trips), microseconds(cast(pd.Series([told], dtype=object)))[0])
-    elif told is not observed_from:
-        since = microseconds(cast(told))
+    if observed_from is None:
+        if "observed_from" not in journeys.columns:
+            return None
+        since = microseconds(cast(journeys["observed_from"]))
+    elif isinstance(observed_from, pd.Series):
+        by_id = cast(observed_from)
+        ids = journeys["message_id"].astype("str")
+        since = microseconds(by_id.groupby(by_id.index.astype("str")).min().reindex(ids))
     else:
-        by_id = cast(told)
-        since = microseconds(by_id.groupby(by_id.index.astype("str")).min().reindex(trips["message_id"].astype("str")))
-    late = (since != _NEVER) & (since > begin)
+        since = np.full(len(journeys), microseconds(cast(pd.Series([observed_from], dtype=object)))[0])
+    late = (since != NEVER) & (since > begin)
     return np.where(late, since - begin, -1) if late.any() else None

@@ -1,4 +1,4 @@
-"""What to do about a failure: the advice on each of Viber's codes, and on those of a log."""
+"""Failure codes: what each code of Viber means for the next step, and the codes of a log."""
 
 from __future__ import annotations
 
@@ -18,105 +18,126 @@ __all__ = ["ADVICE", "UNKNOWN", "Advice", "advise", "falls_back_at_once"]
 
 
 class Advice(NamedTuple):
-    """What to do about a failure: "fall back" (an SMS at once), "fix the request" or "wait"; and why."""
+    """What to do about a failure: "fall back" (send an SMS at once), "fix the request" or "wait"; and the reason."""
 
     advice: str
     why: str
 
 
-_FIX = "fix the request"
-_WORDS = ("fall back", _FIX, "wait")
-#: What to do about each code of Viber's, whatever stands before it; :func:`advise` and :func:`fallback` go by it. The
-#: meanings are those of tyntec's and Viber's tables of errors.
+_FALL_BACK, _FIX, _WAIT = "fall back", "fix the request", "wait"
+#: The advice on each code of Viber, without prefix. Meanings are those of the error tables of tyntec and Viber.
 ADVICE: Mapping[str, Advice] = MappingProxyType(
     {
-        "NOT_VIBER_USER": Advice("fall back", "the number has no Viber; no wait will change that"),
-        "USER_BLOCKED": Advice("fall back", "the recipient blocked the sender on Viber, or all business messages"),
-        "NO_SUITABLE_DEVICE": Advice("fall back", "the recipient's Viber cannot show business messages"),
-        "WAIT_FOR_USER_RESPONSE": Advice("fall back", "nothing more goes out until the recipient answers"),
-        "TIMEOUT": Advice("wait", "Viber's server did not answer in time; the message may have gone out all the same"),
-        "INTERNAL_FAILURE": Advice("wait", "a fault at Viber's, not this recipient's; the same send may pass later"),
-        "BAD_SERVICE_ID": Advice(_FIX, "the sender is not known to Viber, or lay idle for a year"),
+        "NOT_VIBER_USER": Advice(_FALL_BACK, "the number has no Viber account; waiting does not change that"),
+        "USER_BLOCKED": Advice(_FALL_BACK, "the recipient blocked the sender on Viber, or all business messages"),
+        "NO_SUITABLE_DEVICE": Advice(_FALL_BACK, "the recipient's Viber app cannot show business messages"),
+        "WAIT_FOR_USER_RESPONSE": Advice(_FALL_BACK, "no further message is sent until the recipient answers"),
+        "TIMEOUT": Advice(_WAIT, "Viber's server did not answer in time; the message may have been sent nevertheless"),
+        "INTERNAL_FAILURE": Advice(_WAIT, "an error at Viber, not of this recipient; a later send may succeed"),
+        "BAD_SERVICE_ID": Advice(_FIX, "the sender is unknown to Viber, or was inactive for a year"),
         "BAD_DATA": Advice(_FIX, "the request is malformed, or its text too long"),
-        "BAD_MESSAGE_TYPE": Advice(_FIX, "the kind of message is wrong or not supported"),
+        "BAD_MESSAGE_TYPE": Advice(_FIX, "the type of message is wrong or not supported"),
         "BAD_PARAMETERS": Advice(_FIX, "a mandatory parameter is missing"),
-        "UNAUTHORIZED_IP": Advice(_FIX, "the address it was sent from is not allowed, or the sender not yours"),
-        "NOT_PERMITTED": Advice(_FIX, "billing or rights: ask the provider; it will hit every message"),
+        "UNAUTHORIZED_IP": Advice(_FIX, "the IP address is not allowed, or the sender belongs to another account"),
+        "NOT_PERMITTED": Advice(_FIX, "billing or permissions: contact the provider; every message will fail"),
         "BAD_LABEL": Advice(_FIX, "the rate type is missing or wrong"),
         "INVALID_TTL": Advice(_FIX, "the validity is under 30 seconds or over 14 days"),
-        "FILE_NOT_PERMITTED": Advice(_FIX, "files of this format are not carried"),
-        "BAD_FILE_NAME_LENGTH": Advice(_FIX, "the file's name is too long"),
+        "FILE_NOT_PERMITTED": Advice(_FIX, "files of this format are not supported"),
+        "BAD_FILE_NAME_LENGTH": Advice(_FIX, "the file name is too long"),
         "BAD_FILE_SIZE": Advice(_FIX, "the file is too large"),
-        "BAD_THUMBNAIL": Advice(_FIX, "the thumbnail's address is too long"),
+        "BAD_THUMBNAIL": Advice(_FIX, "the URL of the thumbnail is too long"),
         "BAD_DURATION": Advice(_FIX, "the video is too long"),
     }
 )
-#: What to do about a failure with any other code, or none: a failed message is final, so waiting gains nothing.
-UNKNOWN = Advice("fall back", "not a code known here; what failed does not arrive any more, so waiting gains nothing")
+#: The advice on any other code, or none: a failed message is final, so waiting gains nothing.
+UNKNOWN = Advice(_FALL_BACK, "not a known code; a failed message is not delivered later, so waiting gains nothing")
 
 
-def advise(journeys: pd.DataFrame, advice: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """What to do about each code that messages failed with, the most frequent first.
+def advise(journeys: pd.DataFrame, *, advice: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """List the failure codes of a log, and what to do about each.
 
-    Columns: ``code`` (NaN: none was told); ``n``, failed messages; ``share`` of all failed messages; ``advice``:
-    "fall back" (send an SMS at once), "fix the request" (it will fail again as it is) or "wait"; ``why``.
+    Parameters
+    ----------
+    journeys : DataFrame
+        Journeys as returned by ``vk.journeys``, or events.
+    advice : mapping of str to str, optional
+        Advice by code, added to ``ADVICE`` or replacing its entries.
 
-    Codes are looked up in ``ADVICE`` in any case and behind any prefix: ``viber::error::TIMEOUT`` and
-    ``SRVC_TIMEOUT`` are ``TIMEOUT``; the longest name counts. Any other code, or none, says "fall back", because a
-    failed message does not arrive any more. ``advice`` adds to the table or overrides it, code by code.
+    Returns
+    -------
+    DataFrame
+        One row per code, the most frequent first:
 
-    Raises :class:`~viberkit.errors.MissingColumn`, and ``ValueError`` for an advice that is none of the three.
+        - ``code``: the code, NaN where the log has none.
+        - ``n``: number of failed messages.
+        - ``share``: share of all failed messages.
+        - ``advice``: "fall back" (send an SMS at once), "fix the request" (it will fail again unchanged) or "wait".
+        - ``why``: the reason.
 
-    >>> trips = pd.DataFrame({"message_id": list("abc"), "outcome": ["failed", "failed", "delivered"],
-    ...     "observed_until": pd.Timestamp("2026-03-01", tz="UTC"), "code": ["viber::error::TIMEOUT", "E7", None]})
-    >>> advise(trips, advice={"E7": "fix the request"})[["code", "n", "share", "advice"]]
+    Raises
+    ------
+    MissingColumn
+        A column of the journeys is missing.
+    ValueError
+        An entry of ``advice`` is not one of the three.
+
+    Notes
+    -----
+    Codes are looked up in any case and with any prefix: ``viber::error::TIMEOUT`` and ``SRVC_TIMEOUT`` are both
+    ``TIMEOUT``. Of several names that a code ends with, the longest counts. Any other code, or none, means "fall
+    back", because a failed message is not delivered later.
+
+    Examples
+    --------
+    >>> journeys = pd.DataFrame({"message_id": list("abc"), "outcome": ["failed", "failed", "delivered"],
+    ...     "observed_until": pd.Timestamp("2026-03-01", tz="UTC"), "failed_at": pd.Timestamp("2026-03-01", tz="UTC"),
+    ...     "code": ["viber::error::TIMEOUT", "E7", None]})
+    >>> advise(journeys, advice={"E7": "fix the request"})[["code", "n", "share", "advice"]]
                         code  n  share           advice
     0                     E7  1    0.5  fix the request
     1  viber::error::TIMEOUT  1    0.5             wait
     """
     table = _table(advice)
-    trips = as_journeys(journeys, "advise")
-    codes = _codes(trips[trips["outcome"] == "failed"])
+    journeys = as_journeys(journeys, "advise")
+    codes = _codes(journeys[journeys["outcome"] == "failed"])
     counts = codes.astype("str").value_counts(dropna=False)
-    made = pd.DataFrame({"code": counts.index.astype("str"), "n": counts.to_numpy(dtype=np.int64)})
-    made["share"] = made["n"] / max(len(codes), 1)
-    told = [_advice(None if pd.isna(code) else str(code), table) for code in made["code"]]
-    made["advice"] = pd.Series([one.advice for one in told], dtype="str")
-    made["why"] = pd.Series([one.why for one in told], dtype="str")
-    return made.sort_values(["n", "code"], ascending=[False, True], ignore_index=True)
+    result = pd.DataFrame({"code": counts.index.astype("str"), "n": counts.to_numpy(dtype=np.int64)})
+    result["share"] = result["n"] / max(len(codes), 1)
+    entries = [_lookup("" if pd.isna(code) else str(code), table) for code in result["code"]]
+    for name in Advice._fields:
+        result[name] = pd.Series([getattr(entry, name) for entry in entries], dtype="str")
+    return result.sort_values(["n", "code"], ascending=[False, True], ignore_index=True)
 
 
-def falls_back_at_once(trips: pd.DataFrame, advice: Mapping[str, str] | None = None) -> npt.NDArray[np.bool_]:
-    """Of each journey, whether its code says to fall back at once; of use where it failed."""
-    table, codes = _table(advice), _codes(trips).cat
-    flags = [_advice(str(code), table).advice == "fall back" for code in codes.categories]
-    flags.append(UNKNOWN.advice == "fall back")  # of no code at all: the last place, which is that of -1, too
-    return np.array(flags)[codes.codes.to_numpy()]
+def falls_back_at_once(journeys: pd.DataFrame, advice: Mapping[str, str] | None = None) -> npt.NDArray[np.bool_]:
+    """Whether the code of each journey means "fall back"."""
+    table, codes = _table(advice), _codes(journeys).cat
+    texts = [*map(str, codes.categories), ""]  # the last one, of code -1, is of journeys without a code
+    return np.array([_lookup(text, table).advice == _FALL_BACK for text in texts])[codes.codes.to_numpy()]
 
 
 def _table(advice: Mapping[str, str] | None) -> dict[str, Advice]:
-    """The advice on each code, the user's before ours."""
     table = dict(ADVICE)
+    known = (_FALL_BACK, _FIX, _WAIT)
     for code, word in (advice or {}).items():
-        if word not in _WORDS or not _plain(str(code)):
-            known = ", ".join(map(repr, _WORDS))
-            raise ValueError(f"advice: {word!r} for {code!r} is none; pass a code with one of {known}")
-        table[_plain(str(code))] = Advice(word, "as passed in advice")
+        name = _normalize(str(code))
+        if word not in known or not name:
+            choices = ", ".join(map(repr, known))
+            raise ValueError(f"advice: {word!r} for {code!r} is not an advice for a code; pass one of {choices}")
+        table[name] = Advice(word, "as passed in advice")
     return table
 
 
-def _plain(code: str) -> str:
+def _normalize(code: str) -> str:
     return re.sub(r"[\W_]+", "_", code.upper()).strip("_")
 
 
-def _advice(code: str | None, table: Mapping[str, Advice]) -> Advice:
-    """The advice on a code: that of the longest name that it ends with."""
-    parts = _plain(code or "").split("_")
-    names = ("_".join(parts[place:]) for place in range(len(parts)))
-    return next((table[name] for name in names if name in table), UNKNOWN)
+def _lookup(code: str, table: Mapping[str, Advice]) -> Advice:
+    parts = _normalize(code).split("_")
+    suffixes = ("_".join(parts[index:]) for index in range(len(parts)))  # the longest first
+    return next((table[suffix] for suffix in suffixes if suffix in table), UNKNOWN)
 
 
-def _codes(trips: pd.DataFrame) -> pd.Series[Any]:
-    """The code of each journey, as a category."""
-    missing = pd.Series(np.full(len(trips), None, dtype=object), index=trips.index)
-    return JOURNEYS["code"].cast(trips.get("code", missing))
+def _codes(journeys: pd.DataFrame) -> pd.Series[Any]:
+    missing = pd.Series(np.full(len(journeys), None, dtype=object), index=journeys.index)
+    return JOURNEYS["code"].cast(journeys.get("code", missing))

@@ -1,15 +1,12 @@
-"""When to give up on Viber and send an SMS: what each wait would cost, and whom it would reach by when.
-
-Journeys in, a frame out; no clock is read, and nothing is sent. What the log says of delivery and failure over time is
-estimated as in :mod:`~viberkit.analysis.incidence`, so messages still open count as long as they were watched.
-"""
+"""Fallback to SMS: what each waiting time costs, and how many recipients it reaches in time."""
 
 from __future__ import annotations
 
 import math
 import numbers
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -17,259 +14,351 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from viberkit.analysis.curves import SECOND, is_share
-from viberkit.analysis.durations import FAILED, Durations, durations
+from viberkit.analysis.durations import COMPETING, Durations, check_share, durations, estimate_by_group
 from viberkit.analysis.failure_codes import ADVICE, advise, falls_back_at_once
-from viberkit.analysis.fallback_steps import Steps, microseconds, sms_steps
 from viberkit.analysis.formatting import duration, percent
-from viberkit.analysis.grouping import BY, apart
-from viberkit.analysis.incidence import Floats, Incidence, incidence
-from viberkit.analysis.ordering import Ints
+from viberkit.analysis.grouping import BY
+from viberkit.analysis.incidence import Floats, incidence
+from viberkit.analysis.ordering import SECOND, Ints
+from viberkit.frames.columns import require
 
 __all__ = ["ADVICE", "WAITS", "advise", "fallback"]
 
-#: The waits that are compared, in seconds, if no others are given.
+#: The default waits, in seconds.
 WAITS = (5, 10, 20, 30, 60, 120, 180, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 43200, 86400)
 
-_ENDS, _AT_ONCE, _OTHERWISE = 3, 2, 3  # the ends of a message: delivered is the first
-_REACH = (0.9, 0.95, 0.99)
+_AT_ONCE, _OTHERWISE = 2, 3  # causes of the incidence: failures that cause an SMS at once, and other failures
 _ROUNDING = 1e-12
+_LATEST = 1 << 60  # microseconds; the sum of two still fits into 64 bits
 
 
 def fallback(
     journeys: pd.DataFrame,
     *,
+    by: BY = None,
+    start: str = "accepted",
+    within: float = 600.0,
+    waits: Sequence[float] | float = WAITS,
+    target: float = 0.95,
     viber_price: float | Decimal,
     sms_price: float | Decimal,
     sms_curve: pd.DataFrame | None = None,
-    wait: Sequence[float] | float = WAITS,
-    target: tuple[float, float] = (0.95, 600.0),
-    by: BY = None,
     advice: Mapping[str, str] | None = None,
     viber_charged: str = "sent",
     split: float = 0.5,
-    confidence: float = 0.95,
-    start: str = "accepted",
     observed_from: Any = None,
+    confidence: float = 0.95,
     messages: pd.DataFrame | None = None,
     tz: str = "UTC",
 ) -> pd.DataFrame:
-    """When to give up on Viber and send an SMS: the cheapest wait that reaches enough recipients in time.
+    """Compare how long to wait for Viber before sending an SMS: cost, recipients reached, and the cheapest wait.
 
-    An SMS goes out as soon as a message fails with a code whose advice is to fall back (:func:`advise`; ``advice``
-    adds to the table), and else after the wait, if it is not delivered by then: still on the way, or failed otherwise.
-    One row a wait (``wait``: seconds since ``start``), shortest first.
+    An SMS is sent as soon as a message fails with a code whose advice is "fall back", otherwise after the wait if the
+    message is not delivered by then.
 
-    ``target``: the share of recipients to reach, and within how many seconds. ``viber_price`` and ``sms_price``: what
-    one costs, in one currency; ``viber_charged``: for each message "sent", or only for each "delivered" one.
-    ``sms_curve``: how fast SMS arrive, a frame with ``time_s`` and ``delivered`` as ``vk.delivery_curve`` gives;
-    without it **an SMS counts as received at once** (``attrs["sms"]`` says which). ``by``, ``messages``, ``tz``,
-    ``confidence`` and ``observed_from`` are as in :func:`~viberkit.analysis.curves.delivery_curve`.
+    Parameters
+    ----------
+    journeys : DataFrame
+        Journeys as returned by ``vk.journeys``, or events.
+    by : str or sequence of str, optional
+        Columns to group by: columns of ``journeys`` or ``messages``, ``hour`` or ``weekday``.
+    start : str, default "accepted"
+        The state from which times are measured.
+    within : float, default 600
+        Time in seconds within which recipients are to be reached.
+    waits : float or sequence of float, default ``WAITS``
+        Waits to compare, in seconds since ``start``.
+    target : float, default 0.95
+        Share of the recipients to reach within that time.
+    viber_price, sms_price : float or Decimal
+        Prices of one message, in the same currency.
+    sms_curve : DataFrame, optional
+        How fast SMS arrive: columns ``time_s`` and ``delivered`` as returned by ``vk.delivery_curve``. By default
+        **SMS arrive at once**.
+    advice : mapping of str to str, optional
+        Advice by failure code ("fall back", "fix the request" or "wait"), added to the built-in table ``ADVICE``.
+    viber_charged : {"sent", "delivered"}, default "sent"
+        Which Viber messages are charged.
+    split : float, default 0.5
+        Share of the messages, by their start, on which the holdout choice is made; the others evaluate it.
+    observed_from : datetime-like or Series, optional
+        Since when messages were observed (left truncation), see ``vk.delivery_curve``.
+    confidence : float, default 0.95
+        Confidence level of the interval of ``fallback_share``.
+    messages : DataFrame, optional
+        Further columns to group by, joined by ``message_id``, for example ``archive.messages()``.
+    tz : str, default "UTC"
+        Time zone of ``hour`` and ``weekday``.
 
-    Columns: those of ``by``; ``wait_s``; ``falls_back``, the share of all messages for which an SMS goes out, with its
-    interval ``falls_back_low`` and ``falls_back_high``; ``still_delivers``, the share that Viber delivers later of
-    those still open at the wait (NaN: none is); ``twice``, the share of all received twice: the SMS that the wait sent
-    arrives, and Viber's message after the wait too; ``cost``, expected per message, in the prices' currency;
-    ``reach_90_s``, ``reach_95_s``, ``reach_99_s``, the time until so many recipients are reached by either way
-    (infinite: never, as far as the log tells); ``reached``, the share reached by either way within the target's time;
-    ``meets``, whether that is the target's share; ``chosen``, the cheapest wait that meets it, of equals the shortest
-    (none if none does); ``cost_check`` and ``reached_check``, the same wait judged on the later part of the messages
-    alone. ``attrs["check"]`` says in words what the first part alone (``split`` of the messages by their start) would
-    have chosen, what that cost on the later part, and what the best wait in hindsight there would have cost.
+    Returns
+    -------
+    DataFrame
+        One row per wait, shortest first, with the columns of ``by`` and:
 
-    Messages still open are censored at ``observed_until``, and failure competes with delivery (Aalen and Johansen
-    1978; see :mod:`~viberkit.analysis.incidence`). When an SMS arrives is taken to be independent of whether and when
-    Viber delivers later. Beyond the longest time that a message was watched the curve is flat: ``still_delivers``, ``twice``
-    and ``reached`` then tell the least there can be, and waits beyond it are not known (NaN, and never chosen). A
-    message that the log calls failed and then delivered counts as delivered.
+        - ``wait_s``: the wait in seconds.
+        - ``fallback_share``, ``fallback_low``, ``fallback_high``: share of the messages for which an SMS is sent, and
+          its confidence interval.
+        - ``delivered_later_share``: share of the messages open at the wait that Viber delivers later; NaN: none is
+          open.
+        - ``duplicate_share``: share of the messages that arrive twice, by SMS after the wait and later by Viber.
+        - ``cost``: expected cost per message.
+        - ``reach_s``: time in seconds until the target share of the recipients is reached; ``inf``: never.
+        - ``reached_share``: share of the recipients reached within ``within``.
+        - ``meets_target``: whether that is at least ``target``.
+        - ``chosen``: whether this is the cheapest wait that meets the target; of equal costs, the shortest.
+        - ``holdout_cost``, ``holdout_reached``: cost and reached share on the later part of the messages only.
 
-    Raises :class:`~viberkit.errors.MissingColumn`, and ``ValueError`` for a price, wait, target, curve, advice or
-    state that is none.
+        ``attrs`` contains ``target``, ``within_s``, ``viber_charged``, ``sms`` (a sentence on how SMS arrive) and
+        ``holdout`` (a sentence per group: the choice on the first part of the messages, evaluated on the later part).
 
+    Raises
+    ------
+    MissingColumn
+        A column of ``by``, of the journeys or of ``sms_curve`` is missing.
+    ValueError
+        A price, wait, target, curve, advice or state is invalid.
+
+    Notes
+    -----
+    Delivery and failure over time are the cumulative incidence after Aalen and Johansen [1]_: messages that are still
+    open are right-censored at ``observed_until``, and failure competes with delivery. A message that failed and was
+    delivered afterwards counts as delivered. The time that an SMS takes is assumed to be independent of Viber.
+
+    Beyond the longest time that any message was observed nothing is known: longer waits are NaN and never chosen, and
+    ``delivered_later_share``, ``duplicate_share`` and ``reached_share`` are lower bounds.
+
+    References
+    ----------
+    .. [1] Aalen, O. and Johansen, S. (1978). An empirical transition matrix for non-homogeneous Markov chains based on
+       censored observations. Scandinavian Journal of Statistics 5, 141-150.
+
+    Examples
+    --------
     >>> at = pd.to_datetime(["2026-03-01T09:00:00Z"] * 4)
-    >>> trips = pd.DataFrame({"message_id": list("abcd"), "accepted_at": at, "observed_until": at + pd.Timedelta("1h"),
+    >>> journeys = pd.DataFrame({"message_id": list("abcd"), "accepted_at": at,
     ...     "delivered_at": at + pd.to_timedelta([2, 3, 90, None], unit="s"),
-    ...     "outcome": ["delivered"] * 3 + ["open"]})
-    >>> found = fallback(trips, viber_price=0.02, sms_price=0.08, wait=(5, 30, 120), target=(0.9, 60))
-    >>> found[["wait_s", "falls_back", "still_delivers", "twice", "cost", "reached", "chosen"]].round(3)
-       wait_s  falls_back  still_delivers  twice  cost  reached  chosen
-    0     5.0        0.50             0.5   0.25  0.06      1.0    True
-    1    30.0        0.50             0.5   0.25  0.06      1.0   False
-    2   120.0        0.25             0.0   0.00  0.04      0.5   False
+    ...     "outcome": ["delivered"] * 3 + ["open"], "observed_until": at + pd.Timedelta("1h")})
+    >>> result = vk.fallback(journeys, within=60, waits=[5, 30, 120], target=0.9, viber_price=0.02, sms_price=0.08)
+    >>> result[["wait_s", "fallback_share", "delivered_later_share", "cost", "reached_share", "chosen"]].round(3)
+       wait_s  fallback_share  delivered_later_share  cost  reached_share  chosen
+    0     5.0            0.50                    0.5  0.06            1.0    True
+    1    30.0            0.50                    0.5  0.06            1.0   False
+    2   120.0            0.25                    0.0  0.04            0.5   False
     """
-    rule = _rule(viber_price, sms_price, viber_charged, wait, target)
-    is_share(split, "split")
-    is_share(confidence, "confidence")
-    sms = sms_steps(sms_curve)
-    told = durations(journeys, "fallback", start=start, by=by, messages=messages, observed_from=observed_from, tz=tz)
-    at_once = falls_back_at_once(told.journeys, advice)
-    frames, checks = [], []
-    for named, part in told.parts() if len(told.groups) else [(dict.fromkeys(map(str, told.groups)), told)]:
-        made, check = _compared(part, at_once, sms, rule, split, confidence)
-        apart(named, made)
-        frames.append(pd.DataFrame(named | made, index=range(len(rule.wait))).iloc[: None if len(told.groups) else 0])
-        checks.append("".join(f"{name} {value}: " for name, value in named.items()) + check)
-    found = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
-    for name in told.groups.columns:
-        found[name] = found[name].astype(told.groups[name].dtype)
-    arrives = "is taken to be received at once; pass sms_curve to say how fast it arrives"
+    if viber_charged not in ("sent", "delivered"):
+        raise ValueError(f"viber_charged: {viber_charged!r} is not valid; pass 'sent' or 'delivered'")
+    several = waits if isinstance(waits, Sequence | np.ndarray | pd.Series) and not isinstance(waits, str) else [waits]
+    wait_s = np.array(sorted({_number(wait, "waits", "of seconds above 0", "(30, 300)", 1e-6) for wait in several}))
+    if not len(wait_s):
+        raise ValueError("waits: there are none to compare; pass seconds, e.g. (30, 300)")
+    policy = _Policy(
+        wait_s=wait_s,
+        waits=np.array([_microseconds(wait) for wait in wait_s]),
+        within_s=_number(within, "within", "of seconds above 0", "600", 1e-6),
+        target=_number(target, "target", "above 0 and up to 1", "0.95", 1e-9, 1.0),
+        viber_price=_number(viber_price, "viber_price", "from 0 up", "0.05"),
+        sms_price=_number(sms_price, "sms_price", "from 0 up", "0.05"),
+        viber_charged=viber_charged,
+        sms=_sms_steps(sms_curve),
+    )
+    check_share(split, "split")
+    check_share(confidence, "confidence")
+    data = durations(journeys, "fallback", by=by, start=start, observed_from=observed_from, messages=messages, tz=tz)
+    result = _estimate(data, falls_back_at_once(data.journeys, advice), policy, split, confidence)
+    sms = "arrives at once; pass sms_curve to change that"
     if sms_curve is not None:
-        arrives = f"arrives as sms_curve says: {percent(sms.last)} in the end"
-    found.attrs = {
-        "target": f"{percent(rule.share)} within {duration(rule.within_s)}",
-        "viber_charged": f"for each message {viber_charged}",
-        "sms": f"an SMS {arrives}",
-        "check": "\n".join(checks),
-        "confidence": confidence,
-    }
-    return found
+        sms = f"arrives as in sms_curve, {percent(policy.sms.total)} in total"
+    result.attrs |= {"sms": f"an SMS {sms}"}
+    return result
 
 
 @dataclass(frozen=True)
-class _Rule:
-    """What was asked: the waits (seconds, and microseconds), what is paid, and what is wanted."""
+class _Steps:
+    """A share that grows in steps, at times in microseconds: ``share`` has one entry more, zero before the first."""
 
-    wait_s: Floats
-    wait: Ints
-    viber: float
-    sms: float
-    for_delivered: bool
-    share: float
-    within_s: float
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is known of some messages: the curve, who is delivered, who fails so that an SMS goes at once; the SMS."""
-
-    curve: Incidence
-    delivered: Steps
-    refused: Steps
-    sms: Steps
+    time: Ints
+    share: Floats
 
     @classmethod
-    def of(cls, part: Durations, at_once: npt.NDArray[np.bool_], sms: Steps) -> _Plan:
-        """Of messages, and of which rows of the journeys failures call for an SMS at once."""
-        failed = np.where(at_once[part.place], _AT_ONCE, _OTHERWISE)
-        curve = incidence(part.time, np.where(part.cause == FAILED, failed, part.cause), _ENDS, part.entry)
-        return cls(curve, Steps.of(curve.time, curve.share[0]), Steps.of(curve.time, curve.share[1]), sms)
+    def of_curve(cls, time: Ints, share: Floats) -> _Steps:
+        grows = np.diff(share, prepend=0.0) > 0
+        return cls(time[grows], np.append(0.0, share[grows]))
 
-    def reached(self, when: int, wait: int) -> float:
-        """The share of recipients reached by either way by a time."""
-        here = float(self.delivered.at(when))
-        if when < wait:
-            return here + self.refused.followed_by(self.sms, when)
-        before = self.refused.until(wait)
-        waited = max(1.0 - here - before.last, 0.0) * float(self.sms.at(when - wait))
-        return here + before.followed_by(self.sms, when) + waited
+    @property
+    def total(self) -> float:
+        return float(self.share[-1])
 
-    def reach_s(self, share: float, waits: Ints) -> Floats:
-        """When a share of the recipients is reached, in seconds, for each wait in order, by halving."""
-        found, low = np.full(len(waits), np.inf), -1
-        last = int(max(self.delivered.time[-1], self.refused.time[-1], waits.max(initial=0)) + self.sms.end)
-        for place, wait in enumerate(map(int, waits)):
-            if self.reached(last, wait) < share - _ROUNDING:
-                continue
-            high = next(
-                (end for end in (wait, wait + self.sms.end) if self.reached(end, wait) >= share - _ROUNDING), last
-            )
-            while high - low > 1:
-                middle = (low + high) // 2
-                low, high = (low, middle) if self.reached(middle, wait) >= share - _ROUNDING else (middle, high)
-            found[place] = high / SECOND
-            if high < wait:  # reached before the SMS goes out: longer waits change nothing
-                found[place:] = found[place]
-                break
-        return found
+    @property
+    def last(self) -> int:
+        return int(self.time[-1]) if len(self.time) else 0
 
-    def outcome(self, rule: _Rule) -> tuple[Floats, Floats, Floats]:
-        """The share that falls back, the cost and the share reached in time, for each wait; NaN where not known."""
-        known = np.where(self.curve.tells(rule.wait) & self.curve.at_risk.any(), 1.0, np.nan)
-        back = np.clip(1.0 - self.delivered.at(rule.wait), 0.0, 1.0) * known
-        cost = rule.viber * (self.delivered.last if rule.for_delivered else 1.0) + rule.sms * back
-        within = microseconds(rule.within_s)
-        reached = np.array([self.reached(within, int(wait)) for wait in rule.wait])
-        return back, cost, np.minimum(reached, 1.0) * known
+    def at(self, time: Any) -> Any:
+        return self.share[np.searchsorted(self.time, time, side="right")]
+
+    def until(self, time: int) -> _Steps:
+        count = int(np.searchsorted(self.time, time, side="right"))
+        return _Steps(self.time[:count], self.share[: count + 1])
+
+    def followed_by(self, other: _Steps, time: int) -> float:
+        """The share for which both happened by a time, one after the other and independently (a convolution)."""
+        few, many = (self, other) if len(self.time) <= len(other.time) else (other, self)
+        return float(np.diff(few.share) @ many.at(time - few.time))
 
 
-def _compared(
-    part: Durations, at_once: npt.NDArray[np.bool_], sms: Steps, rule: _Rule, split: float, confidence: float
-) -> tuple[dict[str, Any], str]:
-    """The columns of one group, and what its later messages say of a choice made on the first, in words."""
-    plan = _Plan.of(part, at_once, sms)
-    back, cost, reached = plan.outcome(rule)
-    known, places = np.isfinite(back), plan.curve.at(rule.wait)
-    low, high = (np.where(known, 1.0 - edge[places], np.nan) for edge in plan.curve.band(0, confidence)[::-1])
-    later = np.clip(plan.delivered.last - plan.delivered.at(rule.wait), 0.0, 1.0)
-    still = plan.curve.open[places]
-    unknown = np.full(len(places), np.nan)
-    made = {"wait_s": rule.wait_s, "falls_back": back, "falls_back_low": low, "falls_back_high": high}
-    made["still_delivers"] = np.divide(np.minimum(later, still), still, out=unknown, where=known & (still > _ROUNDING))
-    made |= {"twice": np.where(known, later * sms.last, np.nan), "cost": cost}
-    for share in _REACH:
-        reach = made[f"reach_{round(100 * share)}_s"] = np.full(len(known), np.nan)
-        reach[known] = plan.reach_s(share, rule.wait[known])
-    meets, chosen = _chosen(cost, reached, rule)
-    made |= {"reached": reached, "meets": meets, "chosen": np.arange(len(cost)) == chosen}
-    order, cut = np.argsort(part.started, kind="stable"), int(len(part) * split)
-    first, after = (_Plan.of(part.take(some), at_once, sms) for some in (order[:cut], order[cut:]))
-    _, cost_check, reached_check = after.outcome(rule)
-    _, cost_first, reached_first = first.outcome(rule)
-    made |= {"cost_check": cost_check, "reached_check": reached_check}
-    place, best = _chosen(cost_first, reached_first, rule)[1], _chosen(cost_check, reached_check, rule)[1]
-    return made, _check(place, best, (cut, len(part) - cut), cost_check, reached_check, rule)
+@dataclass(frozen=True)
+class _Policy:
+    """The arguments: waits (in seconds and microseconds), target, prices and the arrival of SMS."""
+
+    wait_s: Floats
+    waits: Ints
+    within_s: float
+    target: float
+    viber_price: float
+    sms_price: float
+    viber_charged: str
+    sms: _Steps
 
 
-def _chosen(cost: Floats, reached: Floats, rule: _Rule) -> tuple[npt.NDArray[np.bool_], int]:
-    """Which waits meet the target, and the place of the cheapest of them, the shortest of equals; -1: none does."""
-    meets = np.asarray(reached >= rule.share - _ROUNDING)
-    least = np.min(cost, where=meets, initial=np.inf)
-    return meets, int(np.argmax(meets & (cost <= least * (1 + _ROUNDING)))) if meets.any() else -1
+class _Outcomes:
+    """The cost and the share reached of each wait, estimated from some messages; NaN where not known."""
+
+    def __init__(self, part: Durations, at_once: npt.NDArray[np.bool_], policy: _Policy) -> None:
+        cause = np.where(part.cause == COMPETING, np.where(at_once[part.row], _AT_ONCE, _OTHERWISE), part.cause)
+        self.curve = incidence(part.time, cause, _OTHERWISE, part.entry, part.n)
+        self.delivered, self.failed = (_Steps.of_curve(self.curve.time, share) for share in self.curve.share[:2])
+        self.sms, self.target = policy.sms, policy.target
+        self.known = self.curve.covers(policy.waits) & bool(self.curve.at_risk.any())
+        self.fallback_share = np.where(self.known, np.clip(1.0 - self.delivered.at(policy.waits), 0.0, 1.0), np.nan)
+        charged = self.delivered.total if policy.viber_charged == "delivered" else 1.0
+        self.cost = policy.viber_price * charged + policy.sms_price * self.fallback_share
+        within = _microseconds(policy.within_s)
+        reached = np.array([self.reached(within, int(wait)) for wait in policy.waits])
+        self.reached_share = np.where(self.known, np.minimum(reached, 1.0), np.nan)
+        self.meets = np.asarray(self.reached_share >= policy.target - _ROUNDING)
+        lowest = np.min(self.cost, where=self.meets, initial=np.inf)
+        cheapest = self.meets & (self.cost <= lowest * (1 + _ROUNDING))
+        self.chosen = int(np.argmax(cheapest)) if cheapest.any() else None
+
+    def reached(self, time: int, wait: int) -> float:
+        """The share of the recipients reached by either channel by a time."""
+        delivered, failed = float(self.delivered.at(time)), self.failed.until(wait)
+        waited = max(1.0 - delivered - failed.total, 0.0)
+        return delivered + failed.followed_by(self.sms, time) + waited * float(self.sms.at(time - wait))
+
+    def reach_s(self, wait: int) -> float:
+        """The time in seconds until the target share of the recipients is reached."""
+        times = range(max(self.delivered.last, self.failed.last, wait) + self.sms.last + 1)
+        first = bisect_left(times, self.target - _ROUNDING, key=lambda time: self.reached(time, wait))
+        return first / SECOND if first < len(times) else np.inf
 
 
-def _check(place: int, best: int, n: tuple[int, int], cost: Floats, reached: Floats, rule: _Rule) -> str:
-    within = f"{percent(rule.share)} within {duration(rule.within_s)}"
-    if place < 0:
-        return f"On the first {n[0]:,} messages alone no wait would have been chosen: none reached {within}"
-    alone = f"On the first {n[0]:,} messages alone, {duration(rule.wait_s[place])} would have been chosen"
-    if not np.isfinite(cost[place]):
-        return f"{alone}; the {n[1]:,} after them were not watched as long, so nothing checks it"
-    told = (
-        f"{alone}; on the {n[1]:,} after them it cost {cost[place]:.4g} a message, and {percent(reached[place])} of the"
-    )
-    told += " recipients were reached in time" + ("" if reached[place] >= rule.share - _ROUNDING else ", too few")
-    if best < 0:
-        return f"{told}. No wait would have reached {within} there"
-    if place == best:
-        return f"{told}. No other wait would have been better there"
-    gap = 100 * (cost[place] / cost[best] - 1) if cost[best] > 0 else 0.0
-    than = f"{duration(rule.wait_s[best])}, cost {cost[best]:.4g}; the choice cost {abs(gap):.1f} %"
-    return f"{told}. The best wait in hindsight there, {than} {'more' if gap >= 0 else 'less'}"
+def _estimate(
+    data: Durations, at_once: npt.NDArray[np.bool_], policy: _Policy, split: float, confidence: float
+) -> pd.DataFrame:
+    """The result without ``attrs["sms"]``. ``at_once``: whether a failure causes an SMS at once, by row of journeys."""
+    holdouts = []
+
+    def estimate(part: Durations) -> dict[str, Any]:
+        outcomes = _Outcomes(part, at_once, policy)
+        known, index = outcomes.known, outcomes.curve.at(policy.waits)
+        low, high = outcomes.curve.band(0, confidence)
+        later = np.clip(outcomes.delivered.total - outcomes.delivered.at(policy.waits), 0.0, 1.0)
+        still_open = outcomes.curve.open[index]
+        delivered_later = np.full(len(known), np.nan)
+        any_open = known & (still_open > _ROUNDING)
+        np.divide(np.minimum(later, still_open), still_open, out=delivered_later, where=any_open)
+        halves = _split(part, split)
+        first, holdout = (_Outcomes(half, at_once, policy) for half in halves)
+        holdouts.append(_holdout_sentence(first, holdout, policy, *(half.count() for half in halves)))
+        return {
+            "wait_s": policy.wait_s,
+            "fallback_share": outcomes.fallback_share,
+            "fallback_low": np.where(known, 1.0 - high[index], np.nan),
+            "fallback_high": np.where(known, 1.0 - low[index], np.nan),
+            "delivered_later_share": delivered_later,
+            "duplicate_share": np.where(known, later * policy.sms.total, np.nan),
+            "cost": outcomes.cost,
+            "reach_s": np.array([outcomes.reach_s(int(wait)) for wait in policy.waits]) * np.where(known, 1.0, np.nan),
+            "reached_share": outcomes.reached_share,
+            "meets_target": outcomes.meets,
+            "chosen": np.arange(len(known)) == outcomes.chosen,
+            "holdout_cost": holdout.cost,
+            "holdout_reached": holdout.reached_share,
+        }
+
+    names = data.attrs["by"]
+    empty = not len(data) and not names  # one group without messages: every wait is not known
+    result = pd.DataFrame(estimate(data)) if empty else estimate_by_group(data, estimate)
+    if names:
+        groups = result[names].iloc[:: len(policy.waits)].itertuples(index=False)
+        labels = [" · ".join(map(str, values)) for values in groups]
+        holdouts = [f"{label}: {sentence}" for label, sentence in zip(labels, holdouts, strict=False)]
+    result.attrs = {
+        **data.attrs,
+        "confidence": confidence, "target": policy.target, "within_s": policy.within_s,
+        "viber_charged": policy.viber_charged, "holdout": "\n".join(holdouts),
+    }
+    return result
 
 
-def _rule(viber: Any, sms: Any, charged: str, wait: Any, target: Any) -> _Rule:
-    viber = _amount(viber, "viber_price", "from 0 up", "0.05")
-    sms = _amount(sms, "sms_price", "from 0 up", "0.05")
-    if charged not in ("sent", "delivered"):
-        raise ValueError(f"viber_charged: {charged!r} is none; pass 'sent' or 'delivered'")
-    several = wait if isinstance(wait, Sequence | np.ndarray | pd.Series) and not isinstance(wait, str) else [wait]
-    waits = sorted({_amount(one, "wait", "of seconds above 0", "(30, 300)", 1e-6) for one in several})
-    if not waits:
-        raise ValueError("wait: there is none to compare; pass seconds, e.g. (30, 300)")
-    target = tuple(target) if isinstance(target, np.ndarray) else target
-    if not isinstance(target, Sequence) or isinstance(target, str) or len(target) != 2:
-        raise ValueError(f"target: {target!r} is not a share and seconds; pass e.g. (0.95, 600)")
-    share = _amount(target[0], "target", "above 0 and up to 1", "(0.95, 600)", 1e-9, 1.0)
-    within = _amount(target[1], "target", "of seconds above 0", "(0.95, 600)", 1e-6)
-    micro = np.array([microseconds(one) for one in waits])
-    return _Rule(np.array(waits), micro, viber, sms, charged == "delivered", share, within)
+def _split(part: Durations, share: float) -> list[Durations]:
+    """The first messages by their start, and the others."""
+    part = part.take(np.argsort(part.started, kind="stable"))
+    first = int(part.count() * share)
+    if part.n is None:
+        return [part.take(np.arange(first)), part.take(np.arange(first, len(part)))]
+    n_first = np.clip(first - np.cumsum(part.n) + part.n, 0, part.n)
+    return [replace(part, n=n).take(n > 0) for n in (n_first, part.n - n_first)]
 
 
-def _amount(value: Any, field: str, rule: str, like: str, least: float = 0.0, most: float = 1e15) -> float:
+def _holdout_sentence(first: _Outcomes, holdout: _Outcomes, policy: _Policy, n_first: int, n_holdout: int) -> str:
+    target = f"{percent(policy.target)} within {duration(policy.within_s)}"
+    choice, best = first.chosen, holdout.chosen
+    if choice is None:
+        return f"From the first {n_first:,} messages alone no wait is chosen: none reaches {target}"
+    text = f"From the first {n_first:,} messages alone {duration(policy.wait_s[choice])} is chosen"
+    cost = holdout.cost[choice]
+    if not np.isfinite(cost):
+        return f"{text}; the {n_holdout:,} after them were not observed for as long"
+    text += f"; on the {n_holdout:,} after them it costs {cost:.4g} per message and reaches "
+    text += f"{percent(holdout.reached_share[choice])} of the recipients in time"
+    text += "" if holdout.meets[choice] else ", less than the target"
+    if best is None:
+        return f"{text}. No wait reaches {target} there"
+    if choice == best:
+        return f"{text}. No other wait is better there"
+    lowest = holdout.cost[best]
+    excess = 100 * (cost / lowest - 1) if lowest > 0 else 0.0
+    comparison = f"the choice costs {abs(excess):.1f} % {'more' if excess >= 0 else 'less'}"
+    return f"{text}. The best wait there, {duration(policy.wait_s[best])}, costs {lowest:.4g}; {comparison}"
+
+
+def _sms_steps(curve: pd.DataFrame | None) -> _Steps:
+    """The share of SMS that have arrived by the time since they were sent."""
+    if curve is None:
+        return _Steps(np.zeros(1, dtype=np.int64), np.array([0.0, 1.0]))
+    require(curve, ("time_s", "delivered"), "fallback (sms_curve)")
+    time, share = (curve[name].to_numpy(dtype=np.float64) for name in ("time_s", "delivered"))
+    remedy = "pass the curve of one group, e.g. vk.delivery_curve(sms_journeys)"
+    if not len(curve):
+        raise ValueError(f"sms_curve: it has no rows; {remedy}")
+    valid = np.isfinite(time) & (time >= 0) & (share >= 0) & (share <= 1)
+    valid[1:] &= (np.diff(time) >= 0) & (np.diff(share) >= 0)
+    if not valid.all():
+        row = int(np.argmin(valid))
+        raise ValueError(f"sms_curve: in row {row} the time or the share decreases or is out of range; {remedy}")
+    return _Steps.of_curve(np.minimum(np.rint(time * SECOND), _LATEST).astype(np.int64), share)
+
+
+def _microseconds(seconds: float) -> int:
+    return min(round(seconds * SECOND), _LATEST)
+
+
+def _number(value: Any, field: str, rule: str, example: str, low: float = 0.0, high: float = 1e15) -> float:
     try:
         number = float(value) if isinstance(value, numbers.Real | Decimal) and not isinstance(value, bool) else math.nan
     except (OverflowError, ValueError):
         number = math.nan
-    if not least <= number <= most:
-        raise ValueError(f"{field}: {value!r} is not a number {rule}; pass e.g. {like}")
+    if not low <= number <= high:
+        raise ValueError(f"{field}: {value!r} is not a number {rule}; pass e.g. {example}")
     return number

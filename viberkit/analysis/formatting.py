@@ -1,34 +1,32 @@
-"""Numbers in words: durations, shares, quantiles and intervals as people say them."""
+"""Durations, shares, quantiles and intervals as text."""
 
 from __future__ import annotations
 
 import math
 
-__all__ = ["UNITS", "duration", "interval", "percent", "percentile"]
-
-#: The units that durations are told in, and their seconds.
+#: The units of durations as text, in seconds.
 UNITS = (("ms", 1e-3), ("s", 1.0), ("min", 60.0), ("h", 3600.0), ("d", 86400.0))
 
 
 def duration(seconds: float) -> str:
-    """A duration in seconds as people say it, in one unit from ms to d.
+    """A duration in seconds with one unit, from ms to d.
 
     >>> [duration(s) for s in (0, 0.0004, 0.14, 1.53, 59.97, 4000, 86400, 3e8, -2)]
     ['0 ms', '0.4 ms', '140 ms', '1.5 s', '1 min', '1.1 h', '1 d', '3,472 d', '-2 s']
     """
     if not math.isfinite(seconds):
         return "–"
-    for place, (_, size) in enumerate(UNITS):
+    for index, (_, size) in enumerate(UNITS):
         value = round(seconds / size, 1 if abs(seconds / size) < 9.95 else 0)
-        if place + 1 == len(UNITS) or abs(value) * size < UNITS[place + 1][1] * (1 - 1e-9):
+        if index + 1 == len(UNITS) or abs(value) * size < UNITS[index + 1][1] * (1 - 1e-9):
             break
     if value == 0 < seconds:
         return "< 0.1 ms"
-    return f"{value:,.1f}".removesuffix(".0") + f" {UNITS[place][0]}"
+    return f"{value:,.1f}".removesuffix(".0") + f" {UNITS[index][0]}"
 
 
 def percent(share: float) -> str:
-    """A share in per cent, with a decimal near both ends.
+    """A share in per cent, with one decimal near 0 and 1.
 
     >>> [percent(share) for share in (0, 0.0004, 0.031, 0.5, 0.993, 1)]
     ['0 %', '< 0.1 %', '3.1 %', '50 %', '99.3 %', '100 %']
@@ -39,12 +37,12 @@ def percent(share: float) -> str:
         return "< 0.1 %"
     if 0.9995 <= share < 1:
         return "> 99.9 %"
-    places = 1 if abs(share) < 0.0995 or share > 0.9905 else 0
-    return f"{100 * share:.{places}f}".removesuffix(".0") + " %"
+    decimals = 1 if abs(share) < 0.0995 or share > 0.9905 else 0
+    return f"{100 * share:.{decimals}f}".removesuffix(".0") + " %"
 
 
 def percentile(share: float) -> str:
-    """The name of a quantile.
+    """The usual name of a quantile.
 
     >>> percentile(0.5), percentile(0.999)
     ('p50', 'p99.9')
@@ -53,11 +51,11 @@ def percentile(share: float) -> str:
 
 
 def interval(value: float, low: float, high: float) -> str:
-    """A duration in seconds with its confidence interval; what is infinite is not reached, or has no upper end.
+    """A duration in seconds with its confidence interval; infinite is not reached, NaN not known yet.
 
     >>> interval(2.34, 1.9, 3.1), interval(2.34, 1.9, float("inf")), interval(float("inf"), 9.0, float("inf"))
     ('2.3 s (1.9 s – 3.1 s)', '2.3 s (1.9 s or more)', 'not reached')
     """
     if not math.isfinite(value):
-        return "not reached"
+        return "not known yet" if math.isnan(value) else "not reached"
     return f"{duration(value)} ({duration(low)} " + ("or more)" if math.isinf(high) else f"– {duration(high)})")

@@ -1,14 +1,14 @@
-"""Cumulative incidence: of messages that are sent, how many have met each end by when, and how sure that is.
+"""Cumulative incidence of competing outcomes, with its variance, bands, quantiles and their intervals.
 
-Numbers in, numbers out. The estimator is that of Aalen and Johansen (*An empirical transition matrix for
-non-homogeneous Markov chains based on censored observations*, 1978) for one step to one of several competing ends;
-with a single end it is one minus that of Kaplan and Meier. Messages may be watched from late on (left-truncated)
-and not to the end (right-censored); equal times are exact ties, where what happened comes before what was censored.
+The estimator is that of Aalen and Johansen (*An empirical transition matrix for non-homogeneous Markov chains based
+on censored observations*, 1978), from one state to one of several competing outcomes; with a single outcome it is one
+minus the Kaplan-Meier estimator. Messages may be left-truncated and right-censored; of equal times, outcomes come
+before censoring.
 
 The variance is that of the delta method (Dinse and Larson, *A note on semi-Markov models for partially censored
-data*, 1986), with a single end that of Greenwood. Bands and intervals go by the *effective sample size*, the
-number of fully watched messages that would know a share as well: share × (1 − share) / variance (Dorey and Korn,
-*Effective sample sizes for confidence intervals for survival probabilities*, 1987).
+data*, 1986), with a single outcome Greenwood's. Bands and intervals use the effective sample size, the number of
+fully observed messages that would estimate a share with the same variance: share × (1 − share) / variance (Dorey and
+Korn, *Effective sample sizes for confidence intervals for survival probabilities*, 1987).
 """
 
 from __future__ import annotations
@@ -21,31 +21,30 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-__all__ = ["BANDS", "Incidence", "fractional_order", "incidence", "mover", "score_interval"]
+from viberkit.analysis.ordering import SECOND, Ints
 
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.integer]
 
-#: The bands that can be asked for, and what they are.
+#: The kinds of confidence bands, and their descriptions.
 BANDS = {
     "score": "Wilson's score interval with the effective sample size",
     "log-log": "normal on the scale of log(-log(1 - share))",
     "linear": "normal on the scale of the share",
 }
-_ROUNDING = 1e-12  # a share this near to a quantile has reached it
+_ROUNDING = 1e-12  # shares this close are equal
 _HALVINGS = 60
-_BLOCK = 65_536  # rows at a time: what stays in a processor's cache is worked on several times as fast
-_MANY = 200_000
-_FAR = 8.0  # so many standard errors below a quantile nothing is near it
+_BLOCK = 65_536  # rows that fit into the processor's cache, where arithmetic is several times as fast
+_MANY_ROWS = 200_000
+_FAR = 8.0  # standard errors from a quantile beyond which shares need not be evaluated
 
 
 @dataclass(frozen=True)
-class _Told:
-    """What is known of one end: its variance, and its effective sizes towards smaller and greater shares."""
+class _Precision:
+    """The variance of the share of an outcome, and its effective sample sizes for lower and upper limits."""
 
     variance: Floats
     size: Floats
-    above: Floats
+    size_above: Floats
 
 
 def _blocks(count: int) -> Iterator[slice]:
@@ -54,11 +53,11 @@ def _blocks(count: int) -> Iterator[slice]:
 
 @dataclass(frozen=True)
 class Incidence:
-    """What became of one group of messages over time, at each time when anything did, and at zero.
+    """The outcomes of one group of messages over time: a row for zero and for each time of an outcome or censoring.
 
-    ``time``: microseconds; ``at_risk``: messages watched and still open just before; ``ended``: how many met each
-    end then, a row an end; ``censored``: how many were watched no longer; ``open``: the share still open after;
-    ``share``: of all, how many have met each end by then, a row an end.
+    ``time``: microseconds; ``at_risk``: messages observed and open just before; ``ended``: the number of each outcome
+    at that time, one row per outcome; ``censored``: messages whose observation ended; ``open``: the share still open
+    afterwards; ``share``: the cumulative incidence of each outcome, one row per outcome.
     """
 
     time: Ints
@@ -67,240 +66,266 @@ class Incidence:
     censored: Ints
     open: Floats
     share: Floats
-    _told: dict[int, _Told] = field(default_factory=dict, repr=False, compare=False)
+    _precisions: dict[int, _Precision] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def variance(self) -> Floats:
-        """The variance of ``share``, a row an end."""
-        return np.array([self._known(end).variance for end in range(len(self.ended))])
+        """The variance of ``share``, one row per outcome."""
+        return np.array([self._precision(end).variance for end in range(len(self.ended))])
 
-    def effective(self, end: int = 0, *, above: bool = False) -> Floats:
-        """How many fully watched messages would know the share of an end as well.
+    def effective_size(self, end: int = 0, *, above: bool = False) -> Floats:
+        """The effective sample size of the share of an outcome.
 
-        ``above``: as well towards greater shares. Where the curve stays flat because hardly anybody is watched any
-        more, less is known of how far it would have risen: the size shrinks with those who were not censored since it
-        last rose (Dorey and Korn's modification).
+        ``above``: for upper limits. Where the curve is flat because few messages are still observed, the data say
+        less about how far it might have risen: the size shrinks with the uncensored messages since the last rise
+        (Dorey and Korn's modification).
         """
-        return self._known(end).above if above else self._known(end).size
+        return self._precision(end).size_above if above else self._precision(end).size
 
-    def error(self, end: int = 0) -> Floats:
-        """The standard error of the share of an end."""
-        return np.sqrt(self._known(end).variance)
+    def standard_error(self, end: int = 0) -> Floats:
+        """The standard error of the share of an outcome."""
+        return np.sqrt(self._precision(end).variance)
 
-    def _known(self, end: int) -> _Told:
-        """What is known of an end, worked out once."""
-        if end not in self._told:
-            self._told[end] = self._work_out(end)
-        return self._told[end]
+    def _precision(self, end: int) -> _Precision:
+        if end not in self._precisions:
+            self._precisions[end] = self._compute_precision(end)
+        return self._precisions[end]
 
-    def _work_out(self, end: int) -> _Told:
-        """The variance of an end by the delta method, and the effective sizes.
+    def _compute_precision(self, end: int) -> _Precision:
+        """The variance of an outcome by the delta method, and the effective sample sizes.
 
-        With R what is still to come, the variance is the sum over earlier times of own + (R - R(now))² lost -
-        2 (R - R(now)) met, here multiplied out. What is still to come stands instead of what has come, for ``lost``
-        is huge at late times, and R is small then.
+        With R the incidence still to come, the variance is the sum over earlier times of own + (R - R(now))² lost -
+        2 (R - R(now)) met, expanded here. R is used instead of the incidence so far, because ``lost`` is large at late
+        times, where R is small.
         """
-        told = _Told(*(np.empty(len(self.time)) for _ in range(3)))
-        if not self.ended[end].any():  # nothing but those who were not censored
-            told.variance[:] = 0.0
-            told.size[:] = self.at_risk + np.cumsum(self.ended.sum(axis=0)) - self.ended.sum(axis=0)
-            told.above[:] = told.size
-            return told
+        result = _Precision(*(np.empty(len(self.time)) for _ in range(3)))
+        if not self.ended[end].any():  # only censoring limits the size
+            result.variance[:] = 0.0
+            result.size[:] = self.at_risk + np.cumsum(self.ended.sum(axis=0)) - self.ended.sum(axis=0)
+            result.size_above[:] = result.size
+            return result
         sums, gone, least = np.zeros(3), 0, np.inf
-        for some in _blocks(len(self.time)):
-            risk, mine, share, still = self.at_risk[some], self.ended[end, some], self.share[end, some], self.open[some]
-            ended = self.ended[0, some] if len(self.ended) == 1 else self.ended[:, some].sum(axis=0)
-            watched = np.maximum(risk, 1)
-            left = watched - ended
-            lost = ended / (watched * np.where(left > 0, left, np.inf))
-            hazard = mine / watched
-            before = np.append(self.open[some.start - 1] if some.start else 1.0, still[:-1])
-            met = before * hazard / watched
+        for rows in _blocks(len(self.time)):
+            risk, mine, share, still = self.at_risk[rows], self.ended[end, rows], self.share[end, rows], self.open[rows]
+            ended = self.ended[0, rows] if len(self.ended) == 1 else self.ended[:, rows].sum(axis=0)
+            observed = np.maximum(risk, 1)
+            left = observed - ended
+            lost = ended / (observed * np.where(left > 0, left, np.inf))
+            hazard = mine / observed
+            before = np.append(self.open[rows.start - 1] if rows.start else 1.0, still[:-1])
+            met = before * hazard / observed
             own = met * before * (1 - hazard)
             rest = self.share[end, -1] - share
-            weighed = rest * lost
-            one, two, three = (
+            weighted = rest * lost
+            constant, linear, quadratic = (
                 np.cumsum(terms) + carried
-                for terms, carried in zip((rest * (weighed - 2 * met) + own, weighed - met, lost), sums, strict=True)
+                for terms, carried in zip((rest * (weighted - 2 * met) + own, weighted - met, lost), sums, strict=True)
             )
-            sums = np.array([one[-1], two[-1], three[-1]])
-            variance = told.variance[some] = np.maximum(one + rest * (rest * three - 2 * two), 0.0)
+            sums = np.array([constant[-1], linear[-1], quadratic[-1]])
+            variance = np.maximum(constant + rest * (rest * quadratic - 2 * linear), 0.0)
+            result.variance[rows] = variance
 
             uncertain = (variance > 0) & (share > _ROUNDING) & (share < 1 - _ROUNDING)
-            if not uncertain.all():  # where nothing has happened yet, those who were not censored by then
+            if not uncertain.all():  # before the first outcome, the size is the number of uncensored messages
                 size = risk + gone + np.append(0.0, np.cumsum(ended)[:-1])
                 np.divide(share * (1 - share), variance, out=size, where=uncertain)
             else:
                 size = share * (1 - share) / variance
             gone += int(ended.sum())
-            if still[-1] <= _ROUNDING:  # the variance says nothing of the step that leaves none: those at risk do
+            if still[-1] <= _ROUNDING:  # the variance ignores a step that leaves no message open; at_risk limits it
                 last = still <= _ROUNDING
                 whole = np.where(before[last] > 0, before[last], np.inf)
                 size[last] = np.minimum(size[last], (risk[last] / whole).max())
-            known = (risk - ended) / np.where(still > 0, still, np.inf)  # all but the censored
-            then = np.minimum(np.minimum.accumulate(np.where(mine > 0, known, np.inf)), least)
-            least = float(then[-1])
-            flat = (known > 0) & (known < then) & np.isfinite(then)
-            told.size[some] = size
-            told.above[some] = size * np.divide(known, then, out=np.ones(len(size)), where=flat)
-        if self.share[end, -1] >= 1 - _ROUNDING:  # and where all has happened, what was known last
-            all_in = int(np.searchsorted(self.share[end], 1 - _ROUNDING))
-            if all_in and self.share[end, all_in - 1] > _ROUNDING:
-                at_risk = self.at_risk[all_in] / max(float(self.open[all_in - 1]), _ROUNDING)
-                told.size[all_in:] = min(float(told.size[all_in - 1]), at_risk)
-                told.above[all_in:] = told.above[all_in - 1]
-        return told
+            uncensored = (risk - ended) / np.where(still > 0, still, np.inf)
+            at_rise = np.minimum(np.minimum.accumulate(np.where(mine > 0, uncensored, np.inf)), least)
+            least = float(at_rise[-1])
+            flat = (uncensored > 0) & (uncensored < at_rise) & np.isfinite(at_rise)
+            result.size[rows] = size
+            result.size_above[rows] = size * np.divide(uncensored, at_rise, out=np.ones(len(size)), where=flat)
+        if self.share[end, -1] >= 1 - _ROUNDING:  # where all messages have this outcome, the sizes just before
+            complete = int(np.searchsorted(self.share[end], 1 - _ROUNDING))
+            if complete and self.share[end, complete - 1] > _ROUNDING:
+                at_risk = self.at_risk[complete] / max(float(self.open[complete - 1]), _ROUNDING)
+                result.size[complete:] = min(float(result.size[complete - 1]), at_risk)
+                result.size_above[complete:] = result.size_above[complete - 1]
+        return result
 
     def band(self, end: int = 0, confidence: float = 0.95, kind: str = "score") -> tuple[Floats, Floats]:
-        """The pointwise band of the share of an end (one of ``BANDS``)."""
+        """The pointwise confidence band of the share of an outcome; ``kind`` is one of ``BANDS``."""
         share = self.share[end]
         if kind == "score":
             low, high = np.empty(len(share)), np.empty(len(share))
-            told = self._known(end)
-            for some in _blocks(len(share)):
-                low[some] = _score(share[some], told.size[some], confidence, -1)
-                most = _score(share[some], told.size[some], confidence, 1) + self.open[some]  # no more was left to come
-                high[some] = np.minimum(_score(share[some], told.above[some], confidence, 1), most)
+            precision = self._precision(end)
+            for rows in _blocks(len(share)):
+                low[rows] = _score(share[rows], precision.size[rows], confidence, -1)
+                most = _score(share[rows], precision.size[rows], confidence, 1) + self.open[rows]
+                high[rows] = np.minimum(_score(share[rows], precision.size_above[rows], confidence, 1), most)
             return low, np.maximum.accumulate(high, out=high)
-        error = _z(confidence) * self.error(end)
+        error = _z(confidence) * self.standard_error(end)
         if kind == "linear":
             return np.maximum(share - error, 0.0), np.minimum(share + error, 1.0)
         inside = (share > 0) & (share < 1)
         rest = np.where(inside, 1 - share, 0.5)
-        reach = np.minimum(error / (rest * np.abs(np.log(rest))), 700.0)
-        low, high = (1 - rest ** np.exp(sign * reach) for sign in (-1, 1))
+        exponent = np.minimum(error / (rest * np.abs(np.log(rest))), 700.0)
+        low, high = (1 - rest ** np.exp(sign * exponent) for sign in (-1, 1))
         return np.where(inside, low, share), np.where(inside, high, share)
 
     def bands(self, confidence: float = 0.95, kind: str = "score") -> list[tuple[Floats, Floats]]:
-        """The bands of all ends; of many rows at the same time, for numpy lets others work meanwhile."""
+        """The bands of all outcomes, computed in threads where there are many rows (numpy releases the GIL)."""
         ends = range(len(self.ended))
-        if len(self.time) < _MANY:
+        if len(self.time) < _MANY_ROWS:
             return [self.band(end, confidence, kind) for end in ends]
         with ThreadPoolExecutor(len(ends)) as pool:
             return list(pool.map(lambda end: self.band(end, confidence, kind), ends))
 
     def at(self, when: npt.ArrayLike) -> Ints:
-        """The places of the curve at times (microseconds): the last that is not later."""
+        """The index of the row that holds at each time (microseconds)."""
         return np.asarray(np.searchsorted(self.time, when, side="right") - 1)
 
-    def tells(self, when: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Whether the curve knows of times: somebody was watched as long, or nothing was open any more."""
+    def covers(self, when: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Whether the share is known at each time: some message was observed as long, or none was open any more."""
         return np.asarray((np.asarray(when) <= self.time[-1]) | bool(self.open[-1] <= _ROUNDING))
 
+    def share_at(self, when: npt.ArrayLike, end: int = 0, confidence: float = 0.95) -> tuple[Floats, Floats, Floats]:
+        """The share of an outcome at times (microseconds) and its interval; NaN where it cannot be known."""
+        known, index = self.covers(when), self.at(when)
+        low, high = (np.where(known, limit[index], np.nan) for limit in self.band(end, confidence))
+        return np.where(known, self.share[end][index], np.nan), low, high
+
     def quantile(self, share: float, end: int = 0) -> float:
-        """When a share of all has met an end, in microseconds; infinite where the curve does not get there."""
-        place = int(np.searchsorted(self.share[end], share - _ROUNDING))
-        return float(self.time[place]) if place < len(self.time) else float("inf")
+        """The time (microseconds) at which the curve of an outcome reaches a share; infinite where it does not."""
+        index = int(np.searchsorted(self.share[end], share - _ROUNDING))
+        return float(self.time[index]) if index < len(self.time) else float("inf")
+
+    def quantile_estimate(self, share: float, confidence: float = 0.95) -> tuple[float, float, float]:
+        """The quantile of the first outcome and its interval, in seconds.
+
+        Infinite where the share cannot be reached any more, NaN where the messages still open could reach it.
+        """
+        time = self.quantile(share)
+        if np.isinf(time) and self.share[0, -1] + self.open[-1] >= share - _ROUNDING:
+            return np.nan, np.nan, np.nan
+        low, high = self.quantile_interval(share, 0, confidence)
+        return time / SECOND, low / SECOND, high / SECOND
 
     def quantile_interval(self, share: float, end: int = 0, confidence: float = 0.95) -> tuple[float, float]:
         """The confidence interval of :meth:`quantile`: fractional order statistics, with the effective sample size.
 
         After Hutson (*Calculating nonparametric confidence intervals for quantiles using fractional order
-        statistics*, 1999). The lower end is zero, and the upper infinite, where too few messages tell.
+        statistics*, 1999). Zero or infinite where too few messages are observed. An interval of less confidence is
+        inside that of more, and the limits of a greater share are not earlier.
         """
         time = self.quantile(share, end)
-        low = self._sure(share, (1 - confidence) / 2, end, self.effective(end, above=True))
-        high = self._sure(share, (1 + confidence) / 2, end, self.effective(end))
+        low = self._limit(share, (1 - confidence) / 2, end, self.effective_size(end, above=True))
+        high = self._limit(share, (1 + confidence) / 2, end, self.effective_size(end))
         return min(low, time), max(high, time)
 
-    def _sure(self, share: float, chance: float, end: int, size: Floats) -> float:
-        """The time that exceeds the quantile with a chance: first between which two places, then where between."""
-        reached = self.share[end]
+    def _limit(self, share: float, chance: float, end: int, size: Floats) -> float:
+        """The first time that exceeds the quantile with a chance.
 
-        def sure(part: Floats, of: Floats) -> Floats:
-            return np.asarray(special.betaincc(np.maximum(part * of, 1e-300), (1 - part) * of + 1, share))
-
-        near = np.flatnonzero(
-            reached > share - _FAR * np.sqrt(share * (1 - share) / np.maximum(size, 1e-300)) - _ROUNDING
-        )
-        near = near[reached[near] > 0]
-        enough = np.flatnonzero(sure(reached[near], size[near]) >= chance)
-        if not len(enough):
-            return float("inf") if chance >= 0.5 else self._beyond(share, chance, end, size)
-        high = int(near[enough[0]])
+        The chance that a row exceeds the quantile need not grow from row to row, for sizes shrink under censoring. The
+        first row with at least ``chance`` counts, and between it and the row before the size is held constant: then
+        the time is monotone in ``chance`` and in ``share``.
+        """
+        reached, is_lower = self.share[end], chance < 0.5
+        error = np.sqrt(share * (1 - share) / np.maximum(size, 1e-300))
+        near = np.flatnonzero((reached > share - _FAR * error - _ROUNDING) & (reached > 0))
+        sufficient = np.flatnonzero(_exceedance(reached[near], size[near], share) >= chance)
+        if not len(sufficient):
+            return self._lower_limit_beyond(share, chance, end, size) if is_lower else float("inf")
+        high = int(near[sufficient[0]])
+        if is_lower:  # where the curve is flat, its last rise counts
+            high = int(np.searchsorted(reached, reached[high]))
         low = high - 1
-        if low < 0 or reached[low] <= 0:  # before the first of the order statistics
-            return 0.0 if chance < 0.5 else float(self.time[high])
+        if low < 0 or reached[low] <= 0:  # before the first order statistic
+            return 0.0 if is_lower else float(self.time[high])
         below, above = 0.0, 1.0
         for _ in range(_HALVINGS):
             part = (below + above) / 2
-            known = size[low] + part * (size[high] - size[low])
-            there = sure(reached[low] + part * (reached[high] - reached[low]), known) >= chance
-            below, above = (below, part) if there else (part, above)
+            between = reached[low] + part * (reached[high] - reached[low])
+            below, above = (below, part) if _exceedance(between, size[high], share) >= chance else (part, above)
         return float(self.time[low] + above * (self.time[high] - self.time[low]))
 
-    def _beyond(self, share: float, chance: float, end: int, size: Floats) -> float:
-        """The lower end where all that is known is surely before the quantile: the last known, or what follows it."""
-        part, known = float(self.share[end, -1]), float(size[-1])
-        if special.betaincc(part * known + 1, max((1 - part) * known, 1e-300), share) >= chance:  # one more may be it
-            return float(self.time[int(np.searchsorted(self.share[end], part))])
+    def _lower_limit_beyond(self, share: float, chance: float, end: int, size: Floats) -> float:
+        """The lower limit where the whole curve is below the quantile with confidence."""
+        last_share, last_size = float(self.share[end, -1]), float(size[-1])
+        if special.betaincc(last_share * last_size + 1, max((1 - last_share) * last_size, 1e-300), share) >= chance:
+            return float(self.time[int(np.searchsorted(self.share[end], last_share))])  # the next one may exceed it
         return float(self.time[-1]) if self.open[-1] > _ROUNDING else float("inf")
 
 
-def incidence(time: Ints, cause: Ints, ends: int = 2, entry: Ints | None = None) -> Incidence:
-    """The incidence of messages that were watched for ``time`` microseconds, and ended by ``cause``.
+def _exceedance(reached: npt.ArrayLike, size: npt.ArrayLike, share: float) -> Floats:
+    """The chance that the order statistic at a share that was reached exceeds the quantile."""
+    reached, size = np.asarray(reached), np.asarray(size)
+    return np.asarray(special.betaincc(np.maximum(reached * size, 1e-300), (1 - reached) * size + 1, share))
 
-    ``cause`` is 0 where the message was still open, else the number of its end, from 1 to ``ends``. ``entry`` is
-    since when each was watched; negative: from the beginning. What ended no later than that takes no part.
 
-    >>> found = incidence(np.array([1, 2, 2, 3]), np.array([1, 1, 2, 0]))
-    >>> found.time.tolist(), found.share.tolist(), found.open.tolist()
+def incidence(time: Ints, cause: Ints, causes: int = 2, entry: Ints | None = None, n: Ints | None = None) -> Incidence:
+    """The cumulative incidence of messages observed for ``time`` microseconds.
+
+    ``cause`` is 0 where the message was still open, else from 1 to ``causes``. ``entry`` is the time from which a
+    message was observed (left truncation), negative for the beginning; what ended no later does not count. ``n`` is
+    the number of messages that each entry stands for, one by default.
+
+    >>> curve = incidence(np.array([1, 2, 2, 3]), np.array([1, 1, 2, 0]))
+    >>> curve.time.tolist(), curve.share.tolist(), curve.open.tolist()
     ([0, 1, 2, 3], [[0.0, 0.25, 0.5, 0.5], [0.0, 0.0, 0.25, 0.25]], [1.0, 0.75, 0.25, 0.25])
     """
     if entry is not None:
-        watched = entry < time
-        time, cause, entry = time[watched], cause[watched], np.sort(entry[watched])
-    bits = int(ends).bit_length()
+        observed = entry < time
+        time, cause, entry = time[observed], cause[observed], entry[observed]
+        n = None if n is None else n[observed]
+    bits = int(causes).bit_length()
     packed = np.asarray(time, dtype=np.int64) << bits | cause
-    packed.sort()  # numbers are sorted far faster than places
+    if n is None:
+        packed.sort()  # sorting integers is much faster than sorting indices
+        cumulative = np.arange(len(packed) + 1)
+    else:
+        order = np.argsort(packed, kind="stable")
+        packed, weights = packed[order], n[order]
+        cumulative = np.append(0, np.cumsum(weights))
     ordered, kinds = packed >> bits, (packed & ((1 << bits) - 1)).astype(np.int8)
     first = np.ones(len(ordered), dtype=bool)
     first[1:] = ordered[1:] != ordered[:-1]
     starts = np.flatnonzero(first)
-    zero = int(not len(starts) or ordered[0] > 0)  # a row at zero comes first
+    zero = int(not len(starts) or ordered[0] > 0)  # the curve begins with a row at zero
     at, risk, censored = (np.zeros(len(starts) + zero, dtype=np.int64) for _ in range(3))
-    ended = np.zeros((ends, len(at)), dtype=np.int64)
-    at[zero:], risk[zero:] = ordered[starts], len(ordered) - starts
-    risk[:zero] = len(ordered)
+    ended = np.zeros((causes, len(at)), dtype=np.int64)
+    total = cumulative[-1]
+    at[zero:], risk[zero:] = ordered[starts], total - cumulative[starts]
+    risk[:zero] = total
     if entry is not None:
-        risk[zero:] += np.searchsorted(entry, at[zero:], side="left") - len(ordered)
-        risk[:zero] = (entry < 0).sum()
+        order = np.argsort(entry)
+        entered = np.arange(len(entry) + 1) if n is None else np.append(0, np.cumsum(n[order]))
+        risk[zero:] += entered[np.searchsorted(entry[order], at[zero:], side="left")] - total
+        risk[:zero] = entered[np.searchsorted(entry[order], 0, side="left")]
     if len(starts):
-        for kind in range(ends):
-            ended[kind, zero:] = np.add.reduceat(kinds == kind + 1, starts, dtype=np.int64)
-        censored[zero:] = np.diff(np.append(starts, len(ordered)))
-    some = ended.sum(axis=0)
-    censored -= some
-    watched = np.maximum(risk, 1)
-    still = np.cumprod((watched - some) / watched)
-    hazard = np.append(1.0, still[:-1]) / watched
+        for kind in range(causes):
+            of_kind = kinds == kind + 1
+            counts = of_kind if n is None else of_kind * weights
+            ended[kind, zero:] = np.add.reduceat(counts, starts, dtype=np.int64)
+        censored[zero:] = np.diff(np.append(cumulative[starts], total))
+    all_ended = ended.sum(axis=0)
+    censored -= all_ended
+    observed = np.maximum(risk, 1)
+    still = np.cumprod((observed - all_ended) / observed)
+    hazard = np.append(1.0, still[:-1]) / observed
     return Incidence(at, risk, ended, censored, still, np.minimum(np.cumsum(hazard * ended, axis=1), 1.0))
 
 
-def score_interval(share: npt.ArrayLike, size: npt.ArrayLike, confidence: float = 0.95) -> tuple[Floats, Floats]:
-    """Wilson's score interval of a share known from ``size`` messages (*Probable inference*, 1927).
-
-    >>> low, high = score_interval(0.9, 50)
-    >>> round(float(low), 4), round(float(high), 4)
-    (0.7864, 0.9565)
-    """
-    share, size = np.asarray(share, dtype=np.float64), np.asarray(size, dtype=np.float64)
-    return _score(share, size, confidence, -1), _score(share, size, confidence, 1)
-
-
 def _score(share: Floats, size: Floats, confidence: float, side: int) -> Floats:
-    """One end of the score interval."""
+    """One limit of Wilson's score interval of a share of ``size`` messages (*Probable inference*, 1927)."""
     half = _z(confidence) ** 2 / (2 * np.maximum(size, 1e-9))
-    reach = np.sqrt(half * (2 * share * (1 - share) + half))
-    end = (share + half + side * reach) / (1 + 2 * half)
-    return np.asarray(np.clip(end, 0.0, np.where(share > 0, share, 0.0)) if side < 0 else np.clip(end, share, 1.0))
+    width = np.sqrt(half * (2 * share * (1 - share) + half))
+    limit = (share + half + side * width) / (1 + 2 * half)
+    return np.asarray(np.clip(limit, 0.0, np.where(share > 0, share, 0.0)) if side < 0 else np.clip(limit, share, 1.0))
 
 
 def fractional_order(size: npt.ArrayLike, share: float, chance: float) -> Floats:
-    """The fractional order statistic, from 1 to ``size``, that exceeds a quantile with a chance.
+    """The fractional order statistic, from 1 to ``size``, that exceeds a quantile with a chance (Hutson 1999).
 
-    For a lower end (a chance below one half) zero where even the first exceeds it with more than the chance; for an
-    upper end infinite where even the last does with less (Hutson 1999).
+    Zero for a lower limit (``chance`` below one half) where even the first exceeds it with more than the chance;
+    infinite for an upper limit where even the last does with less.
 
     >>> fractional_order([100, 3], 0.5, 0.975).round(2).tolist()
     [60.28, inf]
@@ -313,21 +338,24 @@ def fractional_order(size: npt.ArrayLike, share: float, chance: float) -> Floats
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
     none = special.betaincc(size, 1.0, share) < chance
     first = special.betaincc(1.0, size, share) >= chance
-    lower = chance < 0.5
-    return np.where(none, size if lower else np.inf, np.where(first, 0.0 if lower else 1.0, high))
+    is_lower = chance < 0.5
+    return np.where(none, size if is_lower else np.inf, np.where(first, 0.0 if is_lower else 1.0, high))
 
 
-def mover(one: Floats, low: Floats, high: Floats, other: Floats, other_low: Floats, other_high: Floats) -> list[Floats]:
-    """The difference of two estimates, and its interval from theirs: the method of variance estimates recovery.
+def mover(
+    value: Floats, low: Floats, high: Floats, other: Floats, other_low: Floats, other_high: Floats
+) -> list[Floats]:
+    """The difference of two estimates and its interval, by the method of variance estimates recovery (MOVER).
 
     After Zou and Donner (*Construction of confidence limits about effect measures*, 2008); with score intervals of
-    two shares it is Newcombe's. Where an estimate is infinite, the interval is that of the two ends.
+    two shares it is Newcombe's. Where an estimate is infinite, the interval is that of the limits.
     """
     with np.errstate(invalid="ignore"):
-        gap = np.asarray(one - other)
-        below, above = gap - np.hypot(one - low, other_high - other), gap + np.hypot(high - one, other - other_low)
-        known = np.isfinite(gap)
-        below, above = np.where(known, below, low - other_high), np.where(known, above, high - other_low)
+        gap = np.asarray(value - other)
+        below = gap - np.hypot(value - low, other_high - other)
+        above = gap + np.hypot(high - value, other - other_low)
+        finite = np.isfinite(gap)
+        below, above = np.where(finite, below, low - other_high), np.where(finite, above, high - other_low)
     return [gap, np.where(np.isnan(below), -np.inf, below), np.where(np.isnan(above), np.inf, above)]
 
 

@@ -1,9 +1,4 @@
-"""Where the time went: transitions between states, and the journey of each message.
-
-Plain frames in, plain frames out; nothing here reads a clock, and no input is changed. Events may come in
-any order and more than once: a message's events are put in order of time, those of one instant in order of
-the life cycle, and an event told again (same message, state and instant) counts once.
-"""
+"""Transitions between states, and the journey of each message, from events in any order."""
 
 from __future__ import annotations
 
@@ -14,61 +9,90 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from viberkit.analysis.ordering import Ints, OrderedEvents, instants, microseconds, order_events
+from viberkit.analysis.ordering import NEVER, SECOND, Ints, OrderedEvents, instants, microseconds, order_events
 from viberkit.frames.columns import EVENTS, JOURNEYS, TRANSITIONS
 
-__all__ = ["categorical", "hops_of", "journeys", "journeys_of", "transitions"]
+__all__ = ["journeys", "transitions"]
 
-_SECOND = 1_000_000
-_NEVER = np.iinfo(np.int64).min
-_FAILING = ("channel_failed", "failed", "expired")
+#: The states of a message that is delivered, and of one that failed for good.
+DELIVERED_STATES = ("delivered", "seen")
+FAILED_STATES = ("failed", "expired")
+#: The states whose events carry an error code.
+ERROR_STATES = ("channel_failed", *FAILED_STATES)
+#: The states of a message that is delivered, in order.
+DELIVERY_PATH = ("accepted", "routed", "dispatched", "delivered", "seen")
 
 
 def transitions(events: pd.DataFrame) -> pd.DataFrame:
-    """Every hop of every message: from which state to which, and how long it took.
+    """Compute the transitions of every message: two consecutive states, and the time between them.
 
-    One row for each two consecutive events of a message, so a message of four events has three. Rows are in
-    order of the messages' first appearance, then of time.
+    Parameters
+    ----------
+    events : DataFrame
+        Events with ``message_id``, ``state`` and ``happened_at``, in any order. Events without one of them are
+        ignored, duplicates (the same message, state and instant) count once.
 
-    Columns: ``message_id``; ``from_state``, ``to_state``; ``started_at``, ``ended_at`` (UTC); ``latency_s``
-    (seconds, exact to the microsecond, never negative); ``disordered``: the log has ``to_state`` after
-    ``from_state`` although it comes before it in the life cycle (a clock that is off, a late callback): flagged,
-    never dropped. Columns of ``events`` that are not of the events schema (a ``rate_type`` joined to them) are
-    facts about the message and come along, with its first value. Events without an instant take no part.
+    Returns
+    -------
+    DataFrame
+        One row per two consecutive events of a message, in order of the messages' first appearance, then of time:
 
-    Raises :class:`~viberkit.errors.MissingColumn` without ``message_id``, ``state`` or ``happened_at``.
+        - ``message_id``
+        - ``from_state``, ``to_state``: states left and entered
+        - ``started_at``, ``ended_at``: instants at which they were entered (UTC)
+        - ``latency_s``: time between the two, in seconds, exact to the microsecond
+        - ``disordered``: whether ``to_state`` comes before ``from_state`` in the life cycle (clock skew or a late
+          callback)
+        - further columns of ``events`` that are not in its schema, such as a ``rate_type`` joined to them, with their
+          first value for the message
 
+    Raises
+    ------
+    MissingColumn
+        If ``events`` lacks ``message_id``, ``state`` or ``happened_at``.
+
+    See Also
+    --------
+    latency : A table of the quantiles of each transition.
+    journeys : One row per message.
+
+    Notes
+    -----
+    Events are sorted by time; events of one instant by their order in the life cycle.
+
+    Examples
+    --------
     >>> events = EVENTS.frame([
     ...     {"message_id": "m", "state": "accepted", "happened_at": "2020-07-13T12:19:17.606Z"},
     ...     {"message_id": "m", "state": "delivered", "happened_at": "2020-07-13T12:19:18.967Z"},
     ...     {"message_id": "m", "state": "dispatched", "happened_at": "2020-07-13T12:19:17.781Z"}])
-    >>> transitions(events)[["from_state", "to_state", "latency_s"]]
+    >>> vk.transitions(events)[["from_state", "to_state", "latency_s"]]
        from_state    to_state  latency_s
     0    accepted  dispatched      0.175
     1  dispatched   delivered      1.186
     """
-    return hops_of(order_events(events, "transitions"))
+    return build_transitions(order_events(events, "transitions"))
 
 
-def hops_of(log: OrderedEvents, of_event: Iterable[str] = ()) -> pd.DataFrame:
-    """The transitions of a trail; ``of_event``: columns to take from the event that ends the hop."""
-    to = np.flatnonzero(log.message[1:] == log.message[:-1]) + 1
-    start, end, number = log.when[to - 1], log.when[to], log.message[to]
-    left, entered = log.state[to - 1], log.state[to]
-    made: dict[str, Any] = {
-        "message_id": log.ids.array.take(number),
-        "from_state": categorical(left, log.states),
-        "to_state": categorical(entered, log.states),
+def build_transitions(ordered: OrderedEvents, event_columns: Iterable[str] = ()) -> pd.DataFrame:
+    """The transitions of ordered events, with further columns of the event that ends each transition."""
+    to = np.flatnonzero(ordered.message[1:] == ordered.message[:-1]) + 1
+    start, end, message = ordered.time[to - 1], ordered.time[to], ordered.message[to]
+    left, entered = ordered.state[to - 1], ordered.state[to]
+    columns: dict[str, Any] = {
+        "message_id": ordered.ids.array.take(message),
+        "from_state": categorical(left, ordered.states),
+        "to_state": categorical(entered, ordered.states),
         "started_at": instants(start),
         "ended_at": instants(end),
-        "latency_s": (end - start) / _SECOND,
-        "disordered": log.ranks[entered] < log.ranks[left] if len(to) else np.empty(0, dtype=bool),
+        "latency_s": (end - start) / SECOND,
+        "disordered": ordered.ranks[entered] < ordered.ranks[left] if len(to) else np.empty(0, dtype=bool),
     }
-    for name in log.facts(TRANSITIONS.names):
-        made[name] = log.events[name].array.take(log.head[number])
-    for name in of_event:
-        made[name] = log.events[name].array.take(log.row[to])
-    return pd.DataFrame(made, copy=False)
+    for name in ordered.extra_columns(TRANSITIONS.names):
+        columns[name] = ordered.events[name].array.take(ordered.first_row[message])
+    for name in event_columns:
+        columns[name] = ordered.events[name].array.take(ordered.row[to])
+    return pd.DataFrame(columns, copy=False)
 
 
 def categorical(codes: Ints, dtype: Any) -> pd.Categorical[Any]:
@@ -77,112 +101,132 @@ def categorical(codes: Ints, dtype: Any) -> pd.Categorical[Any]:
 
 
 def journeys(events: pd.DataFrame, *, observed_until: Any = None) -> pd.DataFrame:
-    """The journey of each message: when it entered each state, and what became of it.
+    """Compute the journey of each message: the time of each state, and the outcome.
 
-    One row a message, in order of first appearance.
+    Parameters
+    ----------
+    events : DataFrame
+        Events with ``message_id``, ``state`` and ``happened_at``, in any order. Events without one of them are
+        ignored, duplicates (the same message, state and instant) count once.
+    observed_until : instant or Series of instants by message id, optional
+        The end of the observation. Where it is not given, the latest ``observed_until`` or ``received_at`` of the
+        message's events counts, and where the events have neither, the last instant of all events. Never the present,
+        and never before the message's own last event.
 
-    Columns: ``message_id``; ``accepted_at`` … ``expired_at`` (UTC, the first time each state was entered, NaT if
-    never); ``outcome``: delivered (or seen), else failed (or expired), else open: still on the way when last
-    looked at; ``last_state``: the latest in time; ``code``: the one last told by a failure; ``observed_until``
-    (UTC). Where polling found a state (the events tell ``not_before``), ``<state>_not_before`` (UTC) is the last time
-    that the message is known not to have come so far: it did between then and ``<state>_at``; NaT where that is exact.
-    Other columns of ``events`` come along as in :func:`transitions`.
+    Returns
+    -------
+    DataFrame
+        One row per message, in order of first appearance:
 
-    ``observed_until`` says until when the messages were watched: an instant, or a Series of instants by message
-    id. Where it does not say, each message's latest ``observed_until`` or ``received_at`` counts, and where the
-    events tell neither, the last instant of the whole log; never the present, and never before the message's
-    own last event.
+        - ``message_id``
+        - ``accepted_at`` to ``expired_at``: instants at which each state was first entered (UTC), NaT if never
+        - ``outcome``: delivered (or seen), else failed (or expired), else open
+        - ``last_state``: latest state in time
+        - ``code``: code of the last failure
+        - ``observed_until``: end of the observation (UTC)
+        - ``<state>_not_before``: for states found by polling (events with ``not_before``), the last instant at which
+          the message had not entered the state (UTC), NaT where the time is exact; only if there are any
+        - further columns of ``events`` as in :func:`transitions`
 
-    Raises :class:`~viberkit.errors.MissingColumn` without ``message_id``, ``state`` or ``happened_at``.
+    Raises
+    ------
+    MissingColumn
+        If ``events`` lacks ``message_id``, ``state`` or ``happened_at``.
 
+    See Also
+    --------
+    transitions : One row per two consecutive states.
+    delivery_curve, time_to : Estimates from journeys.
+
+    Examples
+    --------
     >>> events = EVENTS.frame([
     ...     {"message_id": "a", "state": "accepted", "happened_at": "2020-07-13T12:19:17.606Z"},
     ...     {"message_id": "a", "state": "delivered", "happened_at": "2020-07-13T12:19:18.967Z"},
     ...     {"message_id": "b", "state": "accepted", "happened_at": "2020-07-13T12:19:18.000Z"}])
-    >>> journeys(events)[["message_id", "outcome", "last_state", "observed_until"]]
+    >>> vk.journeys(events)[["message_id", "outcome", "last_state", "observed_until"]]
       message_id    outcome last_state                observed_until
     0          a  delivered  delivered 2020-07-13 12:19:18.967+00:00
     1          b       open   accepted 2020-07-13 12:19:18.967+00:00
     """
-    return journeys_of(order_events(events, "journeys"), observed_until)
+    return build_journeys(order_events(events, "journeys"), observed_until)
 
 
-def journeys_of(log: OrderedEvents, observed_until: Any = None) -> pd.DataFrame:
-    """The journeys of a trail, as :func:`journeys` gives them."""
-    texts = list(log.states.categories)
-    made: dict[str, Any] = {"message_id": log.ids}
-    bounds, not_before = dict[str, Any](), _bounds(log)
-    for name in JOURNEYS.names:
-        if name.endswith("_at"):
-            state = name.removesuffix("_at")
-            first = _first_of(log, texts.index(state))
-            made[name] = instants(_of_message(log, log.when, first))
-            if not_before is not None and (not_before[first] != _NEVER).any():
-                bounds[f"{state}_not_before"] = instants(_of_message(log, not_before, first))
-    reached = {name: made[f"{name}_at"].notna() for name in ("delivered", "seen", "failed", "expired")}
-    outcomes = np.select([reached["delivered"] | reached["seen"], reached["failed"] | reached["expired"]], [0, 1], 2)
-    made["outcome"] = categorical(outcomes, pd.CategoricalDtype(list(JOURNEYS["outcome"].categories)))
-    last = np.flatnonzero(np.append(log.message[1:] != log.message[:-1], True)) if len(log.when) else log.row
-    made["last_state"] = categorical(log.state[last], log.states)
-    made["code"] = _failure_codes(log)
-    made["observed_until"] = instants(np.maximum(_watched(log, observed_until), log.when[last]))
-    made |= bounds
-    for name in log.facts(made):
-        made[name] = log.events[name].array.take(log.head)
-    return JOURNEYS.frame(pd.DataFrame(made, copy=False))
+def build_journeys(ordered: OrderedEvents, observed_until: Any = None) -> pd.DataFrame:
+    """The journeys of ordered events."""
+    columns: dict[str, Any] = {"message_id": ordered.ids}
+    bounds, not_before = dict[str, Any](), _not_before(ordered)
+    for state in (name.removesuffix("_at") for name in JOURNEYS.names if name.endswith("_at")):
+        first = _first_entries(ordered, list(ordered.states.categories).index(state))
+        columns[f"{state}_at"] = instants(_by_message(ordered, ordered.time, first))
+        if not_before is not None and (not_before[first] != NEVER).any():
+            bounds[f"{state}_not_before"] = instants(_by_message(ordered, not_before, first))
+    delivered, failed = (
+        np.logical_or.reduce([columns[f"{state}_at"].notna() for state in states])
+        for states in (DELIVERED_STATES, FAILED_STATES)
+    )
+    outcome = np.select([delivered, failed], [0, 1], 2)
+    columns["outcome"] = categorical(outcome, pd.CategoricalDtype(list(JOURNEYS["outcome"].words)))
+    is_last = np.append(ordered.message[1:] != ordered.message[:-1], len(ordered.message) > 0)
+    last = np.flatnonzero(is_last)
+    columns["last_state"] = categorical(ordered.state[last], ordered.states)
+    columns["code"] = _failure_codes(ordered)
+    columns["observed_until"] = instants(np.maximum(_observed_until(ordered, observed_until), ordered.time[last]))
+    columns |= bounds
+    for name in ordered.extra_columns(columns):
+        columns[name] = ordered.events[name].array.take(ordered.first_row)
+    return JOURNEYS.frame(pd.DataFrame(columns, copy=False))
 
 
-def _first_of(log: OrderedEvents, code: int) -> Ints:
-    """The entries of the trail where messages first entered a state."""
-    there = np.flatnonzero(log.state == code)
-    number = log.message[there]
-    first = np.ones(len(there), dtype=bool)
-    first[1:] = number[1:] != number[:-1]
-    return there[first]
+def _first_entries(ordered: OrderedEvents, code: int) -> Ints:
+    """The events with which messages first entered a state."""
+    entries = np.flatnonzero(ordered.state == code)
+    message = ordered.message[entries]
+    first = np.ones(len(entries), dtype=bool)
+    first[1:] = message[1:] != message[:-1]
+    return entries[first]
 
 
-def _of_message(log: OrderedEvents, instant: Ints, entries: Ints) -> npt.NDArray[np.int64]:
-    """For each message the instant of the entry that is its own."""
-    at = np.full(len(log.ids), _NEVER)
-    at[log.message[entries]] = instant[entries]
-    return at
+def _by_message(ordered: OrderedEvents, times: Ints, entries: Ints) -> npt.NDArray[np.int64]:
+    """The time of the given event of each message."""
+    result = np.full(len(ordered.ids), NEVER)
+    result[ordered.message[entries]] = times[entries]
+    return result
 
 
-def _bounds(log: OrderedEvents) -> Ints | None:
-    """Of each entry the last time that its state is known not to have been entered; None where all times are exact."""
-    if "not_before" not in log.events:
+def _not_before(ordered: OrderedEvents) -> Ints | None:
+    """The lower bound of the time of each event; None if all times are exact."""
+    if "not_before" not in ordered.events:
         return None
-    known = microseconds(EVENTS["not_before"].cast(log.events["not_before"]))
-    return np.minimum(known[log.row], log.when) if (known != _NEVER).any() else None
+    bounds = microseconds(EVENTS["not_before"].cast(ordered.events["not_before"]))
+    return np.minimum(bounds[ordered.row], ordered.time) if (bounds != NEVER).any() else None
 
 
-def _failure_codes(log: OrderedEvents) -> pd.Series[Any]:
-    """The code that each message's last failure told, by whatever source."""
-    found = np.full(len(log.ids), -1)
-    if "code" not in log.events:
-        return JOURNEYS["code"].cast(pd.Series([None] * len(found), dtype=object))
-    codes = EVENTS["code"].cast(log.events["code"]).cat
-    told = np.flatnonzero((codes.codes >= 0) & log.events["state"].isin(_FAILING))
-    order = told[np.argsort(log.events["happened_at"].iloc[told].to_numpy(), kind="stable")]
-    found[log.of_row[order]] = codes.codes.to_numpy()[order]  # in order of time: the last one stays
-    return pd.Series(categorical(found, pd.CategoricalDtype(codes.categories)))
+def _failure_codes(ordered: OrderedEvents) -> pd.Series[Any]:
+    """The code of the last failure of each message, duplicates of events included."""
+    result = np.full(len(ordered.ids), -1)
+    if "code" not in ordered.events:
+        return JOURNEYS["code"].cast(pd.Series([None] * len(result), dtype=object))
+    codes = EVENTS["code"].cast(ordered.events["code"]).cat
+    rows = np.flatnonzero((codes.codes >= 0) & ordered.events["state"].isin(ERROR_STATES))
+    rows = rows[np.argsort(ordered.events["happened_at"].iloc[rows].to_numpy(), kind="stable")]
+    result[ordered.row_message[rows]] = codes.codes.to_numpy()[rows]  # the last one is assigned last
+    return pd.Series(categorical(result, pd.CategoricalDtype(codes.categories)))
 
 
-def _watched(log: OrderedEvents, observed_until: Any) -> npt.NDArray[np.int64]:
-    """Until when each message was watched, by what was given, else by what the events tell."""
-    until = np.full(len(log.ids), _NEVER)
+def _observed_until(ordered: OrderedEvents, observed_until: Any) -> npt.NDArray[np.int64]:
+    """The end of each message's observation: as given, else from its events, else the last instant of all events."""
+    given = np.full(len(ordered.ids), NEVER)
     if isinstance(observed_until, pd.Series):
         by_id = JOURNEYS["observed_until"].cast(observed_until)
-        by_id = by_id.groupby(by_id.index.astype("str")).max()
-        until = microseconds(by_id.reindex(pd.Index(log.ids)))
+        given = microseconds(by_id.groupby(by_id.index.astype("str")).max().reindex(pd.Index(ordered.ids)))
     elif observed_until is not None:
-        until[:] = microseconds(JOURNEYS["observed_until"].cast(pd.Series([observed_until], dtype=object)))
-    told = np.full(len(log.ids), _NEVER)
-    for name in ("observed_until", "received_at"):
-        if name in log.events:
-            values = microseconds(EVENTS[name].cast(log.events[name]))
-            if (values != _NEVER).any():
-                np.maximum.at(told, log.of_row, values)
-    if len(log.when):
-        told[told == _NEVER] = log.when.max()
-    return np.where(until == _NEVER, told, until)
+        given[:] = microseconds(JOURNEYS["observed_until"].cast(pd.Series([observed_until], dtype=object)))
+    latest = np.full(len(ordered.ids), NEVER)
+    for name in {"observed_until", "received_at"} & {*ordered.events.columns}:
+        values = microseconds(EVENTS[name].cast(ordered.events[name]))
+        if (values != NEVER).any():
+            np.maximum.at(latest, ordered.row_message, values)
+    if len(latest):
+        latest[latest == NEVER] = ordered.time.max()
+    return np.where(given == NEVER, latest, given)

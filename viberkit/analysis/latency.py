@@ -1,4 +1,4 @@
-"""Latency tables: how long each hop takes, how sure that is, where the time goes, and who still waits."""
+"""Latency of the transitions between states: quantiles, shares of the total time, and messages that still wait."""
 
 from __future__ import annotations
 
@@ -11,264 +11,313 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from viberkit.analysis.curves import SECOND, is_share
-from viberkit.analysis.formatting import percentile
-from viberkit.analysis.grouping import BY, apart, facts, groups, names_of
+from viberkit.analysis.durations import check_share
+from viberkit.analysis.grouping import BY, check_name_clash, factorize, group_columns, group_names
 from viberkit.analysis.incidence import Floats, fractional_order
-from viberkit.analysis.journeys import categorical, hops_of, journeys_of
-from viberkit.analysis.ordering import Ints, OrderedEvents, instants, microseconds, numbered, order_events, runs
+from viberkit.analysis.journeys import FAILED_STATES, build_journeys, build_transitions, categorical
+from viberkit.analysis.ordering import SECOND, Ints, factorize_ids, instants, microseconds, order_events, run_starts
 from viberkit.frames.columns import EVENTS, INSTANT, TRANSITIONS, require
-from viberkit.models.states import rank
 
 __all__ = ["latency"]
 
-_FEW = 4_096  # cells that are sorted one by one
+_FEW_ROWS = 4_096  # up to this number, sorting the times of each row is faster than sorting all at once
+_DENSE = 1 << 24  # codes below this number are counted in an array
 _SLOWEST = 0.05
-_MADE = "n max_s total_s share share_slowest n_open open_p50_s open_max_s waited_s".split()
-_ENDED = ("seen", "failed", "expired")  # nobody waits there
+_COLUMNS = (
+    "quantile value_s low_s high_s n n_waiting max_s total_s time_share slowest_share waiting_median_s waiting_max_s"
+).split()
 
 
 def latency(
-    log: pd.DataFrame,
+    events: pd.DataFrame,
+    *,
     by: BY = None,
     quantiles: Sequence[float] | float = (0.5, 0.9, 0.95, 0.99),
-    *,
     confidence: float = 0.95,
     messages: pd.DataFrame | None = None,
     tz: str = "UTC",
 ) -> pd.DataFrame:
-    """How long each hop takes: its quantiles with intervals, its share of the time, and who is still waiting there.
+    """Compute how long each transition between states takes, and how long messages have been waiting for it.
 
-    ``log`` holds events or transitions. One row a hop, and with ``by`` (the name of a column, or several) one
-    row a group and hop: groups in order, hops in order of the life cycle. Of events, a column of the events
-    schema (``channel``) is taken from the event that ends the hop, any other from the message; a column of
-    ``messages`` (``archive.messages()``) is joined by id, and ``hour`` and ``weekday`` are those of the hop's beginning
-    in the zone ``tz``. A hop that a log does not tell of merges with the next: without *routed* there is *accepted →
-    dispatched*.
+    Parameters
+    ----------
+    events : DataFrame
+        Events, or transitions as returned by ``vk.transitions``.
+    by : str or sequence of str, optional
+        Columns to group by: columns of ``events`` or ``messages``, or ``hour`` and ``weekday`` of the beginning of the
+        transition. A column of the events schema such as ``channel`` is taken from the event that ends the
+        transition, any other column from the message.
+    quantiles : float or sequence of float, default (0.5, 0.9, 0.95, 0.99)
+        Quantiles of the latency, from 0 to 1.
+    confidence : float, default 0.95
+        Confidence level of the intervals of the quantiles.
+    messages : DataFrame, optional
+        Further columns to group by, joined by ``message_id``, for example ``archive.messages()``.
+    tz : str, default "UTC"
+        Time zone of ``hour`` and ``weekday``.
 
-    Columns: those of ``by``; ``from_state``, ``to_state``; ``n``, the number of hops; for each of ``quantiles``
-    ``p50_s`` (``p99_9_s`` for 0.999), interpolated linearly between the two nearest as numpy does by default
-    (definition 7 of Hyndman and Fan, *Sample quantiles in statistical packages*, 1996), with ``p50_low_s`` and
-    ``p50_high_s``, its distribution-free confidence interval (fractional order statistics: Hutson, *Calculating
-    nonparametric confidence intervals for quantiles using fractional order statistics*, 1999; zero or infinite where
-    the hops are too few); ``max_s``; ``total_s``, all of them together; ``share``, of the time of all hops of the
-    group; ``share_slowest``, of the time of the slowest 5 % of its messages; ``n_open``, messages that were waiting in
-    ``from_state`` when last looked at; ``open_p50_s`` and ``open_max_s``, for how long. Times in seconds.
+    Returns
+    -------
+    DataFrame
+        One row per group, transition and quantile, in order of the life cycle, with the columns of ``by`` and:
 
-    These are times of hops that have ended: what is still open is not in the quantiles but in ``n_open``, and states
-    that nobody has left have a row without ``to_state``. For times that count the open, see ``vk.time_to``. Of
-    transitions it is not known who waits (NaN).
+        - ``from_state``, ``to_state``: the transition. ``to_state`` is missing for a state that messages wait in and
+          none has left; then ``n`` is 0 and the quantiles are NaN.
+        - ``quantile``: the quantile.
+        - ``value_s``, ``low_s``, ``high_s``: its value in seconds, and the confidence interval; 0 or ``inf`` where
+          there are too few transitions for a bound.
+        - ``n``: number of transitions.
+        - ``n_waiting``: number of messages that were in ``from_state`` when last observed and may still leave it.
+          NaN if not known: for transitions, and with ``by`` a column of the transition.
+        - ``max_s``: the longest latency in seconds.
+        - ``total_s``: the sum of the latencies in seconds.
+        - ``time_share``: share of the total time of the group.
+        - ``slowest_share``: share of the total time of the slowest 5 % of the messages of the group.
+        - ``waiting_median_s``, ``waiting_max_s``: how long the waiting messages have been waiting, in seconds.
 
-    Raises :class:`~viberkit.errors.MissingColumn` for a column that is not there, and ``ValueError`` for a
-    quantile outside 0 to 1.
+    Raises
+    ------
+    MissingColumn
+        A column of ``by``, of the events or of the transitions is missing.
+    ValueError
+        A quantile or ``confidence`` is out of range, or a column of ``by`` has the name of a result column.
 
+    See Also
+    --------
+    time_to : Quantiles of the time to delivery that take open messages into account.
+
+    Notes
+    -----
+    Only transitions that have ended count in the quantiles. A state that the log does not contain is skipped: without
+    *routed* there is a transition from *accepted* to *dispatched*.
+
+    Quantiles are interpolated linearly as numpy does (definition 7 of Hyndman and Fan [1]_). The intervals are
+    distribution-free, from fractional order statistics [2]_.
+
+    References
+    ----------
+    .. [1] Hyndman, R. J. and Fan, Y. (1996). Sample quantiles in statistical packages. The American Statistician 50,
+       361-365.
+    .. [2] Hutson, A. D. (1999). Calculating nonparametric confidence intervals for quantiles using fractional order
+       statistics. Journal of Applied Statistics 26, 343-353.
+
+    Examples
+    --------
+    >>> from viberkit.frames.columns import EVENTS
     >>> events = EVENTS.frame([
-    ...     {"message_id": one, "state": state, "happened_at": f"2020-07-13T12:19:{second:02}Z"}
-    ...     for one, state, second in [("a", "accepted", 0), ("a", "delivered", 4), ("b", "accepted", 0),
-    ...                                ("b", "delivered", 8), ("c", "accepted", 2)]])
-    >>> latency(events, quantiles=[0.5])[["from_state", "to_state", "n", "p50_s", "p50_high_s", "n_open", "open_max_s"]]
-      from_state   to_state  n  p50_s  p50_high_s  n_open  open_max_s
-    0   accepted  delivered  2    6.0         inf     1.0         6.0
+    ...     {"message_id": message_id, "state": state, "happened_at": f"2020-07-13T12:19:{second:02}Z"}
+    ...     for message_id, state, second in [("a", "accepted", 0), ("a", "delivered", 4), ("b", "accepted", 0),
+    ...                                       ("b", "delivered", 8), ("c", "accepted", 2)]])
+    >>> result = vk.latency(events, quantiles=0.5)
+    >>> result[["from_state", "to_state", "value_s", "high_s", "n", "n_waiting", "waiting_max_s"]]
+      from_state   to_state  value_s  high_s  n  n_waiting  waiting_max_s
+    0   accepted  delivered      6.0     inf  2        1.0            6.0
     """
-    names = names_of(by)
-    wanted = _quantile_names(quantiles)
-    apart(names, [*_MADE, *(f"{name}{end}" for name in wanted for end in ("_s", "_low_s", "_high_s"))])
-    is_share(confidence, "confidence")
-    hops, waiting = _hops_by(log, names, messages, tz)
-    hops = hops[hops["latency_s"].notna().to_numpy()]
-    rows, group = groups(hops, names)
-    ends = [TRANSITIONS[name].cast(hops[name]) for name in ("from_state", "to_state")]
-    cell, keys = _cells(group, *ends)
-    took = hops["latency_s"].to_numpy()
-    seconds, starts = _by_cell(cell, len(keys), took)
-    total = np.add.reduceat(seconds, starts[:-1]) if len(keys) else np.empty(0)
-    made: dict[str, Any] = {name: rows[name].array.take(keys[:, 0]) for name in names}
-    for place, end in enumerate(ends, start=1):
-        made[str(end.name)] = categorical(keys[:, place], end.dtype)
-    made["n"] = np.diff(starts)
-    for name, share in wanted.items():
-        made[f"{name}_s"] = _quantile(seconds, starts, share)
-        for side, chance in (("low", (1 - confidence) / 2), ("high", (1 + confidence) / 2)):
-            made[f"{name}_{side}_s"] = _ordered(seconds, starts, fractional_order(np.diff(starts), share, chance))
-    made["max_s"] = seconds[starts[1:] - 1]
-    made["total_s"] = total
-    made["share"] = _shares(total, keys[:, 0], len(rows))
-    slow = _slowest(hops, group, took)
-    slow_total = (
-        np.bincount(cell[slow], weights=took[slow], minlength=len(keys)) if slow is not None else total * np.nan
-    )
-    made["share_slowest"] = _shares(slow_total, keys[:, 0], len(rows))
-    return _with_waiting(pd.DataFrame(made, copy=False), waiting, names)
-
-
-def _quantile_names(quantiles: Any) -> dict[str, float]:
-    several: list[Any] = [quantiles] if isinstance(quantiles, Real | str) else list(quantiles)
-    for share in several:
+    names = group_names(by)
+    check_name_clash(names, _COLUMNS)
+    shares: list[Any] = [quantiles] if isinstance(quantiles, Real | str) else [*quantiles]  # type: ignore[misc]
+    if not shares:
+        raise ValueError("quantiles: there are none; pass e.g. 0.95")
+    for share in shares:
         if not isinstance(share, Real) or not 0 <= float(share) <= 1:
             raise ValueError(f"quantiles: {share!r} is not between 0 and 1; pass e.g. 0.95 for the 95th percentile")
-    return {percentile(float(share)).replace(".", "_"): float(share) for share in several}
+    check_share(confidence, "confidence")
+    transitions, waiting = _prepare(events, names, messages, tz)
+    result = _estimate(transitions, waiting, names, [float(share) for share in shares], confidence)
+    result.attrs = {"by": names, "confidence": confidence, "tz": tz}
+    return result
 
 
-def _hops_by(
-    log: pd.DataFrame, names: list[str], messages: pd.DataFrame | None, tz: str
+def _prepare(
+    events: pd.DataFrame, names: list[str], messages: pd.DataFrame | None, tz: str
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """The transitions of a log with the columns to group by, and one row a message where it was last, if known."""
-    if isinstance(log, pd.DataFrame) and "latency_s" in log.columns:
-        require(log, ("from_state", "to_state"), "latency")
-        return _joined(log, names, "started_at", messages, tz), None
-    ordered = order_events(log, "latency")
-    ends_hop = [name for name in names if name in EVENTS.names and name not in TRANSITIONS.names]
-    hops = _joined(hops_of(ordered, ends_hop), names, "started_at", messages, tz)
-    waiting = _waiting(ordered)
-    known = [name for name in names if name not in ends_hop and name not in TRANSITIONS.names]
-    if len(known) < len(names):
-        return hops, None  # grouped by what only a hop has
-    return hops, _joined(waiting, known, "started_at", messages, tz)
+    """The transitions with the columns to group by, and the waiting messages, None if not known."""
+
+    def with_groups(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+        missing = [name for name in names if name not in frame.columns]
+        if not missing:
+            return frame
+        started = np.zeros(len(frame), dtype=np.int64)
+        if "started_at" in frame.columns:
+            started = microseconds(frame["started_at"].astype(INSTANT))
+        columns = group_columns(frame, missing, started, messages, "latency", tz)
+        return frame.assign(**{name: columns[name].array for name in missing})
+
+    if isinstance(events, pd.DataFrame) and "latency_s" in events.columns:
+        require(events, ("from_state", "to_state"), "latency")
+        return with_groups(events, names), None
+    log = order_events(events, "latency")
+    of_event = [name for name in names if name in EVENTS.names and name not in TRANSITIONS.names]
+    transitions = with_groups(build_transitions(log, of_event), names)
+    if of_event or any(name in TRANSITIONS.names for name in names):
+        return transitions, None  # waiting messages do not have these columns
+
+    # A delivered message waits to be seen, but only in a log in which any message was seen.
+    journeys, states = build_journeys(log), list(log.states.categories)
+    delivered, seen = (journeys[name].notna().to_numpy() for name in ("delivered_at", "seen_at"))
+    last = np.flatnonzero(np.append(log.message[1:] != log.message[:-1], len(journeys) > 0))
+    state = np.where(delivered, states.index("delivered"), log.state[last])
+    since = np.where(delivered, microseconds(journeys["delivered_at"]), log.time[last])
+    waits = (journeys["outcome"] != "failed").to_numpy() & ~seen & (seen.any() | ~delivered)
+    waits &= ~np.isin(state, [states.index(final) for final in ("seen", *FAILED_STATES)])
+    waiting = journeys.assign(
+        from_state=categorical(state, log.states),
+        started_at=instants(since),
+        waited_s=(microseconds(journeys["observed_until"]) - since) / SECOND,
+    )
+    return transitions, with_groups(waiting[waits], names)
 
 
-def _waiting(ordered: OrderedEvents) -> pd.DataFrame:
-    """The messages that are on their way from one state to the next: in which they are, and how long they have been.
-
-    Where the log tells of nobody who has seen a message, nobody delivered waits to be seen.
-    """
-    trips = journeys_of(ordered)
-    arrived, texts = trips["delivered_at"].notna().to_numpy(), list(ordered.states.categories)
-    final = np.flatnonzero(np.append(ordered.message[1:] != ordered.message[:-1], len(trips) > 0))
-    last = np.where(arrived, texts.index("delivered"), ordered.state[final])
-    since = np.where(arrived, microseconds(trips["delivered_at"]), ordered.when[final])
-    seen = trips["seen_at"].notna().to_numpy()
-    ended = (trips["outcome"] == "failed").to_numpy() | seen | np.isin(last, [texts.index(one) for one in _ENDED])
-    if not seen.any():
-        ended |= arrived
-    waited = (microseconds(trips["observed_until"]) - since) / SECOND
-    waiting = trips.assign(waited_s=waited, started_at=instants(since))
-    return waiting.assign(from_state=categorical(last, ordered.states))[~ended]
-
-
-def _joined(
-    frame: pd.DataFrame, names: list[str], started: str, messages: pd.DataFrame | None, tz: str
+def _estimate(
+    transitions: pd.DataFrame,
+    waiting: pd.DataFrame | None,
+    names: list[str],
+    quantiles: list[float],
+    confidence: float,
+    n: Ints | None = None,
+    n_waiting: Ints | None = None,
 ) -> pd.DataFrame:
-    """A frame with the columns to group by."""
-    lacking = [name for name in names if name not in frame.columns]
-    if not lacking:
-        return frame
-    begun = microseconds(frame[started].astype(INSTANT)) if started in frame.columns else np.zeros(len(frame), np.int64)
-    more = facts(frame, lacking, begun, messages, "latency", tz)
-    return frame.assign(**{name: more[name].array for name in lacking})
-
-
-def _slowest(hops: pd.DataFrame, group: Ints, took: Floats) -> npt.NDArray[np.bool_]:
-    """The hops of the slowest 5 % of each group's messages, by the time of all their hops together."""
-    if "message_id" not in hops.columns or not len(hops):
-        return np.zeros(len(hops), dtype=bool)
-    message, head = _messages(hops)
-    total = np.bincount(message, weights=took)
-    of_message = group[head]
-    slow = np.zeros(len(total), dtype=bool)
-    for one in range(int(of_message.max()) + 1):
-        mine = np.flatnonzero(of_message == one)
-        count = int(np.ceil(_SLOWEST * len(mine)))
-        slow[mine[np.argpartition(total[mine], len(mine) - count)[len(mine) - count :]]] = count > 0
-    return np.asarray(slow[message])
-
-
-def _messages(hops: pd.DataFrame) -> tuple[Ints, Ints]:
-    """The number of each hop's message, and the row where each message comes first.
-
-    Where each run of hops of one message begins with the same state, and no other hop does, a run is a message,
-    and its id need not be hashed.
-    """
-    starts = runs(hops["message_id"])
-    left = hops["from_state"].astype("category").cat.codes.to_numpy()
-    head = np.flatnonzero(starts)
-    if (left[head] == left[0]).all() and np.count_nonzero(left == left[0]) == len(head):
-        return np.cumsum(starts) - 1, head
-    return numbered(hops["message_id"])
-
-
-def _shares(total: npt.NDArray[Any], of: Ints, count: int) -> Floats:
-    """Each cell's share of its group's total."""
-    whole = np.bincount(of, weights=total, minlength=count)[of]
-    return np.asarray(np.divide(total, whole, out=np.full(len(total), np.nan), where=whole > 0))
-
-
-def _ordered(seconds: Floats, starts: Ints, order: Floats) -> Floats:
-    """The fractional order statistic of each cell: zero below the first, infinite beyond the last."""
-    inside = np.clip(np.where(np.isfinite(order), order, 1.0), 1.0, None)
-    below = np.floor(inside).astype(np.int64)
-    last = starts[1:] - 1
-    low = seconds[np.minimum(starts[:-1] + below - 1, last)]
-    value = low + (inside - below) * (seconds[np.minimum(starts[:-1] + below, last)] - low)
-    return np.asarray(np.where(np.isinf(order), np.inf, np.where(order < 1, 0.0, value)))
-
-
-def _with_waiting(table: pd.DataFrame, waiting: pd.DataFrame | None, names: list[str]) -> pd.DataFrame:
-    """The table with those who wait in each state, and rows for the states that nobody has left."""
+    """The result; ``n`` and ``n_waiting`` are the numbers of identical transitions and waiting messages per row."""
+    valid = np.logical_and.reduce([transitions[name].notna() for name in ("latency_s", "from_state", "to_state")])
+    if not valid.all():
+        transitions, n = transitions[valid], None if n is None else n[valid]
+    waits_known = waiting is not None
     if waiting is None:
-        return table.assign(n_open=np.nan, open_p50_s=np.nan, open_max_s=np.nan)
-    on = [*names, "from_state"]
-    waits = waiting.groupby(on, observed=True, dropna=False)["waited_s"].agg(["size", "median", "max"]).reset_index()
-    waits.columns = pd.Index([*on, "n_open", "open_p50_s", "open_max_s"])
-    left = table[on].assign(from_state=table["from_state"].astype("str"))
-    merged = left.merge(waits, how="left", on=on)
-    table = table.assign(**{name: merged[name].to_numpy() for name in ("n_open", "open_p50_s", "open_max_s")})
-    table["n_open"] = table["n_open"].fillna(0.0).astype("float64")
-    stuck = waits.merge(left.drop_duplicates(), how="left", on=on, indicator=True)
-    stuck = stuck[stuck["_merge"] == "left_only"].drop(columns="_merge")
-    if not len(stuck):
-        return table
-    stuck = stuck.astype({"n_open": "float64"}).assign(n=0, total_s=0.0, share=0.0, share_slowest=0.0)
-    kinds = {name: table[name].dtype for name in names}
-    both = pd.concat([table.astype({"from_state": "str", "to_state": "str"}), stuck.astype(kinds)], ignore_index=True)
-    known = pd.Index(table["from_state"].cat.categories, dtype="str")
-    states = pd.CategoricalDtype(
-        known.append(pd.Index(stuck["from_state"].astype("str").unique(), dtype="str")).unique()
-    )
-    both = both.astype({"from_state": states, "to_state": table["to_state"].dtype})
-    place, onward = (_places(both[name].cat) for name in ("from_state", "to_state"))
-    ranked = both.assign(_from=place, _to=onward).sort_values(
-        [*names, "_from", "_to"], kind="stable", ignore_index=True
-    )
-    return ranked.drop(columns=["_from", "_to"])
+        waiting = transitions.iloc[:0].assign(waited_s=0.0)
+    (groups, group), (groups_waiting, group_waiting) = factorize(transitions, names), factorize(waiting, names)
+    count = len(groups)
+    groups, merged = factorize(pd.concat([groups, groups_waiting], ignore_index=True), names)
+    group, group_waiting = merged[:count][group], merged[count:][group_waiting]
+    columns = [transitions["from_state"], transitions["to_state"], waiting["from_state"]]
+    cats = [TRANSITIONS["from_state"].cast(column).cat for column in columns]
+    states = cats[0].categories.append([cat.categories for cat in cats[1:]]).unique()  # in order of the life cycle
+    left, entered, waited_in = (states.get_indexer(cat.categories)[cat.codes] for cat in cats)
+
+    # A row of the result is a pair of group and from_state, and a to_state, of which the last is none.
+    width = len(states) + 1
+    pair, pair_waiting = group * len(states) + left, group_waiting * len(states) + waited_in
+    rows, row = _distinct(pair * width + entered)
+    pairs_waiting, row_waiting = _distinct(pair_waiting)
+    seconds = transitions["latency_s"].to_numpy()
+    times = _SortedTimes(row, len(rows), seconds, n)
+    waits = _SortedTimes(row_waiting, len(pairs_waiting), waiting["waited_s"].to_numpy(), n_waiting)
+
+    table = pd.DataFrame({"n": times.n, "max_s": times.max, "total_s": times.total}, index=rows)
+    slowest, weight = _slowest(transitions, group, seconds, n)
+    table["slowest_share"] = np.bincount(row[slowest], weights=seconds[slowest] * weight, minlength=len(rows))
+    for name, total in (("time_share", "total_s"), ("slowest_share", "slowest_share")):
+        of_group = table[total].groupby(rows // width // len(states)).transform("sum")
+        table[name] = table[total] / of_group.where(of_group > 0)
+    never_left = table.reindex(np.setdiff1d(pairs_waiting, rows // width) * width + len(states))
+    never_left = never_left.assign(**dict.fromkeys(("n", "total_s", "time_share", "slowest_share"), 0.0))
+    tables = [never_left.assign(quantile=share) for share in quantiles]
+    for share in quantiles:
+        low, high = (times.order_statistic(share, (1 + side * confidence) / 2) for side in (-1, 1))
+        tables.append(table.assign(quantile=share, value_s=times.quantile(share), low_s=low, high_s=high))
+    table = pd.concat(tables).sort_index(kind="stable")
+    code = table.index.to_numpy() // width
+    waited = pd.DataFrame({"n_waiting": waits.n, "waiting_median_s": waits.quantile(0.5), "waiting_max_s": waits.max})
+    waited = waited.set_index(pairs_waiting).reindex(code)
+    table = table.assign(**{name: waited[name].to_numpy() for name in waited})
+    table["n_waiting"] = table["n_waiting"].fillna(0.0 if waits_known else np.nan)
+
+    result: dict[str, Any] = {name: groups[name].array.take(code // len(states)) for name in names}
+    dtype = pd.CategoricalDtype(states)
+    to_state = table.index.to_numpy() % width
+    result["from_state"] = categorical(code % len(states), dtype)
+    result["to_state"] = categorical(np.where(to_state < len(states), to_state, -1), dtype)
+    table = table.astype({"n": "int64", "n_waiting": "float64"})
+    return pd.DataFrame(result | {name: table[name].to_numpy() for name in _COLUMNS})
 
 
-def _places(states: Any) -> Ints:
-    """The place of each state in the life cycle, then those never seen before by their codes; last, no state."""
-    ranks = np.array([rank(text) * len(states.categories) + code for code, text in enumerate(states.categories)])
-    return np.asarray(np.append(ranks, ranks.max() + 1)[states.codes])
+def _distinct(codes: Ints) -> tuple[Ints, Ints]:
+    """The distinct codes in order, and the index of each code among them."""
+    if len(codes) and codes.max() >= _DENSE:
+        values, index = np.unique(codes, return_inverse=True)
+        return values, index
+    present = np.bincount(codes) > 0
+    index = np.cumsum(present) - 1
+    return np.flatnonzero(present), index.astype(np.min_scalar_type(len(index)))[codes]  # small integers sort faster
 
 
-def _cells(group: Ints, left: pd.Series[Any], entered: pd.Series[Any]) -> tuple[Ints, Ints]:
-    """Group, from and to of each cell of the table, in order, and the number of each hop's cell."""
-    states = left.cat.categories, entered.cat.categories
-    place = [np.array([rank(text) * len(texts) + code for code, text in enumerate(texts)]) for texts in states]
-    ordered = [np.argsort(places) for places in place]
-    nth = [np.argsort(order) for order in ordered]
-    width, height = len(states[1]), len(states[0])
-    packed = (group * height + nth[0][left.cat.codes]) * width + nth[1][entered.cat.codes]
-    cells = np.flatnonzero(np.bincount(packed)) if len(packed) and packed.max() < 1 << 24 else np.unique(packed)
-    keys = np.column_stack([cells // (width * height), ordered[0][cells // width % height], ordered[1][cells % width]])
-    return np.searchsorted(cells, packed), keys
+class _SortedTimes:
+    """Times in seconds, ascending within each row of the result; ``n`` is the number of times that each one counts."""
+
+    def __init__(self, row: Ints, rows: int, seconds: Floats, n: Ints | None) -> None:
+        edges = np.append(0, np.cumsum(np.bincount(row, minlength=rows)))
+        counted, self._cumulative = edges, None
+        if n is not None or rows > _FEW_ROWS:
+            order = np.lexsort((seconds, row))
+            self._seconds = sums = seconds[order]
+            if n is not None:
+                self._cumulative, sums = np.cumsum(n[order]), sums * n[order]
+                counted = np.append(0, self._cumulative)[edges]
+        else:
+            self._seconds = sums = seconds[np.argsort(row, kind="stable")]
+            for start, end in pairwise(edges):
+                self._seconds[start:end].sort()
+        self._start, self._last = counted[:-1], counted[1:] - 1
+        self.n = np.diff(counted)
+        self.max = self._at(self._last)
+        self.total = np.add.reduceat(sums, edges[:-1])
+
+    def _at(self, index: Ints) -> Floats:
+        """The times at an index that counts each time ``n`` times."""
+        if self._cumulative is not None:
+            index = np.searchsorted(self._cumulative, index, side="right")
+        return self._seconds[index]
+
+    def _between(self, order: Floats) -> Floats:
+        """The order statistic of each row, counted from 0, linear between whole ones as numpy interpolates."""
+        below = np.floor(order).astype(np.int64)
+        part = order - below
+        low = self._at(np.minimum(self._start + below, self._last))
+        high = self._at(np.minimum(self._start + below + 1, self._last))
+        step = high - low
+        return np.asarray(np.where(part < 0.5, low + step * part, high - step * (1 - part)))
+
+    def quantile(self, share: float) -> Floats:
+        return self._between(share * (self.n - 1))
+
+    def order_statistic(self, share: float, chance: float) -> Floats:
+        """A bound of the interval of a quantile: 0 or infinite where there are too few times."""
+        order = fractional_order(self.n, share, chance)
+        inside = self._between(np.where(np.isfinite(order), np.maximum(order, 1.0), 1.0) - 1)
+        return np.asarray(np.where(np.isinf(order), np.inf, np.where(order < 1, 0.0, inside)))
 
 
-def _by_cell(cell: Ints, cells: int, seconds: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], Ints]:
-    """The seconds cell by cell, ascending in each, and where each cell starts (and the last ends)."""
-    starts = np.concatenate([[0], np.cumsum(np.bincount(cell, minlength=cells))])
-    if cells > _FEW:
-        return seconds[np.lexsort((seconds, cell))], starts
-    ordered = seconds[np.argsort(cell.astype(np.uint16), kind="stable")]  # 16 bits: numpy sorts these by radix
-    for start, end in pairwise(starts):
-        ordered[start:end].sort()
-    return ordered, starts
+def _slowest(transitions: pd.DataFrame, group: Ints, seconds: Floats, n: Ints | None) -> tuple[Ints, Floats]:
+    """The transitions of the slowest 5 % of the messages of each group, by their total time, and how often each counts.
+
+    Of messages with the same total, of which only some are among them, each counts in part.
+    """
+    if "message_id" not in transitions.columns or not len(transitions):
+        return np.arange(len(transitions)), np.full(len(transitions), np.nan)
+    message, first_row = _number_messages(transitions)
+    total, of_group = np.bincount(message, weights=seconds), group[first_row]
+    counts = None if n is None else n[first_row]
+    slowest = np.zeros(len(total))
+    order = np.argsort(of_group.astype(np.min_scalar_type(of_group.max())), kind="stable")
+    for messages in np.split(order, np.flatnonzero(np.diff(of_group[order])) + 1):
+        times, weights = total[messages], None if counts is None else counts[messages]
+        size = len(times) if weights is None else int(weights.sum())
+        wanted = np.ceil(_SLOWEST * size)
+        least = np.quantile(times, max(size - wanted - 0.5, 0.0) / size, method="inverted_cdf", weights=weights)
+        above, equal = (
+            float((chosen if weights is None else chosen * weights).sum()) for chosen in (times > least, times == least)
+        )
+        slowest[messages] = np.where(times > least, 1.0, (times == least) * (wanted - above) / equal)
+    chosen = np.flatnonzero((slowest > 0)[message])
+    weight = slowest[message[chosen]]
+    return chosen, weight if n is None else weight * n[chosen]
 
 
-def _quantile(ordered: npt.NDArray[np.float64], starts: Ints, share: float) -> npt.NDArray[np.float64]:
-    """A quantile of each cell, linear between the two nearest."""
-    where = share * (np.diff(starts) - 1)
-    below = np.floor(where).astype(np.int64)
-    part = where - below
-    low = ordered[starts[:-1] + below]
-    high = ordered[np.minimum(starts[:-1] + below + 1, starts[1:] - 1)]
-    step = high - low
-    between: npt.NDArray[np.float64] = np.where(part < 0.5, low + step * part, high - step * (1 - part))
-    return between
+def _number_messages(transitions: pd.DataFrame) -> tuple[Ints, Ints]:
+    """The number of each transition's message, and the first row of each message."""
+    starts = run_starts(transitions["message_id"])
+    first_row = np.flatnonzero(starts)
+    left = transitions["from_state"].astype("category").cat.codes.to_numpy()
+    # If every run of one id begins with the same state, which is nowhere else, each run is a message of its own.
+    if (left[first_row] == left[0]).all() and np.count_nonzero(left == left[0]) == len(first_row):
+        return np.cumsum(starts) - 1, first_row
+    return factorize_ids(transitions["message_id"])

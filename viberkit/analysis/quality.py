@@ -1,11 +1,12 @@
-"""How far a log can be trusted: what is amiss in it, how often, what that does to the results, and what helps.
+"""Data quality of an event log: which faults it has, how often, what they do to the results, and the remedy.
 
-Plain frames in, a plain frame out; nothing here reads a clock, and no input is changed.
+Each check is a function: its docstring says what it finds, and its decorator has the effect and the remedy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,70 +14,410 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from viberkit.analysis.journeys import journeys_of
-from viberkit.analysis.ordering import Ints, OrderedEvents, microseconds, order_events
-from viberkit.analysis.quality_words import ABOUT, CALLBACKS_ABSENT, CALLBACKS_MERGED, UNWATCHED
+from viberkit.analysis.incidence import Floats
+from viberkit.analysis.journeys import DELIVERY_PATH, build_journeys
+from viberkit.analysis.ordering import NEVER, SECOND, Ints, microseconds, order_events
 from viberkit.frames.columns import EVENTS, JOURNEYS, QUALITY, require
 from viberkit.models.states import ORDER, parse_state
-from viberkit.models.validation import EVENTS as CALLED_BACK
+from viberkit.models.validation import EVENTS as CALLBACK_EVENTS
 
 __all__ = ["quality"]
 
-_SECOND = 1_000_000
-_NEVER = np.iinfo(np.int64).min
-_DENSE = 1 << 26
-_EVER = 0  # a not_before of 1970: nothing earlier is known
-_WAY = ("accepted", "routed", "dispatched", "delivered", "seen")
-_FAILING = ("channel_failed", "failed", "expired")
-_CALLED_BACK = frozenset(parse_state(word) for word in CALLED_BACK)
-_TOLD_BY = tuple(EVENTS["source"].categories)
+_EPOCH = 0  # a not_before of 1970-01-01: no earlier poll is known
+_SOURCES = list(EVENTS.empty()["source"].cat.categories)
+_CALLBACK_STATES = [state in {parse_state(event) for event in CALLBACK_EVENTS} for state in ORDER]
+_REMEDY_FOR_SOURCES = "pass archive.events(all_sources=True)"
 
 Flags = npt.NDArray[np.bool_]
 
 
-def quality(events: pd.DataFrame, journeys: pd.DataFrame | None = None) -> pd.DataFrame:
-    """What is amiss in a log, how often, what it does to the results, and what helps: one row a check, always all.
+class _Log:
+    """The events, the journeys, and what several checks share; times are in microseconds."""
 
-    ``events`` is any frame of events; with ``archive.events(all_sources=True)`` it can also tell which callbacks were
-    missed. ``journeys`` (of the same messages, with an ``observed_until`` of your own, say) is made from the events
-    where it is not given.
+    def __init__(self, events: pd.DataFrame, journeys: pd.DataFrame | None) -> None:
+        self.ordered = order_events(events, "quality")
+        self.events, self.ids = self.ordered.events, self.ordered.ids.array
+        self.message = self.ordered.row_message  # of each event, the position of its message in ids
+        # A transition leads from the event at this position of the ordered events to the next.
+        self.transition = np.flatnonzero(self.ordered.message[1:] == self.ordered.message[:-1])
+        self.happened, self.not_before = self.instants("happened_at"), self.instants("not_before")
+        states, sources = (EVENTS[name].cast(self.column(name)).cat for name in ("state", "source"))
+        self.state, self.states = states.codes.to_numpy(), list(states.categories)
+        self.source, self.sources = sources.codes.to_numpy(), list(sources.categories)
+        self.journeys_passed = journeys is not None
+        self.journeys = build_journeys(self.ordered) if journeys is None else journeys
+        required = ("message_id", "outcome", "observed_until")
+        require(self.journeys, required, "quality (journeys: pass vk.journeys(events))")
+        self.journey_ids = self.journeys["message_id"].array
+        self.times = {state: self.journey_times(f"{state}_at") for state in ORDER[:8]}  # NaN: never in this state
+        self.entered = {state: ~np.isnan(at) for state, at in self.times.items()}
+        self.delivered = self.entered["delivered"] | self.entered["seen"]
 
-    Columns: ``check``; ``source`` (of *clock_skew*, which has a row for each source; else missing); ``count`` out of
-    ``of``, and their ``share`` (NaN out of none); ``example``, the id of one such message; ``value_s`` (seconds);
-    ``effect`` and ``remedy``, a plain sentence each.
+    def column(self, name: str) -> pd.Series[Any]:
+        if name in self.events.columns:
+            return self.events[name]
+        return pd.Series(np.full(len(self.events), None, dtype=object), index=self.events.index)
 
-    ====================== ===================================================================== ====================
-    check                  counts                                                                out of
-    ====================== ===================================================================== ====================
-    duplicates             events told again by the same source (state and instant alike)        events
-    two_instants           states that a message entered at two instants; value_s: the widest    states of messages
-    disorder               hops to a state that comes before in the life cycle                   hops
-    row_order              rows that are earlier than the message's row before                   events
-    negative_latency       messages later in a state than in one behind it; value_s: the worst   messages of two states
-    zero_latency           hops that took no time                                                hops
-    naive                  instants without a zone                                               events
-    delivered_after_failed messages delivered or seen after they had failed or expired           failed messages
-    seen_without_delivered messages seen, but never delivered                                    seen messages
-    unknown_state          events of a state that is unknown, or that no dialect has             events
-    no_dispatched          messages delivered or seen, but never dispatched                      those delivered, seen
-    no_routed              messages dispatched or beyond, but never routed                       those dispatched …
-    no_accepted            messages never accepted                                               messages
-    not_looked_again       open messages not observed after their last event                     open messages
-    callbacks_missed       states told by histories, not by the callbacks that told it of others states of messages
-    clock_skew             events received a second before they happened; value_s: median delay  events received
-    polled                 events timed by polls only; value_s: the median width of the doubt    events
-    ====================== ===================================================================== ====================
+    def instants(self, name: str) -> Ints:
+        return microseconds(EVENTS[name].cast(self.column(name)))
 
-    Events without a message, a state or an instant take no part. Raises :class:`~viberkit.errors.MissingColumn`
-    without ``message_id``, ``state`` or ``happened_at`` (of journeys: ``message_id``, ``outcome`` or
-    ``observed_until``).
+    def journey_times(self, name: str) -> Floats:
+        if name not in self.journeys.columns:
+            return np.full(len(self.journeys), np.nan)
+        times = microseconds(JOURNEYS["observed_until"].cast(self.journeys[name]))
+        return np.where(times == NEVER, np.nan, times)
 
+
+@dataclass(frozen=True)
+class _Finding:
+    count: int
+    of: int
+    example: str | None = None
+    value_s: float = np.nan
+    source: str | None = None
+    not_checked: str = ""
+
+
+def _finding(found: Flags, ids: Any, index: Ints | None = None, of: int | None = None, **more: Any) -> _Finding:
+    """Count flags; the first flagged message is the example. ``index`` has the position in ``ids`` of each flag."""
+    count, example = _count(found), None
+    if count:
+        first = int(np.argmax(found))
+        example = str(ids[first if index is None else int(index[first])])
+    return _Finding(count, len(found) if of is None else of, example, **more)
+
+
+def _count(flags: Flags) -> int:
+    return int(np.count_nonzero(flags))
+
+
+_Find = Callable[[_Log], list[_Finding]]
+
+
+@dataclass(frozen=True)
+class _Check:
+    effect: str
+    remedy: str
+    find: _Find
+
+
+_CHECKS: dict[str, _Check] = {}  # in the order of the rows of the result
+
+
+def _check(effect: str, remedy: str) -> Callable[[_Find], _Find]:
+    """Register a function as the check of its name."""
+
+    def register(find: _Find) -> _Find:
+        _CHECKS[find.__name__] = _Check(effect, remedy, find)
+        return find
+
+    return register
+
+
+@_check(
+    "None on times: a repeated event counts once. Only counts of rows are too high.",
+    "Nothing is needed; drop_duplicates() makes the file smaller.",
+)
+def duplicates(log: _Log) -> list[_Finding]:
+    """Events that the same source reported again (same message, state and instant), out of all events."""
+    if len(log.ordered.row) == len(log.events):
+        return [_Finding(0, len(log.events))]
+    keys = {"message": log.message, "at": log.happened, "state": log.state, "source": log.source}
+    return [_finding(pd.DataFrame(keys, copy=False).duplicated().to_numpy(), log.ids, log.message)]
+
+
+@_check(
+    "Journeys take the first instant, and transitions contain one from the state to itself.",
+    "Use archive.events(), which takes the most reliable source, or keep one source only.",
+)
+def two_instants(log: _Log) -> list[_Finding]:
+    """States that a message entered at more than one instant, out of all states of messages.
+
+    ``value_s`` is the longest time between the first and the last instant of a state.
+    """
+    pairs = log.ordered.message * max(len(log.states), 1) + log.ordered.state
+    order = np.argsort(pairs, kind="stable")  # in order of time within each pair of message and state
+    first = np.flatnonzero(np.diff(pairs[order], prepend=-1))
+    last = np.append(first[1:], len(pairs)) - 1
+    if not (last > first).any():
+        return [_Finding(0, len(first))]
+    width = log.ordered.time[order[last]] - log.ordered.time[order[first]]
+    widest = int(np.argmax(width))
+    example = str(log.ids[int(log.ordered.message[order[first[widest]]])])
+    return [_Finding(_count(last > first), len(first), example, float(width[widest] / SECOND))]
+
+
+@_check(
+    "The transition has a time between states in the wrong order; transitions flag it in the column disordered.",
+    "Drop the transitions where disordered is true, and find out whose clock is wrong (see clock_skew).",
+)
+def disorder(log: _Log) -> list[_Finding]:
+    """Transitions to a state that comes earlier in the life cycle, out of all transitions."""
+    ranks, state, transition = log.ordered.ranks, log.ordered.state, log.transition
+    backwards = ranks[state[transition + 1]] < ranks[state[transition]]
+    return [_finding(backwards, log.ids, log.ordered.message[transition])]
+
+
+@_check(
+    "None: every analysis sorts the events of a message by time first.",
+    "Nothing is needed; sort by message_id and happened_at for other tools.",
+)
+def row_order(log: _Log) -> list[_Finding]:
+    """Rows that are earlier than the previous row of the same message, out of all events."""
+    at, message = log.happened, log.message
+    if len(message) and (np.diff(message) < 0).any():
+        bits = len(message).bit_length()
+        order = np.sort(message << bits | np.arange(len(message))) & (1 << bits) - 1  # by message, rows in their order
+        at, message = at[order], message[order]
+    earlier = (message[1:] == message[:-1]) & (at[1:] < at[:-1])
+    return [_finding(earlier, log.ids, message[1:], of=len(at))]
+
+
+@_check(
+    "Negative durations count as zero, so times come out too short.",
+    "Compare the clocks of the sources (see clock_skew); drop these messages where times must be exact.",
+)
+def negative_latency(log: _Log) -> list[_Finding]:
+    """Messages that entered a state before one that precedes it, out of the messages with two states or more.
+
+    ``value_s`` is the most negative time.
+    """
+    lowest, latest = np.zeros(len(log.journeys)), np.full(len(log.journeys), np.nan)
+    states = np.zeros(len(log.journeys), dtype=np.int64)
+    # A failure follows every state before delivery, but neither delivery nor another failure.
+    for state in ("accepted", "routed", "dispatched", "channel_failed", "failed", "expired", "delivered", "seen"):
+        lowest = np.fmin(lowest, log.times[state] - latest)
+        states += log.entered[state]
+        if state in DELIVERY_PATH:
+            latest = np.fmax(latest, log.times[state])
+    negative, of = _count(lowest < 0), _count(states > 1)
+    if not negative:
+        return [_Finding(0, of)]
+    worst = int(np.argmin(lowest))
+    return [_Finding(negative, of, str(log.journey_ids[worst]), float(lowest[worst] / SECOND))]
+
+
+@_check(
+    "Two states have the same time stamp, or less time passed than the clock resolves: low quantiles are too low.",
+    "Use the sum of neighbouring transitions (accepted to delivered) instead of the single transition.",
+)
+def zero_latency(log: _Log) -> list[_Finding]:
+    """Transitions that took no time, out of all transitions."""
+    when, transition = log.ordered.time, log.transition
+    return [_finding(when[transition + 1] == when[transition], log.ids, log.ordered.message[transition])]
+
+
+@_check(
+    "The times were read as UTC; if they are local, every time between them and another source is hours off.",
+    "Find out which time zone the log was written in, and localize happened_at to it before the analysis.",
+)
+def naive(log: _Log) -> list[_Finding]:
+    """Events whose time has no time zone, out of all events."""
+    happened = log.events["happened_at"]
+    if "naive" in log.events.columns:
+        naive = EVENTS["naive"].cast(log.events["naive"]).to_numpy()
+    elif pd.api.types.is_datetime64_any_dtype(happened.dtype):
+        naive = np.full(len(happened), happened.dt.tz is None)
+    else:
+        naive = ~happened.astype("str").str.contains(r"(?:[zZ]|[+-]\d\d:?\d\d)$").to_numpy(dtype=bool)
+    return [_finding(naive, log.ids, log.message)]
+
+
+@_check(
+    "They count as delivered, so estimates of failure do not include them.",
+    "Read the codes of these failures: an expiry or a failure on another channel may precede the delivery.",
+)
+def delivered_after_failed(log: _Log) -> list[_Finding]:
+    """Messages that were delivered or seen after they had failed or expired, out of the failed messages."""
+    failed = np.fmin(log.times["failed"], log.times["expired"])
+    delivered = np.fmin(log.times["delivered"], log.times["seen"])
+    return [_finding(delivered > failed, log.journey_ids, of=_count(~np.isnan(failed)))]
+
+
+@_check(
+    "They count as delivered, but the time of delivery is known only to be between the event before and seen.",
+    "Fetch the histories: vk.collect(client, archive, include_final=True).",
+)
+def seen_without_delivered(log: _Log) -> list[_Finding]:
+    """Messages that were seen but never delivered, out of the seen messages."""
+    seen = log.entered["seen"]
+    return [_finding(seen & ~log.entered["delivered"], log.journey_ids, of=_count(seen))]
+
+
+@_check(
+    "They form transitions of their own, and decide no outcome.",
+    "Drop these events, or replace the text by one of the states before the analysis, if its meaning is clear.",
+)
+def unknown_state(log: _Log) -> list[_Finding]:
+    """Events whose state is 'unknown' or not a state of the API, out of all events."""
+    unknown = np.array([state not in ORDER or state == "unknown" for state in log.states], dtype=bool)
+    return [_finding(unknown[log.state], log.ids, log.message)]
+
+
+@_check(
+    "Their time from accepted to delivered is not split, and times from dispatched leave them out.",
+    "Fetch the histories, or subscribe to MessageStatus::dispatched when configuring callbacks.",
+)
+def no_dispatched(log: _Log) -> list[_Finding]:
+    """Messages that were delivered or seen but never dispatched, out of the delivered or seen messages."""
+    missing = log.delivered & ~log.entered["dispatched"]
+    return [_finding(missing, log.journey_ids, of=_count(log.delivered))]
+
+
+@_check(
+    "Their time from accepted to dispatched is not split; callbacks and histories of v2 and v3 never report routed.",
+    "There is none where the API does not report routed; do not mix logs with and without it.",
+)
+def no_routed(log: _Log) -> list[_Finding]:
+    """Messages that were dispatched, delivered or seen but never routed, out of those messages."""
+    dispatched = log.delivered | log.entered["dispatched"]
+    return [_finding(dispatched & ~log.entered["routed"], log.journey_ids, of=_count(dispatched))]
+
+
+@_check(
+    "They are left out of every time that starts with accepted.",
+    "Send through an archive, fetch the histories, or pass start='dispatched'.",
+)
+def no_accepted(log: _Log) -> list[_Finding]:
+    """Messages that were never accepted, out of all messages."""
+    return [_finding(~log.entered["accepted"], log.journey_ids)]
+
+
+@_check(
+    "They are right-censored at their last event, so they add nothing to a delivery curve.",
+    "Run vk.collect(client, archive), or pass observed_until to vk.journeys if it is known.",
+)
+def not_observed_again(log: _Log) -> list[_Finding]:
+    """Open messages that were not observed after their last event, out of the open messages."""
+    observed = any(log.column(name).notna().any() for name in ("observed_until", "received_at"))
+    if not log.journeys_passed and not observed:
+        why = "the log does not contain until when messages were observed; pass journeys made with observed_until"
+        return [_Finding(0, 0, not_checked=why)]
+    is_open = (log.journeys["outcome"] == "open").to_numpy(dtype=bool)
+    message, when = log.ordered.message, log.ordered.time
+    last_event = np.full(len(log.ids) + 1, -np.inf)  # the extra entry is for messages without events
+    last_event[message] = when  # events are in order of time: the last one remains
+    position = np.arange(len(log.ids))
+    if log.journeys_passed:
+        position = pd.Index(log.ordered.ids).get_indexer(pd.Index(log.journeys["message_id"]))
+    last = np.fmax.reduce([*log.times.values(), last_event[position]])
+    not_observed = is_open & ~(log.journey_times("observed_until") > last)
+    return [_finding(not_observed, log.journey_ids, of=_count(is_open))]
+
+
+@_check(
+    "From callbacks alone these messages would seem to be still open.",
+    "See archive.gaps(); keep the listener running, and run vk.collect(client, archive) regularly.",
+)
+def callbacks_missed(log: _Log) -> list[_Finding]:
+    """States of messages that no callback reported, out of those that a history or status reported.
+
+    Only states that a callback reported for another message are expected.
+    """
+    used = {log.sources[code] for code in np.unique(log.source) if code >= 0}
+    if any("+" in source for source in used):
+        return [_Finding(0, 0, not_checked=f"the sources are merged into one row; {_REMEDY_FOR_SOURCES}")]
+    if "callback" not in used:
+        return [
+            _Finding(0, 0, not_checked=f"there are no callbacks; {_REMEDY_FOR_SOURCES} of an archive with a listener")
+        ]
+    known = log.state < len(ORDER)  # the categories begin with the states of the API
+    by_callback, by_history = (np.zeros((len(log.ids), len(ORDER)), dtype=bool) for _ in range(2))
+    for reported, names in ((by_callback, ["callback"]), (by_history, ["history", "status"])):
+        rows = known & np.isin(log.source, [log.sources.index(name) for name in names])
+        reported[log.message[rows], log.state[rows]] = True
+    expected = by_history & by_callback.any(axis=0) & np.array(_CALLBACK_STATES)
+    missed = expected & ~by_callback
+    example = _finding(missed.any(axis=1), log.ids).example
+    return [_Finding(_count(missed), _count(expected), example)]
+
+
+@_check(
+    "A clock is wrong, and so are times between this source and another; value_s of polls is mostly the polling delay.",
+    "Synchronize the clock of the machine that receives, and take both ends of a time from one source.",
+)
+def clock_skew(log: _Log) -> list[_Finding]:
+    """Events received a second or more before they happened, out of the events of a source with a time of receipt.
+
+    ``value_s`` is the median delay from the event to its receipt.
+    """
+    received = log.instants("received_at")
+    timed = (received != NEVER) & (log.not_before == NEVER)
+    delay = np.where(timed, received, 0) - np.where(timed, log.happened, 0)
+    findings = []
+    for source in dict.fromkeys([*_SOURCES, *log.sources]):
+        rows = np.flatnonzero(timed & (log.source == log.sources.index(source)))
+        if len(rows) or source in _SOURCES:
+            median_s = float(np.median(delay[rows]) / SECOND) if len(rows) else np.nan
+            early = delay[rows] <= -SECOND
+            findings.append(_finding(early, log.ids, log.message[rows], value_s=median_s, source=source))
+    return findings
+
+
+@_check(
+    "The event happened at an unknown time between not_before and happened_at.",
+    "Fetch the histories, which have exact times, or poll more often; time_to and delivery_curve use the bounds.",
+)
+def polled(log: _Log) -> list[_Finding]:
+    """Events whose time is known from polling only, out of all events.
+
+    ``value_s`` is the median time between ``not_before`` and ``happened_at``.
+    """
+    bounded = (log.not_before != NEVER) & (log.not_before != _EPOCH)
+    width = np.maximum(log.happened[bounded] - log.not_before[bounded], 0)
+    median_s = float(np.median(width) / SECOND) if len(width) else np.nan
+    return [_finding(log.not_before != NEVER, log.ids, log.message, value_s=median_s)]
+
+
+def quality(events: pd.DataFrame, *, journeys: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Check an event log for faults: how often each occurs, its effect on the results, and the remedy.
+
+    Parameters
+    ----------
+    events : DataFrame
+        Events with ``message_id``, ``state`` and ``happened_at``. With ``archive.events(all_sources=True)``, missed
+        callbacks are found, too.
+    journeys : DataFrame, optional
+        Journeys of the same messages, for example with their own ``observed_until``. By default they are derived
+        from the events.
+
+    Returns
+    -------
+    DataFrame
+        One row per check, whether or not it found anything, and of *clock_skew* one row per source:
+
+        - ``check``: name of the check (category).
+        - ``source``: source of the events, of *clock_skew* only (category).
+        - ``count``: number of findings.
+        - ``of``: number of events, transitions, states or messages that were checked. 0: the log does not allow the
+          check.
+        - ``share``: ``count / of``, NaN where ``of`` is 0.
+        - ``example``: id of a message with the fault.
+        - ``value_s``: size of the fault in seconds, where it has one, else NaN.
+        - ``effect``: what the fault does to the results.
+        - ``remedy``: what to do about it.
+
+    Raises
+    ------
+    MissingColumn
+        ``events`` without ``message_id``, ``state`` or ``happened_at``; ``journeys`` without ``message_id``,
+        ``outcome`` or ``observed_until``.
+
+    Notes
+    -----
+    Events without a message, a state or a time are ignored. The checks find:
+
+    <checks>
+
+    Examples
+    --------
+    >>> from viberkit.frames.columns import EVENTS
     >>> events = EVENTS.frame([
     ...     {"message_id": "a", "state": "accepted", "happened_at": "2020-07-13T12:19:17Z"},
     ...     {"message_id": "a", "state": "delivered", "happened_at": "2020-07-13T12:19:16Z"},
     ...     {"message_id": "b", "state": "delivered", "happened_at": "2020-07-13T12:19:18Z"}])
-    >>> found = quality(events)
-    >>> found.loc[found["count"] > 0, ["check", "count", "of", "example", "value_s"]]
+    >>> result = vk.quality(events)
+    >>> result.loc[result["count"] > 0, ["check", "count", "of", "example", "value_s"]]
                    check  count  of example  value_s
     2           disorder      1   1       a      NaN
     3          row_order      1   3       a      NaN
@@ -85,271 +426,17 @@ def quality(events: pd.DataFrame, journeys: pd.DataFrame | None = None) -> pd.Da
     11         no_routed      2   2       a      NaN
     12       no_accepted      1   2       b      NaN
     """
-    log = order_events(events, "quality")
-    trips = journeys_of(log) if journeys is None else journeys
-    require(trips, ("message_id", "outcome", "observed_until"), "quality (journeys: pass vk.journeys(events))")
-    rows = list(_of_events(log)) + list(_of_messages(log, trips, given=journeys is not None))
-    rows += [_callbacks_missed(log), *_skews(log), _polled(log)]
-    rows.sort(key=lambda row: QUALITY["check"].categories.index(row.check))  # stable: sources stay in order
-    made = [
-        {
-            **{name: getattr(row, name) for name in ("check", "source", "count", "of", "example", "value_s")},
-            "share": row.count / row.of if row.of else np.nan,
-            "effect": row.effect or ABOUT[row.check][0],
-            "remedy": ABOUT[row.check][1],
-        }
-        for row in rows
-    ]
-    return QUALITY.frame(made)
+    log = _Log(events, journeys)
+    rows = []
+    for name, check in _CHECKS.items():
+        for finding in check.find(log):
+            effect = f"Not checked: {finding.not_checked}." if finding.not_checked else check.effect
+            share = finding.count / finding.of if finding.of else np.nan
+            rows.append({**vars(finding), "check": name, "share": share, "effect": effect, "remedy": check.remedy})
+    return QUALITY.frame(rows)
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    check: str
-    count: int
-    of: int
-    example: Any = None
-    value_s: float = np.nan
-    source: str | None = None
-    effect: str = ""
-
-
-def _row(check: str, found: Flags, ids: Any, of: int | None = None, **more: Any) -> _Row:
-    """A row from flags and the message ids beside them; the first one found is the example."""
-    count = int(np.count_nonzero(found))
-    example = ids[int(np.argmax(found))] if count else None
-    return _Row(check, count, len(found) if of is None else of, example, **more)
-
-
-# --- events ------------------------------------------------------------------------------------------
-
-
-def _of_events(log: OrderedEvents) -> Iterator[_Row]:
-    ids, of_row = log.ids.array, log.of_row
-    yield _duplicates(log)
-    yield _two_instants(log)
-    same = log.message[1:] == log.message[:-1]
-    hops = np.flatnonzero(same)
-    left, entered = log.state[hops], log.state[hops + 1]
-    back = log.ranks[entered] < log.ranks[left] if len(hops) else np.zeros(0, dtype=bool)
-    yield _row("disorder", back, _Taken(ids, log.message[hops]))
-    yield _row_order(log)
-    yield _row("zero_latency", log.when[hops + 1] == log.when[hops], _Taken(ids, log.message[hops]))
-    yield _row("naive", _naive(log.events), _Taken(ids, of_row))
-    states = EVENTS["state"].cast(log.events["state"]).cat
-    strange = np.array([text not in ORDER or text == "unknown" for text in states.categories], dtype=bool)
-    yield _row("unknown_state", strange[states.codes.to_numpy()], _Taken(ids, of_row))
-
-
-class _Taken:
-    """Message ids by the numbers of messages, taken only when asked for."""
-
-    def __init__(self, ids: Any, number: Ints) -> None:
-        self._ids, self._number = ids, number
-
-    def __getitem__(self, place: int) -> str:
-        return str(self._ids[int(self._number[place])])
-
-
-def _duplicates(log: OrderedEvents) -> _Row:
-    if len(log.row) == len(log.events):
-        return _Row("duplicates", 0, len(log.events))
-    source = EVENTS["source"].cast(_column(log.events, "source")).cat.codes.to_numpy()
-    told = {"message": log.of_row, "at": _at(log), "state": _state(log), "source": source}
-    return _row("duplicates", pd.DataFrame(told, copy=False).duplicated().to_numpy(), _Taken(log.ids.array, log.of_row))
-
-
-class _Pairs:
-    """Pairs of message and state, numbered; flags say which of them are there."""
-
-    def __init__(self, log: OrderedEvents, message: Ints, state: Ints) -> None:
-        self._width = max(len(log.states.categories), 1)
-        self.number, self._pairs = message * self._width + state, None
-        self.count = len(log.ids) * self._width
-        if self.count > _DENSE:  # many words never seen before
-            self.number, self._pairs = pd.factorize(self.number)
-            self.count = len(self._pairs)
-
-    def flags(self, chosen: Any = slice(None)) -> Flags:
-        """Which pairs the chosen entries are."""
-        there = np.zeros(self.count, dtype=bool)
-        there[self.number[chosen]] = True
-        return there
-
-    def messages(self, pairs: Ints) -> Ints:
-        """The messages of some pairs."""
-        return np.asarray(pairs if self._pairs is None else self._pairs[pairs]) // self._width
-
-
-def _two_instants(log: OrderedEvents) -> _Row:
-    pairs = _Pairs(log, log.message, log.state)
-    times = np.bincount(pairs.number, minlength=pairs.count)
-    several, of = np.flatnonzero(times > 1), _sum(times > 0)
-    if not len(several):
-        return _Row("two_instants", 0, of)
-    among = np.flatnonzero(times[pairs.number] > 1)
-    order = among[np.argsort(pairs.number[among], kind="stable")]  # the trail is in order of time
-    ends = np.cumsum(times[several]) - 1
-    width = log.when[order[ends]] - log.when[order[ends - times[several] + 1]]
-    worst = int(np.argmax(width))
-    example = _Taken(log.ids.array, pairs.messages(several))[worst]
-    return _Row("two_instants", len(several), of, example, float(width[worst] / _SECOND))
-
-
-def _row_order(log: OrderedEvents) -> _Row:
-    at, number = _at(log), log.of_row
-    if len(number) and (np.diff(number) < 0).any():
-        bits = len(number).bit_length()
-        order = np.sort(number << bits | np.arange(len(number))) & (1 << bits) - 1  # by message, then as they stand
-        at, number = at[order], number[order]
-    earlier = (number[1:] == number[:-1]) & (at[1:] < at[:-1])
-    return _row("row_order", earlier, _Taken(log.ids.array, number[1:]), of=len(at))
-
-
-def _naive(events: pd.DataFrame) -> Flags:
-    if "naive" in events.columns:
-        return EVENTS["naive"].cast(events["naive"]).to_numpy()
-    instants = events["happened_at"]
-    if pd.api.types.is_datetime64_any_dtype(instants.dtype):
-        return np.full(len(events), instants.dt.tz is None)
-    return ~instants.astype("str").str.contains(r"(?:[zZ]|[+-]\d\d:?\d\d)$").to_numpy(dtype=bool)
-
-
-def _at(log: OrderedEvents) -> Ints:
-    return microseconds(EVENTS["happened_at"].cast(log.events["happened_at"]))
-
-
-def _state(log: OrderedEvents) -> Ints:
-    return EVENTS["state"].cast(log.events["state"]).cat.codes.to_numpy()
-
-
-def _column(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
-    if name in frame.columns:
-        return frame[name]
-    return pd.Series(np.full(len(frame), None, dtype=object), index=frame.index)
-
-
-# --- messages ----------------------------------------------------------------------------------------
-
-
-def _of_messages(log: OrderedEvents, trips: pd.DataFrame, *, given: bool) -> Iterator[_Row]:
-    ids = trips["message_id"].array
-    cast = JOURNEYS["observed_until"].cast
-    at = {state: microseconds(cast(_column(trips, f"{state}_at"))) for state in ORDER[:8]}
-    there = {state: when != _NEVER for state, when in at.items()}
-    arrived = there["delivered"] | there["seen"]
-    yield _negative(at, there, ids)
-    failed_at, arrived_at = _first(at["failed"], at["expired"]), _first(at["delivered"], at["seen"])
-    failed = failed_at != _NEVER
-    yield _row("delivered_after_failed", failed & (arrived_at > failed_at), ids, of=_sum(failed))
-    yield _row("seen_without_delivered", there["seen"] & ~there["delivered"], ids, of=_sum(there["seen"]))
-    yield _row("no_dispatched", arrived & ~there["dispatched"], ids, of=_sum(arrived))
-    on_the_way = arrived | there["dispatched"]
-    yield _row("no_routed", on_the_way & ~there["routed"], ids, of=_sum(on_the_way))
-    yield _row("no_accepted", ~there["accepted"], ids)
-    if not given and not any(_column(log.events, name).notna().any() for name in ("observed_until", "received_at")):
-        yield _Row("not_looked_again", 0, 0, effect=UNWATCHED)
-        return
-    still_open = (trips["outcome"] == "open").to_numpy(dtype=bool)
-    until = microseconds(cast(trips["observed_until"]))
-    last = np.maximum.reduce([*at.values(), _last(log, trips, given)])
-    unseen = still_open & (until <= last)
-    yield _row("not_looked_again", unseen, ids, of=_sum(still_open))
-
-
-def _negative(at: Mapping[str, Ints], there: Mapping[str, Flags], ids: Any) -> _Row:
-    """Messages later in a state than in one behind it on the way; a failure is behind every state before delivery."""
-    worst: Ints = np.zeros(len(ids), dtype=np.int64)
-    known = np.zeros(len(ids), dtype=np.int64)
-    latest: Ints = np.full(len(ids), _NEVER)
-    for state in _WAY:
-        if state == "delivered":  # what fails was on the way, too
-            for ending in _FAILING:
-                worst = _worse(worst, at[ending], there[ending], latest)
-                known += there[ending]
-        worst = _worse(worst, at[state], there[state], latest)
-        known += there[state]
-        latest = np.maximum(latest, at[state])
-    found = worst < 0
-    if not found.any():
-        return _Row("negative_latency", 0, int((known > 1).sum()))
-    place = int(np.argmin(worst))
-    return _Row("negative_latency", _sum(found), _sum(known > 1), str(ids[place]), float(worst[place] / _SECOND))
-
-
-def _worse(worst: Ints, at: Ints, there: Flags, latest: Ints) -> Ints:
-    behind = there & (latest != _NEVER) & (at < latest)
-    return np.where(behind, np.minimum(worst, np.where(behind, at, 0) - np.where(behind, latest, 0)), worst)
-
-
-def _first(one: Ints, other: Ints) -> Ints:
-    return np.where(one == _NEVER, other, np.where(other == _NEVER, one, np.minimum(one, other)))
-
-
-def _last(log: OrderedEvents, trips: pd.DataFrame, given: bool) -> Ints:
-    """When each message's last event was, also of states that journeys have no column for."""
-    ends = np.append(log.message[1:] != log.message[:-1], True) if len(log.when) else np.zeros(0, dtype=bool)
-    last = np.append(log.when[ends], _NEVER)
-    if not given:
-        return last[:-1]
-    place = pd.Index(log.ids).get_indexer(pd.Index(trips["message_id"]))
-    return np.asarray(last[place])  # place -1: the message has no event here
-
-
-def _sum(flags: Flags) -> int:
-    return int(np.count_nonzero(flags))
-
-
-# --- sources -----------------------------------------------------------------------------------------
-
-
-def _sources(log: OrderedEvents) -> tuple[Ints, list[str]]:
-    source = EVENTS["source"].cast(_column(log.events, "source")).cat
-    return source.codes.to_numpy(), [str(text) for text in source.categories]
-
-
-def _callbacks_missed(log: OrderedEvents) -> _Row:
-    """States that a history told of and no callback did, although callbacks told of that state for other messages."""
-    codes, texts = _sources(log)
-    used = {texts[code] for code in np.unique(codes) if code >= 0}
-    if any("+" in text for text in used):
-        return _Row("callbacks_missed", 0, 0, effect=CALLBACKS_MERGED)
-    if "callback" not in used:
-        return _Row("callbacks_missed", 0, 0, effect=CALLBACKS_ABSENT)
-    state, states = _state(log), log.states.categories
-    by_callback = codes == texts.index("callback")
-    expected = np.zeros(len(states), dtype=bool)
-    expected[np.unique(state[by_callback])] = True
-    expected &= np.array([text in _CALLED_BACK for text in states], dtype=bool)
-    by_history = (codes == texts.index("history")) | (codes == texts.index("status"))
-    pairs = _Pairs(log, log.of_row, state)
-    told = np.flatnonzero(pairs.flags(by_history & expected[state]))
-    missed = ~pairs.flags(by_callback)[told]
-    return _row("callbacks_missed", missed, _Taken(log.ids.array, pairs.messages(told)))
-
-
-def _skews(log: OrderedEvents) -> Iterator[_Row]:
-    """A row for each source: how much later than it happened an event was heard of."""
-    codes, texts = _sources(log)
-    received = microseconds(EVENTS["received_at"].cast(_column(log.events, "received_at")))
-    heard = (received != _NEVER) & (_not_before(log) == _NEVER)
-    delay = np.where(heard, received, 0) - np.where(heard, _at(log), 0)
-    for source in dict.fromkeys([*_TOLD_BY, *texts]):
-        mine = np.flatnonzero(heard & (codes == texts.index(source)))
-        if len(mine) or source in _TOLD_BY:
-            late = delay[mine]
-            median = float(np.median(late) / _SECOND) if len(mine) else np.nan
-            taken = _Taken(log.ids.array, log.of_row[mine])
-            yield _row("clock_skew", late <= -_SECOND, taken, value_s=median, source=source)
-
-
-def _polled(log: OrderedEvents) -> _Row:
-    bound = _not_before(log)
-    found = bound != _NEVER
-    known = found & (bound != _EVER)
-    width = float(np.median(np.maximum(_at(log)[known] - bound[known], 0)) / _SECOND) if known.any() else np.nan
-    return _row("polled", found, _Taken(log.ids.array, log.of_row), value_s=width)
-
-
-def _not_before(log: OrderedEvents) -> Ints:
-    return microseconds(EVENTS["not_before"].cast(_column(log.events, "not_before")))
+if quality.__doc__:  # None under python -OO
+    checks = [f"- ``{name}``: {' '.join(str(check.find.__doc__).split())}" for name, check in _CHECKS.items()]
+    wrapped = [textwrap.fill(text, 115, initial_indent="    ", subsequent_indent="      ") for text in checks]
+    quality.__doc__ = quality.__doc__.replace("    <checks>", "\n".join(wrapped))

@@ -1,8 +1,8 @@
-"""A sheet: an axes of lanes from top to bottom, where y is inches and text is measured before it is set.
+"""The layout of a chart: lanes from top to bottom, measured texts, labels that do not overlap.
 
-Nothing here touches matplotlib's global settings: every colour and size is given explicitly. A figure that a
-chart makes for itself is transparent with mid-tone ink, so it reads on a light and on a dark page; on an axes
-of your own the ink follows the colour behind it.
+matplotlib's global settings are never changed: each colour and size is passed explicitly. A figure created by a chart
+is transparent with mid-tone ink, so that it is legible on light and on dark pages; on the caller's axes the ink
+follows the background.
 """
 
 from __future__ import annotations
@@ -12,25 +12,32 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
-import pandas as pd
 from matplotlib import colors
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator
-from matplotlib.transforms import Bbox
+from matplotlib.ticker import FuncFormatter, NullLocator
+from scipy.optimize import isotonic_regression
 
-from viberkit.charts._style import DARK, LIGHT, MIDTONE, SMALL, TimeFormatter, TimeLocator, luminance
-from viberkit.frames.columns import require
+from viberkit.analysis.formatting import duration
+from viberkit.charts._style import DARK, LIGHT, MIDTONE, SMALL, TimeLocator, luminance
 
-__all__ = ["LINE", "NAME", "WIDTH", "Sheet", "need"]
+#: Inches: the width of a figure created by a chart, its margins, and a line of small print.
+WIDTH, MARGIN, LINE = 7.5, 0.3, 0.135
+#: Font size of headings, in points.
+NAME = 9.0
+#: Seconds: times up to this are drawn in a gutter at the left of a log axis.
+SMALLEST_TIME = 1e-3
+PERCENT_TICKS = {0.0: "0 %", 0.25: "25 %", 0.5: "50 %", 0.75: "75 %", 1.0: "100 %"}
+_TOP = 0.08
 
-#: Inches: the width of a figure of ours, its margins, and one line of small print; points: the size of names.
-WIDTH, MARGIN, LINE, NAME = 7.5, 0.3, 0.135, 9.0
+
+#: The label of a line at its right end: x and y (shares of the axes), text and colour.
+LineLabel = tuple[float, float, str, str]
 
 
 @dataclass
 class Sheet:
-    """An axes of lanes from top to bottom, where y is inches and text is measured before it is set."""
+    """An axes whose y is inches from the top; x is a share of the width unless an axis is set."""
 
     ax: Axes
     own: bool
@@ -39,39 +46,44 @@ class Sheet:
     _widths: dict[tuple[str, float], float] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, ax: Axes | None) -> Sheet:
-        """A sheet on your axes, or on a new transparent figure of notebook width."""
+    def open(cls, ax: Axes | None, left: float = MARGIN, right: float = MARGIN) -> Sheet:
+        """Open a sheet on the caller's axes, or on a new figure of notebook width with these margins in inches."""
         if ax is not None:
             faces = [patch.get_facecolor() for patch in (ax.patch, ax.figure.patch) if patch.get_visible()]
-            behind = next((face for face in map(colors.to_rgba, faces) if face[3] > 0.5), None)
-            ink = MIDTONE if behind is None else DARK if luminance(behind[:3]) > 0.25 else LIGHT
-            sheet = cls(ax, own=False, ink=ink)
-        else:
-            import matplotlib.pyplot as plt
+            background = next((face for face in map(colors.to_rgba, faces) if face[3] > 0.5), None)
+            ink = MIDTONE if background is None else DARK if luminance(background[:3]) > 0.25 else LIGHT
+            return cls(ax, own=False, ink=ink)._clear()
+        import matplotlib.pyplot as plt
 
-            figure, ax = plt.subplots(figsize=(WIDTH, 3.0), layout="none")
-            figure.set_facecolor("none")
-            ax.set_facecolor("none")
-            figure.subplots_adjust(left=MARGIN / WIDTH, right=1 - MARGIN / WIDTH)
-            sheet = cls(ax, own=True, ink=MIDTONE)
-        for side, spine in ax.spines.items():
+        figure, ax = plt.subplots(figsize=(WIDTH, 3.0), layout="none")
+        figure.set_facecolor("none")
+        ax.set_facecolor("none")
+        figure.subplots_adjust(left=left / WIDTH, right=1 - right / WIDTH)
+        return cls(ax, own=True, ink=MIDTONE)._clear()
+
+    def _clear(self) -> Sheet:
+        for side, spine in self.ax.spines.items():
             spine.set_visible(side == "bottom")
-            spine.set_color(sheet.ink)
-        ax.grid(visible=False)
-        ax.yaxis.set_major_locator(NullLocator())
-        ax.yaxis.set_minor_locator(NullLocator())
-        ax.tick_params(axis="x", colors=sheet.ink, labelcolor=sheet.ink, labelsize=SMALL, length=3, bottom=True)
-        return sheet
+            spine.set_color(self.ink)
+        self.ax.grid(visible=False)
+        self.ax.yaxis.set_major_locator(NullLocator())
+        self.ax.tick_params(colors=self.ink, labelcolor=self.ink, labelsize=SMALL)
+        self.ax.tick_params(axis="x", length=3, bottom=True)
+        self.ax.tick_params(axis="y", length=0)
+        return self
+
+    def inset(self, bounds: tuple[float, float, float, float]) -> Sheet:
+        """Open a sheet within this one; bounds (left, bottom, width, height) are shares of the axes."""
+        return Sheet(self.ax.inset_axes(bounds, facecolor="none"), own=False, ink=self.ink, scale=self.scale)._clear()
 
     @property
     def inches(self) -> tuple[float, float]:
         """Width and height of the axes."""
-        box: Bbox = self.ax.get_window_extent()
-        dpi = cast(Figure, self.ax.get_figure(root=True)).dpi
+        box, dpi = self.ax.get_window_extent(), cast(Figure, self.ax.get_figure(root=True)).dpi
         return box.width / dpi, box.height / dpi
 
     def width(self, text: str, size: float = SMALL) -> float:
-        """Width of a text as a share of the axes' width."""
+        """Width of a text as a share of the width of the axes."""
         if (text, size) not in self._widths:
             probe = self.ax.text(0.5, 0.5, text, fontsize=size, transform=self.ax.transAxes)
             self._widths[text, size] = probe.get_window_extent().width / self.ax.get_window_extent().width
@@ -79,7 +91,7 @@ class Sheet:
         return self._widths[text, size]
 
     def elide(self, text: str, room: float, size: float = SMALL) -> str:
-        """The text, its middle left out where it is wider than ``room`` (a share of the axes' width)."""
+        """Return the text, its middle replaced by an ellipsis if it is wider than ``room`` (a share of the width)."""
         if self.width(text, size) <= room:
             return text
         keep = int(len(text) * room / self.width(text, size))
@@ -88,7 +100,7 @@ class Sheet:
         return f"{text[: max(keep, 1) - keep // 2]}…{text[-(keep // 2) :] if keep > 1 else ''}"
 
     def wrap(self, text: str, size: float = SMALL) -> str:
-        """The text in lines no wider than the axes."""
+        """Return the text in lines no wider than the axes."""
         lines = [""]
         for word in text.split():
             longer = f"{lines[-1]} {word}".strip()
@@ -99,99 +111,151 @@ class Sheet:
         return "\n".join(lines)
 
     def room(self, heights: Sequence[float], extra: float = 0.0) -> int:
-        """How many lanes of these heights (inches) fit: all on a figure of our own, at least one anywhere."""
+        """How many lanes of these heights (inches) fit: all on a figure created by a chart, at least one anywhere."""
         if self.own:
             return len(heights)
         return max(1, int(np.sum(np.cumsum(heights) + extra <= self.inches[1] / 0.75 + 1e-9)))
 
-    def fix(self, height: float, label: str) -> None:
-        """Set the height (inches) and the label under the x-axis; on your axes the text shrinks to fit."""
-        label = self.wrap(label)
+    def set_height(self, height: float, notes: Sequence[str], *, axis: bool = True) -> None:
+        """Set the height in inches and the notes below the x-axis; on the caller's axes the text shrinks to fit."""
+        label = self.wrap(" · ".join(notes))
         self.ax.set_xlabel(label, fontsize=SMALL, color=self.ink, linespacing=1.25)
         if self.own:
-            bottom = 0.42 + 0.15 * (label.count("\n") + 1)
-            total = height + bottom + 0.08
+            bottom = 0.22 + 0.2 * axis + 0.15 * (label.count("\n") + 1)
+            total = height + bottom + _TOP
             figure = cast(Figure, self.ax.figure)
             figure.set_size_inches(WIDTH, total)
-            figure.subplots_adjust(bottom=bottom / total, top=1 - 0.08 / total)
+            figure.subplots_adjust(bottom=bottom / total, top=1 - _TOP / total)
         self.scale = float(np.clip(self.inches[1] / height, 0.75, 1.0))
         self.ax.set_ylim(height, 0)
+        if not axis:
+            self.ax.set_xlim(0, 1)
+            self.ax.xaxis.set_major_locator(NullLocator())
+            self.ax.spines["bottom"].set_visible(False)
 
-    def bare(self) -> None:
-        """Take the x-axis away, after ``fix``: from 0 to 1, and only the label under it stays."""
+    def share_axis(self) -> None:
+        """Set an x-axis from 0 to 100 %."""
         self.ax.set_xlim(0, 1)
-        self.ax.xaxis.set_major_locator(NullLocator())
-        self.ax.spines["bottom"].set_visible(False)
-        if self.own:
-            figure, spare = cast(Figure, self.ax.figure), 0.2
-            total, bottom = figure.get_figheight() - spare, figure.subplotpars.bottom * figure.get_figheight() - spare
-            figure.set_size_inches(WIDTH, total)
-            figure.subplots_adjust(bottom=bottom / total, top=1 - 0.08 / total)
+        self.ax.set_xticks(list(PERCENT_TICKS), list(PERCENT_TICKS.values()))
 
-    def time_axis(self, low: float, high: float, zero: str = "") -> float:
-        """A log axis of seconds; ``zero`` names a gutter at its left for what has no logarithm. Gives its middle."""
+    def time_axis(self, low: float, high: float, gutter: str = "", margin: float = 0.0) -> float:
+        """Set a log x-axis of seconds.
+
+        ``gutter`` is the label of a strip at the left, for what has no logarithm; ``margin`` (a share of the width)
+        stays free at the right. Returns the position of the middle of the gutter.
+        """
         spare = max(0.0, 1.5 - np.log10(high / low)) / 2
         span = np.log10(high / low) + 2 * spare
         left, right = np.log10(low) - spare - 0.03 * span, np.log10(high) + spare + 0.03 * span
-        start = 10.0**left
-        gutter = 0.11 * (right - left) if zero else 0.0
-        middle = float(10.0 ** (left - 0.55 * gutter))
+        strip = 0.11 * (right - left) if gutter else 0.0
+        start, end, middle = (float(10.0**at) for at in (left, right, left - 0.55 * strip))
+        extra = (middle, gutter) if gutter else None
         self.ax.set_xscale("log")
-        self.ax.set_xlim(10.0 ** (left - gutter), 10.0**right)
-        named = (middle, zero) if zero else None
-        self.ax.xaxis.set_major_locator(TimeLocator(named, float(start)))
-        self.ax.xaxis.set_major_formatter(TimeFormatter(named))
+        self.ax.set_xlim(10.0 ** (left - strip), 10.0 ** (left - strip + (right - left + strip) / (1 - margin)))
+        self.ax.xaxis.set_major_locator(TimeLocator(start, end, extra))
+        self.ax.xaxis.set_major_formatter(
+            FuncFormatter(lambda x, _: gutter if extra and np.isclose(x, middle) else duration(x))
+        )
         self.ax.xaxis.set_minor_locator(NullLocator())
-        self.ax.xaxis.set_minor_formatter(NullFormatter())
-        self.ax.spines["bottom"].set_bounds(float(start), float(10.0**right))
+        self.ax.spines["bottom"].set_bounds(start, end)
         return middle
 
-    def text(self, share: float, y: float, text: str, *, size: float = SMALL, colour: str = "", **more: Any) -> None:
-        """Set a text: ``share`` of the width from the left, ``y`` inches from the top."""
-        put = {"ha": "left", "va": "baseline"} | more
-        where = self.ax.get_yaxis_transform()
-        self.ax.text(share, y, text, fontsize=size * self.scale, color=colour or self.ink, transform=where, **put)
+    def share(self, seconds: float) -> float:
+        """Return the position of a time on a log axis, as a share of the width."""
+        left, right = np.log10(self.ax.get_xlim())
+        return float((np.log10(seconds) - left) / (right - left))
 
-    def lines(self, share: float, y: float, text: str) -> None:
-        """Set centred lines of text, the last on the baseline ``y`` inches from the top."""
-        for place, line in enumerate(reversed(text.split("\n"))):
-            self.text(share, y - LINE * place, line, ha="center")
+    def levels(self, ticks: dict[float, str], end: float = 1.0) -> None:
+        """Label heights at the left, with a faint line at each up to ``end`` (a share of the width)."""
+        self.ax.set_yticks(list(ticks), list(ticks.values()))
+        self.ax.hlines(
+            list(ticks), 0, end, transform=self.ax.get_yaxis_transform(), color=self.ink, lw=0.6, alpha=0.22, zorder=0.5
+        )
+
+    def text(self, x: float, y: float, text: str, *, size: float = SMALL, colour: str = "", **options: Any) -> None:
+        """Draw a text at ``x`` (a share of the width) and ``y`` (on the y-axis)."""
+        options.setdefault("transform", self.ax.get_yaxis_transform())
+        self.ax.text(x, y, text, fontsize=size * self.scale, color=colour or self.ink, **options)
 
     def heading(self, y: float, name: str, *facts: str) -> None:
-        """A lane's heading: its name at the left, the first of ``facts`` that leaves it room at the right."""
+        """Draw the heading of a lane: its name at the left, the longest of ``facts`` that fits at the right."""
         fact = next((f for f in facts if self.width(f) + self.width(name, NAME) < 0.96), facts[-1] if facts else "")
         self.text(0, y, self.elide(name, 0.97 - (self.width(fact) if fact else 0), NAME), size=NAME)
         if fact:
             self.text(1, y, fact, ha="right")
 
-    def key(self, names: Sequence[str]) -> list[tuple[float, float]]:
-        """Where the names of a key stand, each with room for its mark: share of the width, inches from the top."""
-        places, x, y = [], 0.0, 0.17
+    def legend_positions(self, names: Sequence[str]) -> list[tuple[float, float]]:
+        """Where the entries of a legend at the top begin: share of the width, inches from the top."""
+        positions, x, y = [], 0.0, 0.17
         for name in names:
             wide = self.width(name) + 0.045
             if x and x + wide > 1:
                 x, y = 0.0, y + 0.17
-            places.append((x, y))
+            positions.append((x, y))
             x += wide
-        return places
+        return positions
 
-    def draw_key(self, names: Sequence[str], hues: Sequence[str], marker: str = "o") -> None:
-        """Set a key of coloured marks at the top."""
-        where = self.ax.get_yaxis_transform()
-        for name, hue, (x, y) in zip(names, hues, self.key(names), strict=True):
-            self.ax.plot(x + 0.009, y - 0.04, marker, ms=5, color=hue, transform=where, clip_on=False)
+    def legend(self, names: Sequence[str], colours: Sequence[str], markers: str = "o") -> None:
+        """Draw a legend at the top, with one marker per entry or the same for all."""
+        transform = self.ax.get_yaxis_transform()
+        for index, (name, colour, (x, y)) in enumerate(zip(names, colours, self.legend_positions(names), strict=True)):
+            marker = markers[index % len(markers)]
+            self.ax.plot(x + 0.009, y - 0.04, marker, ms=5, color=colour, transform=transform, clip_on=False)
             self.text(x + 0.022, y, name)
 
-    def say(self, text: str) -> Axes:
-        """Nothing to draw: say so in the middle."""
-        self.fix(0.9, "")
-        self.ax.xaxis.set_major_locator(NullLocator())
-        self.ax.spines["bottom"].set_visible(False)
+    def label_rows(self, texts: Sequence[str], *positions: Sequence[float]) -> list[list[tuple[int, float]]]:
+        """Distribute labels over as few rows as they fit in, at most one per sequence of preferred centres.
+
+        Returns the index and the centre of each label by row; the last labels are dropped if they do not fit.
+        """
+        for count in range(len(texts), 0, -1):
+            order = sorted(range(count), key=lambda index: positions[0][index])
+            for rows in range(1, len(positions) + 1):
+                result = []
+                for row in range(rows):
+                    indices = sorted(order[row::rows], key=positions[row].__getitem__)
+                    widths = [self.width(texts[index]) + 0.014 for index in indices]
+                    centres = spread([positions[row][index] for index in indices], widths, 0.0, 1.0)
+                    if centres is None:
+                        break
+                    result.append(list(zip(indices, centres, strict=True)))
+                else:
+                    return result
+        return []
+
+    def label_lines(self, labels: Sequence[LineLabel], edge: float, top: float) -> None:
+        """Label lines at the right of ``edge`` and below ``top`` (shares of the axes), each with a leader."""
+        labels = sorted(labels, key=lambda label: label[1])
+        heights = [(LINE * (text.count("\n") + 1) + 0.02) / self.inches[1] for _, _, text, _ in labels]
+        preferred = [y for _, y, _, _ in labels]
+        for (x, y, text, colour), height in zip(labels, spread(preferred, heights, 0.0, top) or preferred, strict=True):
+            style: dict[str, Any] = {"color": colour, "transform": self.ax.transAxes, "clip_on": False}
+            self.ax.plot([x, edge], [y, y], lw=0.9, ls=(0, (1, 2)), **style)
+            self.ax.plot([edge, edge + 0.014, edge + 0.024], [y, height, height], lw=1.4, **style)
+            self.text(edge + 0.03, height, text, va="center", linespacing=1.15, transform=self.ax.transAxes)
+
+    def show_empty(self, text: str) -> Axes:
+        """Draw a text in the middle in place of a chart."""
+        self.set_height(0.9, [], axis=False)
         self.text(0.5, 0.45, self.wrap(text, NAME), size=NAME, ha="center", va="center")
         return self.ax
 
 
-def need(frame: pd.DataFrame, chart: str, columns: tuple[str, ...], remedy: str) -> None:
-    """Refuse a frame without these columns; one with neither rows nor columns is merely empty."""
-    if not isinstance(frame, pd.DataFrame) or len(frame) or len(frame.columns):
-        require(frame, columns, f"charts.{chart} (pass {remedy})")
+def spread(centres: Sequence[float], widths: Sequence[float], low: float, high: float) -> list[float] | None:
+    """Return new centres for labels in a row: in the same order, without overlap, each moved as little as possible.
+
+    None if the row from ``low`` to ``high`` is too short.
+
+    >>> spread([1.0, 1.0, 8.0], [2.0, 2.0, 2.0], 0.0, 10.0)
+    [1.0, 3.0, 8.0]
+    >>> spread([1.0, 1.0], [6.0, 6.0], 0.0, 10.0) is None
+    True
+    """
+    if sum(widths) > high - low + 1e-9:
+        return None
+    if not len(centres):
+        return []
+    # The left edge of each label less the widths before it must not decrease: the closest such sequence is isotonic.
+    offsets = np.cumsum([0.0, *widths[:-1]])
+    edges = isotonic_regression(np.asarray(centres) - np.asarray(widths) / 2 - offsets).x
+    return (np.clip(edges, low, high - sum(widths)) + offsets + np.asarray(widths) / 2).tolist()  # type: ignore[no-any-return]

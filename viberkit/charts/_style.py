@@ -1,34 +1,20 @@
-"""What the charts share: colours, and an axis of time in units that people use."""
+"""Colours of states and groups, and the ticks of time axes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
 from matplotlib import colors
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import Formatter, Locator
+from matplotlib.ticker import Locator
 
 from viberkit.analysis.formatting import UNITS, duration
 
-__all__ = [
-    "DARK",
-    "GROUP_COLOURS",
-    "LIGHT",
-    "MIDTONE",
-    "SMALL",
-    "TimeFormatter",
-    "TimeLocator",
-    "hop_colours",
-    "luminance",
-    "on",
-    "spread",
-    "state_colour",
-]
-
-#: One colour a state, after Okabe and Ito: told apart with any colour vision, readable on white and on black.
+#: The colour of each state, after Okabe and Ito: distinct with any colour vision, readable on white and on black.
 STATE_COLOURS = {
     "accepted": "#8f8f8f",
     "routed": "#56b4e9",
@@ -41,24 +27,24 @@ STATE_COLOURS = {
     "deleted": "#6f6f78",
     "unknown": "#a5a5ad",
 }
-#: Colours of groups, in order: told apart with any colour vision (CIELAB at least 23 with none of red or green).
+#: Colours of groups, in order: distinct with any colour vision (CIELAB difference at least 23), none red or green.
 GROUP_COLOURS = ("#2b7fd0", "#e3a008", "#8a4f7d", "#45b894", "#a85a12", "#64bbe0", "#7040e8", "#7e6a4e")
-#: Inks: for a page that may be light or dark, for a light one, and for a dark one.
+#: Ink for a page that may be light or dark, for a light page, and for a dark page.
 MIDTONE, DARK, LIGHT = "#7a7a7a", "#3c3c3c", "#d2d2d2"
-#: Small print, in points.
+#: Font size of small print, in points.
 SMALL = 8.0
 
-_TENS, _SIXTIES = (1, 2, 5, 10, 20, 50, 100, 200, 500), (1, 2, 5, 10, 20, 30)
-#: Ticks to choose from, the densest first: numbers of ms, s, min, h and d.
-_LEVELS = (
-    (_TENS, _SIXTIES, _SIXTIES, (1, 2, 6, 12), (1, 2, 5, 10, 30, 100, 365)),
-    ((1, 3, 10, 30, 100, 300), (1, 3, 10, 30), (1, 3, 10, 30), (1, 3, 6, 12), (1, 2, 7, 30, 90, 365)),
-    ((1, 10, 100), (1, 10), (1, 10), (1, 6), (1, 7, 30, 365)),
+#: Candidate ticks, the roundest first: multiples of 1 ms, 1 s, 1 min, 1 h and 1 d.
+_TICKS = (
+    ((1,), (1,), (1,), (1,), (1,)),
+    ((10, 100), (10,), (10,), (6,), (7, 30, 365)),
+    ((2, 5, 20, 50, 200, 500), (2, 5, 20, 30), (2, 5, 20, 30), (2, 12), (2, 14, 90, 180, 1000)),
+    ((3, 30, 300), (3, 30), (3, 30), (3, 12), (2, 90, 1000)),
 )
 
 
 def state_colour(state: str) -> str:
-    """The colour of a state, the same in every chart; a state never seen before is grey.
+    """Return the colour of a state, the same in every chart; an unrecognised state is grey.
 
     >>> state_colour("delivered"), state_colour("message-teleported")
     ('#17a07a', '#7a7a7a')
@@ -66,104 +52,70 @@ def state_colour(state: str) -> str:
     return STATE_COLOURS.get(state, MIDTONE)
 
 
-def hop_colours(hops: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """A colour for each hop: that of the state it leads to, paler where an earlier hop leads there too.
+def transition_colours(transitions: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Return the colour of each transition: that of its target state, paler for later transitions to the same state.
 
-    >>> hop_colours([("dispatched", "failed"), ("expired", "failed")])
+    >>> transition_colours([("dispatched", "failed"), ("expired", "failed")])
     {('dispatched', 'failed'): '#d55e00', ('expired', 'failed'): '#e08640'}
     """
-    seen: dict[str, int] = {}
-    found = {}
-    for hop in hops:
-        place = seen[hop[1]] = seen.get(hop[1], -1) + 1
-        base = np.array(colors.to_rgb(state_colour(hop[1])))
-        red, green, blue = base + (1 - base) * min(0.25 * place, 0.6)
-        found[hop] = colors.to_hex((red, green, blue))
-    return found
+    counts: dict[str, int] = {}
+    result = {}
+    for source, target in transitions:
+        count = counts[target] = counts.get(target, -1) + 1
+        base = np.array(colors.to_rgb(state_colour(target)))
+        red, green, blue = base + (1 - base) * min(0.25 * count, 0.6)
+        result[source, target] = colors.to_hex((red, green, blue))
+    return result
 
 
-def on(colour: str) -> str:
-    """Black or white, whichever reads better on the colour.
+def contrast(colour: Any) -> str:
+    """Black or white, whichever is more legible on the colour.
 
-    >>> on("#2b7fb8"), on("#e69f00")
+    >>> contrast("#2b7fb8"), contrast("#e69f00")
     ('#ffffff', '#111111')
     """
     return "#111111" if luminance(colour) > 0.22 else "#ffffff"
 
 
 def luminance(colour: Any) -> float:
-    """How bright a colour is, from 0 to 1, as the eye sees it (WCAG 2)."""
+    """Relative luminance of a colour from 0 to 1 (WCAG 2)."""
     red, green, blue = (v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in colors.to_rgb(colour))
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def spread(centres: Sequence[float], widths: Sequence[float], low: float, high: float) -> list[float] | None:
-    """New centres for labels in one row: order kept, nothing overlapping, each moved as little as may be.
-
-    None where the row from ``low`` to ``high`` is too short for them all.
-
-    >>> spread([1.0, 1.0, 8.0], [2.0, 2.0, 2.0], 0.0, 10.0)
-    [1.0, 3.0, 8.0]
-    >>> spread([1.0, 1.0], [6.0, 6.0], 0.0, 10.0) is None
-    True
-    """
-    if sum(widths) > high - low + 1e-9:
-        return None
-    # Where each label begins once the widths before it are taken away: these must not decrease, so pool those that do.
-    before = np.concatenate([[0.0], np.cumsum(widths)[:-1]]) if len(widths) else np.zeros(0)
-    pools: list[list[float]] = []
-    for centre, width, past in zip(centres, widths, before, strict=True):
-        pools.append([centre - width / 2 - past, 1])
-        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
-            mean, weight = pools.pop()
-            pools[-1] = [(pools[-1][0] * pools[-1][1] + mean * weight) / (pools[-1][1] + weight), pools[-1][1] + weight]
-    starts = np.repeat([mean for mean, _ in pools], [int(weight) for _, weight in pools]) if pools else np.zeros(0)
-    starts = np.clip(starts, low, high - sum(widths))
-    return [float(s + p + w / 2) for s, p, w in zip(starts, before, widths, strict=True)]
-
-
-class TimeFormatter(Formatter):
-    """Ticks as :func:`~viberkit.analysis.formatting.duration` writes them; the gutter's tick has its own text."""
-
-    def __init__(self, zero: tuple[float, str] | None = None) -> None:
-        self.zero = zero
-
-    def __call__(self, x: float, pos: int | None = None) -> str:
-        if self.zero and np.isclose(x, self.zero[0]):
-            return self.zero[1]
-        return duration(x)
-
-
 class TimeLocator(Locator):
-    """Ticks at times people know (1 s, 10 s, 1 min, 1 h, 1 d …), as dense as their labels leave room for."""
+    """Round times between ``low`` and ``high`` on a log axis of seconds, as dense as their labels allow.
 
-    def __init__(self, zero: tuple[float, str] | None = None, start: float = 0.0) -> None:
-        self.zero, self.start = zero, start
+    ``extra`` is a tick with a label of its own, in front of ``low``.
+    """
+
+    def __init__(self, low: float, high: float, extra: tuple[float, str] | None = None) -> None:
+        self.low, self.high, self.extra = low * 0.999, high * 1.001, extra
 
     def __call__(self) -> list[float]:
-        low, high = sorted(cast(tuple[float, float], self.axis.get_view_interval()))  # type: ignore[union-attr]
+        low, high = cast(tuple[float, float], self.axis.get_view_interval())  # type: ignore[union-attr]
         return self.tick_values(low, high)
 
     def tick_values(self, vmin: float, vmax: float) -> list[float]:
-        """The ticks between two times in seconds."""
-        ax = cast(Axes, self.axis.axes)  # type: ignore[union-attr]
-        inches = ax.bbox.width / cast(Figure, ax.get_figure(root=True)).dpi
-        kept: list[float] = []
-        for level in _LEVELS:
-            sizes = zip((size for _, size in UNITS), level, strict=True)
-            ticks = [step * size for size, steps in sizes for step in steps]
-            ticks = [tick for tick in ticks if max(vmin, self.start) * 0.999 <= tick <= vmax * 1.001]
-            kept, edge = ([self.zero[0]], _half(self.zero[1])) if self.zero and vmin <= self.zero[0] else ([], -inches)
-            for tick in ticks:
-                room = np.log(tick / kept[-1]) / np.log(vmax / vmin) * inches if kept else inches
-                if room > edge + _half(duration(tick)) + 0.1:
-                    kept.append(tick)
-                    edge = _half(duration(tick))
-            if len(kept) >= len(ticks):
-                break
-        return kept
+        """Return the ticks on an axis from ``vmin`` to ``vmax``, in seconds."""
+        accepted = [self.extra[0]] if self.extra else []
+        for level in _TICKS:
+            for (_, size), steps in zip(UNITS, level, strict=True):
+                ticks = [step * size for step in steps if self.low <= step * size <= self.high]
+                union = sorted({*accepted, *ticks})
+                if self._fit(union, abs(np.log10(vmax / vmin))):
+                    accepted = union
+        return accepted
 
+    def _fit(self, ticks: Sequence[float], decades: float) -> bool:
+        axis, axes = self.axis, cast(Axes, self.axis.axes)  # type: ignore[union-attr]
+        dpi, horizontal = cast(Figure, axes.get_figure(root=True)).dpi, axes.xaxis is axis
+        inches = (axes.bbox.width if horizontal else axes.bbox.height) / dpi / decades
+        halves = [self._half_width(tick) if horizontal else 0.12 for tick in ticks]
+        gaps = [np.log10(after / tick) * inches for tick, after in pairwise(ticks)]
+        return all(gap >= a + b for gap, (a, b) in zip(gaps, pairwise(halves), strict=True))
 
-def _half(label: str) -> float:
-    """Half the width of a tick's label in inches, or a little more."""
-    return 0.31 * len(label) * SMALL / 72
+    def _half_width(self, tick: float) -> float:
+        """Half of the width of a label with its margin, in inches, rounded up."""
+        label = self.extra[1] if self.extra and tick == self.extra[0] else duration(tick)
+        return 0.31 * len(label) * SMALL / 72 + 0.05

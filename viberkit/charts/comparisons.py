@@ -1,192 +1,238 @@
-"""A chart of differences: how much slower groups are than a baseline, how much less is delivered, and how sure that is.
-
-What is not known or never reached is said in words, and never drawn as if it were zero.
-"""
+"""A chart of differences between groups and a baseline."""
 
 from __future__ import annotations
 
-from itertools import chain
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from viberkit.analysis.formatting import UNITS, duration
-from viberkit.charts._layout import Sheet, need
+from viberkit.analysis.formatting import UNITS, duration, percentile
+from viberkit.charts._layout import Sheet
+from viberkit.charts._results import require_result
 from viberkit.charts._style import state_colour
-from viberkit.charts.transitions import MOST_LANES
+from viberkit.charts.transitions import MAX_LANES
 
 __all__ = ["compare"]
 
-#: Inches: a lane of differences, the head of a block of them, and its axis.
+#: Inches: a lane, the head of a block of lanes, and its axis.
 _ROW, _HEAD, _FOOT = 0.21, 0.27, 0.42
+_SHARES = ("share_difference", "share_low", "share_high")
+_TIMES = ("difference_s", "low_s", "high_s")
 
 
 def compare(comparison: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """How much slower or faster each group is than the baseline: a dot a quantile, with its interval, about zero.
+    """Draw the differences of groups from a baseline with their confidence intervals.
 
-    ``comparison`` is the table of ``vk.compare``: ``group``, ``baseline``, ``metric``, ``unit`` ("s" or "share"),
-    ``difference``, ``low``, ``high``. Times stand on an axis of time, those more than ten times as large on another
-    below it, and shares above them on one of percentage points. A hollow dot is a difference that may be none. What
-    has no difference, because a quantile is not reached, is said in words. At most 20 lanes; the axes says how many
-    are not drawn. Raises MissingColumn.
+    One lane per group and estimate, with zero marked. Shares are in percentage points; times are on an axis of time,
+    those more than ten times larger on another below it. A hollow marker is a difference whose interval contains
+    zero; orange is worse than the baseline. A quantile that is not reached is described by a text.
 
-    >>> from matplotlib.figure import Figure
-    >>> rows = {"group": ["promotion"], "baseline": ["session"], "metric": ["p95"], "unit": ["s"], "difference": [1.8],
-    ...     "low": [0.9], "high": [2.6]}
-    >>> ax = compare(pd.DataFrame(rows), ax=Figure().subplots())
+    Parameters
+    ----------
+    comparison : pandas.DataFrame
+        The result of ``vk.compare``: ``group``, ``baseline``, ``within_s``, ``quantile``, ``share_difference``,
+        ``share_low``, ``share_high``, ``difference_s``, ``low_s``, ``high_s``.
+    ax : matplotlib.axes.Axes, optional
+        The axes to draw on; a new figure of notebook width by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes. At most 20 lanes are drawn; a note below the axis says how many are not.
+
+    Raises
+    ------
+    MissingColumn
+        If a column is missing.
+    ValueError
+        If ``attrs["end"]`` is missing.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> nan = float("nan")
+    >>> result = pd.DataFrame({"group": "promotion", "baseline": "session", "within_s": [nan], "quantile": [0.95],
+    ...     "share_difference": nan, "share_low": nan, "share_high": nan, "difference_s": 1.8, "low_s": 0.9,
+    ...     "high_s": 2.6})
+    >>> result.attrs = {"end": "delivered"}
+    >>> ax = vk.charts.compare(result)
     >>> [text.get_text() for text in ax.texts]
     ['time', '← faster', 'slower →', 'promotion p95', '+1.8 s (+900 ms to +2.6 s)']
     """
-    columns = ("group", "baseline", "metric", "unit", "difference", "low", "high")
-    need(comparison, "compare", columns, "vk.compare(journeys, by=…)")
+    columns = ("group", "baseline", "within_s", "quantile", *_SHARES, *_TIMES)
+    require_result(comparison, "compare", "vk.compare(journeys, by=…)", columns, ("end",))
     sheet = Sheet.open(ax)
-    sections = _scales(comparison) if len(comparison) else []
-    if not sections:
-        return sheet.say("nothing to compare")
-    spare = _HEAD * len(sections) + _FOOT * (len(sections) - 1)
-    fits = max(1, min(MOST_LANES, sheet.room([_ROW] * len(comparison), spare + 0.1)))
+    blocks = list(_blocks(comparison)) if len(comparison) else []
+    if not blocks:
+        return sheet.show_empty("nothing to compare")
+    spare = _HEAD * len(blocks) + _FOOT * (len(blocks) - 1)
+    fitting = max(1, min(MAX_LANES, sheet.room([_ROW] * len(comparison), spare + 0.1)))
     groups = list(dict.fromkeys(comparison["group"].astype("str")))
-    many = groups[: max(1, fits * len(groups) // len(comparison))]
-    sections = [some for one in sections if len(some := one[one["group"].astype("str").isin(many)])]
-    drawn = sum(map(len, sections))
-    total = drawn * _ROW + _HEAD * len(sections) + _FOOT * (len(sections) - 1)
-    baselines = ", ".join(sheet.elide(one, 0.3) for one in dict.fromkeys(comparison["baseline"].astype("str")))
-    notes = [f"difference from {baselines} · bars: confidence intervals · hollow: may be none · orange: worse"]
+    groups = groups[: max(1, fitting * len(groups) // len(comparison))]
+    for block in blocks:
+        block.rows = [row for row in block.rows if row.group in groups]
+    drawn = sum(len(block.rows) for block in blocks)
+    total = drawn * _ROW + spare
+    baselines = ", ".join(sheet.elide(name, 0.3) for name in dict.fromkeys(comparison["baseline"].astype("str")))
+    notes = [f"difference from {baselines} · bars: confidence intervals · hollow: may be zero · orange: worse"]
     if drawn < len(comparison):
         notes.append(f"not drawn: {len(comparison) - drawn:,} of {len(comparison):,}")
-    sheet.fix(total, " · ".join(notes))
+    sheet.set_height(total, notes)
+    names = max(sheet.width(row.name(sheet)) for block in blocks for row in block.rows) + 0.04
     for long in (True, False):
-        names, facts = (
-            list(chain(*both)) for both in zip(*(_named(sheet, one, long=long) for one in sections), strict=True)
-        )
-        columns_at = max(map(sheet.width, names)) + 0.04, 1 - max(map(sheet.width, facts)) - 0.04
-        if columns_at[1] - columns_at[0] > 0.3:
+        end = 1 - max(sheet.width(row.number(long=long)) for block in blocks for row in block.rows) - 0.04
+        if end - names > 0.3:
             break
-    top, time = 0.0, 0
-    for place, one in enumerate(sections):
-        title = "percentage points" if one["unit"].iloc[0] == "share" else "time, on another scale" if time else "time"
-        time += one["unit"].iloc[0] != "share"
-        tall = _HEAD + len(one) * _ROW
-        if place == len(sections) - 1:
-            _differences(sheet, one, title, top, columns_at, long=long)
-            break
-        inner = sheet.ax.inset_axes((0, 1 - (top + tall) / total, 1, tall / total), facecolor="none")
-        inset = Sheet.open(inner)
-        inset.ink, inset.scale = sheet.ink, sheet.scale
-        inner.spines["bottom"].set_color(sheet.ink)
-        inner.tick_params(axis="x", colors=sheet.ink, labelcolor=sheet.ink)
-        inner.set_ylim(tall, 0)
-        _differences(inset, one, title, 0.0, columns_at, long=long)
+    top = 0.0
+    for index, block in enumerate(blocks):
+        tall = _HEAD + len(block.rows) * _ROW
+        target, offset = sheet, top
+        if index < len(blocks) - 1:
+            target, offset = sheet.inset((0, 1 - (top + tall) / total, 1, tall / total)), 0.0
+            target.ax.set_ylim(tall, 0)
+        block.draw(target, offset, (names, end), long=long)
         top += tall + _FOOT
     return sheet.ax
 
 
-def _scales(comparison: pd.DataFrame) -> list[pd.DataFrame]:
-    """The metrics cut into blocks of one axis each: shares, and times as far as they are of one order."""
-    blocks: list[tuple[str, float, list[pd.DataFrame]]] = []
-    for unit in ("share", "s"):
-        for _, part in comparison[comparison["unit"] == unit].groupby("metric", sort=False, observed=True):
-            numbers = part[["difference", "low", "high"]].to_numpy(dtype=np.float64)
-            most = float(np.abs(numbers[np.isfinite(numbers)]).max(initial=0.0))
-            alike = unit == "share" or not most or (blocks and 0.1 <= (blocks[-1][1] or most) / most <= 10)
-            if blocks and blocks[-1][0] == unit and alike:
-                blocks[-1] = (unit, blocks[-1][1] or most, [*blocks[-1][2], part])
-            else:
-                blocks.append((unit, most, [part]))
-    return [pd.concat(parts) for _, _, parts in blocks]
+@dataclass
+class _Row:
+    """A difference with its bounds, in seconds or as a share."""
+
+    group: str
+    label: str
+    unit: str
+    positive_is_worse: bool
+    value: float
+    low: float
+    high: float
+
+    def name(self, sheet: Sheet) -> str:
+        return f"{sheet.elide(self.group, 0.2)} {self.label}"
+
+    def number(self, *, long: bool) -> str:
+        """Return the difference, with its interval if ``long``; nothing if it is not known."""
+        if not np.isfinite(self.value):
+            return ""
+        value = _signed(self.value, self.unit)
+        low, high = (_signed(bound, self.unit) if np.isfinite(bound) else "" for bound in (self.low, self.high))
+        if not long or (low and low == high):
+            return value
+        if low and high:
+            return f"{value} ({low.removesuffix(' pp')} to {high.removesuffix(' pp')})"
+        return f"{value} ({f'{low} or more' if low else f'{high} or less' if high else 'interval unknown'})"
+
+    def draw(self, sheet: Sheet, y: float, low: float, high: float) -> None:
+        certain = self.low > 0 or self.high < 0
+        worse = (self.value > 0) == self.positive_is_worse
+        colour = state_colour("failed" if worse else "delivered") if certain else sheet.ink
+        if not np.isnan([self.low, self.high]).any():
+            ends = np.clip([self.low, self.high], low, high)
+            sheet.ax.plot(ends, [y, y], color=colour, lw=2.2, alpha=0.6, solid_capstyle="butt")
+            for bound, edge, marker in ((self.low, low, "<"), (self.high, high, ">")):
+                if np.isinf(bound):
+                    sheet.ax.plot(edge, y, marker, ms=4, color=colour, mec="none")
+        sheet.ax.plot(self.value, y, "o", ms=5.5, mec=colour, mfc=colour if certain else "none")
 
 
-def _differences(
-    sheet: Sheet, rows: pd.DataFrame, title: str, top: float, columns: tuple[float, float], *, long: bool
-) -> None:
-    """A lane a row, its name at the left and its number at the right, about a line at zero."""
-    ax, base = sheet.ax, top + _HEAD + len(rows) * _ROW
-    unit = str(rows["unit"].iloc[0])
-    numbers = rows[["difference", "low", "high"]].to_numpy(dtype=np.float64)
-    known = np.append(numbers[np.isfinite(numbers)], 0.0)
-    begin, end = columns
-    names, facts = _named(sheet, rows, long=long)
-    low, high = float(known.min()), float(known.max())
-    wide = (high - low) or (1.0 if unit == "s" else 0.01)
-    low, high = low - 0.06 * wide, high + 0.06 * wide
-    scale = (high - low) / (end - begin)
-    ax.set_xlim(low - scale * begin, high + scale * (1 - end))
-    step = _step(high - low, unit, (end - begin) * sheet.inches[0])
-    ax.xaxis.set_major_locator(FixedLocator(list(np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step)))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _signed(x, unit)))
-    ax.spines["bottom"].set_bounds(low, high)
-    ax.plot([0, 0], [top + 0.06, base], color=sheet.ink, lw=1.0)
-    zero = begin - low / scale
-    sheet.text(0, top + 0.16, title)
-    worse = ("← faster", "slower →") if unit == "s" else ("← fewer", "more →")
-    sheet.text(zero - 0.01, top + 0.16, worse[0], ha="right")
-    sheet.text(zero + 0.01, top + 0.16, worse[1])
-    for place, ((gap, below, above), name, fact) in enumerate(zip(numbers.tolist(), names, facts, strict=True)):
-        y = top + _HEAD + (place + 0.5) * _ROW
-        sheet.text(0, y, name, va="center")
-        if not np.isfinite(gap):
-            roomy = zero + 0.02 + sheet.width(_why(gap)) < 1
-            sheet.text(zero + (0.015 if roomy else -0.015), y, _why(gap), va="center", ha="left" if roomy else "right")
-            continue
-        sheet.text(1, y, fact, ha="right", va="center")
-        metric = str(rows["metric"].iloc[place])
-        good = -gap if unit == "s" or metric.startswith("failed") else gap
-        sure = below > 0 or above < 0
-        hue = state_colour("delivered" if good > 0 else "failed") if sure else sheet.ink
-        ends = [below if np.isfinite(below) else low, above if np.isfinite(above) else high]
-        if not np.isnan([below, above]).any():
-            ax.plot(ends, [y, y], color=hue, lw=2.2, alpha=0.6, solid_capstyle="butt")
-            for one, edge, mark in ((below, low, "<"), (above, high, ">")):
-                if np.isinf(one):
-                    ax.plot(edge, y, mark, ms=4, color=hue, mec="none")
-        ax.plot(gap, y, "o", ms=5.5, mec=hue, mfc=hue if sure else "none")
+@dataclass
+class _Block:
+    """Rows that share an axis; ``size`` is the largest number of the first estimate."""
+
+    unit: str
+    title: str
+    size: float
+    rows: list[_Row]
+
+    def draw(self, sheet: Sheet, top: float, columns: tuple[float, float], *, long: bool) -> None:
+        """Draw a lane per row between names and numbers, whose columns end and begin at these shares of the width."""
+        ax, base, (begin, end) = sheet.ax, top + _HEAD + len(self.rows) * _ROW, columns
+        numbers = np.array([(row.value, row.low, row.high) for row in self.rows])
+        known = np.append(numbers[np.isfinite(numbers)], 0.0)
+        margin = 0.06 * (float(np.ptp(known)) or (1.0 if self.unit == "s" else 0.01))
+        low, high = float(known.min()) - margin, float(known.max()) + margin
+        scale = (high - low) / (end - begin)
+        ax.set_xlim(low - scale * begin, high + scale * (1 - end))
+        step = _tick_step(high - low, self.unit, (end - begin) * sheet.inches[0])
+        ax.xaxis.set_major_locator(FixedLocator(list(np.arange(np.ceil(low / step), high / step) * step)))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _signed(x, self.unit)))
+        ax.spines["bottom"].set_bounds(low, high)
+        ax.plot([0, 0], [top + 0.06, base], color=sheet.ink, lw=1.0)
+        zero = begin - low / scale
+        less, more = ("← faster", "slower →") if self.unit == "s" else ("← fewer", "more →")
+        sheet.text(0, top + 0.16, self.title)
+        sheet.text(zero - 0.01, top + 0.16, less, ha="right")
+        sheet.text(zero + 0.01, top + 0.16, more)
+        for index, row in enumerate(self.rows):
+            y = top + _HEAD + (index + 0.5) * _ROW
+            sheet.text(0, y, row.name(sheet), va="center")
+            if np.isfinite(row.value):
+                sheet.text(1, y, row.number(long=long), ha="right", va="center")
+                row.draw(sheet, y, low, high)
+                continue
+            text = "not reached by either, or not known"
+            if np.isinf(row.value):
+                text = "not reached, only by the baseline" if row.value > 0 else "reached, not by the baseline"
+            fits = zero + 0.02 + sheet.width(text) < 1
+            sheet.text(zero + (0.015 if fits else -0.015), y, text, va="center", ha="left" if fits else "right")
 
 
-def _named(sheet: Sheet, rows: pd.DataFrame, *, long: bool) -> tuple[list[str], list[str]]:
-    """What stands at the left of each lane, and at the right."""
-    both = zip(rows["group"].astype("str"), rows["metric"].astype("str"), strict=True)
-    told = zip(rows["difference"], rows["low"], rows["high"], rows["unit"], strict=True)
-    return [f"{sheet.elide(group, 0.2)} {metric}" for group, metric in both], [
-        "" if not np.isfinite(gap) else _interval(gap, low, high, unit) if long else _signed(gap, unit)
-        for gap, low, high, unit in told
-    ]
-
-
-def _why(gap: float) -> str:
-    if np.isnan(gap):
-        return "not reached by either, or not known"
-    return "not reached here, only by the baseline" if gap > 0 else "reached here, not by the baseline"
+def _blocks(comparison: pd.DataFrame) -> Iterator[_Block]:
+    """Blocks of one axis each: the shares, then the times as far as they are of one order of magnitude."""
+    end = comparison.attrs["end"]
+    failing = end in ("failed", "expired", "channel_failed")
+    block = None
+    for key, unit, columns in (("within_s", "share", _SHARES), ("quantile", "s", _TIMES)):
+        for estimate in comparison[key].dropna().unique().tolist():
+            part = comparison[comparison[key] == estimate]
+            label = percentile(estimate)
+            if unit == "share":
+                label = f"within {duration(estimate)}" if np.isfinite(estimate) else "in total"
+                label = label if end == "delivered" else f"{end} {label}"
+            numbers = part[list(columns)].to_numpy(dtype=np.float64)
+            rows = [
+                _Row(str(group), label, unit, unit == "s" or failing, *row)
+                for group, row in zip(part["group"], numbers.tolist(), strict=True)
+            ]
+            size = float(np.abs(numbers[np.isfinite(numbers)]).max(initial=0.0))
+            if (
+                block
+                and block.unit == unit
+                and (unit == "share" or not size or 0.1 <= (block.size or size) / size <= 10)
+            ):
+                block.size = block.size or size
+                block.rows += rows
+                continue
+            title = "percentage points" if unit == "share" else "time"
+            if block:
+                yield block
+                title += ", on another scale" if block.unit == unit else ""
+            block = _Block(unit, title, size, rows)
+    if block:
+        yield block
 
 
 def _signed(value: float, unit: str) -> str:
-    """A difference with its sign.
+    """Return a difference with its sign.
 
     >>> _signed(1.8, "s"), _signed(-0.0612, "share"), _signed(0.0, "s")
     ('+1.8 s', '−6.1 pp', '0')
     """
-    sign = "+" if value > 0 else "−" if value < 0 else ""
+    if not value:
+        return "0"
     text = duration(abs(value)) if unit == "s" else f"{100 * abs(value):.1f}".removesuffix(".0") + " pp"
-    return f"{sign}{text}" if value else "0"
+    return ("+" if value > 0 else "−") + text
 
 
-def _interval(value: float, low: float, high: float, unit: str) -> str:
-    """A difference with its interval."""
-    ends = [_signed(end, unit) if np.isfinite(end) else "" for end in (low, high)]
-    if ends[0] and ends[0] == ends[1]:
-        return _signed(value, unit)
-    if all(ends):
-        return f"{_signed(value, unit)} ({ends[0].removesuffix(' pp')} to {ends[1].removesuffix(' pp')})"
-    told = f"{ends[0]} or more" if ends[0] else f"{ends[1]} or less" if ends[1] else "interval unknown"
-    return f"{_signed(value, unit)} ({told})"
-
-
-def _step(span: float, unit: str, inches: float) -> float:
-    """A step of ticks that people know, as small as leaves room for the labels."""
-    tens = (1, 2, 5, 10, 20, 50, 100, 200, 500)
-    many = (tens, (1, 2, 5, 10, 20, 30), (1, 2, 5, 10, 20, 30), (1, 2, 6, 12), (*tens, 1000, 10000))
-    steps = [0.0001, *(one * size for (_, size), each in zip(UNITS, many, strict=True) for one in each)]
-    if unit != "s":
-        steps = [one * 10.0**power for power in (-3, -2, -1) for one in (1, 2, 5)]
+def _tick_step(span: float, unit: str, inches: float) -> float:
+    """Return the smallest round step whose labels fit."""
+    steps = [step * 10.0**power for power in (-3, -2, -1) for step in (1, 2, 5)]
+    if unit == "s":
+        tens = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+        multiples = (tens, (1, 2, 5, 10, 20, 30), (1, 2, 5, 10, 20, 30), (1, 2, 6, 12), (*tens, 1000, 10000))
+        steps = [0.0001, *(step * size for (_, size), some in zip(UNITS, multiples, strict=True) for step in some)]
     return next((step for step in steps if span / step * 0.6 <= inches), span / 2)

@@ -1,224 +1,242 @@
-"""Charts of estimates: quantiles with their intervals, and what each wait before an SMS would cost."""
+"""Charts of estimates: quantiles with confidence intervals, and the cost of each wait before a fallback to SMS."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from viberkit.analysis.formatting import duration, percent
-from viberkit.charts._layout import Sheet, need
-from viberkit.charts._style import GROUP_COLOURS, hop_colours, spread
-from viberkit.charts.curves import MOST_LINES, levels, opened, parts, share_of
-from viberkit.charts.transitions import MOST_LANES
+from viberkit.analysis.formatting import duration, percent, percentile
+from viberkit.charts._layout import SMALLEST_TIME, Sheet
+from viberkit.charts._results import group_label, largest_groups, require_result
+from viberkit.charts._style import GROUP_COLOURS, transition_colours
+from viberkit.charts.curves import MAX_LINES
+from viberkit.charts.transitions import MAX_LANES
 
 __all__ = ["fallback", "quantiles"]
 
-_FLOOR = 1e-3
+_MARKERS = "oDs^vP*"
 
 
-def quantiles(latency_table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """The quantiles of each hop's latency as dots, their confidence intervals as bars, a lane a hop on a log axis.
+def quantiles(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Draw the quantiles of the latency of each transition with their confidence intervals.
 
-    ``latency_table`` is that of ``vk.latency``: any columns to group by, ``from_state``, ``to_state``, ``n``, and for
-    each quantile ``p50_s``, ``p50_low_s``, ``p50_high_s`` … An arrow is an interval without an end on that side:
-    there are too few hops to tell. At most 20 lanes, those of the commonest, are drawn, and the axes says so. Raises
-    MissingColumn.
+    One lane per group and transition on a log axis of time: a marker per quantile, a bar per confidence interval. An
+    arrow is an interval without a bound on that side, because there are too few latencies.
 
-    >>> from matplotlib.figure import Figure
-    >>> rows = {"from_state": ["accepted"], "to_state": ["routed"], "n": [9], "p50_s": [0.04], "p50_low_s": [0.02],
-    ...     "p50_high_s": [0.07]}
-    >>> ax = quantiles(pd.DataFrame(rows), ax=Figure().subplots())
+    Parameters
+    ----------
+    latency : pandas.DataFrame
+        The result of ``vk.latency``: ``from_state``, ``to_state``, ``quantile``, ``value_s``, ``low_s``, ``high_s``
+        (seconds), ``n``, and the columns of ``attrs["by"]``.
+    ax : matplotlib.axes.Axes, optional
+        The axes to draw on; a new figure of notebook width by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes. The 20 lanes with most latencies are drawn; a note below the axis says how many are not.
+
+    Raises
+    ------
+    MissingColumn
+        If a column is missing.
+    ValueError
+        If ``attrs["by"]`` is missing.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> at = pd.to_datetime(["2026-03-01T09:00:00.000Z", "2026-03-01T09:00:00.040Z"])
+    >>> events = pd.DataFrame({"message_id": "m1", "state": ["accepted", "routed"], "happened_at": at})
+    >>> ax = vk.charts.quantiles(vk.latency(events, quantiles=0.5))
     >>> [text.get_text() for text in ax.texts]
-    ['accepted → routed', 'n 9 · p50 40 ms', 'p50']
+    ['p50', 'accepted → routed', 'n 1 · p50 40 ms']
     """
-    need(latency_table, "quantiles", ("from_state", "to_state", "n"), "vk.latency(events)")
-    columns = [str(name) for name in latency_table.columns]
-    wanted = [name[:-2] for name in columns if re.fullmatch(r"p\d+(_\d+)?_s", name)]
-    needed = [f"{name}{end}_s" for name in wanted or ["p50"] for end in ("", "_low", "_high")]
-    need(latency_table, "quantiles", tuple(needed), "vk.latency(events)")
+    columns = ("from_state", "to_state", "quantile", "value_s", "low_s", "high_s", "n")
+    require_result(latency, "quantiles", "vk.latency(events)", columns, ("by",))
     sheet = Sheet.open(ax)
-    if not len(latency_table):
-        return sheet.say("no transitions")
-    by = columns[: columns.index("from_state")]
-    step = 0.26 + 0.15 + 0.05 * len(wanted) + 0.12
-    shown = min(MOST_LANES, sheet.room([step] * len(latency_table)))
-    table = latency_table.loc[latency_table["n"].rank(method="first", ascending=False).to_numpy() <= shown]
-    names = [(str(one), str(two)) for one, two in zip(table["from_state"], table["to_state"], strict=True)]
-    numbers = {name: table[name].to_numpy(dtype=np.float64) for name in needed}
-    known = np.concatenate(list(numbers.values()))
-    known = known[np.isfinite(known) & (known > _FLOOR)]
-    zeros = any((numbers[f"{name}_s"] <= _FLOOR).any() for name in wanted)
-    notes = ["time from one state to the next, log scale · bars: confidence intervals, arrows: no end known"]
-    if len(latency_table) > len(table):
-        notes.append(f"rarer, not drawn: {len(latency_table) - len(table):,}")
-    sheet.fix(len(table) * step + 0.02, " · ".join(notes))
-    low, high = (float(known.min()), float(known.max())) if len(known) else (_FLOOR, 1.0)
+    rows = latency[latency["to_state"].notna() & (latency["n"] > 0)] if len(latency) else latency
+    if not len(rows):
+        return sheet.show_empty("no transitions")
+    keys = [*latency.attrs["by"], "from_state", "to_state"]
+    lanes = [
+        (tuple(key), part.sort_values("quantile"))
+        for key, part in rows.groupby(keys, sort=False, observed=True, dropna=False)
+    ]
+    shown = sorted(rows["quantile"].unique())
+    names = [percentile(quantile) for quantile in shown]
+    head = sheet.legend_positions(names)[-1][1] + 0.08
+    step = 0.34 + 0.075 * len(shown)
+    count = min(MAX_LANES, sheet.room([step] * len(lanes), head))
+    frequent = sorted(range(len(lanes)), key=lambda index: -lanes[index][1]["n"].iloc[0])[:count]
+    left_out, lanes = len(lanes) - count, [lanes[index] for index in sorted(frequent)]
+    notes = ["time from one state to the next, log scale · bars: confidence intervals, arrows: no bound known"]
+    if left_out:
+        notes.append(f"less frequent, not drawn: {left_out:,}")
+    sheet.set_height(head + len(lanes) * step + 0.02, notes)
+    numbers = pd.concat([part for _, part in lanes])[["value_s", "low_s", "high_s"]].to_numpy(dtype=np.float64)
+    known = numbers[np.isfinite(numbers) & (numbers > SMALLEST_TIME)]
+    zeros = bool((numbers[:, 0] <= SMALLEST_TIME).any())
+    low, high = (float(known.min()), float(known.max())) if len(known) else (SMALLEST_TIME, 1.0)
     gutter = sheet.time_axis(low, high, "≤ 1 ms" if zeros else "")
-    hues = hop_colours(list(dict.fromkeys(names)))
-    groups = table[by].astype("str").agg(" · ".join, axis=1).tolist() if by else []
-    for place, (source, target) in enumerate(names):
-        top = place * step
-        name = " · ".join([*groups[place : place + 1], f"{source} → {target}"])
-        found = []
-        for one in wanted:
-            value, below, above = (float(numbers[f"{one}{end}_s"][place]) for end in ("", "_low", "_high"))
-            found.append((one.replace("_", "."), value, below, above))
-        count, facts = f"n {int(table['n'].iloc[place]):,}", [f"{one} {duration(value)}" for one, value, *_ in found]
-        sheet.heading(top + 0.19, name, " · ".join([count, *facts]), " · ".join([count, facts[0]]), count)
-        _estimates(sheet, found, gutter, hues[source, target], top + 0.26)
+    markers = dict(zip(shown, _MARKERS * (len(shown) // len(_MARKERS) + 1), strict=False))
+    sheet.legend(names, [sheet.ink] * len(names), "".join(markers.values()))
+    colours = transition_colours(dict.fromkeys((str(key[-2]), str(key[-1])) for key, _ in lanes))
+    for index, (key, part) in enumerate(lanes):
+        estimates = part[["quantile", "value_s", "low_s", "high_s"]].to_numpy(dtype=np.float64).tolist()
+        top, colour = head + index * step, colours[str(key[-2]), str(key[-1])]
+        size = f"n {int(part['n'].iloc[0]):,}"
+        facts = [f"{percentile(quantile)} {duration(value)}" for quantile, value, *_ in estimates]
+        name = " · ".join([*([group_label(key[:-2])] if key[:-2] else []), " → ".join(map(str, key[-2:]))])
+        sheet.heading(top + 0.19, name, " · ".join([size, *facts]), f"{size} · {facts[0]}", size)
+        for quantile, *estimate in estimates:
+            if np.isfinite(estimate[0]):
+                y = top + 0.32 + 0.075 * shown.index(quantile)
+                _draw_interval(sheet, estimate, gutter, y, colour, markers[quantile])
     return sheet.ax
 
 
-def _estimates(
-    sheet: Sheet, found: Sequence[tuple[str, float, float, float]], gutter: float, hue: str, top: float
-) -> None:
-    """One lane: a row of names, and below it a dot and a bar each, every one a little lower than the last."""
-    ax, finite = sheet.ax, [one for one in found if np.isfinite(one[1])]
-    left, right = ax.get_xlim()
-    places = [value if value > _FLOOR else gutter for _, value, _, _ in finite]
-    at = [share_of(sheet, x) for x in places]
-    same = [place for place in range(len(at)) if not place or at[place] - at[place - 1] > 0.004]
-    runs = [range(a, b) for a, b in pairwise([*same, len(at)])]  # quantiles at one place share a name
-    texts = [" – ".join(dict.fromkeys([finite[run[0]][0], finite[run[-1]][0]])) for run in runs]
-    middles = spread([at[run[0]] for run in runs], [sheet.width(text) + 0.012 for text in texts], 0.0, 1.0)
-    for run, text, middle in zip(runs, texts, middles or [], strict=False):
-        low = top + 0.2 + 0.05 * run[-1]
-        where = ax.get_yaxis_transform()
-        ax.plot([middle, at[run[0]], at[run[0]]], [top + 0.13, top + 0.17, low], color=hue, lw=0.8, transform=where)
-        sheet.text(middle, top + 0.11, text, ha="center")
-    for row, ((_, _, low, high), x) in enumerate(zip(finite, places, strict=True)):
-        y = top + 0.2 + 0.05 * row
-        begin, end = low if low > _FLOOR else gutter if low > 0 and gutter < x else left, min(high, right)
-        ax.plot([begin, end], [y, y], color=hue, lw=2.2, alpha=0.45, solid_capstyle="butt")
-        if not low > 0:
-            ax.plot(0.006, y, "<", ms=4, color=hue, mec="none", transform=ax.get_yaxis_transform())
-        if not np.isfinite(high):
-            ax.plot(0.994, y, ">", ms=4, color=hue, mec="none", transform=ax.get_yaxis_transform())
-        ax.plot(x, y, "o", ms=5, color=hue, mec="none")
+def _draw_interval(sheet: Sheet, estimate: list[float], gutter: float, y: float, colour: str, marker: str) -> None:
+    ax, (value, low, high), (left, right) = sheet.ax, estimate, sheet.ax.get_xlim()
+    at = value if value > SMALLEST_TIME else gutter
+    begin = low if low > SMALLEST_TIME else gutter if low > 0 and gutter < at else left
+    ax.plot([begin, min(high, right)], [y, y], color=colour, lw=2.2, alpha=0.45, solid_capstyle="butt")
+    for bounded, x, arrow in ((low > 0, 0.006, "<"), (np.isfinite(high), 0.994, ">")):
+        if not bounded:
+            ax.plot(x, y, arrow, ms=4, color=colour, mec="none", transform=ax.get_yaxis_transform())
+    ax.plot(at, y, marker, ms=5, color=colour, mec="none")
 
 
-def fallback(result: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """What each wait before an SMS would cost a message, the wait that was chosen, and the share that falls back.
+def fallback(fallback: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Draw the cost of each wait before an SMS, the share that falls back, and the wait that was chosen.
 
-    ``result`` is the table of ``vk.fallback``: ``wait_s``, ``cost``, ``falls_back`` (with ``…_low`` and ``…_high``),
-    ``meets``, ``chosen`` and ``reach_95_s`` (or that of the target). A hollow dot misses the target. Groups (columns
-    before ``wait_s``) are a line each, at most 8; waits of which the log cannot tell are counted. Raises MissingColumn.
+    One line per group on a log axis of time; a hollow marker is a wait that misses the target, a ring the chosen one.
 
-    >>> from matplotlib.figure import Figure
-    >>> rows = {"wait_s": [5.0, 120.0], "falls_back": [0.5, 0.06], "cost": [0.04, 0.0132], "reach_95_s": [9.0, 180.0],
-    ...     "meets": [True, True], "chosen": [False, True]}
-    >>> ax = fallback(pd.DataFrame(rows), ax=Figure().subplots())
+    Parameters
+    ----------
+    fallback : pandas.DataFrame
+        The result of ``vk.fallback``: ``wait_s``, ``reach_s`` (seconds), ``cost`` (per message), ``fallback_share``,
+        ``fallback_low``, ``fallback_high``, ``meets_target``, ``chosen``, and the columns of ``attrs["by"]``.
+    ax : matplotlib.axes.Axes, optional
+        The axes to draw on; a new figure of notebook width by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes. At most 8 groups are drawn, and no waits of unknown cost; a note below the axis counts both.
+
+    Raises
+    ------
+    MissingColumn
+        If a column is missing.
+    ValueError
+        If one of the attrs ``by``, ``target``, ``within_s`` is missing.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> result = pd.DataFrame({"wait_s": [5.0, 120.0], "cost": [0.04, 0.0132], "reach_s": [9.0, 180.0],
+    ...     "fallback_share": [0.5, 0.06], "fallback_low": [0.4, 0.05], "fallback_high": [0.6, 0.07],
+    ...     "meets_target": True, "chosen": [False, True]})
+    >>> result.attrs = {"by": [], "target": 0.95, "within_s": 600.0}
+    >>> ax = vk.charts.fallback(result)
     >>> ax.texts[-1].get_text()
-    'wait 2 min: 0.0132 a message, 6 % fall back, 95 % reached in 3 min'
+    'wait 2 min: 0.0132 per message, 6 % fall back, 95 % reached in 3 min'
     """
-    columns = ("wait_s", "falls_back", "cost", "meets", "chosen")
-    need(result, "fallback", columns, "vk.fallback(journeys, viber_price=…, sms_price=…)")
-    asked = re.match(r"([\d.]+) %", str(result.attrs.get("target", "")))
-    share = asked[1] if asked and f"reach_{asked[1]}_s" in result else "95"
-    need(result, "fallback", (f"reach_{share}_s",), "vk.fallback(journeys, viber_price=…, sms_price=…)")
-    sheet = opened(ax)
-    by = list(map(str, result.columns[: result.columns.get_loc("wait_s")])) if len(result) else []
-    rows = result[np.isfinite(result["cost"]) & np.isfinite(result["wait_s"])] if len(result) else result
-    rows = rows[rows["wait_s"] > 0] if len(rows) else rows
+    source, shares = "vk.fallback(journeys, …)", ["fallback_share", "fallback_low", "fallback_high"]
+    columns = ("wait_s", "cost", "reach_s", *shares, "meets_target", "chosen")
+    require_result(fallback, "fallback", source, columns, ("by", "target", "within_s"))
+    sheet = Sheet.open(ax, left=0.52)
+    rows = fallback
+    if len(rows):
+        rows = rows[np.isfinite(rows["cost"]) & np.isfinite(rows["wait_s"]) & (rows["wait_s"] > 0)]
+        rows = rows.sort_values("wait_s", kind="stable")
     if not len(rows):
-        return sheet.say("no wait whose cost is known")
-    groups = parts(rows, by)
-    shown = groups[:MOST_LINES]
-    told = [_chosen(part, share, str(result.attrs.get("target", ""))) for _, part in shown]
-    heads = [sheet.wrap(facts[0]).split("\n") for facts in told]
-    if by:
-        names = [sheet.elide(name, 0.4) for name, _ in shown]
-        choices = [[f"{name}: {fact}" for fact in facts] for name, facts in zip(names, told, strict=True)]
-        heads = [[next((one for one in line if sheet.width(one) < 0.95), line[-1])] for line in choices]
-    head = sum(map(len, heads)) * 0.16 + 0.32
-    lane, gap = (0.6, 0.34) if sheet.own else (0.18 * sheet.inches[1], 0.3)
+        return sheet.show_empty("no wait with a known cost")
+    groups, left_out = largest_groups(rows.sort_index(kind="stable"), pd.Series(1, rows.index), MAX_LINES)
+    by, many = bool(fallback.attrs["by"]), len(rows) > 60 * len(groups)
+    heads = []
+    for name, part in groups:
+        prefix = f"{sheet.elide(name, 0.4)}: " if by else ""
+        texts = [prefix + text for text in _describe_choice(part, fallback.attrs["target"], fallback.attrs["within_s"])]
+        heads.append(next((text for text in texts if sheet.width(text) < 0.95), texts[-1]))
+    head, gap = len(heads) * 0.16 + 0.32, 0.34 if sheet.own else 0.3
+    lane = 0.6 if sheet.own else 0.18 * sheet.inches[1]
     tall = 1.8 if sheet.own else max(sheet.inches[1] - head - lane - gap - 0.04, 0.4)
-    notes = ["wait before the SMS, log scale" + ("" if rows["meets"].all() else " · hollow: misses the target")]
-    lost = len(result) - len(rows)
-    notes += [f"waits not known, not drawn: {lost:,}"] * (lost > 0)
-    notes += [f"other groups not drawn: {len(groups) - len(shown):,}"] * (len(groups) > len(shown))
+    total = head + tall + gap + lane + 0.04
+    notes = ["wait before the SMS, log scale"]
+    notes += ["hollow: misses the target"] * (not rows["meets_target"].all())
+    notes += [f"waits of unknown cost, not drawn: {len(fallback) - len(rows):,}"] * (len(rows) < len(fallback))
+    notes += [f"other groups not drawn: {left_out:,}"] * (left_out > 0)
     sheet.time_axis(float(rows["wait_s"].min()), float(rows["wait_s"].max()))
-    sheet.fix(head + tall + gap + lane + 0.04, " · ".join(notes))
-    low, high = float(rows["cost"].min()), float(rows["cost"].max())
-    spare = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
-    low, high = low - spare, high + spare
-    inch = (high - low) / tall
-    main, foot = sheet.ax, low - inch * (gap + lane + 0.04)
+    sheet.set_height(total, notes)
+    least, most = float(rows["cost"].min()), float(rows["cost"].max())
+    spare = 0.06 * (most - least) or 0.05 * abs(most) or 1.0
+    low, high = least - spare, most + spare
+    inch, main = (high - low) / tall, sheet.ax
+    foot = low - inch * (gap + lane + 0.04)
     main.set_ylim(foot, high + inch * head)
-    ticks = [float(at) for at in MaxNLocator(4).tick_values(low, high) if low <= at <= high]
-    ticks = ticks if rows["cost"].max() > rows["cost"].min() else [float(rows["cost"].iloc[0])]
-    levels(sheet, ticks, [_money(at) for at in ticks])
-    first = rows.loc[rows["chosen"].to_numpy(dtype=bool), "wait_s"]
-    side = 1 if not by and len(first) and share_of(sheet, float(first.iloc[0])) < 0.35 else 0
-    for level, title in ((high + 0.08 * inch, "cost a message"), (low - 0.22 * inch, "share that falls back to SMS")):
-        sheet.text(side, level, title, ha="right" if side else "left")
-    below = _lane(sheet, lane / (head + tall + gap + lane + 0.04), 0.04 / (head + tall + gap + lane + 0.04), rows)
-    y = high + inch * (head - 0.14)
-    for place, ((_, part), lines) in enumerate(zip(shown, heads, strict=True)):
-        hue = GROUP_COLOURS[place]
-        at, cost, back = (part[name].to_numpy(dtype=np.float64) for name in ("wait_s", "cost", "falls_back"))
-        meets, chosen = part["meets"].to_numpy(dtype=bool), part["chosen"].to_numpy(dtype=bool)
-        size = 5.0 if len(at) <= 60 else 2.5
-        main.plot(at, cost, color=hue, lw=1.4, alpha=0.7)
-        main.plot(at[meets], cost[meets], "o", ms=size, color=hue)
-        main.plot(at[~meets], cost[~meets], "o", ms=size, mec=hue, mfc="none")
-        if {"falls_back_low", "falls_back_high"} <= {*part.columns}:
-            below.fill_between(at, part["falls_back_low"], part["falls_back_high"], color=hue, alpha=0.2, lw=0)
-        below.plot(at, back, color=hue, lw=1.2, alpha=0.8)
-        main.plot(at[chosen], cost[chosen], "o", ms=10, mec=hue, mfc="none", mew=1.6)
-        below.plot(at[chosen], back[chosen], "o", ms=4, color=hue)
-        middle, wide = 0.0, max(map(sheet.width, lines))
-        if not by and chosen.any():
-            x = float(share_of(sheet, at[chosen][0]))
-            main.plot([at[chosen][0]] * 2, [foot, y - 0.05 * inch - 0.16 * inch * (len(lines) - 1)], color=sheet.ink,
-                      lw=0.8, ls=(0, (1.5, 1.5)), zorder=0.6)  # fmt: skip
-            middle = float(np.clip(x - wide / 2, 0, max(1 - wide, 0)))
-        for line in lines:
-            if by:
-                main.plot(0.012, y + 0.035 * inch, "o", ms=5, color=hue, transform=main.get_yaxis_transform())
-            sheet.text(middle + 0.026 * bool(by), y, line)
-            y -= 0.16 * inch
+    ticks = MaxNLocator(4).tick_values(low, high) if most > least else [least]
+    sheet.levels({float(tick): _money(tick) for tick in ticks if low <= tick <= high})
+    chosen_s = rows.loc[rows["chosen"].to_numpy(dtype=bool), "wait_s"]
+    right = not by and len(chosen_s) > 0 and sheet.share(float(chosen_s.iloc[0])) < 0.35
+    for y, title in ((high + 0.08 * inch, "cost per message"), (low - 0.22 * inch, "share that falls back to SMS")):
+        sheet.text(float(right), y, title, ha="right" if right else "left")
+    below = _share_axes(sheet, (0, 0.04 / total, 1, lane / total), float(np.nanmax(rows[shares].to_numpy())) or 1.0)
+    for index, ((_, part), text) in enumerate(zip(groups, heads, strict=True)):
+        part, colour, y = part.sort_values("wait_s"), GROUP_COLOURS[index], high + inch * (head - 0.14 - 0.16 * index)
+        wait, cost, share, share_low, share_high = (part[name].to_numpy(float) for name in ("wait_s", "cost", *shares))
+        meets, chosen = part["meets_target"].to_numpy(dtype=bool), part["chosen"].to_numpy(dtype=bool)
+        main.plot(wait, cost, color=colour, lw=1.4, alpha=0.7)
+        for some, face in ((meets, colour), (~meets, "none")):
+            main.plot(wait[some], cost[some], "o", ms=2.5 if many else 5.0, mec=colour, mfc=face)
+        main.plot(wait[chosen], cost[chosen], "o", ms=10, mec=colour, mfc="none", mew=1.6)
+        below.fill_between(wait, share_low, share_high, color=colour, alpha=0.2, lw=0)
+        below.plot(wait, share, color=colour, lw=1.2, alpha=0.8)
+        below.plot(wait[chosen], share[chosen], "o", ms=4, color=colour)
+        x = 0.0
+        if by:
+            main.plot(0.012, y + 0.035 * inch, "o", ms=5, color=colour, transform=main.get_yaxis_transform())
+            x = 0.026
+        elif chosen.any():
+            x = float(np.clip(sheet.share(wait[chosen][0]) - sheet.width(text) / 2, 0, max(1 - sheet.width(text), 0)))
+            style: dict[str, Any] = {"color": sheet.ink, "lw": 0.8, "ls": (0, (1.5, 1.5)), "zorder": 0.6}
+            main.plot([wait[chosen][0]] * 2, [foot, y - 0.05 * inch], **style)
+        sheet.text(x, y, text)
     return main
 
 
-def _chosen(part: pd.DataFrame, share: str, target: str) -> list[str]:
-    """The wait that was chosen, in words, and in fewer."""
-    one = part[part["chosen"].to_numpy(dtype=bool)]
-    if not len(one):
-        return ["no wait meets the target" + (f": {target}" if target else ""), "no wait meets the target"]
-    row = one.iloc[0]
-    reach = float(row[f"reach_{share}_s"])
-    facts = [
-        f"wait {duration(row['wait_s'])}: {_money(row['cost'])} a message",
-        f"{percent(row['falls_back'])} fall back",
-    ]
-    facts.append(f"{share} % reached in {duration(reach)}" if np.isfinite(reach) else f"{share} % never reached")
+def _describe_choice(part: pd.DataFrame, target: float, within_s: float) -> list[str]:
+    """Return the chosen wait of a group, from the longest text to the shortest."""
+    chosen = part[part["chosen"].to_numpy(dtype=bool)]
+    if not len(chosen):
+        return [f"no wait meets the target: {percent(target)} within {duration(within_s)}", "no wait meets the target"]
+    row = chosen.iloc[0]
+    reach = f"reached in {duration(row['reach_s'])}" if np.isfinite(row["reach_s"]) else "never reached"
+    facts = [f"wait {duration(row['wait_s'])}: {_money(row['cost'])} per message"]
+    facts += [f"{percent(row['fallback_share'])} fall back", f"{percent(target)} {reach}"]
     return [", ".join(facts[:count]) for count in (3, 2, 1)]
 
 
-def _lane(sheet: Sheet, tall: float, foot: float, rows: pd.DataFrame) -> Axes:
-    """An axes of shares at the foot, over the same time."""
-    inner = sheet.ax.inset_axes((0, foot, 1, tall), facecolor="none")
-    inner.set_xscale("log")
-    inner.set_xlim(sheet.ax.get_xlim())
-    inner.xaxis.set_major_locator(NullLocator())
-    inner.xaxis.set_minor_locator(NullLocator())
-    for spine in inner.spines.values():
-        spine.set_visible(False)
-    most = float(rows.filter(["falls_back", "falls_back_high"]).max().max()) or 1.0
-    inner.set_ylim(-0.04 * most, 1.08 * most)
-    levels(Sheet(inner, own=False, ink=sheet.ink), [0, most], ["0 %", percent(most)])
-    return inner
+def _share_axes(sheet: Sheet, bounds: tuple[float, float, float, float], most: float) -> Axes:
+    """Add axes of shares below the costs, with the same axis of time."""
+    inset = sheet.inset(bounds)
+    inset.ax.set_xscale("log")
+    inset.ax.set_xlim(sheet.ax.get_xlim())
+    inset.ax.xaxis.set_major_locator(NullLocator())
+    inset.ax.xaxis.set_minor_locator(NullLocator())
+    inset.ax.spines["bottom"].set_visible(False)
+    inset.ax.set_ylim(-0.04 * most, 1.08 * most)
+    inset.levels({0.0: "0 %", most: percent(most)})
+    return inset.ax
 
 
 def _money(cost: float) -> str:
-    """A price with three figures that count, at least.
+    """Return a price with at least three significant digits.
 
     >>> [_money(cost) for cost in (0.0132, 0.08, 1.5, 12345.678)]
     ['0.0132', '0.08', '1.50', '12,346']

@@ -1,10 +1,10 @@
-"""Charts of the ways messages take: the flow from state to state, and how many come through each stage."""
+"""Charts of the way of all messages: the transitions between states, and the counts that reached each stage."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,359 +14,298 @@ from matplotlib.path import Path
 from numpy.typing import NDArray
 
 from viberkit.analysis.formatting import duration, percent
-from viberkit.charts._layout import LINE, Sheet, need
-from viberkit.charts._style import hop_colours, on, spread, state_colour
-from viberkit.charts.transitions import _by_hop
+from viberkit.charts._layout import LINE, Sheet, spread
+from viberkit.charts._results import Transition, empty_text, in_order, read_latencies, require_result
+from viberkit.charts._style import contrast, state_colour, transition_colours
 from viberkit.models.states import rank
 
 __all__ = ["flow", "funnel"]
 
-#: More hops than this are a tangle; the axes says what was left out.
-MOST_HOPS = 12
+#: More transitions, or more states on the lower row, are illegible; a note below counts those left out.
+MAX_TRANSITIONS, _MAX_LOWER = 12, 6
 _STAGES = ("accepted", "routed", "dispatched", "delivered", "seen")
-_MOST_BELOW, _BOX, _LABEL, _LANE, _LEAD, _APART = 6, 0.24, 0.3, 0.5, 0.32, 0.2
-_Hop = tuple[str, str]
-_Mask = NDArray[np.bool_]
+#: Inches: the height of a state, of a two-line label, and of a lane of arrows with its labels.
+_BOX, _LABEL, _LANE = 0.24, 0.33, 0.36
 
 
 def flow(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """The flow of messages between states: an arrow a hop, as wide as it is common, with its count and median.
+    r"""Draw the transitions between states as arrows, as wide as they are frequent, with count and median latency.
 
-    ``transitions`` needs ``from_state``, ``to_state`` and ``latency_s`` (float seconds). States stand from left to
-    right in life-cycle order, those of failing messages and those never seen before on a lower row. At most 12 hops,
-    the commonest, are drawn, and six states on the lower row; the axes says how many hops are not, how many led back
-    into the same state, and how many latencies were below zero. Raises MissingColumn.
+    The states of a successful delivery are from left to right on the upper row, those of failing messages and
+    unrecognised states on the lower row.
 
-    >>> from matplotlib.figure import Figure
-    >>> rows = pd.DataFrame({"from_state": ["accepted"], "to_state": ["routed"], "latency_s": [0.04]})
-    >>> ax = flow(rows, ax=Figure().subplots())
+    Parameters
+    ----------
+    transitions : pandas.DataFrame
+        The result of ``vk.transitions``: ``from_state``, ``to_state``, ``latency_s`` (seconds).
+    ax : matplotlib.axes.Axes, optional
+        The axes to draw on; a new figure of notebook width by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes. At most 12 transitions are drawn, the most frequent, and six states on the lower row. A note below
+        the chart says how many are left out, lead back to the same state, or have a negative latency.
+
+    Raises
+    ------
+    MissingColumn
+        If a column is missing.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> at = pd.to_datetime(["2026-03-01T09:00:00.000Z", "2026-03-01T09:00:00.040Z"])
+    >>> events = pd.DataFrame({"message_id": "m1", "state": ["accepted", "routed"], "happened_at": at})
+    >>> ax = vk.charts.flow(vk.transitions(events))
     >>> [text.get_text() for text in ax.texts]
-    ['accepted', 'routed', '1', 'median 40 ms']
+    ['accepted', 'routed', '1\nmedian 40 ms']
     """
-    need(transitions, "flow", ("from_state", "to_state", "latency_s"), "vk.transitions(events)")
-    lanes, below = _by_hop(transitions) if len(transitions) else ({}, 0)
-    again = sum(len(values) for (a, b), values in lanes.items() if a == b)
-    hops = [hop for hop in sorted(lanes, key=lambda hop: -len(lanes[hop])) if hop[0] != hop[1]]
+    lanes, left_out = read_latencies(transitions, "flow")
+    repeated = sum(len(values) for (source, target), values in lanes.items() if source == target)
+    candidates = [name for name in sorted(lanes, key=lambda name: -len(lanes[name])) if name[0] != name[1]]
     sheet = Sheet.open(ax)
-    if not hops:
-        return sheet.say(f"no transitions (below zero, not drawn: {below:,})" if below else "no transitions")
-    chosen = _chosen(hops)
-    texts = {hop: (f"{len(lanes[hop]):,}", f"median {duration(float(np.median(lanes[hop])))}") for hop in chosen}
+    if not candidates:
+        return sheet.show_empty(empty_text(left_out))
+    for most in range(MAX_TRANSITIONS, 0, -1):
+        chosen = _most_frequent(candidates, most)
+        counts = {transition: len(lanes[transition]) for transition in chosen}
+        medians = {transition: duration(float(np.median(lanes[transition]))) for transition in chosen}
+        texts = {transition: f"{counts[transition]:,}\nmedian {medians[transition]}" for transition in chosen}
+        if max(map(sheet.width, texts.values())) > 0.17:
+            texts = {transition: f"{counts[transition]:,}\n{medians[transition]}" for transition in chosen}
+        diagram = _Diagram(sheet, texts)
+        if sheet.own or diagram.height <= sheet.inches[1]:
+            break
     notes = ["messages from one state to the next, and the median time it took"]
-    if rest := [hop for hop in hops if hop not in texts]:
-        many = sum(len(lanes[hop]) for hop in rest)
-        notes.append(f"rarer hops not drawn: {len(rest):,} ({many:,} {'time' if many == 1 else 'times'})")
-    if again:
-        notes.append(f"back into the same state, not drawn: {again:,}")
-    if below:
-        notes.append(f"below zero, not drawn: {below:,}")
-    if max(sheet.width(text) for pair in texts.values() for text in pair) > 0.17:  # five states leave no more
-        texts = {hop: (count, text.removeprefix("median ")) for hop, (count, text) in texts.items()}
-    drawing = _Flow(sheet, texts, {hop: len(lanes[hop]) for hop in chosen})
-    sheet.fix(drawing.height, " · ".join(notes))
-    sheet.bare()
-    drawing.draw()
+    if rest := [len(lanes[name]) for name in candidates if name not in counts]:
+        times = "time" if sum(rest) == 1 else "times"
+        notes.append(f"less frequent transitions not drawn: {len(rest):,} ({sum(rest):,} {times})")
+    if repeated:
+        notes.append(f"back to the same state, not drawn: {repeated:,}")
+    sheet.set_height(diagram.height, notes + left_out, axis=False)
+    diagram.draw(counts)
     return sheet.ax
 
 
-def _chosen(hops: Sequence[_Hop]) -> list[_Hop]:
-    """The commonest hops, as long as the states on the lower row stay few; in life-cycle order."""
-    chosen: list[_Hop] = []
+def _most_frequent(transitions: Sequence[Transition], most: int) -> list[Transition]:
+    """Return the first transitions, as long as the states on the lower row stay few; in life-cycle order."""
+    chosen: list[Transition] = []
     lower: set[str] = set()
-    for hop in hops:
-        more = lower | {state for state in hop if state not in _STAGES}
-        if len(chosen) < MOST_HOPS and len(more) <= _MOST_BELOW:
-            chosen.append(hop)
-            lower = more
-    return sorted(chosen, key=lambda hop: (rank(hop[0]), rank(hop[1]), hop))
+    for transition in transitions:
+        wider = lower | (set(transition) - set(_STAGES))
+        if len(chosen) < most and len(wider) <= _MAX_LOWER:
+            chosen.append(transition)
+            lower = wider
+    return in_order(chosen)
 
 
-@dataclass
-class _Arrow:
-    """One hop on its way: the points it passes, and where its label stands (x, y of the last line, how aligned)."""
+class _Diagram:
+    """States on two rows, and arrows between neighbours, over, between and under the rows.
 
-    hop: _Hop
-    points: list[tuple[float, float]]
-    label: tuple[float, float, str]
-    straight: bool = False
-
-
-class _Flow:
-    """Where states stand and how the arrows go: along a row, over or under it in lanes, or from row to row.
-
-    No arrow passes through a label: along a row a label stands above its arrow; an arrow over or under a row has its
-    label beside the state it comes from, where nothing rises; between the rows each lane of labels leaves a slot for
-    every arrow that has its label in another lane.
+    Each arrow that does not lead to a neighbour has a horizontal part in a lane, with its label above it. Arrows
+    share a lane only where neither they nor their labels overlap.
     """
 
-    def __init__(self, sheet: Sheet, texts: dict[_Hop, tuple[str, str]], counts: dict[_Hop, int]) -> None:
-        self.sheet, self.texts, self.counts = sheet, texts, counts
-        states = sorted({state for hop in texts for state in hop}, key=lambda state: (rank(state), state))
-        upper = [state for state in states if state in _STAGES]
-        lower = [state for state in states if state not in _STAGES]
-        if not upper:
-            upper, lower = lower, []
+    def __init__(self, sheet: Sheet, texts: dict[Transition, str]) -> None:
+        self.sheet, self.texts = sheet, texts
+        states = sorted({state for transition in texts for state in transition}, key=lambda state: (rank(state), state))
+        upper = [state for state in states if state in _STAGES] or states
+        lower = [state for state in states if state not in upper]
+        self.row = dict.fromkeys(upper, 0) | dict.fromkeys(lower, 1)
         self.names: dict[str, str] = {}
-        self.half: dict[str, float] = {}
-        self.x: dict[str, float] = {}
         for row in (upper, lower):
             fits = sum(sheet.width(state) + 0.032 for state in row) + 0.06 * (len(row) - 1) <= 1
-            for state in row:
-                self.names[state] = state if fits else sheet.elide(state, 0.92 / max(len(row), 4) - 0.045)
-                self.half[state] = sheet.width(self.names[state]) / 2 + 0.016
-        self._stand(upper, lower)
-        self.row = dict.fromkeys(upper, 0) | dict.fromkeys(lower, 1)
-        kinds: tuple[list[_Hop], list[_Hop], list[_Hop]] = ([], [], [])
-        for hop in texts:
-            source, target = self.row[hop[0]], self.row[hop[1]]
-            kinds[source if source == target else 2].append(hop)
-        over, under = self._lanes(kinds[0], upper), self._lanes(kinds[1], lower)
-        top = 0.08 + _LANE * max(over.values(), default=0) + (_LABEL if over else 0.0)
-        self.upper = top + _BOX / 2
-        slots = self._slots(kinds[2])
-        self.between = _LEAD + len(slots) * (_LABEL + _APART) + _LEAD - _APART if lower else 0.0
-        self.lower = self.upper + _BOX + self.between
-        deep = max(under.values(), default=0) * _LANE + (_LABEL + 0.04 if under else 0.0)
-        self.height = (self.lower if lower else self.upper) + _BOX / 2 + deep + 0.06
-        self.arrows = [self._along(hop, lane, self.upper, -1) for hop, lane in over.items()]
-        self.arrows += [self._along(hop, lane, self.lower, 1) for hop, lane in under.items()]
-        self.arrows += self._across(slots)
+            room = 2.0 if fits else 0.92 / max(len(row), 4) - 0.045
+            self.names |= {state: sheet.elide(state, room) for state in row}
+        self.half = {state: sheet.width(name) / 2 + 0.016 for state, name in self.names.items()}
+        self._place(upper, lower)
+        neighbours = [*pairwise(upper), *pairwise(lower)]
+        self.straight = [pair for pair in neighbours if pair in texts and self._fits(pair)]
+        self.bands: dict[Transition, int] = {}  # 0: over the upper row, 1: between the rows, 2: under the lower row
+        for transition in texts:
+            source, target = (self.row[state] for state in transition)
+            if transition not in self.straight:
+                self.bands[transition] = 2 * source if source == target else 1
+        spans = {transition: self._span(transition) for transition in self.bands}
+        lanes = [_assign_lanes({name: spans[name] for name, band in self.bands.items() if band == k}) for k in range(3)]
+        lanes[0] = {transition: max(lanes[0].values()) - lane for transition, lane in lanes[0].items()}
+        depths = [_LANE * (max(band.values(), default=-1) + 1) for band in lanes]
+        labels = [_LABEL * any(self.row[pair[0]] == row for pair in self.straight) for row in (0, 1)]
+        top = 0.08 + depths[0] + labels[0]
+        self.y = [top + _BOX / 2, top + 1.5 * _BOX + depths[1] + 0.22]
+        bottom = self.y[1 if lower else 0] + _BOX / 2 + labels[1]
+        self.height = bottom + depths[2] + 0.06
+        starts = (0.08, top + _BOX, bottom)
+        self.lane_y = {
+            transition: starts[index] + _LANE * (lane + 1) - 0.06
+            for index, band in enumerate(lanes)
+            for transition, lane in band.items()
+        }
 
-    def _stand(self, upper: list[str], lower: list[str]) -> None:
-        """Where each state stands: the upper row evenly, the lower row from under ``dispatched`` on."""
-        ends = self.half[upper[0]], 1 - self.half[upper[-1]]
-        places = np.linspace(*ends, len(upper)) if len(upper) > 1 else np.array([0.5])
-        self.x |= {state: float(x) for state, x in zip(upper, places, strict=True)}
-        if len(upper) == 2:
-            self.x |= dict(zip(upper, (0.25, 0.75), strict=True))
-        begin = self.x.get("dispatched", 0.5)
-        wanted = [begin + 0.31 * (place + (lower[0] != "channel_failed")) for place in range(len(lower))]
-        gap = min(
-            0.15, 0.4 / max(len(lower), 1), (1 - sum(2 * self.half[s] for s in lower)) / max(len(lower) - 1, 1) - 1e-6
-        )
+    def _place(self, upper: list[str], lower: list[str]) -> None:
+        """Set the centre of each state: the upper row evenly, the lower row from under ``dispatched`` on."""
+        first, last = (self.half[upper[0]], 1 - self.half[upper[-1]]) if len(upper) > 2 else (0.25, 0.75)
+        centres = np.linspace(first, last, len(upper)) if len(upper) > 1 else [0.5]
+        self.x = dict(zip(upper, map(float, centres), strict=True))
+        start = self.x.get("dispatched", 0.5) + 0.31 * (lower[:1] != ["channel_failed"])
+        spare = 1 - sum(2 * self.half[state] for state in lower)
+        gap = min(0.15, spare / max(len(lower), 1))
         widths = [2 * self.half[state] + gap for state in lower]
-        places_below = spread(wanted, widths, -gap / 2, 1 + gap / 2) or list(np.linspace(0.1, 0.9, len(lower)))
-        self.x |= dict(zip(lower, places_below, strict=True))
+        below = spread([start + 0.31 * index for index in range(len(lower))], widths, -gap / 2, 1 + gap / 2)
+        self.x |= dict(zip(lower, below or np.linspace(0.1, 0.9, len(lower)).tolist(), strict=True))
 
-    def _lanes(self, hops: list[_Hop], row: list[str]) -> dict[_Hop, int]:
-        """The lane of each hop within a row: 0 for the next state, else the first lane that is free."""
-        found: dict[_Hop, int] = {}
-        taken: list[list[tuple[int, int]]] = []
-        for hop in sorted(hops, key=lambda hop: abs(row.index(hop[0]) - row.index(hop[1]))):
-            a, b = row.index(hop[0]), row.index(hop[1])
-            if b - a == 1:
-                found[hop] = 0
-                continue
-            low, high = min(a, b), max(a, b)
-            free = (k for k, spans in enumerate(taken) if all(high <= start or end <= low for start, end in spans))
-            lane = next(free, len(taken))
-            taken[lane:] = taken[lane:] or [[]]
-            taken[lane].append((low, high))
-            found[hop] = lane + 1
-        return found
+    def _fits(self, pair: Transition) -> bool:
+        return self.sheet.width(self.texts[pair]) + 0.02 <= self.x[pair[1]] - self.x[pair[0]]
 
-    def _along(self, hop: _Hop, lane: int, y: float, way: int) -> _Arrow:
-        """An arrow within a row: straight to the next state, else over it (way -1) or under it (1)."""
-        a, b = self.x[hop[0]], self.x[hop[1]]
-        if lane == 0:
-            a, b = a + self.half[hop[0]], b - self.half[hop[1]]
-            label = y - _BOX / 2 - 0.07 if way < 0 else y + _BOX / 2 + 0.17 + LINE
-            return _Arrow(hop, [(a, y), (b, y)], ((a + b) / 2, label, "center"), straight=True)
-        edge, shift = y + way * _BOX / 2, 0.012 * lane * (1 if b > a else -1)
-        high = edge + way * _LANE * lane + (_LABEL if way > 0 else 0.0)
-        points = [(a + shift, edge), (a + shift, high), (b - shift, high), (b - shift, edge)]
-        return _Arrow(hop, points, (min(a, b) + abs(shift) + 0.014, high - 0.05, "left"))
+    def _peers(self, transition: Transition, state: str) -> list[Transition]:
+        """Return the arrows at a state on the same side of its row, ordered by where their other end is."""
+        peers = [other for other, band in self.bands.items() if state in other and band == self.bands[transition]]
+        return sorted(peers, key=lambda other: (self.x[other[0]] + self.x[other[1]], other))
 
-    def _slots(self, hops: list[_Hop]) -> list[dict[_Hop, tuple[float, bool]]]:
-        """For each lane between the rows: where each arrow passes, and whether its label stands there."""
-        hops = sorted(hops, key=lambda hop: (self.x[hop[0]] + self.x[hop[1]], hop))
-        wide = {hop: max(map(self.sheet.width, self.texts[hop])) + 0.03 for hop in hops}
-        for count in range(1, len(hops) + 1):
-            found = []
-            for lane in range(count):
-                here = {hop: place % count == lane for place, hop in enumerate(hops)}
-                centres = [self._between(hop, (lane + 1) / (count + 1)) for hop in hops]
-                places = spread(centres, [wide[hop] if here[hop] else 0.03 for hop in hops], 0.0, 1.0)
-                if places is None:
-                    break
-                found.append({hop: (x, here[hop]) for hop, x in zip(hops, places, strict=True)})
-            else:
-                return found
-        return []
+    def _port(self, transition: Transition, state: str) -> float:
+        """Where an arrow begins or ends on a state."""
+        peers = self._peers(transition, state)
+        step = min(0.035, 1.5 * self.half[state] / len(peers))
+        return self.x[state] + (peers.index(transition) - (len(peers) - 1) / 2) * step
 
-    def _between(self, hop: _Hop, share: float) -> float:
-        """Where an arrow between the rows would pass if it were straight, so far from the upper row."""
-        upper, lower = sorted(hop, key=self.row.__getitem__)
-        return self.x[upper] + (self.x[lower] - self.x[upper]) * share
+    def _span(self, transition: Transition) -> tuple[float, float, float]:
+        """Return the left and right end of an arrow with its label, and where the label begins."""
+        (low, state), (high, _) = sorted((self._port(transition, state), state) for state in transition)
+        ports = [self._port(other, state) for other in self._peers(transition, state)]
+        width = self.sheet.width(self.texts[transition])
+        label = min(max(ports) + 0.012, 1 - width)
+        return min(low, label), max(high, label + width), label
 
-    def _across(self, slots: list[dict[_Hop, tuple[float, bool]]]) -> list[_Arrow]:
-        """The arrows between the rows, each broken where its label stands."""
-        made = []
-        top = self.upper + _BOX / 2 + _LEAD
-        for hop in slots[0] if slots else ():
-            down = self.row[hop[1]] > self.row[hop[0]]
-            ports = [self._port(hop, slots, state) for state in hop]
-            first, last = (ports[0], ports[1]) if down else (ports[1], ports[0])
-            points, label = [(first, self.upper + _BOX / 2)], (0.0, 0.0, "center")
-            for lane, slot in enumerate(slots):
-                x, said = slot[hop]
-                begin = top + lane * (_LABEL + _APART)
-                points += [(x, begin), (x, begin + _LABEL)]
-                if said:
-                    label = (x, begin + _LABEL - 0.035, "center")
-            points.append((last, self.lower - _BOX / 2))
-            made.append(_Arrow(hop, points if down else points[::-1], label))
-        return made
-
-    def _port(self, hop: _Hop, slots: list[dict[_Hop, tuple[float, bool]]], state: str) -> float:
-        """Where on a state's edge an arrow begins or ends: in the order of the slots."""
-        mine = [other for other in slots[0] if state in other]
-        step = min(0.035, 1.5 * self.half[state] / len(mine))
-        return self.x[state] + (mine.index(hop) - (len(mine) - 1) / 2) * step
-
-    def draw(self) -> None:
+    def draw(self, counts: dict[Transition, int]) -> None:
         """Draw states, arrows and labels."""
-        sheet, ax, hues = self.sheet, self.sheet.ax, hop_colours(list(self.texts))
-        most, inches = max(self.counts.values()), sheet.inches[0]
+        sheet, colours = self.sheet, transition_colours(self.texts)
         for state, name in self.names.items():
-            y = self.lower if self.row[state] else self.upper
-            corner, hue = (self.x[state] - self.half[state], y - _BOX / 2), state_colour(state)
-            box = FancyBboxPatch(
-                corner,
-                2 * self.half[state],
-                _BOX,
-                boxstyle="Round,pad=0,rounding_size=0.008",
-                fc=hue,
-                ec="none",
-                mutation_aspect=inches,
-                zorder=3,
-            )
-            ax.add_patch(box)
-            sheet.text(self.x[state], y, name, ha="center", va="center_baseline", colour=on(hue), zorder=4)
-        for arrow in self.arrows:
-            wide = (0.9 + 7 * self.counts[arrow.hop] / most) * sheet.scale
-            for part in self._parts(arrow):
-                last = part[-1] == arrow.points[-1]
-                head = f"-|>,head_length={0.35 + 0.04 * wide},head_width={0.16 + 0.03 * wide}"
-                patch = FancyArrowPatch(
-                    path=_curved(part, arrow.straight),
-                    arrowstyle=head if last else "-",
-                    mutation_scale=9 * sheet.scale,
-                    lw=wide,
-                    color=hues[arrow.hop],
-                    joinstyle="miter",
-                    capstyle="butt",
-                    shrinkA=0,
-                    shrinkB=0,
-                    zorder=2,
-                )
-                ax.add_patch(patch)
-            x, y, side = arrow.label
-            for place, text in enumerate(self.texts[arrow.hop]):
-                sheet.text(x, y - LINE * (1 - place), text, ha=side, zorder=5)
-
-    def _parts(self, arrow: _Arrow) -> list[list[tuple[float, float]]]:
-        """The pieces of an arrow: one, or between the rows the one before its label and the one after."""
-        x, y, _ = arrow.label
-        for place, ((a, up), (b, down)) in enumerate(pairwise(arrow.points)):
-            if a == b == x and min(up, down) < y < max(up, down):
-                return [arrow.points[: place + 1], arrow.points[place + 1 :]]
-        return [arrow.points]
+            x, y, colour = self.x[state], self.y[self.row[state]], state_colour(state)
+            corner, size = (x - self.half[state], y - _BOX / 2), (2 * self.half[state], _BOX)
+            style: dict[str, Any] = {"boxstyle": "Round,pad=0,rounding_size=0.008", "mutation_aspect": sheet.inches[0]}
+            sheet.ax.add_patch(FancyBboxPatch(corner, *size, fc=colour, ec="none", zorder=3, **style))
+            sheet.text(x, y, name, ha="center", va="center_baseline", colour=contrast(colour), zorder=4)
+        for transition in in_order(self.texts):
+            ends = [self.y[self.row[state]] for state in transition]
+            if transition in self.straight:
+                (a, b), (y, _) = (self.x[state] for state in transition), ends
+                path = [(a + self.half[transition[0]], y), (b - self.half[transition[1]], y)]
+                below = 2 * LINE + 0.04 + _BOX / 2 if self.row[transition[0]] else -_BOX / 2 - 0.05
+                label, align = ((path[0][0] + path[1][0]) / 2, y + below), "center"
+            else:
+                (a, b), y = (self._port(transition, state) for state in transition), self.lane_y[transition]
+                begin, end = (middle + (_BOX / 2 if y > middle else -_BOX / 2) for middle in ends)
+                path = [(a, begin), (a, y), (b, y), (b, end)]
+                label, align = (self._span(transition)[2], y - 0.05), "left"
+            wide = (0.9 + 7 * counts[transition] / max(counts.values())) * sheet.scale
+            head = f"-|>,head_length={0.35 + 0.04 * wide},head_width={0.16 + 0.03 * wide}"
+            style = {"mutation_scale": 9 * sheet.scale, "joinstyle": "miter", "capstyle": "butt", "zorder": 2}
+            colour = colours[transition]
+            sheet.ax.add_patch(FancyArrowPatch(path=Path(path), arrowstyle=head, lw=wide, color=colour, **style))
+            sheet.text(*label, self.texts[transition], ha=align, va="bottom", linespacing=1.05, zorder=5)
 
 
-def _curved(points: Sequence[tuple[float, float]], straight: bool) -> Path:
-    """A path through points: slanted pieces are drawn as curves that leave and arrive upright."""
-    vertices, codes = [points[0]], [Path.MOVETO]
-    for (a, up), (b, down) in pairwise(points):
-        if straight or a == b or up == down:
-            vertices.append((b, down))
-            codes.append(Path.LINETO)
-        else:
-            middle = (up + down) / 2
-            vertices += [(a, middle), (b, middle), (b, down)]
-            codes += [Path.CURVE4] * 3
-    return Path(vertices, codes)
+def _assign_lanes(spans: dict[Transition, tuple[float, float, float]]) -> dict[Transition, int]:
+    """Return the lane of each arrow, the shortest in the first lane: nested arrows do not cross."""
+    lanes: list[list[tuple[float, float]]] = []
+    result = {}
+    for transition in sorted(spans, key=lambda transition: (spans[transition][1] - spans[transition][0], transition)):
+        low, high, _ = spans[transition]
+        free = (index for index, lane in enumerate(lanes) if all(high + 0.02 <= a or b + 0.02 <= low for a, b in lane))
+        index = next(free, len(lanes))
+        lanes[index:] = lanes[index:] or [[]]
+        lanes[index].append((low, high))
+        result[transition] = index
+    return result
 
 
 def funnel(journeys: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """How many messages came through: a bar a stage from accepted to seen, and between two what became of the others.
+    """Draw how many messages reached each stage from accepted to seen, and what happened to the others.
 
-    ``journeys`` is the table of ``vk.journeys``: ``accepted_at``, ``delivered_at``, ``outcome`` (delivered, failed or
-    open), and if told the other instants and ``code``. A message that reached a later stage passed the earlier ones,
-    even if the log does not tell of it; a stage that the log never has is left out. What did not go on failed, with
-    the commonest codes named, or is still open. Raises MissingColumn.
+    One bar per stage; between two stages, the count of messages that did not get further: failed, with the most
+    frequent codes, or still open. A message that reached a later stage passed the earlier ones, even if the log
+    does not contain them; stages that never occur in the log are left out.
 
-    >>> from matplotlib.figure import Figure
-    >>> at = pd.to_datetime(["2026-03-01T09:00:00Z", "2026-03-01T09:00:02Z"])
-    >>> rows = {"accepted_at": at, "delivered_at": [at[1], pd.NaT], "outcome": ["delivered", "open"]}
-    >>> ax = funnel(pd.DataFrame(rows), ax=Figure().subplots())
+    Parameters
+    ----------
+    journeys : pandas.DataFrame
+        The result of ``vk.journeys``: ``accepted_at``, ``delivered_at``, ``outcome``, and optionally ``routed_at``,
+        ``dispatched_at``, ``seen_at``, ``code``.
+    ax : matplotlib.axes.Axes, optional
+        The axes to draw on; a new figure of notebook width by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
+
+    Raises
+    ------
+    MissingColumn
+        If a column is missing.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> at = pd.to_datetime(["2026-03-01T09:00:00Z", "2026-03-01T09:00:02Z", "2026-03-01T09:00:01Z"])
+    >>> events = pd.DataFrame({"message_id": ["m1", "m1", "m2"], "state": ["accepted", "delivered", "accepted"],
+    ...     "happened_at": at})
+    >>> ax = vk.charts.funnel(vk.journeys(events))
     >>> [text.get_text() for text in ax.texts]
     ['accepted', '2 · 100 %', '1 not delivered: 1 still open', 'delivered', '1 · 50 %']
     """
-    need(journeys, "funnel", ("accepted_at", "delivered_at", "outcome"), "vk.journeys(events)")
+    require_result(journeys, "funnel", "vk.journeys(events)", ("accepted_at", "delivered_at", "outcome"))
     sheet = Sheet.open(ax)
     if not len(journeys):
-        return sheet.say("no messages")
-    came = {s: journeys[f"{s}_at"].notna().to_numpy() for s in _STAGES if f"{s}_at" in journeys}
-    stages = [stage for stage, there in came.items() if there.any()]
-    reached: dict[str, _Mask] = {}
+        return sheet.show_empty("no messages")
+    present = {stage: journeys[f"{stage}_at"].notna().to_numpy() for stage in _STAGES if f"{stage}_at" in journeys}
+    stages = [stage for stage, mask in present.items() if mask.any()]
+    if not stages:
+        return sheet.show_empty(f"{len(journeys):,} messages, none of them accepted")
+    reached: dict[str, NDArray[np.bool_]] = {}
     later = np.zeros(len(journeys), dtype=bool)
     for stage in reversed(stages):
-        later = reached[stage] = later | came[stage]
-    if not stages:
-        return sheet.say(f"{len(journeys):,} messages, none of them accepted")
-    failed = (journeys["outcome"] == "failed").to_numpy(dtype=bool)
-    bars = [(stage, int(reached[stage].sum())) for stage in stages]
-    lost = []
-    for stage, after in pairwise(stages):
-        lost.append(_lost(sheet, journeys, reached[stage] & ~reached[after], failed, after))
+        later = reached[stage] = later | present[stage]
+    outcomes = journeys[["outcome", *(["code"] if "code" in journeys else [])]]
+    stopped = [_describe_stopped(sheet, outcomes[reached[a] & ~reached[b]], b) for a, b in pairwise(stages)]
     if stages[-1] not in ("delivered", "seen"):
-        lost.append(_lost(sheet, journeys, reached[stages[-1]], failed, "delivered"))
+        stopped.append(_describe_stopped(sheet, outcomes[reached[stages[-1]]], "delivered"))
+    stopped += [""] * (len(stages) - len(stopped))
 
-    tall, gap = 0.2, 0.24
-    heights = [0.24 + tall + (gap if place < len(lost) and lost[place] else 0.06) for place in range(len(bars))]
-    note = "messages that came so far, of all"
-    if missed := len(journeys) - bars[0][1]:
-        note += f" · never {bars[0][0]}: {missed:,}"
-    sheet.fix(sum(heights), note)
-    sheet.ax.set_xlim(0, 1)
-    sheet.ax.set_xticks(np.linspace(0, 1, 5), ["0 %", "25 %", "50 %", "75 %", "100 %"])
+    tall = 0.2
+    heights = [0.24 + tall + (0.24 if text else 0.06) for text in stopped]
+    notes = ["messages that reached a stage, of all"]
+    if missing := len(journeys) - int(reached[stages[0]].sum()):
+        notes.append(f"never {stages[0]}: {missing:,}")
+    sheet.set_height(sum(heights), notes)
+    sheet.share_axis()
     top = 0.0
-    for place, ((stage, count), height) in enumerate(zip(bars, heights, strict=True)):
-        share, middle, hue = count / len(journeys), top + 0.24 + tall / 2, state_colour(stage)
-        sheet.heading(top + 0.17, stage, f"{count:,} · {percent(share)}")
-        sheet.ax.barh(middle, 1, tall, color=sheet.ink, alpha=0.14, linewidth=0)
-        sheet.ax.barh(middle, share, tall, color=hue, linewidth=0)
-        if place < len(lost) and lost[place]:
-            sheet.text(0.012, top + 0.24 + tall + 0.155, lost[place])
+    for stage, text, height in zip(stages, stopped, heights, strict=True):
+        count, y = int(reached[stage].sum()), top + 0.24 + tall / 2
+        sheet.heading(top + 0.17, stage, f"{count:,} · {percent(count / len(journeys))}")
+        sheet.ax.barh(y, 1, tall, color=sheet.ink, alpha=0.14, linewidth=0)
+        sheet.ax.barh(y, count / len(journeys), tall, color=state_colour(stage), linewidth=0)
+        if text:
+            sheet.text(0.012, y + tall / 2 + 0.155, text)
         top += height
     return sheet.ax
 
 
-def _lost(sheet: Sheet, journeys: pd.DataFrame, here: _Mask, failed: _Mask, after: str) -> str:
-    """What became of the messages that did not go on: how many failed, by which codes, how many are open."""
-    count, bad = int(here.sum()), int((here & failed).sum())
-    if not count:
-        return ""
-    if after == "seen":
-        return f"{count:,} not seen, or not told"
+def _describe_stopped(sheet: Sheet, stopped: pd.DataFrame, stage: str) -> str:
+    """How many messages did not reach a stage: failed, by the most frequent codes, or still open."""
+    if not len(stopped) or stage == "seen":
+        return f"{len(stopped):,} not seen, or not reported" if len(stopped) else ""
+    failed = stopped[stopped["outcome"] == "failed"]
     parts = []
-    if bad:
-        parts.append(f"{bad:,} failed")
-        if "code" in journeys:
-            codes = journeys["code"][here & failed].astype("str").value_counts()
-            codes = codes[codes > 0]
-            named = [
-                f"{sheet.elide(str(code).rpartition('::')[2], 0.25)} {many:,}" for code, many in codes.head(2).items()
-            ]
-            rest = bad - int(codes.head(2).sum())
-            named += [f"other {rest:,}"] if rest and named else []
-            while named:
-                text = f"{parts[0]} ({', '.join(named)})"
-                if sheet.width(text) < 0.72:
-                    parts = [text]
-                    break
-                named.pop()
-    if count > bad:
-        parts.append(f"{count - bad:,} still open")
-    return f"{count:,} not {after}: {' · '.join(parts)}"
+    if len(failed):
+        parts.append(f"{len(failed):,} failed")
+        codes = failed["code"].astype("str").value_counts() if "code" in failed else pd.Series(dtype="int64")
+        codes = codes[codes > 0]
+        names = [f"{sheet.elide(str(code).rpartition('::')[2], 0.25)} {count:,}" for code, count in codes[:2].items()]
+        other = [f"other {len(failed) - int(codes[:2].sum()):,}"] if len(failed) > codes[:2].sum() and names else []
+        choices = [f"{parts[0]} ({', '.join(some)})" for some in ([*names, *other], names, names[:1]) if some]
+        parts = [next((text for text in choices if sheet.width(text) < 0.72), parts[0])]
+    if len(stopped) > len(failed):
+        parts.append(f"{len(stopped) - len(failed):,} still open")
+    return f"{len(stopped):,} not {stage}: {' · '.join(parts)}"

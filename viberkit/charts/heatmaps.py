@@ -1,112 +1,156 @@
-"""Charts of cells: the hours of the week, and what a calendar shares with them."""
+"""A chart of the hours of the week, and the grid of cells that it shares with the calendar."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps, colors
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from numpy.typing import NDArray
 
-from viberkit.analysis.formatting import duration, percent
+from viberkit.analysis.formatting import duration, percent, percentile
 from viberkit.analysis.grouping import WEEKDAYS
-from viberkit.charts._layout import NAME, Sheet, need
-from viberkit.charts._style import on
-from viberkit.charts._windows import largest, shown, spoken
+from viberkit.charts._layout import NAME, SMALLEST_TIME, Sheet
+from viberkit.charts._results import Floats, largest_groups, require_result
+from viberkit.charts._style import contrast
 
-__all__ = ["GAP", "Floats", "Grid", "Ints", "boxes_at", "crosses", "profile"]
+__all__ = ["GAP", "MAX_GROUPS", "MAX_HEIGHT", "Grid", "Ints", "profile"]
 
-#: Inches: between cells, and the tallest figure.
-GAP, _MOST_TALL, _FEW = 0.02, 14.0, 30
-#: Places and values.
-Floats = NDArray[np.floating[Any]]
-#: Columns and rows.
+#: More groups are illegible; a note below the axis counts those left out.
+MAX_GROUPS = 6
+#: Inches: the gap between cells, and the height of the tallest figure.
+GAP, MAX_HEIGHT = 0.02, 14.0
+_FEW = 30
+_COLOURS = ListedColormap(colormaps["viridis"](np.linspace(0.12, 0.94, 256)))
 Ints = NDArray[np.int64]
 
 
-def profile(profile: pd.DataFrame, *, value: str | None = None, ax: Axes | None = None) -> Axes:
-    """The hours of the week: a cell an hour and weekday, coloured by a share delivered in time or by a latency.
+def profile(
+    profile: pd.DataFrame,
+    *,
+    within: float | None = None,
+    quantiles: float | None = None,
+    counts: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the hours of the week as cells, coloured by a share, a quantile or the count of messages.
 
-    ``profile`` is the table of ``vk.profile``: ``weekday``, ``hour`` (0 to 23), ``n``, and ``within_60s`` or ``p50_s``
-    …; any columns to group by stand before ``weekday``. ``value`` is the column to show: without it the first share
-    delivered in time, else the first quantile, on a log scale. A dot marks fewer than 30 messages, a cross a quantile
-    that is not reached, a dash what is not known yet; hours without a message are empty. The six largest groups are
-    drawn on one scale of colours. Raises MissingColumn.
+    A dot marks an hour of fewer than 30 messages, a cross a quantile that is not reached, a dash an unknown value;
+    hours without messages are empty. Groups share one scale of colours, logarithmic for times.
 
-    >>> from matplotlib.figure import Figure
-    >>> rows = pd.DataFrame({"weekday": ["Monday", "Sunday"], "hour": [9, 23], "n": [50, 7], "p50_s": [1.5, 40.0]})
-    >>> ax = profile(rows, ax=Figure().subplots())
-    >>> [text.get_text() for text in ax.texts][:3]
-    ['p50 of the time until delivered', '1.5 s', '40 s']
+    Parameters
+    ----------
+    profile : pandas.DataFrame
+        The result of ``vk.profile``: ``weekday``, ``hour`` (0 to 23), ``within_s``, ``quantile``, ``share``,
+        ``value_s`` (seconds), ``n``, and the columns of ``attrs["by"]``.
+    within : float, optional
+        Draw the share that reached the end within this time in seconds; the first of the result by default.
+    quantiles : float, optional
+        Draw this quantile; the first of the result by default if it has no shares.
+    counts : bool, default False
+        Draw the count of messages.
+    ax : matplotlib.axes.Axes, optional
+        The axes to draw on; a new figure of notebook width by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes. The six largest groups are drawn; a note below the chart says how many are not.
+
+    Raises
+    ------
+    MissingColumn
+        If a column is missing.
+    ValueError
+        If the result has no such ``within`` or ``quantiles``, or one of the attrs ``by``, ``end``, ``tz`` is missing.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> at = pd.to_datetime(["2026-03-01T09:00:00Z", "2026-03-01T09:00:02Z"])
+    >>> events = pd.DataFrame({"message_id": "m1", "state": ["accepted", "delivered"], "happened_at": at})
+    >>> ax = vk.charts.profile(vk.profile(vk.journeys(events), within=60))
+    >>> [text.get_text() for text in ax.texts][:2]
+    ['share delivered within 1 min', '100 %']
     """
-    need(profile, "profile", ("weekday", "hour", "n"), "vk.profile(journeys)")
-    if not len(profile):
-        return Sheet.open(ax).say("no hours")
-    column = shown(profile, "profile", "vk.profile(journeys)", value, "within")[0]
+    columns = ("weekday", "hour", "within_s", "quantile", "share", "value_s", "n")
+    require_result(profile, "profile", "vk.profile(journeys)", columns, ("by", "end", "tz"))
     sheet = Sheet.open(ax)
-    by = list(profile.columns[: profile.columns.get_loc("weekday")])
-    parts, left_out = largest(profile, by)
-    left = sheet.width("Wed") + 0.02
-    heading = 0.24 if by else 0.0
-    inches = _MOST_TALL if sheet.own else sheet.inches[1] / 0.75
-    shown_groups = max(1, min(len(parts), int((inches - 0.3) / (heading + 0.24 + 7 * 0.14))))
-    left_out += len(parts) - shown_groups
-    parts = parts[:shown_groups]
-    tall = float(np.clip(((inches - 0.3) / len(parts) - heading - 0.24) / 7, 0.09, 0.22))
-    scale = _Scale.of(column, np.concatenate([part[column].to_numpy(np.float64) for _, part in parts]))
-    whole = pd.concat([part for _, part in parts])
-    notes = ["hour of the day, " + str(profile.attrs.get("tz", "by weekday"))]
-    values = whole[column].to_numpy(np.float64)
-    few = int(((whole["n"] < _FEW) & np.isfinite(values)).sum())
-    for count, text in (
-        (few, f"dot: fewer than {_FEW} messages"),
-        (int(np.isposinf(values).sum()), "cross: not reached"),
-        (int(np.isnan(values).sum()), "dash: not known yet"),
+    if not len(profile):
+        return sheet.show_empty("no hours")
+    key, value = chosen_estimates(profile, "profile", within, quantiles, "within_s")[0]
+    rows, end = profile[profile[key] == value], profile.attrs["end"]
+    column = "n" if counts else "share" if key == "within_s" else "value_s"
+    text = {"n": "{:,.0f}".format, "share": percent, "value_s": duration}[column]
+    titles = {"n": "messages", "share": f"share {end} within {duration(value)}"}
+    title = titles.get(column, f"{percentile(value)} of the time until {end}")
+    groups, left_out = largest_groups(rows, rows["n"], MAX_GROUPS)
+    heading = 0.24 if profile.attrs["by"] else 0.0
+    room = (MAX_HEIGHT if sheet.own else sheet.inches[1] / 0.75) - 0.3
+    count = max(1, min(len(groups), int(room / (heading + 0.24 + 7 * 0.14))))
+    left_out, groups = left_out + len(groups) - count, groups[:count]
+    tall = float(np.clip((room / count - heading - 0.24) / 7, 0.09, 0.22))
+    values = np.concatenate([part[column].to_numpy(dtype=np.float64) for _, part in groups])
+    sizes = np.concatenate([part["n"].to_numpy(dtype=np.float64) for _, part in groups])
+    known = values[np.isfinite(values)]
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
+    notes = [f"hour of the day, {profile.attrs['tz']}"]
+    for number, note in (
+        (((sizes < _FEW) & np.isfinite(values)).sum(), f"dot: fewer than {_FEW} messages"),
+        (np.isposinf(values).sum(), "cross: not reached"),
+        (np.isnan(values).sum(), "dash: unknown"),
         (left_out, f"groups not drawn: {left_out:,}"),
     ):
-        notes += [text] if count else []
-    sheet.fix(0.3 + len(parts) * (heading + 0.24 + 7 * tall), " · ".join(notes))
-    sheet.bare()
-    share = column.startswith("within")
-    what = f"share delivered within {spoken(column)}" if share else f"{spoken(column)} of the time until delivered"
-    scale.key(sheet, what if column != "n" else "messages")
-    wide = (1 - left) * sheet.inches[0] / 24
-    top = 0.3
-    for name, part in parts:
+        notes += [note] if number else []
+    step = heading + 0.24 + 7 * tall
+    sheet.set_height(0.3 + count * step, notes, axis=False)
+    norm = Normalize(low, high)
+    if column == "value_s":
+        norm = LogNorm(max(low, SMALLEST_TIME), max(high, SMALLEST_TIME), clip=True)
+    _draw_scale(sheet, title, list(dict.fromkeys(map(text, (low, high)))))
+    left = sheet.width("Wed") + 0.02
+    for index, (name, part) in enumerate(groups):
+        top = 0.3 + index * step + heading
         if heading:
-            sheet.heading(top + 0.14, name, f"n {int(part['n'].sum()):,}")
-            top += heading
-        grid = Grid(sheet, left, top, wide, tall)
-        grid.rows([day[:3] for day in WEEKDAYS])
-        _hours(grid, part, part[column].to_numpy(np.float64), scale)
-        top += 0.24 + 7 * tall
+            sheet.heading(top - 0.1, name, f"n {int(part['n'].sum()):,}")
+        grid = Grid(sheet, left, top, (1 - left) * sheet.inches[0] / 24, tall)
+        grid.name_rows([day[:3] for day in WEEKDAYS])
+        _draw_hours(grid, part, part[column].to_numpy(dtype=np.float64), norm)
     return sheet.ax
 
 
-def boxes_at(sheet: Sheet, x: Floats, y: Floats, wide: float, tall: float) -> Floats:
-    """The corners of cells whose upper left corners are at ``x`` (shares) and ``y`` (inches)."""
-    w, h = (wide - GAP) / sheet.inches[0], tall - GAP
-    corners = np.array([(0, 0), (w, 0), (w, h), (0, h)])
-    boxes: Floats = np.stack([x, y], axis=1)[:, None, :] + corners
-    return boxes
-
-
-def crosses(sheet: Sheet, middles: Floats, size: float, colour: str) -> None:
-    """A cross in each of these places, its arms so many inches to each side."""
-    w = size / sheet.inches[0]
-    arms = [middles[:, None, :] + np.array([(-w, -s * size), (w, s * size)]) for s in (1, -1)]
-    sheet.ax.add_collection(LineCollection(list(np.concatenate(arms)), colors=colour, lw=1.0))
+def chosen_estimates(
+    result: pd.DataFrame,
+    chart: str,
+    within: float | Sequence[float] | None,
+    quantiles: float | Sequence[float] | None,
+    default: str,
+) -> list[tuple[str, float]]:
+    """Return the estimates to draw as (column, value): those requested, else all of one column, the default first."""
+    available = {key: sorted(result[key].dropna().unique()) for key in ("within_s", "quantile")}
+    if within is None and quantiles is None:
+        key = default if available[default] else ({*available} - {default}).pop()
+        return [(key, float(value)) for value in available[key]]
+    name, key, requested = ("quantiles", "quantile", quantiles) if within is None else ("within", "within_s", within)
+    chosen = []
+    for value in np.atleast_1d(np.asarray(requested, dtype=np.float64)):
+        match = [known for known in available[key] if np.isclose(known, value)]
+        if not match:
+            options = ", ".join(f"{known:g}" for known in available[key]) or "none"
+            raise ValueError(f"charts.{chart}: {name}: {value:g} is not in the result; pass one of: {options}")
+        chosen.append((key, float(match[0])))
+    return chosen
 
 
 @dataclass
 class Grid:
-    """Cells in rows and columns: where they begin (a share of the width, inches from the top), and their inches."""
+    """Cells in rows and columns: the left edge (a share of the width), the top, and the cells' size in inches."""
 
     sheet: Sheet
     left: float
@@ -114,98 +158,72 @@ class Grid:
     wide: float
     tall: float
 
-    def at(self, column: Ints) -> Floats:
-        """The left edge of columns, as a share of the width."""
-        return self.left + np.asarray(column, dtype=np.float64) * self.wide / self.sheet.inches[0]
+    def cells(self, column: Ints, row: Ints) -> Floats:
+        """Return the corners of cells."""
+        x = self.left + np.asarray(column) * self.wide / self.sheet.inches[0]
+        y = self.top + np.asarray(row) * self.tall
+        width, height = (self.wide - GAP) / self.sheet.inches[0], self.tall - GAP
+        corners = np.array([(0, 0), (width, 0), (width, height), (0, height)])
+        return np.asarray(np.stack([x, y], axis=1)[:, None, :] + corners, dtype=np.float64)
 
-    def rows(self, names: Sequence[str]) -> None:
-        """Name the rows, as many as there is room for."""
-        every = next((k for k in (1, 2, 3, 6, 12, 24) if k * self.tall >= 0.125), 24)
-        for row in range(0, len(names), every):
+    def draw(self, cells: Floats, **style: Any) -> None:
+        """Draw cells."""
+        if len(cells):
+            self.sheet.ax.add_collection(PolyCollection(list(cells), **style))
+
+    def cross(self, cells: Floats, colour: str, size: float = 0.3) -> None:
+        """Draw a cross in cells."""
+        arm = size * min(self.wide, self.tall)
+        self.strokes(cells, [(arm, arm), (arm, -arm)], colour)
+
+    def strokes(self, cells: Floats, arms: Sequence[tuple[float, float]], colour: str) -> None:
+        """Draw lines through the middle of cells, whose ends are so many inches away."""
+        ends = [np.array([(-x, -y), (x, y)]) / (self.sheet.inches[0], 1.0) for x, y in arms]
+        lines = [line for middle in cells.mean(axis=1) for line in middle + np.array(ends)]
+        self.sheet.ax.add_collection(LineCollection(lines, colors=colour, lw=1.0))
+
+    def name_rows(self, names: Sequence[str]) -> None:
+        """Label as many rows as have room."""
+        step = next((step for step in (1, 2, 3, 6, 12) if step * self.tall >= 0.125), 24)
+        for row in range(0, len(names), step):
             y = self.top + (row + 0.5) * self.tall - GAP / 2
             self.sheet.text(self.left - 0.01, y, names[row], ha="right", va="center_baseline")
 
-    def columns(self, names: Sequence[str]) -> None:
-        """Name the columns from the first on, as many as there is room for."""
-        room = max(map(self.sheet.width, names)) + 0.015
-        every = int(np.ceil(room * self.sheet.inches[0] / self.wide))
-        for column in range(0, len(names), every):
-            x = float(self.at(np.array([column]))[0])
+    def name_columns(self, names: Sequence[str]) -> None:
+        """Label as many columns as have room."""
+        wide = self.wide / self.sheet.inches[0]
+        step = int(np.ceil((max(map(self.sheet.width, names)) + 0.015) / wide))
+        for column in range(0, len(names), step):
+            x = self.left + column * wide
             if x + self.sheet.width(names[column]) <= 1.0:
                 self.sheet.text(x, self.top - 0.06, names[column])
 
 
-def _hours(grid: Grid, part: pd.DataFrame, values: Floats, scale: _Scale) -> None:
-    """The cells of a week: all hollow, then coloured where there is a value."""
-    sheet, hour = grid.sheet, part["hour"].to_numpy(np.int64)
-    day = np.array([WEEKDAYS.index(str(name)) for name in part["weekday"]], dtype=np.int64)
-    every = [np.repeat(np.arange(7), 24), np.tile(np.arange(24), 7)]
-    hollow = boxes_at(sheet, grid.at(every[1]), grid.top + every[0] * grid.tall, grid.wide, grid.tall)
-    empty = PolyCollection(list(hollow), facecolors="none", edgecolors=sheet.ink, lw=0.5, alpha=0.35)
-    sheet.ax.add_collection(empty)
-    boxes = boxes_at(sheet, grid.at(hour), grid.top + day * grid.tall, grid.wide, grid.tall)
-    known, middles = np.isfinite(values), boxes.mean(axis=1)
-    hues = scale.hues(values[known])
-    sheet.ax.add_collection(PolyCollection(list(boxes[known]), facecolors=hues, edgecolors="none"))
-    few = part["n"].to_numpy(np.float64)[known] < _FEW
-    inks = [on(hue) for hue, so in zip(hues, few, strict=True) if so]
-    x, y = middles[known][few].T
-    sheet.ax.scatter(x, y, s=7 * sheet.scale, c=inks, linewidths=0, zorder=3)
-    crosses(sheet, middles[np.isposinf(values)], 0.25 * grid.tall, sheet.ink)
-    dash = np.array([(-0.05 / sheet.inches[0], 0), (0.05 / sheet.inches[0], 0)])
-    unknown = middles[np.isnan(values)][:, None, :] + dash
-    sheet.ax.add_collection(LineCollection(list(unknown), colors=sheet.ink, lw=1.0))
+def _draw_hours(grid: Grid, part: pd.DataFrame, values: Floats, norm: Normalize) -> None:
+    """Draw the cells of a week: all hollow, then coloured where there is a value."""
+    day, hour = np.divmod(np.arange(168), 24)
+    grid.draw(grid.cells(hour, day), facecolors="none", edgecolors=grid.sheet.ink, lw=0.5, alpha=0.35)
+    days = part["weekday"].astype(str).map(WEEKDAYS.index).to_numpy(dtype=np.int64)
+    cells, known = grid.cells(part["hour"].to_numpy(dtype=np.int64), days), np.isfinite(values)
+    colours = _COLOURS(norm(values[known]))
+    grid.draw(cells[known], facecolors=colours, edgecolors="none")
+    few = part["n"].to_numpy()[known] < _FEW
+    dots = cells[known][few].mean(axis=1)
+    inks = [contrast(colour[:3]) for colour in colours[few]]
+    grid.sheet.ax.scatter(dots[:, 0], dots[:, 1], s=7 * grid.sheet.scale, c=inks, linewidths=0, zorder=3)
+    grid.cross(cells[np.isposinf(values)], grid.sheet.ink)
+    grid.strokes(cells[np.isnan(values)], [(0.05, 0.0)], grid.sheet.ink)
     for at in range(0, 24, 3):
-        x = float(grid.at(np.array([at]))[0])
-        sheet.text(x, grid.top + 7 * grid.tall + 0.12, f"{at:02}:00")
+        x = grid.left + at * grid.wide / grid.sheet.inches[0]
+        grid.sheet.text(x, grid.top + 7 * grid.tall + 0.12, f"{at:02}:00")
 
 
-@dataclass
-class _Scale:
-    """Colours for values: linear for shares and counts, logarithmic for times."""
-
-    low: float
-    high: float
-    column: str
-
-    @classmethod
-    def of(cls, column: str, values: Floats) -> _Scale:
-        known = values[np.isfinite(values)]
-        known = known if len(known) else np.zeros(1)
-        return cls(float(known.min()), float(known.max()), column)
-
-    @property
-    def log(self) -> bool:
-        return self.column.endswith("_s") and self.column.startswith("p")
-
-    def hues(self, values: Floats) -> list[str]:
-        """A colour each, from dark to bright, the same brightness step for the same step of the value."""
-        at = np.concatenate([[self.low, self.high], values])
-        at = np.log10(np.maximum(at, 1e-3)) if self.log else at
-        low, high, at = at[0], at[1], at[2:]
-        where = (at - low) / (high - low) if high > low else np.full(len(at), 0.5)
-        return [colors.to_hex(hue) for hue in colormaps["viridis"](0.12 + 0.82 * where)]
-
-    def said(self, value: float) -> str:
-        """A value in its unit."""
-        if self.column.startswith("within"):
-            return percent(value)
-        return duration(value) if self.log else f"{value:,.0f}"
-
-    def key(self, sheet: Sheet, what: str) -> None:
-        """What is shown, and a strip of the colours between the least and the greatest value."""
-        texts = list(dict.fromkeys(map(self.said, (self.low, self.high))))
-        strip = 1.2 / sheet.inches[0] if len(texts) > 1 else 0.2 / sheet.inches[0]
-        room = [sheet.width(text) + 0.012 for text in texts]
-        begin = 1 - strip - sum(room[1:]) - (0 if len(texts) > 1 else room[0])
-        sheet.text(0, 0.16, sheet.elide(what, begin - room[0] - 0.03, NAME), size=NAME)
-        if len(texts) > 1:
-            sheet.text(begin - 0.012, 0.16, texts[0], ha="right")
-        sheet.text(1, 0.16, texts[-1], ha="right")
-        if self.log:
-            steps = np.geomspace(max(self.low, 1e-3), max(self.high, 1e-3), 41)
-        else:
-            steps = np.linspace(self.low, self.high, 41)
-        edges = np.linspace(begin, begin + strip, 42)
-        boxes = [[(a, 0.07), (b, 0.07), (b, 0.17), (a, 0.17)] for a, b in pairwise(edges)]
-        sheet.ax.add_collection(PolyCollection(boxes, facecolors=self.hues(steps), edgecolors="face", lw=0.3))
+def _draw_scale(sheet: Sheet, title: str, ends: list[str]) -> None:
+    """Draw the title, and a strip of the colours between the smallest and the largest value."""
+    right = 1 - sheet.width(ends[-1]) - 0.012
+    left = right - (1.2 if len(ends) > 1 else 0.2) / sheet.inches[0]
+    sheet.text(0, 0.16, sheet.elide(title, left - sheet.width(ends[0]) - 0.045, NAME), size=NAME)
+    for x, text in zip((1, left - 0.012), ends[::-1], strict=False):
+        sheet.text(x, 0.16, text, ha="right")
+    colours = np.linspace(0, 1, 65)[None, 1:] if len(ends) > 1 else np.full((1, 64), 0.5)
+    sheet.ax.pcolormesh(np.linspace(left, right, 65), [0.07, 0.17], colours, cmap=_COLOURS, vmin=0, vmax=1)

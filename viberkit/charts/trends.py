@@ -1,4 +1,4 @@
-"""Charts of a log over time: quantiles and shares window by window, beside them what changed and when."""
+"""A chart of delivery over time: quantiles or shares by window, and the changes between them."""
 
 from __future__ import annotations
 
@@ -10,350 +10,315 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
-from matplotlib import dates
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-from numpy.typing import NDArray
+from matplotlib.dates import AutoDateLocator, date2num, num2date
+from matplotlib.ticker import NullLocator
 
-from viberkit.analysis.formatting import UNITS, duration, percent
-from viberkit.charts._layout import LINE, WIDTH, Sheet, need
-from viberkit.charts._style import GROUP_COLOURS, SMALL, spread
-from viberkit.charts._windows import MOST_GROUPS, largest, shown, spoken, window_length
+from viberkit.analysis.formatting import duration, percent, percentile
+from viberkit.charts._layout import Sheet
+from viberkit.charts._results import Floats, group_label, largest_groups, period_s, require_result
+from viberkit.charts._style import GROUP_COLOURS, TimeLocator
+from viberkit.charts.heatmaps import MAX_GROUPS, chosen_estimates
 
 __all__ = ["over_time"]
 
-#: More windows than this in 7 inches are a smear.
-MOST_POINTS = 800
-_TALL = 2.7
-#: Ticks to choose from, the roundest first: numbers of ms, s, min, h and d.
-_ROUND = (
-    ((1, 10, 100), (1, 10), (1, 10), (1,), (1, 10, 100)),
-    ((3, 30, 300), (3, 30), (3, 30), (3, 12), (3, 30)),
-    ((2, 5, 20, 50, 200, 500), (2, 5, 20), (2, 5, 20), (2, 6), (2, 5, 20)),
-)
-_Floats = NDArray[np.float64]
+#: More windows than this are illegible in a notebook.
+MAX_WINDOWS = 800
+_HEIGHT = 2.7
 
 
 def over_time(
-    drift: pd.DataFrame,
+    over_time: pd.DataFrame,
     *,
+    within: float | Sequence[float] | None = None,
+    quantiles: float | Sequence[float] | None = None,
     changes: pd.DataFrame | None = None,
-    show: str | None = None,
-    tz: str = "UTC",
     ax: Axes | None = None,
 ) -> Axes:
-    """How long delivery took, window by window, in real time: a line a quantile, its interval shaded, on a log axis.
+    """Draw quantiles of the time to delivery, or shares delivered in time, window by window.
 
-    ``drift`` is the table of ``vk.over_time``: ``window_at`` (UTC), ``n``, and ``p50_s``, ``p50_low_s``,
-    ``p50_high_s`` … or ``within_60s``, ``within_60s_low`` …; any columns to group by stand before ``window_at``.
-    Where a quantile is not reached the line has a gap and a triangle at the top edge; where it is not known yet, a
-    gap and a dash there. ``show`` names what to draw: a column (``"p90"``, ``"within_60s"``), or ``"within"`` for the
-    shares delivered in time; beside these a dotted line is the naive share, which counts messages still open as
-    missed. Without it all quantiles are drawn. With groups it is a line a group, the six largest, of one column.
-    ``changes`` is the table of ``vk.changes``: each is a vertical line with what it was before and after. ``tz`` is the
-    zone in which dates are told. Raises MissingColumn.
+    One line per estimate, or per group, with its confidence interval. Times are on a log axis. Where a quantile is
+    not reached, the line has a gap and a triangle at the upper edge; where a value is unknown, a gap and a dash. A
+    dotted line beside a share is the naive share, which counts open messages as not delivered.
 
-    >>> from matplotlib.figure import Figure
-    >>> at = pd.date_range("2026-03-01", periods=3, freq="h", tz="UTC")
-    >>> rows = pd.DataFrame({"window_at": at, "n": 9, "p50_s": [1.2, 1.4, 1.3], "p50_low_s": 1.0, "p50_high_s": 2.0})
-    >>> ax = over_time(rows, ax=Figure().subplots())
+    Parameters
+    ----------
+    over_time : pandas.DataFrame
+        The result of ``vk.over_time``: ``window_at``, ``within_s``, ``quantile``, ``share``, ``low``, ``high``,
+        ``naive_share``, ``value_s``, ``low_s``, ``high_s`` (seconds), ``n``, and the columns of ``attrs["by"]``.
+    within : float or sequence of float, optional
+        Draw the shares that reached the end within these times in seconds.
+    quantiles : float or sequence of float, optional
+        Draw these quantiles; all of the result by default, or all shares if it has no quantiles.
+    changes : pandas.DataFrame, optional
+        The result of ``vk.changes``: a vertical line for each, labelled with the values before and after.
+    ax : matplotlib.axes.Axes, optional
+        The axes to draw on; a new figure of notebook width by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes. With groups, only the first estimate and the six largest groups are drawn; a note below the axis
+        says how many groups are not.
+
+    Raises
+    ------
+    MissingColumn
+        If a column is missing.
+    ValueError
+        If the result has no such ``within`` or ``quantiles``, or one of the attrs ``by``, ``end``, ``every``, ``tz``
+        is missing.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> at = pd.to_datetime(["2026-03-01T09:00:00Z", "2026-03-01T09:00:02Z"])
+    >>> events = pd.DataFrame({"message_id": "m1", "state": ["accepted", "delivered"], "happened_at": at})
+    >>> ax = vk.charts.over_time(vk.over_time(vk.journeys(events), quantiles=0.5))
     >>> [text.get_text() for text in ax.texts]
-    ['time until delivered, log scale', 'p50']
+    ['time until delivered, log scale', 'p50 2 s']
     """
-    need(drift, "over_time", ("window_at", "n"), "vk.over_time(journeys)")
-    if not len(drift):
-        return Sheet.open(ax).say("no windows")
-    by = list(drift.columns[: drift.columns.get_loc("window_at")])
-    columns = shown(drift, "over_time", "vk.over_time(journeys)", show)[: 1 if by else MOST_GROUPS]
-    sheet = Sheet.open(ax)
-    if sheet.own:
-        sheet.ax.figure.subplots_adjust(left=0.62 / WIDTH, right=1 - 0.12 / WIDTH)
-    lines, step, left_out = _lines(drift, by, columns)
-    share = columns[0].startswith("within")
-    plot = _Plot(sheet, lines, step, tz, share=share)
-    marks = [] if changes is None or not len(changes) else _marks(changes, tz)
-    naive = share and any(np.isfinite(line.naive).any() for line in lines)
-
-    notes = [f"each point: the messages of {duration(step)}"] if window_length(drift) > 0 else []
-    notes.append(_dates(plot.low, plot.high, tz))
-    if any(np.isfinite(line.low).any() for line in lines):
-        notes.append("shaded: interval")
-    if naive and len(lines) > 1:
-        notes.append("dotted: naive")
-    if over := sum(int(np.isposinf(line.value).sum()) for line in lines):
-        notes.append(f"triangle: not reached, {over:,} {_windows(over)}")
-    if unknown := sum(int(np.isnan(line.value).sum()) for line in lines):
-        notes.append(f"dash: not known yet, {unknown:,} {_windows(unknown)}")
-    if max(len(line.when) for line in lines) > MOST_POINTS:
-        notes.append("longer windows (every=…) would show the course better")
-    if left_out:
-        notes.append(f"groups not drawn: {left_out:,}")
-    labels = plot.place(marks)
-    if unsaid := sum(label is None for label in labels):
-        notes.append(f"changes without a label: {unsaid:,}")
-    plot.set(" · ".join(notes), edge=bool(over or unknown), head=0.58 if marks else 0.2)
-    what = f"share delivered within {spoken(columns[0])}" if share else "time until delivered, log scale"
-    if by:
-        what = what if share else f"{spoken(columns[0])} of the time until delivered, log scale"
-        what += f", by {' and '.join(map(str, by))}"
-    elif share and len(columns) > 1:
-        what = "share delivered in time"
-    plot.put(0.0, 0.12, sheet.elide(what, 1.0))
+    source, attrs = "vk.over_time(journeys)", ("by", "end", "every", "tz")
+    columns = ["window_at", "within_s", "quantile", "n", *_COLUMNS["within_s"], *_COLUMNS["quantile"]]
+    require_result(over_time, "over_time", source, columns, attrs)
+    sheet = Sheet.open(ax, left=0.62, right=0.12)
+    if not len(over_time):
+        return sheet.show_empty("no windows")
+    by, end, every, tz = (over_time.attrs[name] for name in attrs)
+    estimates = chosen_estimates(over_time, "over_time", within, quantiles, "quantile")[: 1 if by else MAX_GROUPS]
+    lines, left_out = _read_lines(over_time, estimates, every)
+    share = estimates[0][0] == "within_s"
+    plot = _Plot(sheet, lines, tz, share=share)
+    marks = [] if changes is None or not len(changes) else _read_changes(changes, tz)
+    marks = [(at, text) for at, text in marks if plot.low <= at <= plot.high]
+    marks = marks[::-1]  # the latest keep their labels if not all fit
+    rows = sheet.label_rows([text for _, text in marks], [plot.across(at) for at, _ in marks])
+    labels = dict(label for row in rows for label in row)
+    unknown, unreached = (int(sum(test(line.value).sum() for line in lines)) for test in (np.isnan, np.isposinf))
+    naive = any(np.isfinite(line.naive).any() for line in lines)
+    notes = [] if every is None else [f"each point: the messages of {duration(period_s(every))}"]
+    notes.append(f"{plot.dates()}, {tz}")
+    for condition, note in (
+        (any(np.isfinite(line.low).any() for line in lines), "shaded: confidence interval"),
+        (naive and len(lines) > 1, "dotted: naive"),
+        (unreached, f"triangle: not reached, {unreached:,} {'window' if unreached == 1 else 'windows'}"),
+        (unknown, f"dash: not yet known, {unknown:,} {'window' if unknown == 1 else 'windows'}"),
+        (max(len(line.days) for line in lines) > MAX_WINDOWS, "longer windows (every=…) would be more legible"),
+        (left_out, f"groups not drawn: {left_out:,}"),
+        (len(labels) < len(marks), f"changes without a label: {len(marks) - len(labels):,}"),
+    ):
+        notes += [note] if condition else []
+    plot.set_axes(notes, edge=bool(unreached or unknown), head=0.58 if marks else 0.2)
+    if share:
+        title = f"share {end} within {duration(estimates[0][1])}" if len(estimates) == 1 else f"share {end} in time"
+    else:
+        title = f"{percentile(estimates[0][1])} of the time until {end}" if by else f"time until {end}"
+        title += ", log scale"
+    title += f", by {' and '.join(map(str, by))}" if by else ""
+    plot.write(0.0, 0.12, sheet.elide(title, 1.0), ha="left")
     for line in lines:
-        plot.draw(line, crowd=len(lines))
-    plot.name(lines, naive=naive)
-    for (at, _), label in zip(marks, labels, strict=True):
-        plot.mark(at, label)
+        plot.draw(line, faint=len(lines) > 2)
+    plot.name_lines(lines, naive=naive and len(lines) == 1)
+    for index, (at, text) in enumerate(marks):
+        plot.mark(at, text, labels.get(index))
     return sheet.ax
+
+
+#: The columns of an estimate: its value, the bounds of its interval, and the naive value.
+_COLUMNS = {"within_s": ("share", "low", "high", "naive_share"), "quantile": ("value_s", "low_s", "high_s")}
 
 
 @dataclass
 class _Line:
-    """What one line is drawn from: its name and colour, its windows' middles in days, and the columns."""
+    """A line by window: its name, its colour, the middle of each window and its length in days, and the values."""
 
     name: str
-    hue: str
-    when: _Floats
-    value: _Floats
-    low: _Floats
-    high: _Floats
-    naive: _Floats
+    colour: str
+    days: Floats
+    step: float
+    value: Floats
+    low: Floats
+    high: Floats
+    naive: Floats
 
 
-def _lines(drift: pd.DataFrame, by: list[str], columns: Sequence[str]) -> tuple[list[_Line], float, int]:
-    """The lines to draw, the length of a window in seconds, and how many groups are left out."""
-    step = window_length(drift)
-    step = step if step > 0 else 3600.0
-    parts, left_out = largest(drift, by)
+def _read_lines(
+    over_time: pd.DataFrame, estimates: Sequence[tuple[str, float]], every: object
+) -> tuple[list[_Line], int]:
+    """Return the lines to draw, and the number of groups left out."""
+    step = period_s(every) / 86400
+    step = step if step > 0 else 1 / 24
     lines: list[_Line] = []
-    for name, part in parts:
-        part = part.sort_values("window_at", kind="stable")
-        at = (part["window_at"].to_numpy("datetime64[us]").astype(np.int64) / 1e6 + step / 2) / 86400
-        for column in columns:
-            root, tail = (column, "") if column.startswith("within") else (column.removesuffix("_s"), "_s")
-            low, high, naive = (
-                part[other].to_numpy(np.float64) if other in part else np.full(len(part), np.nan)
-                for other in (f"{root}_low{tail}", f"{root}_high{tail}", f"{column}_naive")
+    for key, estimate in estimates:
+        rows = over_time[over_time[key] == estimate]
+        groups, left_out = largest_groups(rows, rows["n"], MAX_GROUPS)
+        for group, part in groups:
+            part = part.sort_values("window_at", kind="stable")
+            values = [part[column].to_numpy(dtype=np.float64) for column in _COLUMNS[key]]
+            values += [np.full(len(part), np.nan)] * (4 - len(values))
+            text = duration if key == "quantile" else percent
+            name = group or (percentile(estimate) if key == "quantile" else f"within {duration(estimate)}")
+            if len(part) == 1 and np.isfinite(values[0][0]):
+                name += f" {text(values[0][0])}"
+            at = date2num(part["window_at"]) + step / 2  # type: ignore[no-untyped-call]
+            lines.append(_Line(name, GROUP_COLOURS[len(lines) % len(GROUP_COLOURS)], at, step, *values))
+    return lines, left_out
+
+
+def _read_changes(changes: pd.DataFrame, tz: str) -> list[tuple[float, str]]:
+    """When each change happened, in days since 1970, and its label."""
+    columns = ("since_at", "metric", "quantile", "before_s", "after_s", "failed_before", "failed_after")
+    require_result(changes, "over_time", "vk.changes(journeys) as changes", columns, ("by",))
+    marks = []
+    for row in changes.sort_values("since_at", kind="stable").to_dict("records"):
+        at = pd.Timestamp(row["since_at"]).tz_convert(tz)
+        group = group_label([row[name] for name in changes.attrs["by"]])
+        if row["metric"] == "failed":
+            name, before, after = "failed", percent(row["failed_before"]), percent(row["failed_after"])
+        else:
+            name = percentile(row["quantile"])
+            before, after = (
+                "not reached" if np.isposinf(row[f"{side}_s"]) else duration(row[f"{side}_s"])
+                for side in ("before", "after")
             )
-            label = name or ("" if tail else "within ") + spoken(column)
-            if len(part) == 1 and np.isfinite(only := float(part[column].iloc[0])):
-                label += f" {duration(only)}" if tail else f" {percent(only)}"
-            hue = GROUP_COLOURS[len(lines) % len(GROUP_COLOURS)]
-            lines.append(_Line(label, hue, at, part[column].to_numpy(np.float64), low, high, naive))
-    return lines, step, left_out
-
-
-def _marks(changes: pd.DataFrame, tz: str) -> list[tuple[float, str]]:
-    """When each change was, in days, and a short text."""
-    need(changes, "over_time", ("since", "metric", "unit", "before", "after"), "changes=vk.changes(journeys)")
-    by = list(changes.columns[: changes.columns.get_loc("since")])
-    rows = changes.sort_values("since", kind="stable")
-    found = []
-    columns = [*by, "since", "metric", "unit", "before", "after"]
-    for *group, since, metric, unit, before, after in rows[columns].itertuples(index=False):
-        at, say = pd.Timestamp(since).tz_convert(tz), percent if unit == "share" else duration
-        first = " · ".join([*map(str, group), f"{at.day} {at:%b %H:%M}"])
-        ends = ["not reached" if np.isposinf(end) else say(end) for end in (before, after)]
-        found.append((at.timestamp() / 86400, f"{first}\n{metric} {ends[0]} → {ends[1]}"))
-    return found
+        title = " · ".join(filter(None, [group, f"{at.day} {at:%b %H:%M}"]))
+        marks.append((at.timestamp() / 86400, f"{title}\n{name} {before} → {after}"))
+    return marks
 
 
 class _Plot:
-    """The axes with real time along it: room for names at its right, a head for texts, and an edge for marks."""
+    """Axes of dates, with room for the names of lines at the right and for texts at the top."""
 
-    def __init__(self, sheet: Sheet, lines: Sequence[_Line], step: float, tz: str, *, share: bool) -> None:
-        self.sheet, self.ax, self.share, self.step, self.tz = sheet, sheet.ax, share, step / 86400, tz
-        self.low = min(float(line.when.min()) for line in lines) - self.step / 2
-        self.high = max(float(line.when.max()) for line in lines) + self.step / 2
+    def __init__(self, sheet: Sheet, lines: Sequence[_Line], tz: str, *, share: bool) -> None:
+        self.sheet, self.ax, self.tz, self.share = sheet, sheet.ax, tz, share
+        self.low = min(float(line.days.min() - line.step / 2) for line in lines)
+        self.high = max(float(line.days.max() + line.step / 2) for line in lines)
         values = np.concatenate([part for line in lines for part in (line.value, line.naive)])
-        ends = np.concatenate([part for line in lines for part in (line.low, line.high)])
-        values, ends = values[np.isfinite(values)], ends[np.isfinite(ends)]
+        bounds = np.concatenate([part for line in lines for part in (line.low, line.high)])
+        values, bounds = values[np.isfinite(values)], bounds[np.isfinite(bounds)]
         if share:
-            smallest = min(values.min(initial=1.0), ends.min(initial=1.0))
+            smallest = min(values.min(initial=1.0), bounds.min(initial=1.0))
             self.bottom, self.top = (0.0 if smallest < 0.5 else 0.5 if smallest < 0.79 else 0.8), 1.0
         else:
-            values, ends = values[values > 0], ends[ends > 0]
-            if not len(values):
-                values = ends if len(ends) else np.ones(1)
-            low, high = np.log10(values.min()), np.log10(values.max())
-            if len(ends):  # an interval far wider than the line would flatten it
-                low = max(min(low, np.log10(ends.min())), low - 1)
-                high = min(max(high, np.log10(ends.max())), high + 1)
+            values, bounds = np.log10(values[values > 0]), np.log10(bounds[bounds > 0])
+            values = values if len(values) else bounds if len(bounds) else np.zeros(1)
+            # An interval far wider than the line would flatten it.
+            low = min(values.min(), max(bounds.min(initial=np.inf), values.min() - 1))
+            high = max(values.max(), min(bounds.max(initial=-np.inf), values.max() + 1))
             spare = max(0.06 * (high - low), (0.7 - high + low) / 2)
-            self.bottom, self.top = low - spare, high + spare
-        room = max(sheet.width(line.name) for line in lines)
-        self.names = min(max(room, sheet.width("naive") if share else 0.0), 0.26) + 0.03
+            self.bottom, self.top = 10.0 ** (low - spare), 10.0 ** (high + spare)
+        widest = max(map(sheet.width, ["naive" * share, *(line.name for line in lines)]))
+        self.names = min(widest, 0.26) + 0.035
         self.right = self.low + (self.high - self.low) / (1 - self.names)
 
     def across(self, at: float) -> float:
-        """Where an instant stands, as a share of the width."""
+        """Return the position of an instant as a share of the width."""
         return (at - self.low) / (self.right - self.low)
 
     def up(self, value: float) -> float:
-        """Where a value stands, as a share of the height."""
-        low, high = self.ax.get_ylim()
-        if self.share:
-            return (value - low) / (high - low)
-        return float(np.log10(max(value, 1e-9) / low) / np.log10(high / low))
+        """Return the position of a value as a share of the height."""
+        point = self.ax.transAxes.inverted().transform(self.ax.transData.transform((self.low, value)))
+        return float(np.clip(point[1], 0.0, 1.0))
 
-    def put(self, x: float, inches: float, text: str, *, ha: str = "left") -> None:
-        """Set a text, its baseline so many inches under the upper edge."""
-        sheet, up = self.sheet, 1 - inches * self.sheet.scale / self.tall
-        size = SMALL * sheet.scale
-        self.ax.text(x, up, text, fontsize=size, color=sheet.ink, ha=ha, va="baseline", transform=self.ax.transAxes)
+    def write(self, x: float, inches: float, text: str, *, ha: str) -> None:
+        """Draw a text, its baseline so many inches below the upper edge."""
+        y = 1 - inches * self.sheet.scale / self.sheet.inches[1]
+        self.sheet.text(x, y, text, ha=ha, transform=self.ax.transAxes, linespacing=1.1)
 
-    def place(self, marks: Sequence[tuple[float, str]]) -> list[tuple[float, str] | None]:
-        """Where the label of each change stands; None for what finds no room, the later ones kept."""
-        kept = [place for place, (at, _) in enumerate(marks) if self.low <= at <= self.high]
-        while True:
-            widths = [max(map(self.sheet.width, marks[place][1].split("\n"))) + 0.02 for place in kept]
-            middles = spread([self.across(marks[place][0]) for place in kept], widths, 0.0, 1.0)
-            if middles is not None:
-                found = {place: (x, marks[place][1]) for place, x in zip(kept, middles, strict=True)}
-                return [found.get(place) for place in range(len(marks))]
-            kept.pop(0)
+    def dates(self) -> str:
+        """From which to which day."""
+        ends = [pd.Timestamp(day * 86400, unit="s", tz=self.tz) for day in (self.low + 1e-6, self.high - 1e-6)]
+        return " – ".join(dict.fromkeys(f"{at.day} {at:%b %Y}" for at in ends))
 
-    def set(self, label: str, *, edge: bool, head: float) -> None:
-        """Set limits, ticks and the label under the axis."""
-        self.sheet.fix(_TALL + head, label)
-        ax, self.tall = self.ax, self.sheet.inches[1]
-        self.head = head * self.sheet.scale / self.tall
-        self.edge = self.head + (0.1 / self.tall if edge else 0.0)
-        top = self.bottom + (self.top - self.bottom) / (1 - self.edge - 0.04)
+    def set_axes(self, notes: Sequence[str], *, edge: bool, head: float) -> None:
+        """Set limits and ticks, with a head of so many inches, and an edge for markers below it."""
+        sheet, ax = self.sheet, self.ax
+        sheet.set_height(_HEIGHT + head, notes)
+        tall = sheet.inches[1]
+        self.head = head * sheet.scale / tall
+        self.edge = self.head + (0.1 / tall if edge else 0.0)
         ax.set_xlim(self.low, self.right)
-        ax.xaxis.set_major_locator(_Dates(self.high, self.tz, max(4, int(self.sheet.inches[0] / 0.62))))
-        ax.xaxis.set_major_formatter(FuncFormatter(self._date))
+        ticks = self._date_ticks()
+        ax.set_xticks(list(ticks), list(ticks.values()))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.spines["bottom"].set_bounds(self.low, self.high)
+        fraction = 1 - self.edge - 0.04
         if self.share:
-            ax.set_ylim(self.bottom, top)
-            ticks = list(np.linspace(self.bottom, 1.0, 5 if self.bottom != 0.5 else 6))
-            words = [percent(tick) for tick in ticks]
+            ax.set_ylim(self.bottom, self.bottom + (self.top - self.bottom) / fraction)
+            levels = {
+                float(tick): percent(tick) for tick in np.linspace(self.bottom, 1.0, 6 if self.bottom == 0.5 else 5)
+            }
         else:
             ax.set_yscale("log")
-            ax.set_ylim(10**self.bottom, 10**top)
-            room = self.tall * (1 - self.edge)
-            ticks = _ticks(10**self.bottom, 10**self.top, (self.top - self.bottom) * 0.24 / room)
-            words = [duration(tick) for tick in ticks]
-        ax.yaxis.set_major_locator(FixedLocator(ticks))
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: words[int(np.argmin(np.abs(np.array(ticks) - y)))]))
+            ax.set_ylim(self.bottom, self.bottom * (self.top / self.bottom) ** (1 / fraction))
+            locator = TimeLocator(self.bottom, self.top)
+            locator.set_axis(ax.yaxis)
+            levels = {tick: duration(tick) for tick in locator()}
+        sheet.levels(levels, self.across(self.high))
         ax.yaxis.set_minor_locator(NullLocator())
-        ink = self.sheet.ink
-        ax.tick_params(axis="y", colors=ink, labelcolor=ink, labelsize=SMALL * self.sheet.scale, length=0)
-        for tick in ticks:
-            ax.plot([self.low, self.high], [tick, tick], color=ink, lw=0.5, alpha=0.3, zorder=0)
+        ax.tick_params(axis="y", labelsize=8 * sheet.scale)
 
-    def _date(self, x: float, _: object = None) -> str:
-        at = _day(x, self.tz)
-        if self.high - self.low > 300:
-            return f"{at:%b %Y}"
-        return f"{at:%H:%M}" if at.hour or at.minute else f"{at.day} {at:%b}"
+    def _date_ticks(self) -> dict[float, str]:
+        most = max(4, int(self.sheet.inches[0] / 0.62))
+        zone = ZoneInfo(self.tz)
+        locator = AutoDateLocator(tz=zone, minticks=4, maxticks=most)  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():  # matplotlib warns if it finds no interval with so few ticks
+            warnings.simplefilter("ignore")
+            ends = (num2date(day, tz=zone) for day in (self.low, self.high))  # type: ignore[no-untyped-call]
+            days = locator.tick_values(*ends)  # type: ignore[no-untyped-call]
+        ticks = {}
+        for day in days:
+            at = pd.Timestamp(round(float(day) * 86400), unit="s", tz=self.tz)
+            text = f"{at:%H:%M}" if at.hour or at.minute else f"{at.day} {at:%b}"
+            if self.low - 1e-6 <= day <= self.high + 1e-6:
+                ticks[float(day)] = f"{at:%b %Y}" if self.high - self.low > 300 else text
+        return ticks
 
-    def draw(self, line: _Line, *, crowd: int) -> None:
-        """Draw a line, broken where windows are missing, and a dot where one stands alone."""
-        ax = self.ax
-        at, cuts = line.when, np.flatnonzero(np.diff(line.when) > 1.5 * self.step) + 1
-        x = np.insert(at, cuts, at[cuts] - self.step / 2)
+    def draw(self, line: _Line, *, faint: bool) -> None:
+        """Draw a line, broken where windows are missing, with a dot where a window is alone."""
+        ax, colour, many = self.ax, line.colour, len(line.days) >= 400
+        gaps = np.flatnonzero(np.diff(line.days) > 1.5 * line.step) + 1
+        at = np.insert(line.days, gaps, line.days[gaps] - line.step / 2)
         value, low, high, naive = (
-            np.insert(part, cuts, np.nan) for part in (line.value, line.low, line.high, line.naive)
+            np.insert(part, gaps, np.nan) for part in (line.value, line.low, line.high, line.naive)
         )
-        floor, roof = ax.get_ylim()
-        roof = 1.0 if self.share else 10**self.top
-        drawn = np.where(np.isfinite(value), value if self.share else np.maximum(value, floor), np.nan)
-        known = np.isfinite(drawn) & ~np.isnan(low) & ~np.isnan(high)
-        low, high = np.clip(low, floor, roof), np.clip(high, floor, roof)
-        ax.fill_between(x, low, high, where=known, color=line.hue, alpha=0.28 if crowd < 3 else 0.14, lw=0, zorder=1)
-        ax.plot(x, drawn, color=line.hue, lw=1.6 if len(x) < 400 else 0.7, zorder=3)
-        gone = np.isnan(np.concatenate([[np.nan], drawn, [np.nan]]))
-        alone = np.flatnonzero(~gone[1:-1] & gone[:-2] & gone[2:])
-        few = np.arange(len(x)) if len(x) <= 60 else alone
-        ax.plot(x[few], drawn[few], "o", ms=4, color=line.hue, mec="none", zorder=4)
-        lone = alone[known[alone]]
-        ax.vlines(x[lone], low[lone], high[lone], color=line.hue, lw=2.5, alpha=0.4, zorder=2)
+        value = np.where(np.isfinite(value), value if self.share else np.maximum(value, self.bottom), np.nan)
+        known = np.isfinite(value) & ~np.isnan(low) & ~np.isnan(high)
+        low, high = np.clip(low, self.bottom, self.top), np.clip(high, self.bottom, self.top)
+        ax.fill_between(at, low, high, where=known, color=colour, alpha=0.14 if faint else 0.28, lw=0, zorder=1)
+        ax.plot(at, value, color=colour, lw=0.7 if many else 1.6, zorder=3)
+        missing = np.isnan(np.concatenate([[np.nan], value, [np.nan]]))
+        alone = np.flatnonzero(~missing[1:-1] & missing[:-2] & missing[2:])
+        dots = np.arange(len(at)) if len(at) <= 60 else alone
+        ax.plot(at[dots], value[dots], "o", ms=4, color=colour, mec="none", zorder=4)
+        bars = alone[known[alone]]
+        ax.vlines(at[bars], low[bars], high[bars], color=colour, lw=2.5, alpha=0.4, zorder=2)
         if self.share:
-            ax.plot(x, naive, ":" if len(x) < 400 else "-", color=line.hue, lw=1.0 if len(x) < 400 else 0.3, zorder=2)
-            ax.plot(x[alone], naive[alone], "o", ms=3, mfc="none", color=line.hue, mew=0.8, zorder=2)
-        edge = 1 - self.edge + 0.04 / self.tall
+            ax.plot(at, naive, "-" if many else ":", color=colour, lw=0.3 if many else 1.0, zorder=2)
+            ax.plot(at[alone], naive[alone], "o", ms=3, mfc="none", color=colour, mew=0.8, zorder=2)
+        y = 1 - self.edge + 0.04 / self.sheet.inches[1]
         for where, marker in ((np.isposinf(line.value), "^"), (np.isnan(line.value), "_")):
             if where.any():
-                y, across = np.full(where.sum(), edge), ax.get_xaxis_transform()
-                ax.plot(at[where], y, marker, ms=4.5, color=line.hue, transform=across, clip_on=False, zorder=4)
+                style: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "clip_on": False, "zorder": 4}
+                ax.plot(line.days[where], np.full(where.sum(), y), marker, ms=4.5, color=colour, **style)
 
-    def name(self, lines: Sequence[_Line], *, naive: bool) -> None:
-        """Name each line at its right end, moved apart where they meet."""
-        ends = []
+    def name_lines(self, lines: Sequence[_Line], *, naive: bool) -> None:
+        """Label each line at its last value."""
+        labels = []
         for line in lines:
-            told = np.flatnonzero(np.isfinite(line.value))
-            ends.append((line, line.name, float(line.when[told[-1]]), float(line.value[told[-1]])) if len(told) else
-                        (line, line.name, self.high, 10**self.top))  # fmt: skip
-            said = np.flatnonzero(np.isfinite(line.naive))
-            if naive and len(said) and len(lines) == 1:
-                ends.append((line, "naive", float(line.when[said[-1]]), float(line.naive[said[-1]])))
-        ends.sort(key=lambda end: self.up(end[3]))
-        size = 0.155 * self.sheet.scale / self.tall
-        places = [float(np.clip(self.up(end[3]), 0.0, 1.0)) for end in ends]
-        middles = spread(places, [size] * len(ends), 0.0, 1 - self.head + size) or places
-        for (line, name, at, _), place, middle in zip(ends, places, middles, strict=True):
-            begin, edge = self.across(at), self.across(self.high)
-            x, y = [begin, edge, edge + 0.012], [place, place, middle]
-            ax, dash = self.ax, ":" if name == "naive" else "-"
-            ax.plot(x, y, color=line.hue, lw=0.8, ls=dash, alpha=0.8, transform=ax.transAxes, clip_on=False)
-            ax.text(
-                edge + 0.016, middle, self.sheet.elide(name, self.names - 0.016), fontsize=SMALL * self.sheet.scale,
-                color=self.sheet.ink, va="center_baseline", transform=ax.transAxes,
-            )  # fmt: skip
+            for name, values in ((line.name, line.value), *([("naive", line.naive)] if naive else [])):
+                known = np.flatnonzero(np.isfinite(values))
+                x, y = (line.days[known[-1]], values[known[-1]]) if len(known) else (self.high, self.top)
+                text = self.sheet.elide(name, self.names - 0.03)
+                labels.append((self.across(float(x)), self.up(float(y)), text, line.colour))
+        self.sheet.label_lines(labels, self.across(self.high), 1 - self.head + 0.05)
 
-    def mark(self, at: float, label: tuple[float, str] | None) -> None:
-        """Draw a change: a vertical line, and its label above."""
-        if not self.low <= at <= self.high:
-            return
-        x, top, ink = self.across(at), 1 - self.head, self.sheet.ink
-        style: dict[str, Any] = {"color": ink, "lw": 0.8, "transform": self.ax.transAxes, "zorder": 2}
+    def mark(self, at: float, text: str, centre: float | None) -> None:
+        """Draw a change as a vertical line with its label above."""
+        x, top = self.across(at), 1 - self.head
+        style: dict[str, Any] = {"color": self.sheet.ink, "lw": 0.8, "zorder": 2, "transform": self.ax.transAxes}
         self.ax.plot([x, x], [0, top], ls=(0, (4, 2)), alpha=0.8, **style)
-        if label:
-            middle, text = label
-            self.ax.plot([x, middle], [top, top + 0.06 / self.tall], **style)
-            for place, part in enumerate(reversed(text.split("\n"))):
-                self.put(middle, 0.44 - LINE * place, part, ha="center")
-
-
-class _Dates(dates.AutoDateLocator):
-    """Ticks at hours, days, months or years that people know, none beyond the data."""
-
-    def __init__(self, end: float, tz: str, most: int) -> None:
-        super().__init__(tz=ZoneInfo(tz), minticks=4, maxticks=most)  # type: ignore[no-untyped-call]
-        self.intervald |= {dates.DAILY: [1, 2, 7, 14, 32], dates.MONTHLY: [1, 2, 3, 6, 12]}
-        self.intervald |= {dates.HOURLY: [1, 2, 3, 6, 12, 24], dates.MINUTELY: [1, 2, 5, 10, 15, 30, 60]}
-        self.end = end
-
-    def __call__(self) -> list[float]:
-        with warnings.catch_warnings():  # matplotlib cannot do with so few ticks, and tells the user
-            warnings.simplefilter("ignore")
-            ticks: list[float] = super().__call__()  # type: ignore[no-untyped-call]
-        return [tick for tick in ticks if tick <= self.end]
-
-
-def _ticks(low: float, high: float, apart: float) -> list[float]:
-    """Times people know between two, at least so many powers of ten apart; the roundest first."""
-    kept: list[float] = []
-    for level in _ROUND:
-        for tick in (step * size for (_, size), steps in zip(UNITS, level, strict=True) for step in steps):
-            if low <= tick <= high and all(abs(np.log10(tick / other)) >= apart for other in kept):
-                kept.append(tick)
-    return sorted(kept)
-
-
-def _windows(count: int) -> str:
-    return "window" if count == 1 else "windows"
-
-
-def _day(day: float, tz: str) -> pd.Timestamp:
-    """An instant from days since 1970."""
-    return pd.Timestamp(int(day * 86400 + 1e-3), unit="s", tz="UTC").tz_convert(tz)
-
-
-def _dates(low: float, high: float, tz: str) -> str:
-    """From which day to which."""
-    first, last = _day(low, tz), _day(high - 1e-6, tz)
-    texts = [f"{first.day} {first:%b %Y}", f"{last.day} {last:%b %Y}"]
-    return " – ".join(dict.fromkeys(texts)) + f", {tz}"
+        if centre is not None:
+            rise = 0.06 / self.sheet.inches[1]
+            self.ax.plot([x, centre], [top, top + rise], **style)
+            self.write(centre, 0.46, text, ha="center")

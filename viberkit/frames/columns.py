@@ -42,7 +42,7 @@ _SEND_STATES = ("planned", "queued", "in_flight", "accepted", "rejected", "unkno
 _CHECKS = (
     *("duplicates", "two_instants", "disorder", "row_order", "negative_latency", "zero_latency", "naive"),
     *("delivered_after_failed", "seen_without_delivered", "unknown_state", "no_dispatched", "no_routed", "no_accepted"),
-    *("not_looked_again", "callbacks_missed", "clock_skew", "polled"),
+    *("not_observed_again", "callbacks_missed", "clock_skew", "polled"),
 )
 
 

@@ -1,0 +1,293 @@
+"""Charts of windows, and of the way of messages: over time, calendars, hours of the week, flows and funnels."""
+
+from __future__ import annotations
+
+import time
+from io import BytesIO
+
+import numpy as np
+import pandas as pd
+import pytest
+from chart_data import (
+    DELIVERED,
+    LONG,
+    NAN,
+    by_group,
+    changes,
+    check_legible,
+    events,
+    journeys,
+    over_time,
+    over_time_with_gaps,
+    profile,
+    slo,
+    tangled_transitions,
+    text_of,
+    ticks,
+    transitions,
+)
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from viberkit import charts
+from viberkit.analysis.formatting import duration
+from viberkit.analysis.journeys import journeys as find_journeys
+from viberkit.charts._style import GROUP_COLOURS
+from viberkit.models.states import ORDER
+
+
+def drawn(ax: Axes, colour: str) -> list[float]:
+    """The values along the line of a colour."""
+    lines = [line for line in ax.lines if line.get_color() == colour and line.get_linestyle() == "-"]
+    return [float(y) for y in max(lines, key=lambda line: len(line.get_xdata())).get_ydata()]
+
+
+def values_of(frame: pd.DataFrame, key: str, estimate: float, column: str) -> list[float]:
+    return frame.loc[frame[key] == estimate, column].tolist()
+
+
+def test_over_time_draws_each_quantile_in_real_time() -> None:
+    frame = over_time(48)
+    ax = charts.over_time(frame)
+    assert drawn(ax, GROUP_COLOURS[0]) == values_of(frame, "quantile", 0.5, "value_s")
+    assert drawn(ax, GROUP_COLOURS[1]) == values_of(frame, "quantile", 0.9, "value_s")
+    assert ax.get_yscale() == "log"
+    assert {"p50", "p90", "time until delivered, log scale"} <= {text.get_text() for text in ax.texts}
+    assert ticks(ax) == ["2 Mar", "06:00", "12:00", "18:00", "3 Mar", "06:00", "12:00", "18:00", "4 Mar"]
+    assert "each point: the messages of 1 h · 2 Mar 2026 – 3 Mar 2026, UTC" in ax.get_xlabel().replace("\n", " ")
+    assert {"1 s", "10 s"} <= {label.get_text() for label in ax.get_yticklabels()}
+
+
+@pytest.mark.parametrize("every", ["1min", "1h", "1D", "400D"])
+def test_dates_are_dense_enough_at_any_scale(every: str) -> None:
+    for size, n in (((7.5, 4.0), 60), ((3.5, 2.5), 60), ((3.5, 2.5), 1)):
+        ax = charts.over_time(over_time(n, every=every), ax=Figure(figsize=size).subplots())
+        assert 1 <= len(ticks(ax)) <= 14
+        check_legible(ax, inside=False)
+
+
+def test_over_time_marks_quantiles_that_are_not_reached_or_unknown() -> None:
+    ax = charts.over_time(over_time_with_gaps())
+    note = ax.get_xlabel().replace("\n", " ")
+    assert "triangle: not reached, 5 windows" in note
+    assert "dash: not yet known, 6 windows" in note
+    marks = {line.get_marker(): len(line.get_xdata()) for line in ax.lines if line.get_marker() in "^_"}
+    assert marks == {"^": 5, "_": 3}
+    values = drawn(ax, "#e3a008")
+    assert np.isnan(values).sum() == 5 + 3 + 1  # the missing windows are one break
+    assert np.isfinite(values).sum() == 60 - 7 - 8
+
+
+def test_over_time_draws_the_naive_share_beside_the_share() -> None:
+    frame = over_time(50)
+    ax = charts.over_time(frame, within=60)
+    dotted = [line for line in ax.lines if line.get_linestyle() == ":" and len(line.get_xdata()) == 50]
+    assert [line.get_ydata().tolist() for line in dotted] == [values_of(frame, "within_s", 60, "naive_share")]
+    assert {"share delivered within 1 min", "within 1 min", "naive"} <= {text.get_text() for text in ax.texts}
+    assert [label.get_text() for label in ax.get_yticklabels()][-1] == "100 %"
+    both = text_of(charts.over_time(frame, within=[5, 60]))
+    assert "within 5 s" in both
+    assert "dotted: naive" in both.replace("\n", " ")
+
+
+def test_over_time_draws_what_is_asked_for() -> None:
+    frame = over_time(9)
+    assert "p50" not in text_of(charts.over_time(frame, quantiles=0.9)).split("\n")
+    assert "share delivered in time" in text_of(charts.over_time(frame[frame["quantile"].isna()]))
+    with pytest.raises(ValueError, match=r"charts\.over_time: quantiles: 0\.99 is not in the result; .*: 0\.5, 0\.9$"):
+        charts.over_time(frame, quantiles=[0.5, 0.99])
+    with pytest.raises(ValueError, match=r"charts\.profile: within: 5 is not in the result; pass one of: 60$"):
+        charts.profile(profile(9), within=5)
+
+
+def test_over_time_draws_the_six_largest_groups() -> None:
+    ax = charts.over_time(by_group(over_time, 20))
+    assert {"promotion", "session", "p50 of the time until delivered, log scale, by rate_type"} <= {
+        text.get_text() for text in ax.texts
+    }
+    frame = by_group(over_time, 20, [f"g{k}" for k in range(9)])
+    ax = charts.over_time(frame.assign(n=frame["rate_type"].str[1:].astype(int)), quantiles=0.9)
+    names = [text.get_text() for text in ax.texts]
+    assert sorted(name for name in names if name.startswith("g")) == [f"g{k}" for k in range(3, 9)]
+    assert "groups not drawn: 3" in ax.get_xlabel().replace("\n", " ")
+    unnamed = by_group(over_time, 20)
+    unnamed["rate_type"] = unnamed["rate_type"].where(unnamed["rate_type"] == "session")
+    assert "missing" in text_of(charts.over_time(unnamed))
+
+
+def test_over_time_marks_changes() -> None:
+    ax = charts.over_time(over_time(50), changes=changes())
+    assert {"2 Mar 14:00", "p90 9 s → 14 s", "3 Mar 04:00"} <= set(text_of(ax).split("\n"))
+    ax = charts.over_time(over_time(900), changes=changes(40))
+    assert "changes without a label: " in ax.get_xlabel().replace("\n", " ")
+    charts.over_time(over_time(5), changes=changes().iloc[:0])
+    grouped = changes().assign(rate_type="promotion")
+    grouped.attrs = changes().attrs | {"by": ["rate_type"]}
+    assert "promotion · 2 Mar 14:00" in text_of(charts.over_time(over_time(50), changes=grouped))
+    unreached = changes().assign(after_s=np.inf)
+    assert "p90 9 s → not reached" in text_of(charts.over_time(over_time(50), changes=unreached))
+
+
+def test_over_time_labels_changes_of_failures() -> None:
+    failures = changes().assign(metric="failed", failed_before=0.04, failed_after=0.12, before_s=NAN, after_s=NAN)
+    assert "failed 4 % → 12 %" in text_of(charts.over_time(over_time(30), changes=failures)).split("\n")
+
+
+def cells(ax: Axes) -> int:
+    return sum(len(cells.get_paths()) for cells in ax.collections if isinstance(cells, PolyCollection))
+
+
+def test_slo_is_a_calendar_of_weeks_with_shares_and_budget() -> None:
+    frame = slo(50)
+    ax = charts.slo(frame)
+    texts = [text.get_text() for text in ax.texts]
+    counts = frame["verdict"].value_counts()
+    assert texts[:3] == [f"{verdict} {counts[verdict]}" for verdict in ("met", "missed", "unclear")]
+    assert {"Mon", "Sun", "2 Mar", "9 Mar", "objective: 95 % delivered within 1 min"} <= set(texts)
+    assert sum(text.startswith("× ") for text in texts) == counts["missed"]
+    assert sum(text.startswith("? ") for text in texts) == counts["unclear"]
+    assert cells(ax) == 50 + 3
+    assert any(text.startswith("budget left: ") for text in texts)
+    assert "a cell: 1 d, UTC" in ax.get_xlabel()
+    rows = {text.get_text(): text.get_position()[1] for text in ax.texts if text.get_text() in ("Mon", "Tue")}
+    assert rows["Mon"] < rows["Tue"]
+
+
+def test_slo_of_hours_has_a_column_per_day() -> None:
+    ax = charts.slo(slo(50, every="1h"))
+    assert {"00:00", "23:00", "2 Mar", "4 Mar"} <= set(text_of(ax).split("\n"))
+    assert cells(ax) == 50 + 3
+
+
+def test_slo_describes_a_budget_that_is_overspent_or_unknown() -> None:
+    frame = slo(3)
+    assert "budget overspent: 240 % used" in text_of(charts.slo(frame.assign(budget_left_cumulative=-1.4)))
+    assert "budget left: not yet known" in text_of(charts.slo(frame.assign(budget_left_cumulative=NAN)))
+
+
+def test_slo_draws_the_latest_windows_if_not_all_fit() -> None:
+    figure = Figure(figsize=(4.5, 2.5), layout="constrained")
+    ax = figure.subplots()
+    figure.draw_without_rendering()
+    charts.slo(slo(2_000), ax=ax)
+    assert " 2031" in text_of(ax)
+    assert "earlier windows not drawn: " in ax.get_xlabel().replace("\n", " ")
+    check_legible(ax)
+
+
+def test_profile_shows_the_first_share_or_what_is_asked_for() -> None:
+    frame = profile(168)
+    text = text_of(charts.profile(frame))
+    assert "share delivered within 1 min" in text
+    assert "dot: fewer than 30 messages" in text
+    assert {"Mon", "Sun", "00:00", "21:00"} <= set(text.split("\n"))
+    assert "p50 of the time until delivered" in text_of(charts.profile(frame, quantiles=0.5))
+    assert "p50 of the time until delivered" in text_of(charts.profile(frame[frame["within_s"].isna()]))
+    assert "800" in text_of(charts.profile(frame, counts=True)).split("\n")
+
+
+def test_profile_marks_what_is_not_reached_and_leaves_empty_hours_hollow() -> None:
+    frame = profile(100)
+    frame = frame[frame["quantile"] == 0.5].reset_index(drop=True)
+    frame.loc[:2, "value_s"] = np.inf
+    frame.loc[3:4, "value_s"] = np.nan
+    ax = charts.profile(frame)
+    assert "cross: not reached · dash: unknown" in ax.get_xlabel().replace("\n", " ")
+    hollow, full = [cells for cells in ax.collections if isinstance(cells, PolyCollection)]
+    assert len(hollow.get_paths()) == 168
+    assert len(full.get_paths()) == 95
+    colours = full.get_facecolor()[:, :3]
+    order = np.argsort(frame["value_s"].to_numpy()[5:])
+    brightness = colours[order] @ [0.2126, 0.7152, 0.0722]
+    assert brightness[-1] > brightness[0] + 0.3
+
+
+def boxes(ax: Axes) -> dict[str, tuple[float, float]]:
+    """The centre of each state: share of the width, inches from the top."""
+    ends = [patch.get_bbox() for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
+    middles = [((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2) for box in ends]
+    names = [text.get_text() for text in ax.texts]
+    return dict(zip(names, middles, strict=False))
+
+
+def test_flow_has_states_in_order_and_failing_ones_below() -> None:
+    frame = transitions(60_000)
+    ax = charts.flow(frame)
+    centres = boxes(ax)
+    upper = ["accepted", "routed", "dispatched", "delivered", "seen"]
+    assert [centres[state][0] for state in upper] == sorted(centres[state][0] for state in upper)
+    assert len({round(centres[state][1], 6) for state in upper}) == 1
+    assert centres["channel_failed"][1] == centres["failed"][1] > centres["accepted"][1]
+    assert centres["channel_failed"][0] < centres["failed"][0]
+    lines = text_of(ax).split("\n")
+    assert lines.count("10,000") == 6
+    median = frame.loc[frame["to_state"] == "dispatched", "latency_s"].median()
+    assert f"median {duration(median)}" in lines
+
+
+def test_flow_arrows_are_as_wide_as_transitions_are_frequent() -> None:
+    frame = pd.DataFrame({"from_state": ["accepted"] * 9 + ["routed"] * 3, "latency_s": 1.0})
+    frame["to_state"] = ["routed"] * 9 + ["dispatched"] * 3
+    widths = [patch.get_linewidth() for patch in charts.flow(frame).patches if isinstance(patch, FancyArrowPatch)]
+    assert widths[0] > 2 * widths[1]
+
+
+def test_flow_counts_what_it_leaves_out() -> None:
+    ax = charts.flow(tangled_transitions(100_000))
+    note = ax.get_xlabel().replace("\n", " ")
+    assert "less frequent transitions not drawn: " in note
+    assert "back to the same state, not drawn: " in note
+    assert "message-teleported" in text_of(ax)
+    frame = pd.DataFrame({"from_state": "accepted", "to_state": [f"s{k:02}" for k in range(30)], "latency_s": 1.0})
+    ax = charts.flow(frame)
+    assert "less frequent transitions not drawn: 24 (24 times)" in ax.get_xlabel().replace("\n", " ")
+    check_legible(ax)
+    negative = transitions(9).assign(latency_s=[-1.0] * 2 + [1.0] * 7)
+    assert "below zero, not drawn: 2" in charts.flow(negative).get_xlabel()
+
+
+def test_flow_of_any_states_is_legible() -> None:
+    rng = np.random.default_rng(7)
+    for _ in range(4):
+        ends = rng.choice([*ORDER, LONG, "two words"], (30, 2))
+        frame = pd.DataFrame({"from_state": ends[:, 0], "to_state": ends[:, 1], "latency_s": rng.exponential(9, 30)})
+        check_legible(charts.flow(frame, ax=Figure(figsize=(7.5, 5.0)).subplots()))
+
+
+def test_funnel_counts_each_stage_and_describes_the_other_messages() -> None:
+    frame = journeys(100_000)
+    ax = charts.funnel(frame)
+    texts = [text.get_text() for text in ax.texts]
+    delivered = int((frame["outcome"] == "delivered").sum())
+    assert f"{delivered:,} · {delivered / 1e5:.0%}".replace("%", " %") in texts
+    assert [text for text in texts if text in ORDER] == ["accepted", "routed", "dispatched", "delivered", "seen"]
+    (stopped,) = (text for text in texts if "not delivered" in text)
+    mask = frame["dispatched_at"].notna() & frame["delivered_at"].isna()
+    failed = frame[mask & (frame["outcome"] == "failed")]
+    assert stopped.startswith(f"{mask.sum():,} not delivered: {len(failed):,} failed (UserNotFound ")
+    assert stopped.endswith(f"{mask.sum() - len(failed):,} still open")
+    widths = [bar.get_width() for bar in ax.patches][1::2]
+    assert widths == sorted(widths, reverse=True)
+    assert widths[3] == delivered / 1e5
+
+
+def test_funnel_skips_stages_that_never_occur_and_counts_stages_missing_from_a_message() -> None:
+    frame = find_journeys(events(DELIVERED, [DELIVERED[0], DELIVERED[3]], DELIVERED[:1])).assign(routed_at=pd.NaT)
+    ax = charts.funnel(frame)
+    texts = [text.get_text() for text in ax.texts]
+    assert texts[:3] == ["accepted", "3 · 100 %", "1 not dispatched: 1 still open"]
+    assert "routed" not in texts
+    assert texts[3:5] == ["dispatched", "2 · 67 %"]
+    check_legible(ax)
+
+
+@pytest.mark.parametrize("draw", ["flow", "funnel"])
+def test_a_million_rows_take_less_than_two_seconds(draw: str) -> None:
+    frame = transitions(1_000_000) if draw == "flow" else journeys(1_000_000)
+    begin = time.perf_counter()
+    ax = getattr(charts, draw)(frame)
+    ax.figure.savefig(BytesIO(), format="png")
+    assert time.perf_counter() - begin < 2.0
+    check_legible(ax)

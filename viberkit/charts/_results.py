@@ -1,0 +1,99 @@
+"""Reading results: the columns and attrs that a chart needs, and the groups in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from viberkit.frames.columns import require
+from viberkit.models.states import rank
+
+Transition = tuple[str, str]
+Floats = NDArray[np.float64]
+
+
+def require_result(
+    frame: pd.DataFrame, chart: str, source: str, columns: Sequence[str], attrs: Sequence[str] = ()
+) -> None:
+    """Check that a result has the columns and attrs that a chart reads; a frame without columns is just empty."""
+    if isinstance(frame, pd.DataFrame) and not len(frame.columns):
+        return
+    groups = frame.attrs.get("by", []) if "by" in attrs and isinstance(frame, pd.DataFrame) else []
+    require(frame, [*groups, *columns], f"charts.{chart} (pass the result of {source})")
+    missing = [repr(name) for name in attrs if name not in frame.attrs]
+    if len(frame) and missing:
+        raise ValueError(
+            f"charts.{chart}: attrs has no {', '.join(missing)}; pass the result of {source} "
+            "(some pandas methods drop attrs: copy them with frame.attrs = result.attrs)"
+        )
+
+
+def largest_groups(frame: pd.DataFrame, sizes: pd.Series, most: int) -> tuple[list[tuple[str, pd.DataFrame]], int]:
+    """Return the largest groups: their labels and rows in order of appearance, and the number of the others."""
+    by = list(frame.attrs["by"])
+    if not by:
+        return [("", frame)], 0
+    codes = frame.groupby(by, observed=True, sort=False, dropna=False).ngroup().to_numpy()
+    totals = sizes.groupby(codes).sum().sort_values(ascending=False, kind="stable")
+    groups = []
+    for code in sorted(totals.index[:most]):
+        part = frame[codes == code]
+        groups.append((group_label(part[by].iloc[0].tolist()), part))
+    return groups, len(totals) - len(groups)
+
+
+def group_label(values: Sequence[object]) -> str:
+    """Return the label of a group.
+
+    >>> group_label(["promotion", 3]), group_label([None])
+    ('promotion · 3', 'missing')
+    """
+    return " · ".join("missing" if pd.isna(value) else str(value) for value in values)  # type: ignore[call-overload]
+
+
+def period_s(every: object) -> float:
+    """Return the length of a window in seconds, NaN if there is only one window.
+
+    >>> period_s("1d"), period_s(None)
+    (86400.0, nan)
+    """
+    if every is None:
+        return float("nan")
+    if isinstance(every, str):
+        every = every.replace("d", "D").replace("w", "W")
+    return float(pd.Timedelta(every).total_seconds())  # type: ignore[arg-type]
+
+
+def read_latencies(transitions: pd.DataFrame, chart: str) -> tuple[dict[Transition, Floats], list[str]]:
+    """Return the latencies of each transition in life-cycle order, and a note about those that are not drawn."""
+    require_result(transitions, chart, "vk.transitions(events)", ("from_state", "to_state", "latency_s"))
+    if not len(transitions):
+        return {}, []
+    seconds = transitions["latency_s"].to_numpy(dtype=np.float64, na_value=np.nan)
+    source, target = (transitions[name].astype("category").cat for name in ("from_state", "to_state"))
+    width = max(len(target.categories), 1)
+    codes = source.codes.to_numpy().astype(np.int32) * width + target.codes.to_numpy()
+    negative = int((seconds < 0).sum())
+    valid = (seconds >= 0) & (source.codes.to_numpy() >= 0) & (target.codes.to_numpy() >= 0)
+    if not valid.all():
+        seconds, codes = seconds[valid], codes[valid]
+    small = len(source.categories) * width < 2**15
+    order = np.argsort(codes.astype(np.int16) if small else codes, kind="stable")  # a radix sort, ten times as fast
+    keys, starts = np.unique(codes[order], return_index=True)
+    names = [(str(source.categories[key // width]), str(target.categories[key % width])) for key in keys]
+    latencies = dict(zip(names, np.split(seconds[order], starts[1:]), strict=bool(names)))
+    notes = [f"below zero, not drawn: {negative:,}"] if negative else []
+    return {transition: latencies[transition] for transition in in_order(names)}, notes
+
+
+def in_order(transitions: Iterable[Transition]) -> list[Transition]:
+    """Transitions in life-cycle order."""
+    return sorted(transitions, key=lambda transition: (rank(transition[0]), rank(transition[1]), transition))
+
+
+def empty_text(notes: Sequence[str]) -> str:
+    """Return the text of a chart without transitions."""
+    return " ".join(["no transitions", *(f"({note})" for note in notes)])
