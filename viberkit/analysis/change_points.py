@@ -183,22 +183,22 @@ def _strongest_change(part: Durations, hour: Ints) -> tuple[int, float]:
     """The first entry after the change with the smallest p-value, and that p-value."""
     if part.count() < 2 * _MIN_MESSAGES:
         return 0, 1.0
-    n = np.ones(len(part), dtype=np.int64) if part.n is None else part.n
-    before = np.cumsum(n)
-    after = before[-1] - before
-    allowed = (before >= _MIN_MESSAGES) & (after >= _MIN_MESSAGES)
+    count = np.arange(len(part) + 1) if part.n is None else np.append(0, np.cumsum(part.n))
+    allowed = (count[1:] >= _MIN_MESSAGES) & (count[-1] - count[1:] >= _MIN_MESSAGES)
     allowed[:-1] &= np.diff(part.started) > 0  # messages of one instant stay together
     best = 0, 1.0
     if not allowed.any():
         return best
     scores = _scores(part, hour)
     for score in scores:
-        sums = np.cumsum(n * score)
-        deviation = _standard_deviation(score, sums, n, before)
-        distance = np.where(allowed, np.abs(sums), 0.0)
+        weighted = score if part.n is None else part.n * score
+        sums = np.zeros(len(count))
+        np.cumsum(weighted, out=sums[1:])
+        deviation = _standard_deviation(float(weighted @ score), sums, count)
+        distance = np.where(allowed, np.abs(sums[1:]), 0.0)
         last = int(np.argmax(distance))
         if deviation > 0:
-            p_value = len(scores) * float(special.kolmogorov(distance[last] / (deviation * np.sqrt(before[-1]))))
+            p_value = len(scores) * float(special.kolmogorov(distance[last] / (deviation * np.sqrt(count[-1]))))
             best = min(best, (last + 1, p_value), key=lambda change: change[1])
     return best
 
@@ -224,14 +224,13 @@ def _scores(part: Durations, hour: Ints) -> Floats:
     return scores
 
 
-def _standard_deviation(score: Floats, sums: Floats, n: Ints, before: Ints) -> float:
+def _standard_deviation(squares: float, sums: Floats, count: Ints) -> float:
     """The standard deviation of one score, from single messages or from blocks, whichever is larger."""
-    total = int(before[-1])
+    total = int(count[-1])
     block = max(2, round(total ** (1 / 3)))
-    edges = np.arange(0, total + 1, block)
-    means = np.diff(np.interp(edges, np.append(0, before), np.append(0.0, sums))) / block
+    means = np.diff(np.interp(np.arange(0, total + 1, block), count, sums)) / block
     of_blocks = block * float(np.mean(np.diff(means) ** 2)) / 2 if len(means) > 1 else 0.0
-    return float(np.sqrt(max(float(n @ score**2) / total, of_blocks)))
+    return float(np.sqrt(max(squares / total, of_blocks)))
 
 
 def _largest_movement(before: Durations, after: Durations, quantiles: list[float]) -> dict[str, Any]:

@@ -192,7 +192,8 @@ def _estimate(
 
     # A row of the result is a pair of group and from_state, and a to_state, of which the last is none.
     width = len(states) + 1
-    pair, pair_waiting = group * len(states) + left, group_waiting * len(states) + waited_in
+    pair = left if len(groups) == 1 else group * len(states) + left
+    pair_waiting = group_waiting * len(states) + waited_in
     rows, row = _distinct(pair * width + entered)
     pairs_waiting, row_waiting = _distinct(pair_waiting)
     seconds = transitions["latency_s"].to_numpy()
