@@ -114,9 +114,7 @@ def test_slower_and_faster_again_are_two_changes() -> None:
     assert result["summary"][0].startswith(f"since {local.day} {local:%b %H:%M} p")
     assert result["n_after"][0] == result["n_before"][1]
     assert result["n_before"][0] + result["n_after"][0] + result["n_after"][1] == n
-    assert result.attrs == {
-        "by": [], "start": "accepted", "end": "delivered", "confidence": 0.95, "tz": "Europe/Kyiv"
-    }
+    assert result.attrs == {"by": [], "start": "accepted", "end": "delivered", "confidence": 0.95, "tz": "Europe/Kyiv"}
     assert len(vk.changes(log, max_changes=1)) == 1
 
 
@@ -217,7 +215,7 @@ def test_weighted_messages_equal_repeated_rows(pattern: list[Any], times: int, s
     log = repeat(pattern, times, step)
     n = np.resize(weights, len(log))
     data = durations(log, "changes")
-    arguments: Any = ([0.5, 0.95], 3, 0.95)
+    arguments: Any = ([0.5, 0.95], 3)
     weighted = change_points._estimate(replace(data, n=n), *arguments)
     repeated = change_points._estimate(data.take(np.repeat(np.arange(len(log)), n)), *arguments)
     pd.testing.assert_frame_equal(weighted, repeated, rtol=1e-9)

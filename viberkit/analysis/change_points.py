@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
-from viberkit.analysis.durations import (
-    COMPETING,
-    REACHED,
-    Durations,
-    check_share,
-    check_shares,
-    durations,
-    estimate_by_group,
-)
+from viberkit.analysis.durations import COMPETING, REACHED, Durations, check_shares, durations, estimate_rows
 from viberkit.analysis.formatting import duration, percent, percentile
 from viberkit.analysis.grouping import BY
 from viberkit.analysis.incidence import Floats, Incidence, incidence
 from viberkit.analysis.ordering import SECOND, Ints, instants
+from viberkit.frames.columns import INSTANT
 
 __all__ = ["changes"]
 
@@ -33,7 +26,7 @@ _SIMILAR = 0.8  # of the quantiles that moved at least this part of the largest 
 _CERTAIN = 3.0  # standard errors
 _HOUR = 3_600 * SECOND
 _SIDES = ("before_s", "after_s", "failed_before", "failed_after")
-_DTYPES = {"since_at": "int64", "metric": "str", "quantile": "float64", **dict.fromkeys(_SIDES, "float64")}
+_DTYPES = {"since_at": INSTANT, "metric": "str", "quantile": "float64", **dict.fromkeys(_SIDES, "float64")}
 _DTYPES |= {"p_value": "float64", "n_before": "int64", "n_after": "int64", "summary": "str"}
 
 
@@ -128,34 +121,31 @@ def changes(
     ['since 14 Nov 16:40 p95 rose from 3.7 s to 12 s']
     """
     quantiles = check_shares(quantiles, "quantiles")
-    check_share(confidence, "confidence")
-    data = durations(journeys, "changes", by=by, start=start, end=end, messages=messages, tz=tz)
-    if data.attrs["end"] == "failed":
+    observed = durations(
+        journeys, "changes", by=by, start=start, end=end, confidence=confidence, messages=messages, tz=tz
+    )
+    if observed.attrs["end"] == "failed":
         raise ValueError("end: 'failed' is reported with any end (metric 'failed'); pass e.g. 'delivered'")
-    return _estimate(data, quantiles, max_changes, confidence)
+    return _estimate(observed, quantiles, max_changes)
 
 
-def _estimate(data: Durations, quantiles: list[float], max_changes: int, confidence: float) -> pd.DataFrame:
-    tz = data.attrs["tz"]
+def _estimate(observed: Durations, quantiles: list[float], max_changes: int) -> pd.DataFrame:
+    alpha, tz = 1 - observed.attrs["confidence"], observed.attrs["tz"]
 
-    def estimate(part: Durations) -> dict[str, Any]:
+    def rows(part: Durations) -> Iterator[dict[str, Any]]:
         ordered = part.take(np.argsort(part.started, kind="stable"))
-        found = _search(ordered, 1 - confidence, max_changes, tz)
-        edges = [0, *(cut for cut, _ in found), len(ordered)]
-        rows = []
-        for index, (cut, p_value) in enumerate(found):
+        cuts = _search(ordered, alpha, max_changes, tz)
+        edges = [0, *(cut for cut, _ in cuts), len(ordered)]
+        for index, (cut, p_value) in enumerate(cuts):
             before, after = (ordered.take(np.arange(*edges[side : side + 2])) for side in (index, index + 1))
             row = _largest_movement(before, after, quantiles)
-            summary = _summary(row, instants(ordered.started[[cut]]).iloc[0].tz_convert(tz))
-            rows.append({**row, "since_at": int(ordered.started[cut]), "p_value": p_value, "summary": summary})
-        return {name: [row.get(name, np.nan) for row in rows] for name in _DTYPES}
+            since = instants(ordered.started[[cut]]).iloc[0]
+            yield {**row, "since_at": since, "p_value": p_value, "summary": _summary(row, since.tz_convert(tz))}
 
-    result = estimate_by_group(data, estimate).astype(_DTYPES)
-    result["since_at"] = instants(result["since_at"].to_numpy())
-    if names := data.attrs["by"]:
+    result = estimate_rows(observed, _DTYPES, rows)
+    if names := observed.attrs["by"]:
         groups = [" · ".join(map(str, values)) for values in result[names].itertuples(index=False)]
         result["summary"] = pd.Series(groups, dtype="str") + ": " + result["summary"]
-    result.attrs["confidence"] = confidence
     return result
 
 
@@ -193,22 +183,22 @@ def _strongest_change(part: Durations, hour: Ints) -> tuple[int, float]:
     """The first entry after the change with the smallest p-value, and that p-value."""
     if part.count() < 2 * _MIN_MESSAGES:
         return 0, 1.0
-    n = np.ones(len(part), dtype=np.int64) if part.n is None else part.n
-    before = np.cumsum(n)
-    after = before[-1] - before
-    allowed = (before >= _MIN_MESSAGES) & (after >= _MIN_MESSAGES)
+    count = np.arange(len(part) + 1) if part.n is None else np.append(0, np.cumsum(part.n))
+    allowed = (count[1:] >= _MIN_MESSAGES) & (count[-1] - count[1:] >= _MIN_MESSAGES)
     allowed[:-1] &= np.diff(part.started) > 0  # messages of one instant stay together
     best = 0, 1.0
     if not allowed.any():
         return best
     scores = _scores(part, hour)
     for score in scores:
-        sums = np.cumsum(n * score)
-        deviation = _standard_deviation(score, sums, n, before)
-        distance = np.where(allowed, np.abs(sums), 0.0)
+        weighted = score if part.n is None else part.n * score
+        sums = np.zeros(len(count))
+        np.cumsum(weighted, out=sums[1:])
+        deviation = _standard_deviation(float(weighted @ score), sums, count)
+        distance = np.where(allowed, np.abs(sums[1:]), 0.0)
         last = int(np.argmax(distance))
         if deviation > 0:
-            p_value = len(scores) * float(special.kolmogorov(distance[last] / (deviation * np.sqrt(before[-1]))))
+            p_value = len(scores) * float(special.kolmogorov(distance[last] / (deviation * np.sqrt(count[-1]))))
             best = min(best, (last + 1, p_value), key=lambda change: change[1])
     return best
 
@@ -234,14 +224,13 @@ def _scores(part: Durations, hour: Ints) -> Floats:
     return scores
 
 
-def _standard_deviation(score: Floats, sums: Floats, n: Ints, before: Ints) -> float:
+def _standard_deviation(squares: float, sums: Floats, count: Ints) -> float:
     """The standard deviation of one score, from single messages or from blocks, whichever is larger."""
-    total = int(before[-1])
+    total = int(count[-1])
     block = max(2, round(total ** (1 / 3)))
-    edges = np.arange(0, total + 1, block)
-    means = np.diff(np.interp(edges, np.append(0, before), np.append(0.0, sums))) / block
+    means = np.diff(np.interp(np.arange(0, total + 1, block), count, sums)) / block
     of_blocks = block * float(np.mean(np.diff(means) ** 2)) / 2 if len(means) > 1 else 0.0
-    return float(np.sqrt(max(float(n @ score**2) / total, of_blocks)))
+    return float(np.sqrt(max(squares / total, of_blocks)))
 
 
 def _largest_movement(before: Durations, after: Durations, quantiles: list[float]) -> dict[str, Any]:
@@ -250,22 +239,21 @@ def _largest_movement(before: Durations, after: Durations, quantiles: list[float
     of_delivered = [
         incidence(side.time, np.where(side.cause == REACHED, 1, 0), 1, side.entry, side.n) for side in sides
     ]
-    candidates: list[tuple[float, float, dict[str, Any]]] = []
+    certainty, size, rows = [], [], []
     for quantile in quantiles:
         times = [curve.quantile(quantile) for curve in of_delivered]
-        size = 0.0 if times[0] == times[1] else abs(math.log1p(times[1]) - math.log1p(times[0]))
-        row = {"metric": "time", "quantile": quantile, "before_s": times[0] / SECOND, "after_s": times[1] / SECOND}
-        candidates.append((_standard_errors(of_delivered, 0, min(times)), size, row))
-    most_certain = max(certainty for certainty, _, _ in candidates)
+        certainty.append(_standard_errors(of_delivered, 0, min(times)))
+        size.append(0.0 if times[0] == times[1] else abs(math.log1p(times[1]) - math.log1p(times[0])))
+        seconds = {"before_s": times[0] / SECOND, "after_s": times[1] / SECOND}
+        rows.append({"metric": "time", "quantile": quantile, **seconds})
     curves = [side.curve() for side in sides]
     last = min(int(curve.time[-1]) for curve in curves)
-    if _standard_errors(curves, 1, last) > most_certain:
+    if _standard_errors(curves, 1, last) > max(certainty):
         failed = [float(curve.share[1, curve.at(last)]) for curve in curves]
         chosen: dict[str, Any] = {"metric": "failed", "failed_before": failed[0], "failed_after": failed[1]}
     else:
-        moved = [(size, row) for certainty, size, row in candidates if certainty >= min(_CERTAIN, most_certain)]
-        largest = max(size for size, _ in moved)
-        chosen = [row for size, row in moved if size >= _SIMILAR * largest][-1]
+        moved = np.where(np.array(certainty) >= min(_CERTAIN, max(certainty)), size, -1.0)
+        chosen = rows[int(np.flatnonzero(moved >= _SIMILAR * moved.max())[-1])]
     return {**chosen, "n_before": before.count(), "n_after": after.count()}
 
 

@@ -29,7 +29,7 @@ WAITS = (5, 10, 20, 30, 60, 120, 180, 300, 600, 900, 1800, 3600, 7200, 14400, 28
 
 _AT_ONCE, _OTHERWISE = 2, 3  # causes of the incidence: failures that cause an SMS at once, and other failures
 _ROUNDING = 1e-12
-_LATEST = 1 << 60  # microseconds; the sum of two still fits into 64 bits
+_LARGEST = 1e11  # seconds or an amount; the sum of two such times in microseconds fits into 64 bits
 
 
 def fallback(
@@ -152,23 +152,22 @@ def fallback(
     if not len(wait_s):
         raise ValueError("waits: there are none to compare; pass seconds, e.g. (30, 300)")
     policy = _Policy(
-        wait_s=wait_s,
-        waits=np.array([_microseconds(wait) for wait in wait_s]),
-        within_s=_number(within, "within", "of seconds above 0", "600", 1e-6),
+        waits=np.rint(wait_s * SECOND).astype(np.int64),
+        within=round(_number(within, "within", "of seconds above 0", "600", 1e-6) * SECOND),
         target=_number(target, "target", "above 0 and up to 1", "0.95", 1e-9, 1.0),
         viber_price=_number(viber_price, "viber_price", "from 0 up", "0.05"),
         sms_price=_number(sms_price, "sms_price", "from 0 up", "0.05"),
         viber_charged=viber_charged,
         sms=_sms_steps(sms_curve),
+        split=check_share(split, "split"),
     )
-    check_share(split, "split")
-    check_share(confidence, "confidence")
-    data = durations(journeys, "fallback", by=by, start=start, observed_from=observed_from, messages=messages, tz=tz)
-    result = _estimate(data, falls_back_at_once(data.journeys, advice), policy, split, confidence)
+    options: dict[str, Any] = {"by": by, "start": start, "observed_from": observed_from, "messages": messages, "tz": tz}
+    observed = durations(journeys, "fallback", confidence=confidence, **options)
+    result = _estimate(observed, falls_back_at_once(observed.journeys, advice), policy)
     sms = "arrives at once; pass sms_curve to change that"
     if sms_curve is not None:
         sms = f"arrives as in sms_curve, {percent(policy.sms.total)} in total"
-    result.attrs |= {"sms": f"an SMS {sms}"}
+    result.attrs["sms"] = f"an SMS {sms}"
     return result
 
 
@@ -207,16 +206,16 @@ class _Steps:
 
 @dataclass(frozen=True)
 class _Policy:
-    """The arguments: waits (in seconds and microseconds), target, prices and the arrival of SMS."""
+    """The arguments of the comparison, times in microseconds."""
 
-    wait_s: Floats
     waits: Ints
-    within_s: float
+    within: int
     target: float
     viber_price: float
     sms_price: float
     viber_charged: str
     sms: _Steps
+    split: float
 
 
 class _Outcomes:
@@ -231,8 +230,7 @@ class _Outcomes:
         self.fallback_share = np.where(self.known, np.clip(1.0 - self.delivered.at(policy.waits), 0.0, 1.0), np.nan)
         charged = self.delivered.total if policy.viber_charged == "delivered" else 1.0
         self.cost = policy.viber_price * charged + policy.sms_price * self.fallback_share
-        within = _microseconds(policy.within_s)
-        reached = np.array([self.reached(within, int(wait)) for wait in policy.waits])
+        reached = np.array([self.reached(policy.within, int(wait)) for wait in policy.waits])
         self.reached_share = np.where(self.known, np.minimum(reached, 1.0), np.nan)
         self.meets = np.asarray(self.reached_share >= policy.target - _ROUNDING)
         lowest = np.min(self.cost, where=self.meets, initial=np.inf)
@@ -252,26 +250,24 @@ class _Outcomes:
         return first / SECOND if first < len(times) else np.inf
 
 
-def _estimate(
-    data: Durations, at_once: npt.NDArray[np.bool_], policy: _Policy, split: float, confidence: float
-) -> pd.DataFrame:
+def _estimate(observed: Durations, at_once: npt.NDArray[np.bool_], policy: _Policy) -> pd.DataFrame:
     """The result without ``attrs["sms"]``. ``at_once``: whether a failure causes an SMS at once, by row of journeys."""
     holdouts = []
 
     def estimate(part: Durations) -> dict[str, Any]:
         outcomes = _Outcomes(part, at_once, policy)
         known, index = outcomes.known, outcomes.curve.at(policy.waits)
-        low, high = outcomes.curve.band(0, confidence)
+        low, high = outcomes.curve.band(0, observed.attrs["confidence"])
         later = np.clip(outcomes.delivered.total - outcomes.delivered.at(policy.waits), 0.0, 1.0)
         still_open = outcomes.curve.open[index]
         delivered_later = np.full(len(known), np.nan)
         any_open = known & (still_open > _ROUNDING)
         np.divide(np.minimum(later, still_open), still_open, out=delivered_later, where=any_open)
-        halves = _split(part, split)
-        first, holdout = (_Outcomes(half, at_once, policy) for half in halves)
-        holdouts.append(_holdout_sentence(first, holdout, policy, *(half.count() for half in halves)))
+        samples = _split(part, policy.split)
+        first, holdout = (_Outcomes(sample, at_once, policy) for sample in samples)
+        holdouts.append(_holdout_sentence(first, holdout, policy, *(sample.count() for sample in samples)))
         return {
-            "wait_s": policy.wait_s,
+            "wait_s": policy.waits / SECOND,
             "fallback_share": outcomes.fallback_share,
             "fallback_low": np.where(known, 1.0 - high[index], np.nan),
             "fallback_high": np.where(known, 1.0 - low[index], np.nan),
@@ -286,18 +282,14 @@ def _estimate(
             "holdout_reached": holdout.reached_share,
         }
 
-    names = data.attrs["by"]
-    empty = not len(data) and not names  # one group without messages: every wait is not known
-    result = pd.DataFrame(estimate(data)) if empty else estimate_by_group(data, estimate)
+    names = observed.attrs["by"]
+    empty = not len(observed) and not names  # one group without messages: the outcome of every wait is not known
+    result = pd.DataFrame(estimate(observed)) if empty else estimate_by_group(observed, estimate)
     if names:
         groups = result[names].iloc[:: len(policy.waits)].itertuples(index=False)
-        labels = [" · ".join(map(str, values)) for values in groups]
-        holdouts = [f"{label}: {sentence}" for label, sentence in zip(labels, holdouts, strict=False)]
-    result.attrs = {
-        **data.attrs,
-        "confidence": confidence, "target": policy.target, "within_s": policy.within_s,
-        "viber_charged": policy.viber_charged, "holdout": "\n".join(holdouts),
-    }
+        holdouts = [" · ".join(map(str, group)) + f": {text}" for group, text in zip(groups, holdouts, strict=False)]
+    result.attrs = observed.attrs | {"target": policy.target, "within_s": policy.within / SECOND}
+    result.attrs |= {"viber_charged": policy.viber_charged, "holdout": "\n".join(holdouts)}
     return result
 
 
@@ -312,25 +304,18 @@ def _split(part: Durations, share: float) -> list[Durations]:
 
 
 def _holdout_sentence(first: _Outcomes, holdout: _Outcomes, policy: _Policy, n_first: int, n_holdout: int) -> str:
-    target = f"{percent(policy.target)} within {duration(policy.within_s)}"
-    choice, best = first.chosen, holdout.chosen
-    if choice is None:
-        return f"From the first {n_first:,} messages alone no wait is chosen: none reaches {target}"
-    text = f"From the first {n_first:,} messages alone {duration(policy.wait_s[choice])} is chosen"
-    cost = holdout.cost[choice]
-    if not np.isfinite(cost):
+    def outcome(index: int | None) -> str:
+        if index is None:
+            return "none meets the target"
+        reached = f"reaches {percent(holdout.reached_share[index])} in time"
+        return f"{duration(policy.waits[index] / SECOND)} costs {holdout.cost[index]:.4g} per message and {reached}"
+
+    if first.chosen is None:
+        return f"From the first {n_first:,} messages alone no wait is chosen: none meets the target"
+    text = f"From the first {n_first:,} messages alone {duration(policy.waits[first.chosen] / SECOND)} is chosen"
+    if not holdout.known[first.chosen]:
         return f"{text}; the {n_holdout:,} after them were not observed for as long"
-    text += f"; on the {n_holdout:,} after them it costs {cost:.4g} per message and reaches "
-    text += f"{percent(holdout.reached_share[choice])} of the recipients in time"
-    text += "" if holdout.meets[choice] else ", less than the target"
-    if best is None:
-        return f"{text}. No wait reaches {target} there"
-    if choice == best:
-        return f"{text}. No other wait is better there"
-    lowest = holdout.cost[best]
-    excess = 100 * (cost / lowest - 1) if lowest > 0 else 0.0
-    comparison = f"the choice costs {abs(excess):.1f} % {'more' if excess >= 0 else 'less'}"
-    return f"{text}. The best wait there, {duration(policy.wait_s[best])}, costs {lowest:.4g}; {comparison}"
+    return f"{text}. On the {n_holdout:,} after them {outcome(first.chosen)}; of all waits, {outcome(holdout.chosen)}"
 
 
 def _sms_steps(curve: pd.DataFrame | None) -> _Steps:
@@ -342,19 +327,15 @@ def _sms_steps(curve: pd.DataFrame | None) -> _Steps:
     remedy = "pass the curve of one group, e.g. vk.delivery_curve(sms_journeys)"
     if not len(curve):
         raise ValueError(f"sms_curve: it has no rows; {remedy}")
-    valid = np.isfinite(time) & (time >= 0) & (share >= 0) & (share <= 1)
+    valid = (time >= 0) & (time <= _LARGEST) & (share >= 0) & (share <= 1)
     valid[1:] &= (np.diff(time) >= 0) & (np.diff(share) >= 0)
     if not valid.all():
         row = int(np.argmin(valid))
         raise ValueError(f"sms_curve: in row {row} the time or the share decreases or is out of range; {remedy}")
-    return _Steps.of_curve(np.minimum(np.rint(time * SECOND), _LATEST).astype(np.int64), share)
+    return _Steps.of_curve(np.rint(time * SECOND).astype(np.int64), share)
 
 
-def _microseconds(seconds: float) -> int:
-    return min(round(seconds * SECOND), _LATEST)
-
-
-def _number(value: Any, field: str, rule: str, example: str, low: float = 0.0, high: float = 1e15) -> float:
+def _number(value: Any, field: str, rule: str, example: str, low: float = 0.0, high: float = _LARGEST) -> float:
     try:
         number = float(value) if isinstance(value, numbers.Real | Decimal) and not isinstance(value, bool) else math.nan
     except (OverflowError, ValueError):

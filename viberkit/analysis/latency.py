@@ -8,7 +8,6 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from viberkit.analysis.durations import check_share
@@ -184,10 +183,8 @@ def _estimate(
     waits_known = waiting is not None
     if waiting is None:
         waiting = transitions.iloc[:0].assign(waited_s=0.0)
-    (groups, group), (groups_waiting, group_waiting) = factorize(transitions, names), factorize(waiting, names)
-    count = len(groups)
-    groups, merged = factorize(pd.concat([groups, groups_waiting], ignore_index=True), names)
-    group, group_waiting = merged[:count][group], merged[count:][group_waiting]
+    groups, merged = factorize(pd.concat([transitions[names], waiting[names]], ignore_index=True), names)
+    group, group_waiting = np.split(merged, [len(transitions)])
     columns = [transitions["from_state"], transitions["to_state"], waiting["from_state"]]
     cats = [TRANSITIONS["from_state"].cast(column).cat for column in columns]
     states = cats[0].categories.append([cat.categories for cat in cats[1:]]).unique()  # in order of the life cycle
@@ -195,7 +192,8 @@ def _estimate(
 
     # A row of the result is a pair of group and from_state, and a to_state, of which the last is none.
     width = len(states) + 1
-    pair, pair_waiting = group * len(states) + left, group_waiting * len(states) + waited_in
+    pair = left if len(groups) == 1 else group * len(states) + left
+    pair_waiting = group_waiting * len(states) + waited_in
     rows, row = _distinct(pair * width + entered)
     pairs_waiting, row_waiting = _distinct(pair_waiting)
     seconds = transitions["latency_s"].to_numpy()
@@ -218,16 +216,15 @@ def _estimate(
     code = table.index.to_numpy() // width
     waited = pd.DataFrame({"n_waiting": waits.n, "waiting_median_s": waits.quantile(0.5), "waiting_max_s": waits.max})
     waited = waited.set_index(pairs_waiting).reindex(code)
-    table = table.assign(**{name: waited[name].to_numpy() for name in waited})
-    table["n_waiting"] = table["n_waiting"].fillna(0.0 if waits_known else np.nan)
-
+    if waits_known:
+        waited["n_waiting"] = waited["n_waiting"].fillna(0.0)
+    to_state, dtype = table.index.to_numpy() % width, pd.CategoricalDtype(states)
     result: dict[str, Any] = {name: groups[name].array.take(code // len(states)) for name in names}
-    dtype = pd.CategoricalDtype(states)
-    to_state = table.index.to_numpy() % width
     result["from_state"] = categorical(code % len(states), dtype)
     result["to_state"] = categorical(np.where(to_state < len(states), to_state, -1), dtype)
+    table = pd.concat([table.reset_index(drop=True), waited.reset_index(drop=True)], axis=1)
     table = table.astype({"n": "int64", "n_waiting": "float64"})
-    return pd.DataFrame(result | {name: table[name].to_numpy() for name in _COLUMNS})
+    return pd.DataFrame(result | {name: table[name] for name in _COLUMNS})
 
 
 def _distinct(codes: Ints) -> tuple[Ints, Ints]:

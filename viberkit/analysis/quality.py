@@ -78,13 +78,13 @@ class _Finding:
     not_checked: str = ""
 
 
-def _finding(found: Flags, ids: Any, index: Ints | None = None, of: int | None = None, **more: Any) -> _Finding:
+def _finding(flags: Flags, ids: Any, index: Ints | None = None, of: int | None = None, **more: Any) -> _Finding:
     """Count flags; the first flagged message is the example. ``index`` has the position in ``ids`` of each flag."""
-    count, example = _count(found), None
+    count, example = _count(flags), None
     if count:
-        first = int(np.argmax(found))
+        first = int(np.argmax(flags))
         example = str(ids[first if index is None else int(index[first])])
-    return _Finding(count, len(found) if of is None else of, example, **more)
+    return _Finding(count, len(flags) if of is None else of, example, **more)
 
 
 def _count(flags: Flags) -> int:
@@ -94,21 +94,14 @@ def _count(flags: Flags) -> int:
 _Find = Callable[[_Log], list[_Finding]]
 
 
-@dataclass(frozen=True)
-class _Check:
-    effect: str
-    remedy: str
-    find: _Find
-
-
-_CHECKS: dict[str, _Check] = {}  # in the order of the rows of the result
+_CHECKS: dict[str, tuple[_Find, str, str]] = {}  # in the order of the rows: how to find the fault, effect, remedy
 
 
 def _check(effect: str, remedy: str) -> Callable[[_Find], _Find]:
     """Register a function as the check of its name."""
 
     def register(find: _Find) -> _Find:
-        _CHECKS[find.__name__] = _Check(effect, remedy, find)
+        _CHECKS[find.__name__] = find, effect, remedy
         return find
 
     return register
@@ -428,15 +421,15 @@ def quality(events: pd.DataFrame, *, journeys: pd.DataFrame | None = None) -> pd
     """
     log = _Log(events, journeys)
     rows = []
-    for name, check in _CHECKS.items():
-        for finding in check.find(log):
-            effect = f"Not checked: {finding.not_checked}." if finding.not_checked else check.effect
+    for name, (find, effect, remedy) in _CHECKS.items():
+        for finding in find(log):
             share = finding.count / finding.of if finding.of else np.nan
-            rows.append({**vars(finding), "check": name, "share": share, "effect": effect, "remedy": check.remedy})
+            row = {**vars(finding), "check": name, "share": share, "effect": effect, "remedy": remedy}
+            rows.append(row | ({"effect": f"Not checked: {finding.not_checked}."} if finding.not_checked else {}))
     return QUALITY.frame(rows)
 
 
 if quality.__doc__:  # None under python -OO
-    checks = [f"- ``{name}``: {' '.join(str(check.find.__doc__).split())}" for name, check in _CHECKS.items()]
+    checks = [f"- ``{name}``: {' '.join(str(find.__doc__).split())}" for name, (find, _, _) in _CHECKS.items()]
     wrapped = [textwrap.fill(text, 115, initial_indent="    ", subsequent_indent="      ") for text in checks]
     quality.__doc__ = quality.__doc__.replace("    <checks>", "\n".join(wrapped))
