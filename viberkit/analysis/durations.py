@@ -269,7 +269,8 @@ def _first(at: dict[str, Ints], states: Sequence[str], count: int) -> Ints:
     times = [at[state] for state in states if state in at]
     if len(times) < 2:
         return times[0] if times else np.full(count, NEVER)
-    return np.fmin.reduce([values.view("datetime64[us]") for values in times]).view(np.int64)  # fmin ignores NaT
+    first = np.fmin.reduce([values.view("datetime64[us]") for values in times])  # fmin ignores NaT
+    return np.asarray(first.view(np.int64))
 
 
 def _entry(journeys: pd.DataFrame, begin: Ints, observed_from: Any) -> Ints | None:
