@@ -1,4 +1,4 @@
-"""Seeded logs for the benchmarks: histories in three dialects, and how to measure."""
+"""Seeded logs for the benchmarks: histories in three dialects, and a timer."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-#: 1,000,000 for the figures that the documentation gives.
+#: 1,000,000 for the published figures.
 MESSAGES = int(os.environ.get("VIBERKIT_BENCH_MESSAGES", "2000"))
-#: Below this, times are noise and only the answers are compared.
-TELLING = 200_000
+#: From this number of messages on, times are asserted; below, only results.
+MEASURED = 200_000
 
 GUIDE = ("message-accepted", "message-routing-success", "message-dispatching-success", "message-delivered")
 V2 = ("accepted", "routed", "dispatched", "success")
@@ -24,7 +24,7 @@ BROKEN = ('{"messageId": "x", "hist', "not json", '{"a": 1}', "[1, 2]", '{"messa
 
 
 def write(path: Path, messages: int, broken: float = 0.0, seed: int = 1) -> Path:
-    """A file of histories, one a line, a share of the lines broken."""
+    """Write a file of histories, one per line, with a share of broken lines."""
     dice = random.Random(seed)
     with path.open("w") as file:
         for number in range(messages):
@@ -36,36 +36,36 @@ def write(path: Path, messages: int, broken: float = 0.0, seed: int = 1) -> Path
 def history(dice: random.Random, number: int) -> dict[str, Any]:
     start = 1_594_642_757_606 + number * 1_000
     ends = [0, dice.randint(10, 60), dice.randint(100, 300), dice.randint(500, 9_000)]
-    told = [said(start + end) for end in (ends if dice.random() > 0.05 else ends[:3])]
+    times = [format_time(start + end) for end in (ends if dice.random() > 0.05 else ends[:3])]
     message_id = str(uuid.UUID(int=dice.getrandbits(128)))
     kind = dice.random()
     if kind < 0.34:
         items: list[dict[str, Any]] = [
             {"deliveryChannel": "viber", "happendAt": at, "state": state}
-            for at, state in zip(told, GUIDE, strict=False)
+            for at, state in zip(times, GUIDE, strict=False)
         ]
         items[-1]["details"] = {"from": "123456789"}
         return {"messageId": message_id, "history": items}
     if kind < 0.67:
-        items = [{"happenedAt": at, "state": state, "channel": "viber"} for at, state in zip(told, V2, strict=False)]
+        items = [{"happenedAt": at, "state": state, "channel": "viber"} for at, state in zip(times, V2, strict=False)]
         return {"messageId": message_id, "history": items}
     items = [
         {"timestamp": at, "event": f"MessageStatus::{state}", "channel": "viber"}
-        for at, state in zip(told, V3, strict=False)
+        for at, state in zip(times, V3, strict=False)
     ]
     return {"messageId": message_id, "events": items}
 
 
-def said(ms: int) -> str:
+def format_time(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1_000:03}Z"
 
 
 def fastest(*calls: Callable[[], Any], rounds: int = 3) -> list[float]:
-    """The least seconds that each call took; the calls take turns, so that a busy machine is so for all."""
+    """The shortest time of each call, in seconds; the calls alternate, so that other load affects all of them."""
     best = [float("inf")] * len(calls)
     for _ in range(rounds):
-        for place, call in enumerate(calls):
+        for index, call in enumerate(calls):
             start = time.perf_counter()
             call()
-            best[place] = min(best[place], time.perf_counter() - start)
+            best[index] = min(best[index], time.perf_counter() - start)
     return best

@@ -1,6 +1,6 @@
-"""How fast delivery curves are, against a bare sort by numpy, scipy's curve and lifelines'; and what else is estimated.
+"""The speed of delivery curves against a sort by numpy and the curves of scipy and lifelines, and of other estimates.
 
-Small by default, to see that it runs. The real figures::
+Small by default. The published figures::
 
     VIBERKIT_BENCH_MESSAGES=1000000 python -m pytest tests/benchmarks/test_survival_speed.py -s -p no:cacheprovider
 """
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from bench_logs import MESSAGES, TELLING, fastest
+from bench_logs import MEASURED, MESSAGES, fastest
 from scipy import stats
 
 import viberkit as vk
@@ -26,35 +26,35 @@ PRICES = {"viber_price": 0.02, "sms_price": 0.07}
 
 
 class Log:
-    """Journeys, and beside them how long each message took (microseconds) and what then."""
+    """Journeys, with the duration (microseconds) and the cause of each message."""
 
     def __init__(self, unit: int) -> None:
         rng = np.random.default_rng(0)
         self.took = np.ceil(rng.lognormal(0.5, 1, MESSAGES) * SECOND / unit).astype(np.int64) * unit
         self.cause = rng.choice([OPEN, DELIVERED, FAILED], MESSAGES, p=[0.05, 0.92, 0.03])
-        begun = BEGIN + np.sort(rng.integers(0, 14 * 86_400 * SECOND, MESSAGES))
-        ended = at(begun + self.took)
-        made: dict[str, Any] = {
+        started = BEGIN + np.sort(rng.integers(0, 14 * 86_400 * SECOND, MESSAGES))
+        ended = at(started + self.took)
+        columns: dict[str, Any] = {
             "message_id": pd.Series(np.arange(MESSAGES)).astype("str"),
-            "accepted_at": at(begun),
+            "accepted_at": at(started),
             "delivered_at": ended.where(self.cause == DELIVERED),
             "failed_at": ended.where(self.cause == FAILED),
             "outcome": np.array(["open", "delivered", "failed"])[self.cause],
             "observed_until": ended,
             "rate_type": np.array(["session", "promotion"])[rng.integers(0, 2, MESSAGES)],
         }
-        self.journeys = JOURNEYS.frame(pd.DataFrame(made))
+        self.journeys = JOURNEYS.frame(pd.DataFrame(columns))
 
     @property
     def events(self) -> pd.DataFrame:
-        told = [
+        frames = [
             self.journeys[["message_id", f"{state}_at"]]
             .rename(columns={f"{state}_at": "happened_at"})
             .dropna()
             .assign(state=state, source="callback")
             for state in ("accepted", "delivered", "failed")
         ]
-        return EVENTS.frame(pd.concat(told, ignore_index=True))
+        return EVENTS.frame(pd.concat(frames, ignore_index=True))
 
 
 def at(micros: np.ndarray) -> pd.Series[Any]:
@@ -71,25 +71,25 @@ def by_scipy(log: Log) -> Any:
     return stats.ecdf(stats.CensoredData(uncensored=log.took[ended], right=log.took[~ended]))
 
 
-def test_a_curve_against_a_bare_sort_and_scipy(log: Log) -> None:
-    still_open = log.journeys["outcome"].replace({"failed": "open"})
-    no_failures = log.journeys.assign(failed_at=pd.NaT, outcome=still_open)
+def test_the_curve_against_sorting_and_scipy(log: Log) -> None:
+    open_or_failed = log.journeys["outcome"].replace({"failed": "open"})
+    no_failures = log.journeys.assign(failed_at=pd.NaT, outcome=open_or_failed)
     ours, theirs = vk.delivery_curve(no_failures), by_scipy(log).sf
-    there = np.searchsorted(ours["time_s"].to_numpy(), theirs.quantiles / SECOND - 1e-9)
-    np.testing.assert_allclose(ours["open"].to_numpy()[there], theirs.probabilities, rtol=0, atol=1e-9)
+    rows = np.searchsorted(ours["time_s"].to_numpy(), theirs.quantiles / SECOND - 1e-9)
+    np.testing.assert_allclose(ours["open"].to_numpy()[rows], theirs.probabilities, rtol=0, atol=1e-9)
     sort_s, ours_s, theirs_s = fastest(
         lambda: np.sort(log.took), lambda: vk.delivery_curve(log.journeys), lambda: by_scipy(log), rounds=5
     )
     print(
-        f"\n{MESSAGES:,} journeys, {len(ours):,} rows: delivery_curve {ours_s:.3f} s, bare sort {sort_s:.3f} s "
+        f"\n{MESSAGES:,} journeys, {len(ours):,} rows: delivery_curve {ours_s:.3f} s, numpy.sort {sort_s:.3f} s "
         f"({ours_s / sort_s:.1f}x), scipy.stats.ecdf {theirs_s:.3f} s ({theirs_s / ours_s:.2f}x as long)"
     )
-    if MESSAGES >= TELLING:
+    if MESSAGES >= MEASURED:
         assert ours_s <= 2 * sort_s + 1
         assert ours_s <= theirs_s
 
 
-def test_a_curve_against_lifelines(log: Log) -> None:
+def test_the_curve_against_lifelines(log: Log) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         lifelines = pytest.importorskip("lifelines", reason="lifelines is not installed: pip install viberkit[oracles]")
@@ -104,25 +104,25 @@ def test_a_curve_against_lifelines(log: Log) -> None:
     print(
         f"\n{MESSAGES:,}: delivery_curve {ours_s:.3f} s, lifelines {theirs_s:.3f} s ({theirs_s / ours_s:.1f}x as long)"
     )
-    if MESSAGES >= TELLING:
+    if MESSAGES >= MEASURED:
         assert ours_s <= theirs_s
 
 
-def test_what_else_is_estimated(log: Log) -> None:
-    trips, events = log.journeys, log.events
-    works = {
-        "delivery_curve by": lambda: vk.delivery_curve(trips, by="rate_type"),
-        "time_to": lambda: vk.time_to(trips),
-        "over_time 1h": lambda: vk.over_time(trips, every="1h"),
-        "profile": lambda: vk.profile(trips),
-        "slo": lambda: vk.slo(trips),
-        "compare": lambda: vk.compare(trips, by="rate_type"),
-        "changes": lambda: vk.changes(trips),
-        "fallback": lambda: vk.fallback(trips, **PRICES),
+def test_other_estimates(log: Log) -> None:
+    journeys, events = log.journeys, log.events
+    calls = {
+        "delivery_curve by": lambda: vk.delivery_curve(journeys, by="rate_type"),
+        "time_to": lambda: vk.time_to(journeys),
+        "over_time 1h": lambda: vk.over_time(journeys, every="1h"),
+        "profile": lambda: vk.profile(journeys),
+        "slo": lambda: vk.slo(journeys),
+        "compare": lambda: vk.compare(journeys, by="rate_type"),
+        "changes": lambda: vk.changes(journeys),
+        "fallback": lambda: vk.fallback(journeys, **PRICES),
         "quality": lambda: vk.quality(events),
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        took = fastest(*works.values(), rounds=1 if MESSAGES >= TELLING else 2)
-    print(f"\n{MESSAGES:,}: " + ", ".join(f"{name} {s:.2f} s" for name, s in zip(works, took, strict=True)))
-    assert vk.time_to(trips)["n"].tolist() == [MESSAGES] * 4
+        durations = fastest(*calls.values(), rounds=1 if MESSAGES >= MEASURED else 2)
+    print(f"\n{MESSAGES:,}: " + ", ".join(f"{name} {s:.2f} s" for name, s in zip(calls, durations, strict=True)))
+    assert vk.time_to(journeys)["n"].tolist() == [MESSAGES] * 4

@@ -1,6 +1,6 @@
-"""Journeys drawn from the sandbox's delivery model, many at once, with the truth beside them.
+"""Many journeys drawn by numpy from the sandbox's delivery model, with the complete data.
 
-The same distributions as ``DeliveryModel.journey`` (``test_survival.py`` holds them against each other), by numpy.
+The distributions are those of ``DeliveryModel.journey``; ``tests/analysis/test_curves.py`` compares them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NEVER = 2**62
 
 @dataclass
 class Truth:
-    """What becomes of each message, whoever looks: microseconds from accepted; NEVER where it does not happen."""
+    """The complete data: microseconds from accepted to each state, NEVER where a message does not enter it."""
 
     started: np.ndarray
     dispatched: np.ndarray
@@ -28,22 +28,22 @@ class Truth:
     failed: np.ndarray
     codes: np.ndarray
 
-    def seen(self, watched: np.ndarray, **facts: object) -> pd.DataFrame:
-        """The journeys of these messages, each watched for so many microseconds from its start."""
+    def seen(self, observed: np.ndarray, **columns: object) -> pd.DataFrame:
+        """The journeys of these messages, each observed for the given microseconds from its start."""
         begin = BEGIN.value // 1000 + self.started
-        made: dict[str, object] = {"message_id": pd.Series(np.arange(len(begin))).astype("str")}
+        frame: dict[str, object] = {"message_id": pd.Series(np.arange(len(begin))).astype("str")}
         when = {"accepted": np.zeros_like(begin), "dispatched": self.dispatched, "delivered": self.delivered}
         for name, after in {**when, "failed": self.failed}.items():
-            at = (begin + np.where(after <= watched, after, 0)).view("datetime64[us]")
+            at = (begin + np.where(after <= observed, after, 0)).view("datetime64[us]")
             known = pd.Series(pd.DatetimeIndex(at).tz_localize("UTC"), dtype=INSTANT)
-            made[f"{name}_at"] = known.where(pd.Series(after <= watched))
-        arrived, broken = self.delivered <= watched, self.failed <= watched
-        made["outcome"] = np.select([arrived, broken], ["delivered", "failed"], "open")
-        made["last_state"] = np.select([arrived, broken], ["delivered", "failed"], "dispatched")
-        made["code"] = pd.Series(np.where(broken, self.codes, None), dtype=object)
-        until = (begin + watched).view("datetime64[us]")
-        made["observed_until"] = pd.Series(pd.DatetimeIndex(until).tz_localize("UTC"), dtype=INSTANT)
-        return JOURNEYS.frame(pd.DataFrame(made)).assign(**facts)
+            frame[f"{name}_at"] = known.where(pd.Series(after <= observed))
+        delivered, failed = self.delivered <= observed, self.failed <= observed
+        frame["outcome"] = np.select([delivered, failed], ["delivered", "failed"], "open")
+        frame["last_state"] = np.select([delivered, failed], ["delivered", "failed"], "dispatched")
+        frame["code"] = pd.Series(np.where(failed, self.codes, None), dtype=object)
+        until = (begin + observed).view("datetime64[us]")
+        frame["observed_until"] = pd.Series(pd.DatetimeIndex(until).tz_localize("UTC"), dtype=INSTANT)
+        return JOURNEYS.frame(pd.DataFrame(frame)).assign(**columns)
 
 
 def draw(
@@ -56,12 +56,12 @@ def draw(
     slower: float = 1.0,
     since: int | None = None,
 ) -> Truth:
-    """So many messages over so many days; from the one numbered ``since`` on, deliveries take ``slower`` as long."""
+    """Draw ``n`` messages over ``days``; from the index ``since`` on, deliveries take ``slower`` times as long."""
     model = model or DeliveryModel()
     started = np.sort((rng.random(n) * days * 86_400 * SECOND).astype(np.int64))
 
-    def times(hop: object, pace: np.ndarray | float = 1.0) -> np.ndarray:
-        return pace * hop.median_s * np.exp(rng.normal(0, hop.sigma, n))
+    def times(step: object, pace: np.ndarray | float = 1.0) -> np.ndarray:
+        return pace * step.median_s * np.exp(rng.normal(0, step.sigma, n))
 
     routed = np.ceil(1000 * times(model.routing))
     dispatched = routed + np.ceil(1000 * times(model.dispatching))
@@ -74,16 +74,16 @@ def draw(
     away *= np.where(np.arange(n) >= (n if since is None else since), slower, 1.0)
     took = np.where(rng.random(n) < model.away_share, away, times(model.delivery, pace))
     delivered = dispatched + np.ceil(1000 * took)
-    fate = rng.random(n)
-    weights = np.array([one.weight for one in model.failures], dtype=float)
-    why = rng.choice(len(weights), n, p=weights / weights.sum())
-    at_once = np.array([one.at_once for one in model.failures])[why]
-    broken = np.where(
+    outcome = rng.random(n)
+    weights = np.array([failure.weight for failure in model.failures], dtype=float)
+    reason = rng.choice(len(weights), n, p=weights / weights.sum())
+    at_once = np.array([failure.at_once for failure in model.failures])[reason]
+    failing = np.where(
         at_once, routed + np.ceil(1000 * times(model.refusal)), dispatched + np.ceil(1000 * times(model.breakdown))
     )
-    failed = broken + np.ceil(1000 * times(model.giving_up))
-    fails, stays = fate < model.failed_share, fate < model.failed_share + model.open_share
-    codes = np.array([one.code for one in model.failures], dtype=object)[why]
+    failed = failing + np.ceil(1000 * times(model.giving_up))
+    fails, stays = outcome < model.failed_share, outcome < model.failed_share + model.open_share
+    codes = np.array([failure.code for failure in model.failures], dtype=object)[reason]
     return Truth(
         started,
         (dispatched * 1000).astype(np.int64),

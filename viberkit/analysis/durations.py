@@ -121,7 +121,8 @@ def estimate_rows(
 
 
 def _finish(result: pd.DataFrame, observed: Durations) -> pd.DataFrame:
-    result = result.astype({str(name): dtype for name, dtype in observed.groups.dtypes.items()})
+    for name, dtype in observed.groups.dtypes.items():
+        result[str(name)] = result[str(name)].astype(dtype)
     result.attrs = dict(observed.attrs)
     return result
 
@@ -265,8 +266,11 @@ def _reached(journeys: pd.DataFrame, at: dict[str, Ints], end: str) -> tuple[Int
 
 def _first(at: dict[str, Ints], states: Sequence[str], count: int) -> Ints:
     """The instant at which each message first entered one of several states."""
-    times = [at[state].view("datetime64[us]") for state in states if state in at]
-    return np.fmin.reduce(times).view(np.int64) if times else np.full(count, NEVER)  # fmin ignores NaT
+    times = [at[state] for state in states if state in at]
+    if len(times) < 2:
+        return times[0] if times else np.full(count, NEVER)
+    first = np.fmin.reduce([values.view("datetime64[us]") for values in times])  # fmin ignores NaT
+    return np.asarray(first.view(np.int64))
 
 
 def _entry(journeys: pd.DataFrame, begin: Ints, observed_from: Any) -> Ints | None:

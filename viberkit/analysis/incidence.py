@@ -40,7 +40,12 @@ _FAR = 8.0  # standard errors from a quantile beyond which shares need not be ev
 
 @dataclass(frozen=True)
 class _Precision:
-    """The variance of the share of an outcome, and its effective sample sizes for lower and upper limits."""
+    """The variance of the share of an outcome, and its effective sample sizes.
+
+    ``size_above`` is for upper limits of the share. Where the curve is flat because few messages are still observed,
+    the data limit less how far it might have risen: the size shrinks with the uncensored messages since the last
+    rise (Dorey and Korn's modification).
+    """
 
     variance: Floats
     size: Floats
@@ -72,15 +77,6 @@ class Incidence:
     def variance(self) -> Floats:
         """The variance of ``share``, one row per outcome."""
         return np.array([self._precision(end).variance for end in range(len(self.ended))])
-
-    def effective_size(self, end: int = 0, *, above: bool = False) -> Floats:
-        """The effective sample size of the share of an outcome.
-
-        ``above``: for upper limits. Where the curve is flat because few messages are still observed, the data say
-        less about how far it might have risen: the size shrinks with the uncensored messages since the last rise
-        (Dorey and Korn's modification).
-        """
-        return self._precision(end).size_above if above else self._precision(end).size
 
     def standard_error(self, end: int = 0) -> Floats:
         """The standard error of the share of an outcome."""
@@ -215,9 +211,9 @@ class Incidence:
         statistics*, 1999). Zero or infinite where too few messages are observed. An interval of less confidence is
         inside that of more, and the limits of a greater share are not earlier.
         """
-        time = self.quantile(share, end)
-        low = self._limit(share, (1 - confidence) / 2, end, self.effective_size(end, above=True))
-        high = self._limit(share, (1 + confidence) / 2, end, self.effective_size(end))
+        time, precision = self.quantile(share, end), self._precision(end)
+        low = self._limit(share, (1 - confidence) / 2, end, precision.size_above)
+        high = self._limit(share, (1 + confidence) / 2, end, precision.size)
         return min(low, time), max(high, time)
 
     def _limit(self, share: float, chance: float, end: int, size: Floats) -> float:

@@ -161,12 +161,10 @@ def build_journeys(ordered: OrderedEvents, observed_until: Any = None) -> pd.Dat
         columns[f"{state}_at"] = instants(_by_message(ordered, ordered.time, first))
         if not_before is not None and (not_before[first] != NEVER).any():
             bounds[f"{state}_not_before"] = instants(_by_message(ordered, not_before, first))
-    delivered, failed = (
-        np.logical_or.reduce([columns[f"{state}_at"].notna() for state in states])
-        for states in (DELIVERED_STATES, FAILED_STATES)
-    )
+    reached = {state: columns[f"{state}_at"].notna() for state in (*DELIVERED_STATES, *FAILED_STATES)}
+    delivered, failed = reached["delivered"] | reached["seen"], reached["failed"] | reached["expired"]
     outcome = np.select([delivered, failed], [0, 1], 2)
-    columns["outcome"] = categorical(outcome, pd.CategoricalDtype(list(JOURNEYS["outcome"].words)))
+    columns["outcome"] = categorical(outcome, pd.CategoricalDtype(list(JOURNEYS["outcome"].categories)))
     is_last = np.append(ordered.message[1:] != ordered.message[:-1], len(ordered.message) > 0)
     last = np.flatnonzero(is_last)
     columns["last_state"] = categorical(ordered.state[last], ordered.states)
