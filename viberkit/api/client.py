@@ -193,8 +193,7 @@ class Client:
         """
         violations = validation.violations(content, rate_type)
         if deduplicate and self.archive is None:
-            remedy = "pass Client(archive=…)"
-            violations.append(Violation("deduplicate", "True", "needs an archive to find earlier sends", remedy))
+            violations.append(Violation("deduplicate", "True", "needs an archive", "pass Client(archive=…)"))
         request = self._build_request(violations, to, rate_type, context, callback_url)
         _warn_of(content)
         request["content"] = to_wire(content)

@@ -23,7 +23,6 @@ FILE_TYPES = tuple(
 )
 #: What a video may be.
 VIDEO_TYPES = ("3gp", "m4v", "mov", "mp4")
-MAX_VIDEO_S = 86_400  # the reference has no limit; more than a day is a mistake in the unit
 
 T = TypeVar("T")
 
@@ -107,8 +106,9 @@ class Video:
     url: str = _field("url")
     thumbnail_url: str = _field("url", "thumbnailUrl")
     size_mb: float = _field("number", "filesize", limit=200, unit="MB")
+    # The reference has no limit; more than a day is a mistake in the unit.
     duration_s: float = _field(
-        "number", "duration", limit=MAX_VIDEO_S, unit="s", advised=600, caution="videos above 600 s are refused by some"
+        "number", "duration", limit=86_400, unit="s", advised=600, caution="videos above 600 s are refused by some"
     )
     type: str | None = _field("choice", choices=VIDEO_TYPES, default=None)
 

@@ -251,8 +251,7 @@ def _hide_secrets(callback: object) -> Mapping[str, Any]:
 def read_media(record: object) -> records.Media:
     """An uploaded file."""
     payload = read_object(record)
-    details = (_text(payload.get(name)) for name in ("url", "quota", "usage"))
-    return records.Media(_id(payload, "mediaId"), *details)
+    return records.Media(_id(payload, "mediaId"), *(_text(payload.get(name)) for name in ("url", "quota", "usage")))
 
 
 # --- events ----------------------------------------------------------------------------------------

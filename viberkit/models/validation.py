@@ -32,8 +32,6 @@ KINDS = TRANSACTION_KINDS | frozenset(
 _STATUSES = "accepted dispatched channelFailed delivered seen failed deleted unknown".split()
 #: The events that an account may opt in to.
 EVENTS = (*(f"MessageStatus::{status}" for status in _STATUSES), "InboundMessage")
-CALLBACK_VERSIONS = ("2.11", "2.12", "2.13")
-SIGNATURE_METHODS = ("HS256", "HS512")
 MAX_CALLBACK_URL = 2000
 MAX_CONTEXT = 125
 MIN_ENTRIES, MAX_ENTRIES = 2, 5  #: options of a list, cards of a carousel
@@ -219,10 +217,10 @@ def callback_violations(
     else:
         for index, event in enumerate(events):
             broken += choice_rule(f"events[{index}]", event, EVENTS)
-    broken += choice_rule("version", version, CALLBACK_VERSIONS)
+    broken += choice_rule("version", version, ("2.11", "2.12", "2.13"))
     if secret is not None:
         broken += _length_rule("secret", secret, 8, 125)
-        broken += choice_rule("method", method, SIGNATURE_METHODS)
+        broken += choice_rule("method", method, ("HS256", "HS512"))
     if header is not None:
         broken += _length_rule("header[0]", header[0], 4, 125)
         broken += _length_rule("header[1]", header[1], 8, 1024)
