@@ -1,6 +1,7 @@
-"""viberkit: send Viber Business messages from a notebook, keep their trail, and see where the time went.
+"""viberkit: send Viber Business messages from a notebook, store what the API reports, and measure delivery times.
 
-Everything is reached as ``import viberkit as vk``; names are loaded when they are first used.
+Import it as ``import viberkit as vk``. The names below are loaded when they are first used, so that importing
+viberkit takes no time; nothing deeper in the package is a stable interface.
 """
 
 from __future__ import annotations
@@ -10,101 +11,71 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-#: Each public name and the module that holds it.
-_HOME = {
-    "Archive": "archive.archive",
-    "Button": "models.content",
-    "Campaign": "campaigns.campaign",
-    "Carousel": "models.content",
-    "CarouselItem": "models.content",
-    "Client": "api.client",
-    "File": "models.content",
-    "Image": "models.content",
-    "List": "models.content",
-    "Listener": "callbacks.listener",
-    "Sandbox": "sandbox.sandbox",
-    "Text": "models.content",
-    "Video": "models.content",
-    "changes": "analysis.change_points",
-    "collect": "campaigns.collector",
-    "compare": "analysis.comparison",
-    "delivery_curve": "analysis.curves",
-    "fallback": "analysis.fallback",
-    "journeys": "analysis.journeys",
-    "latency": "analysis.latency",
-    "over_time": "analysis.windows",
-    "profile": "analysis.windows",
-    "quality": "analysis.quality",
-    "read_events": "frames.reader",
-    "slo": "analysis.windows",
-    "time_to": "analysis.curves",
-    "transitions": "analysis.journeys",
+if TYPE_CHECKING:  # the same names as in _HOME, for type checkers and editors
+    from viberkit import charts as charts, errors as errors, widgets as widgets
+    from viberkit.analysis.change_points import changes as changes
+    from viberkit.analysis.comparison import compare as compare
+    from viberkit.analysis.curves import delivery_curve as delivery_curve, time_to as time_to
+    from viberkit.analysis.fallback import fallback as fallback
+    from viberkit.analysis.journeys import journeys as journeys, transitions as transitions
+    from viberkit.analysis.latency import latency as latency
+    from viberkit.analysis.quality import quality as quality
+    from viberkit.analysis.windows import over_time as over_time, profile as profile, slo as slo
+    from viberkit.api.client import Client as Client
+    from viberkit.archive.archive import Archive as Archive
+    from viberkit.callbacks.listener import Listener as Listener
+    from viberkit.campaigns.campaign import Campaign as Campaign
+    from viberkit.campaigns.collector import collect as collect
+    from viberkit.frames.reader import read_events as read_events
+    from viberkit.models.content import (
+        Button as Button,
+        Carousel as Carousel,
+        CarouselItem as CarouselItem,
+        File as File,
+        Image as Image,
+        List as List,
+        Text as Text,
+        Video as Video,
+    )
+    from viberkit.sandbox.sandbox import Sandbox as Sandbox
+
+#: The modules of the public names; a package that is public itself has no names here.
+_NAMES = {
+    "analysis.change_points": ["changes"],
+    "analysis.comparison": ["compare"],
+    "analysis.curves": ["delivery_curve", "time_to"],
+    "analysis.fallback": ["fallback"],
+    "analysis.journeys": ["journeys", "transitions"],
+    "analysis.latency": ["latency"],
+    "analysis.quality": ["quality"],
+    "analysis.windows": ["over_time", "profile", "slo"],
+    "api.client": ["Client"],
+    "archive.archive": ["Archive"],
+    "callbacks.listener": ["Listener"],
+    "campaigns.campaign": ["Campaign"],
+    "campaigns.collector": ["collect"],
+    "charts": [],
+    "errors": [],
+    "frames.reader": ["read_events"],
+    "models.content": ["Button", "Carousel", "CarouselItem", "File", "Image", "List", "Text", "Video"],
+    "sandbox.sandbox": ["Sandbox"],
+    "widgets": [],
 }
-_MODULES = ("charts", "errors", "widgets")
+_HOME = {name: module for module, names in _NAMES.items() for name in names or [module]}
 
-__all__ = [
-    "Archive",
-    "Button",
-    "Campaign",
-    "Carousel",
-    "CarouselItem",
-    "Client",
-    "File",
-    "Image",
-    "List",
-    "Listener",
-    "Sandbox",
-    "Text",
-    "Video",
-    "changes",
-    "charts",
-    "collect",
-    "compare",
-    "delivery_curve",
-    "errors",
-    "fallback",
-    "journeys",
-    "latency",
-    "over_time",
-    "profile",
-    "quality",
-    "read_events",
-    "slo",
-    "time_to",
-    "transitions",
-    "widgets",
-]
-
-if TYPE_CHECKING:
-    from viberkit import charts, errors, widgets
-    from viberkit.analysis.change_points import changes
-    from viberkit.analysis.comparison import compare
-    from viberkit.analysis.curves import delivery_curve, time_to
-    from viberkit.analysis.fallback import fallback
-    from viberkit.analysis.journeys import journeys, transitions
-    from viberkit.analysis.latency import latency
-    from viberkit.analysis.quality import quality
-    from viberkit.analysis.windows import over_time, profile, slo
-    from viberkit.api.client import Client
-    from viberkit.archive.archive import Archive
-    from viberkit.callbacks.listener import Listener
-    from viberkit.campaigns.campaign import Campaign
-    from viberkit.campaigns.collector import collect
-    from viberkit.frames.reader import read_events
-    from viberkit.models.content import Button, Carousel, CarouselItem, File, Image, List, Text, Video
-    from viberkit.sandbox.sandbox import Sandbox
+__all__ = sorted(_HOME)
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        found: Any = importlib.import_module(f"{__name__}.{name}")
-    elif name in _HOME:
-        found = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    else:
-        raise AttributeError(f"viberkit has no {name!r}; it has {', '.join(sorted(__all__))}")
-    globals()[name] = found
-    return found
+if not TYPE_CHECKING:  # so that a type checker reports names that do not exist
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"viberkit has no {name!r}; it has {', '.join(__all__)}")
+        module = importlib.import_module(f"{__name__}.{_HOME[name]}")
+        value = module if _HOME[name] == name else getattr(module, name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return __all__
