@@ -120,5 +120,5 @@ def format_latency(table: pd.DataFrame) -> str:
     columns = {"max_s": "{:,.3f}", "n": "{:,.0f}", "n_waiting": "{:,.0f}", "time_share": "{:.1%}"}
     for name, template in {"value_s": "{:,.3f}", **columns}.items():
         shown[name] = table[name].map(template.format)
-    wide = shown.set_index([*keys, *columns, "quantile"])["value_s"].unstack("quantile", sort=False)
+    wide = shown.set_index([*keys, *columns, "quantile"])["value_s"].unstack("quantile", sort=False)  # noqa: PD010 - keeps NaN
     return wide.reset_index()[[*keys, *wide.columns, *columns]].to_string(index=False)

@@ -66,7 +66,7 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(1)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True})
 @click.version_option(__version__)
 def commands() -> None:
     """Send Viber Business messages, store what the API reports, and measure delivery times.
@@ -83,12 +83,11 @@ commands.add_command(campaign)
 @click.option(
     "--out",
     default="demo",
-    show_default=True,
     type=_folder,
     help="Folder to write to.",
 )
-@click.option("--messages", default=500, show_default=True, type=click.IntRange(1, 100_000), help="How many to send.")
-@click.option("--seed", default=7, show_default=True, help="Seed of the sandbox.")
+@click.option("--messages", default=500, type=click.IntRange(1, 100_000), help="How many to send.")
+@click.option("--seed", default=7, help="Seed of the sandbox.")
 def demo(out: Path, messages: int, seed: int) -> None:
     """Send messages to a sandbox over two virtual weeks and measure their delivery times.
 
@@ -100,10 +99,10 @@ def demo(out: Path, messages: int, seed: int) -> None:
 
 
 @commands.command()
-@click.option("--port", default=8765, show_default=True, type=_port, help="0 selects a free one.")
-@click.option("--seed", default=0, show_default=True, help="The same seed gives the same deliveries.")
-@click.option("--speed", default=1.0, show_default=True, help="Virtual seconds per second; 0 stops the clock.")
-@click.option("--dialect", default="v3", show_default=True, type=click.Choice(["guide", "v2", "v3", "mixed"]))
+@click.option("--port", default=8765, type=_port, help="0 selects a free one.")
+@click.option("--seed", default=0, help="The same seed gives the same deliveries.")
+@click.option("--speed", default=1.0, help="Virtual seconds per second; 0 stops the clock.")
+@click.option("--dialect", default="v3", type=click.Choice(["guide", "v2", "v3", "mixed"]))
 @click.option("--now", is_flag=True, help="Start the virtual clock now instead of on 5 January 2026.")
 def sandbox(now: bool, **settings: Any) -> None:
     """Serve a simulation of the API on loopback until Ctrl-C."""
@@ -193,9 +192,9 @@ def collect(archive_path: str, **settings: Any) -> None:
 
 
 @commands.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Other addresses need a secret or a header.")
-@click.option("--port", default=8766, show_default=True, type=_port, help="0 selects a free one.")
-@click.option("--path", default="/callbacks", show_default=True, help="Path that receives callbacks.")
+@click.option("--host", default="127.0.0.1", help="Other addresses need a secret or a header.")
+@click.option("--port", default=8766, type=_port, help="0 selects a free one.")
+@click.option("--path", default="/callbacks", help="Path that receives callbacks.")
 @click.option("--public-url", metavar="URL", help="The https address that reaches this listener from the internet.")
 @click.option("--configure", is_flag=True, help="Configure the account to send every event to this listener.")
 @click.option("--service-id", metavar="ID", help="Configure this service id instead of the account.")
@@ -253,7 +252,6 @@ def latency(file: Path | None, by: tuple[str, ...], archive_path: str) -> None:
 @click.option(
     "--what",
     default="events",
-    show_default=True,
     type=click.Choice(["events", "messages", "statuses", "inbound", "journeys", "callbacks", "gaps", "unreadable"]),
 )
 @options.archive
@@ -276,8 +274,8 @@ def export(target: Path, what: str, archive_path: str) -> None:
 
 
 @commands.command()
-@click.option("--folder", default="viberkit-tutorials", show_default=True, type=_folder)
-@click.option("--port", default=8888, show_default=True, type=click.IntRange(1, 65_535))
+@click.option("--folder", default="viberkit-tutorials", type=_folder)
+@click.option("--port", default=8888, type=click.IntRange(1, 65_535))
 @click.option("--browser/--no-browser", default=True, help="Open a browser.")
 @click.argument("jupyter_args", nargs=-1, type=click.UNPROCESSED)
 def lab(folder: Path, port: int, browser: bool, jupyter_args: tuple[str, ...]) -> None:

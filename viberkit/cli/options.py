@@ -14,16 +14,12 @@ if TYPE_CHECKING:
     from viberkit.api.client import Client
     from viberkit.archive.archive import Archive
 
-archive = click.option(
-    "--archive", "archive_path", default="deliveries.db", show_default=True, help="The archive's database file."
-)
+archive = click.option("--archive", "archive_path", default="deliveries.db", help="The archive's database file.")
 button = click.option("--button", nargs=2, metavar="CAPTION URL", help="A button below the text.")
 image = click.option("--image", metavar="URL", help="An image below the text; needs --button.")
 per_second = click.option("--per-second", type=float, help="Maximum number of requests per second.")
 rate_type = click.option("--rate-type", required=True, type=click.Choice(RATE_TYPES))
-workers = click.option(
-    "--workers", default=32, show_default=True, type=click.IntRange(1, 256), help="Number of concurrent requests."
-)
+workers = click.option("--workers", default=32, type=click.IntRange(1, 256), help="Number of concurrent requests.")
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
