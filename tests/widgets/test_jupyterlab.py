@@ -126,7 +126,7 @@ NOTEBOOK = "import viberkit as vk\n\nform = vk.widgets.SendForm(vk.Client())\nfo
 
 @pytest.fixture
 def desk(lab: tuple[str, Path], browser: Any, request: pytest.FixtureRequest) -> Iterator[Desk]:
-    """A new notebook that shows the form, in a new page; the parameter is the theme and whether widget state is saved."""
+    """A new notebook that shows the form; the parameter is the theme and whether widget state is saved."""
     theme, save_state = getattr(request, "param", ("JupyterLab Light", False))
     url, work = lab
     settings = work.parent / "config" / "lab" / "user-settings" / "@jupyter-widgets" / "jupyterlab-manager"
@@ -250,7 +250,7 @@ def test_from_mistakes_to_delivered(desk: Desk, sandbox: vk.Sandbox) -> None:
     assert "SendForm()" in file
 
     desk.type("Recipient", NUMBER)
-    desk.type("Text", "The next one")
+    desk.type("Text", "Another message")
     desk.reads(f"{MASKED} is a possible number")
     desk.reads(message_id)
     desk.shoot("next")
