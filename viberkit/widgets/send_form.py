@@ -212,12 +212,13 @@ class SendForm(w.VBox):  # type: ignore[misc]
         assigned, others = assign_violations(violations, fields)
         cautions, other_cautions = assign_violations(validation.cautions(self.content()), fields)
         show_needed(self.fields)
+        number = normalize(self.to.value)
         for path, field in fields.items():
             shown = field.touched or field is self.rate_type
-            field.show_violations(assigned[path] if shown else [], cautions[path])
-        number = normalize(self.to.value)
-        if isinstance(number, str):
-            self.to.show_notes(note(f"{mask(number)} is a possible number", "good"))
+            if field is self.to and isinstance(number, str):
+                field.show_notes(note(f"{mask(number)} is a possible number", "good"))
+            else:
+                field.show_violations(assigned[path] if shown else [], cautions[path])
         notes = [note(str(violation), "error") for violation in others]
         notes += [note(str(caution), "caution") for caution in other_cautions]
         self._other_violations.value = "".join(notes)
