@@ -103,6 +103,7 @@ CHECKS = set(
 )
 
 
+@pytest.mark.filterwarnings("ignore:Widget:DeprecationWarning")  # numpydoc reads deprecated attributes of ipywidgets
 @pytest.mark.parametrize("name", sorted(set(public_names())))
 def test_public_docstrings_follow_numpydoc(name: str) -> None:
     errors = validate(f"viberkit.{name}")["errors"]
