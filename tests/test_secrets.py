@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.scripted import Scripted
+from support.scripted import ScriptedServer
 
 import viberkit as vk
 from viberkit.api.settings import Secret
@@ -19,7 +19,7 @@ KEY = "k3y-that-must-not-be-seen-0123456789"
 TO = "+491701234567"
 
 
-def new_client(scripted: Scripted, **options: object) -> vk.Client:
+def new_client(scripted: ScriptedServer, **options: object) -> vk.Client:
     return vk.Client(KEY, "S", base_url=scripted.url, timeout_s=(1, 0.5), retry_for_s=1, **options)  # type: ignore[arg-type]
 
 
@@ -42,8 +42,8 @@ def full_report(error: BaseException) -> str:
 CALLS: dict[str, Callable[[vk.Client], object]] = {
     "send": lambda client: client.send(TO, vk.Text("hi"), rate_type="transaction"),
     "status": lambda client: client.status("m"),
-    "configuration": lambda client: client.configuration(),
-    "download": lambda client: client.download_media("m"),
+    "configuration": lambda client: client.account.configuration(),
+    "download": lambda client: client.account.download_media("m"),
 }
 
 
@@ -62,18 +62,18 @@ def error_of(call: str, client: vk.Client) -> BaseException | None:
     ["drop", "half", (401, {}, b""), (500, {}, b""), (302, {"Location": "http://127.0.0.1:1"}, b""), (200, {}, b"?")],
 )
 def test_no_error_contains_the_key(
-    scripted: Scripted, call: str, response: object, caplog: pytest.LogCaptureFixture
+    scripted: ScriptedServer, call: str, response: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    scripted.says(response)  # type: ignore[arg-type]
+    scripted.respond_with(response)  # type: ignore[arg-type]
     with new_client(scripted) as client:
         error = error_of(call, client)
     if error is not None:
         assert KEY not in full_report(error)
         assert KEY not in repr(pickle.loads(pickle.dumps(error)).__dict__)
         assert TO not in str(error)
-    assert scripted.asked
-    assert all(request[2]["apikey"] == KEY for request in scripted.asked), "the server receives the key"
+    assert scripted.requests
+    assert all(request[2]["apikey"] == KEY for request in scripted.requests), "the server receives the key"
     assert KEY not in caplog.text
 
 
@@ -85,17 +85,17 @@ def test_no_connection_error_contains_the_key() -> None:
             assert KEY not in full_report(caught.value)
 
 
-def test_no_repr_contains_the_key(scripted: Scripted) -> None:
+def test_no_repr_contains_the_key(scripted: ScriptedServer) -> None:
     client = new_client(scripted)
     objects = [client, vars(client), client._transport, vars(client._transport), vars(client._transport._auth)]
     assert KEY not in "".join(map(repr, objects)) + f"{client} {client._transport._auth._key}"
-    scripted.says((200, {}, b"{}"))
-    client.configuration()
+    scripted.respond_with((200, {}, b"{}"))
+    client.account.configuration()
     session = client._transport._session()
     assert KEY not in repr(session.headers) + repr(vars(session)) + repr(session.cookies)
 
 
-def test_objects_with_the_key_cannot_be_pickled_or_copied(scripted: Scripted) -> None:
+def test_objects_with_the_key_cannot_be_pickled_or_copied(scripted: ScriptedServer) -> None:
     client = new_client(scripted)
     for secret in (client, Secret(KEY)):
         for duplicate in (pickle.dumps, copy.copy, copy.deepcopy):
@@ -104,19 +104,19 @@ def test_objects_with_the_key_cannot_be_pickled_or_copied(scripted: Scripted) ->
     assert KEY.encode() not in pickle.dumps(client._transport._session())
 
 
-def test_a_redirect_does_not_send_the_key(scripted: Scripted) -> None:
-    elsewhere = Scripted()
-    elsewhere.says((200, {}, b"{}"))
+def test_a_redirect_does_not_send_the_key(scripted: ScriptedServer) -> None:
+    elsewhere = ScriptedServer()
+    elsewhere.respond_with((200, {}, b"{}"))
     for status in (301, 302, 303, 307, 308):
-        scripted.says((status, {"Location": elsewhere.url}, b""))
+        scripted.respond_with((status, {"Location": elsewhere.url}, b""))
         with new_client(scripted) as client:
             with pytest.raises(vk.errors.UnexpectedResponse):
-                client.configuration()
+                client.account.configuration()
             with pytest.raises(vk.errors.UnexpectedResponse):
-                client.download_media("m")
+                client.account.download_media("m")
             with pytest.raises(vk.errors.UnknownOutcome):
                 CALLS["send"](client)
-    assert not elsewhere.asked
+    assert not elsewhere.requests
     elsewhere.close()
 
 

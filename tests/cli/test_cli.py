@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import requests
+from support.faults import FaultySandbox
 
 import viberkit as vk
 from viberkit.cli import main as cli
@@ -101,7 +102,7 @@ def test_errors_have_exit_codes_and_no_traceback(run, args: tuple[str, ...], cod
     assert not Path("missing.db").exists()
 
 
-def test_an_unknown_outcome_exits_with_3(run, sandbox: vk.Sandbox) -> None:  # type: ignore[no-untyped-def]
+def test_an_unknown_outcome_exits_with_3(run, sandbox: FaultySandbox) -> None:  # type: ignore[no-untyped-def]
     sandbox.fault("drop")
     code, _, err = run("send", "+491701234567", "Hi", "--rate-type", "session", "--yes")
     assert code == 3
@@ -118,7 +119,7 @@ def test_an_interrupted_send_exits_with_3(run, sandbox: vk.Sandbox, monkeypatch:
     assert "may or may not have been sent" in err
 
 
-def test_collect_exits_with_1_if_a_request_failed(run, sandbox: vk.Sandbox) -> None:  # type: ignore[no-untyped-def]
+def test_collect_exits_with_1_if_a_request_failed(run, sandbox: FaultySandbox) -> None:  # type: ignore[no-untyped-def]
     run("send", "+491701234567", "Hi", "--rate-type", "session", "--yes")
     sandbox.fault("500", method="GET")
     assert run("collect")[0] == 1
@@ -202,7 +203,7 @@ def test_listen_configures_the_account_and_stores_callbacks(sandbox: vk.Sandbox,
         last_line, log = process.stdout.read(), process.stderr.read()  # type: ignore[union-attr]
     assert f"; callbacks are configured to {url}; archive deliveries.db" in first_line
     assert statuses == [401] * 3
-    assert last_line.startswith("1 stored, 1 of them late; refused: 3 × the header")  # the sandbox's clock is in 2026
+    assert last_line.startswith("1 stored, 1 of them late; rejected: 3 × the header")  # the sandbox's clock is in 2026
     assert log.count("a callback was turned away") == 2  # the first and the second
     assert "Traceback" not in log
     for secret in ("a-shared-secret", "a-callback-token", sandbox.api_key):

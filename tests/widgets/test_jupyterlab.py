@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.faults import FaultySandbox
 
 import viberkit as vk
 
@@ -50,13 +51,13 @@ def jupyter() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def sandbox() -> Iterator[vk.Sandbox]:
-    with vk.Sandbox(seed=1, speed=100, api_key=KEY) as sandbox:
+def sandbox() -> Iterator[FaultySandbox]:
+    with FaultySandbox(seed=1, speed=100, api_key=KEY) as sandbox:
         yield sandbox
 
 
 @pytest.fixture(scope="module")
-def lab(sandbox: vk.Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+def lab(sandbox: FaultySandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """A JupyterLab server with settings of its own: its address, and the folder that it serves."""
     chromium()
     command = jupyter()
@@ -194,12 +195,12 @@ class Desk:
         return self.path.read_text(encoding="utf-8")
 
 
-def posts(sandbox: vk.Sandbox) -> list[Any]:
+def posts(sandbox: FaultySandbox) -> list[Any]:
     return [request.json for request in sandbox.requests if request.method == "POST"]
 
 
 @pytest.mark.parametrize("desk", [("JupyterLab Light", True), ("JupyterLab Dark", False)], indirect=True)
-def test_from_mistakes_to_delivered(desk: Desk, sandbox: vk.Sandbox) -> None:
+def test_from_mistakes_to_delivered(desk: Desk, sandbox: FaultySandbox) -> None:
     before = len(posts(sandbox))
     desk.shoot("empty")
 
@@ -257,7 +258,7 @@ def test_from_mistakes_to_delivered(desk: Desk, sandbox: vk.Sandbox) -> None:
 
 
 @pytest.mark.parametrize("desk", [("JupyterLab Dark", True)], indirect=True)
-def test_an_unknown_outcome_is_shown(desk: Desk, sandbox: vk.Sandbox) -> None:
+def test_an_unknown_outcome_is_shown(desk: Desk, sandbox: FaultySandbox) -> None:
     before = len(posts(sandbox))
     fault = sandbox.fault("drop", method="POST")
     desk.type("Recipient", NUMBER)

@@ -9,6 +9,7 @@ from typing import Any
 
 import ipywidgets as w
 import pytest
+from support.faults import FaultySandbox
 
 import viberkit as vk
 from viberkit.errors import Violation
@@ -52,7 +53,7 @@ def send(form: SendForm) -> None:
     form.confirm_button.click()
 
 
-def posts(sandbox: vk.Sandbox) -> list[Any]:
+def posts(sandbox: FaultySandbox) -> list[Any]:
     return [request.json for request in sandbox.requests if request.method == "POST"]
 
 
@@ -154,7 +155,7 @@ def test_every_kind_has_an_example_below() -> None:
 
 @pytest.mark.parametrize(("kind", "typed", "wire"), TYPED, ids=[kind for kind, *_ in TYPED])
 def test_the_content_is_sent_as_typed(
-    form: SendForm, sandbox: vk.Sandbox, kind: str, typed: dict[str, str], wire: dict[str, Any]
+    form: SendForm, sandbox: FaultySandbox, kind: str, typed: dict[str, str], wire: dict[str, Any]
 ) -> None:
     form.kind.input.value, form.rate_type.input.value = kind, "promotion"
     type_in(form, {"to": "0049 170 12345-06", **typed})
@@ -167,7 +168,7 @@ def test_the_content_is_sent_as_typed(
 
 
 @pytest.mark.parametrize("kind", ["file", "video"])
-def test_the_type_is_optional(form: SendForm, sandbox: vk.Sandbox, kind: str) -> None:
+def test_the_type_is_optional(form: SendForm, sandbox: FaultySandbox, kind: str) -> None:
     complete = {name: typed for name, typed, _ in TYPED}[kind]
     form.kind.input.value, form.rate_type.input.value = kind, "promotion"
     type_in(form, {"to": NUMBER, **{path: value for path, value in complete.items() if path != "type"}})
@@ -231,7 +232,7 @@ def test_a_possible_number_is_shown_masked_while_typing(form: SendForm) -> None:
     assert "possible number" not in form.to.hint.value
 
 
-def test_send_shows_all_violations_and_their_count_is_updated(form: SendForm, sandbox: vk.Sandbox) -> None:
+def test_send_shows_all_violations_and_their_count_is_updated(form: SendForm, sandbox: FaultySandbox) -> None:
     form.kind.input.value, form.rate_type.input.value = "text, button", "promotion"
     form.send_button.click()
     assert "Fix 4 problems before sending." in page(form)
@@ -266,7 +267,7 @@ def test_violations_are_assigned_to_the_nearest_input() -> None:
     assert assign_violations([violation], fields)[1] == [violation]
 
 
-def test_a_missing_service_id_is_shown_before_anything_is_typed(sandbox: vk.Sandbox) -> None:
+def test_a_missing_service_id_is_shown_before_anything_is_typed(sandbox: FaultySandbox) -> None:
     with vk.Client("a-key", base_url=sandbox.base_url) as client:
         form = SendForm(client)
         assert "service_id: is missing" in page(form)
@@ -277,7 +278,7 @@ def test_a_missing_service_id_is_shown_before_anything_is_typed(sandbox: vk.Sand
 
 
 @pytest.mark.filterwarnings("ignore:text")
-def test_cautions_are_shown_and_do_not_prevent_sending(form: SendForm, sandbox: vk.Sandbox) -> None:
+def test_cautions_are_shown_and_do_not_prevent_sending(form: SendForm, sandbox: FaultySandbox) -> None:
     fill(form, text="x" * 1200)
     assert "▲ has 1200 characters; texts above 1000 are refused by some" in form.fields["text"].hint.value
     send(form)
@@ -339,7 +340,7 @@ def test_labels_are_unique_within_a_kind() -> None:
 # --- confirmation, and sending once -------------------------------------------------------------------------
 
 
-def test_it_asks_for_confirmation_and_disables_the_inputs(form: SendForm, sandbox: vk.Sandbox) -> None:
+def test_it_asks_for_confirmation_and_disables_the_inputs(form: SendForm, sandbox: FaultySandbox) -> None:
     fill(form)
     form.send_button.click()
     assert asks(form)
@@ -352,7 +353,7 @@ def test_it_asks_for_confirmation_and_disables_the_inputs(form: SendForm, sandbo
 
 
 @pytest.mark.parametrize("change", ["to", "text", "rate_type", "kind"])
-def test_a_change_cancels_the_confirmation(form: SendForm, sandbox: vk.Sandbox, change: str) -> None:
+def test_a_change_cancels_the_confirmation(form: SendForm, sandbox: FaultySandbox, change: str) -> None:
     fill(form)
     form.send_button.click()
     changes: dict[str, Callable[[], None]] = {
@@ -368,7 +369,7 @@ def test_a_change_cancels_the_confirmation(form: SendForm, sandbox: vk.Sandbox, 
     assert not form.send_button.disabled
 
 
-def test_going_back_sends_nothing_and_keeps_the_inputs(form: SendForm, sandbox: vk.Sandbox) -> None:
+def test_going_back_sends_nothing_and_keeps_the_inputs(form: SendForm, sandbox: FaultySandbox) -> None:
     fill(form)
     form.send_button.click()
     form.cancel_button.click()
@@ -380,7 +381,7 @@ def test_going_back_sends_nothing_and_keeps_the_inputs(form: SendForm, sandbox: 
     assert len(posts(sandbox)) == 1
 
 
-def test_repeated_clicks_send_one_message(form: SendForm, sandbox: vk.Sandbox) -> None:
+def test_repeated_clicks_send_one_message(form: SendForm, sandbox: FaultySandbox) -> None:
     fill(form)
     form.send_button.click()
     form.send_button.click()
@@ -404,7 +405,7 @@ def test_repeated_clicks_send_one_message(form: SendForm, sandbox: vk.Sandbox) -
 
 
 @pytest.mark.parametrize("status", ["400", "401", "403", "413"])
-def test_a_refusal_is_shown_and_the_inputs_are_kept(form: SendForm, sandbox: vk.Sandbox, status: str) -> None:
+def test_a_refusal_is_shown_and_the_inputs_are_kept(form: SendForm, sandbox: FaultySandbox, status: str) -> None:
     sandbox.fault(status, method="POST", times=1)
     fill(form)
     send(form)
@@ -416,7 +417,7 @@ def test_a_refusal_is_shown_and_the_inputs_are_kept(form: SendForm, sandbox: vk.
     assert "Nothing was sent" not in page(form)
 
 
-def test_a_foreign_service_id_is_refused(sandbox: vk.Sandbox) -> None:
+def test_a_foreign_service_id_is_refused(sandbox: FaultySandbox) -> None:
     with vk.Client(sandbox.api_key, "NOT-OURS", base_url=sandbox.base_url) as client:
         form = SendForm(client)
         fill(form)
@@ -427,7 +428,7 @@ def test_a_foreign_service_id_is_refused(sandbox: vk.Sandbox) -> None:
 
 
 @pytest.mark.parametrize("fault", ["drop", "garble", "empty", "500", "html"])
-def test_an_unknown_outcome_is_shown_and_cannot_be_repeated(form: SendForm, sandbox: vk.Sandbox, fault: str) -> None:
+def test_an_unknown_outcome_is_shown_and_cannot_be_repeated(form: SendForm, sandbox: FaultySandbox, fault: str) -> None:
     sandbox.fault(fault, method="POST")
     fill(form)
     send(form)
@@ -458,7 +459,7 @@ def test_an_unexpected_error_while_sending_counts_as_unknown(form: SendForm, mon
     assert form.to.value == ""
 
 
-def test_an_unreachable_server(sandbox: vk.Sandbox) -> None:
+def test_an_unreachable_server(sandbox: FaultySandbox) -> None:
     with sandbox.client(timeout_s=(0.5, 0.5), retry_for_s=0.2) as client:
         form = SendForm(client)
         sandbox.stop()
@@ -493,7 +494,7 @@ def test_an_error_in_a_handler_appears_in_the_form(
 
 
 def test_the_status_is_updated_until_the_message_is_final() -> None:
-    with vk.Sandbox(seed=1, speed=100) as sandbox, sandbox.client() as client:
+    with FaultySandbox(seed=1, speed=100) as sandbox, sandbox.client() as client:
         form = SendForm(client)
         fill(form)
         send(form)
@@ -512,7 +513,7 @@ def test_the_status_is_updated_until_the_message_is_final() -> None:
         form.close()
 
 
-def test_the_five_latest_messages_are_shown(form: SendForm, sandbox: vk.Sandbox) -> None:
+def test_the_five_latest_messages_are_shown(form: SendForm, sandbox: FaultySandbox) -> None:
     ids = []
     for _ in range(6):
         fill(form)
@@ -526,7 +527,7 @@ def test_the_five_latest_messages_are_shown(form: SendForm, sandbox: vk.Sandbox)
 
 
 def test_a_failed_request_is_shown_and_retried(monkeypatch: pytest.MonkeyPatch) -> None:
-    with vk.Sandbox(seed=1, speed=100) as sandbox, sandbox.client() as client:
+    with FaultySandbox(seed=1, speed=100) as sandbox, sandbox.client() as client:
         form = SendForm(client)
         shown: list[str] = []
         show = StatusView._show
@@ -559,7 +560,7 @@ def test_closing_ends_the_thread_and_leaves_no_widget(client: vk.Client) -> None
 
 
 def test_the_archive_stores_the_message_and_its_events(archive: vk.Archive) -> None:
-    with vk.Sandbox(seed=1, speed=100) as sandbox, sandbox.client() as client:
+    with FaultySandbox(seed=1, speed=100) as sandbox, sandbox.client() as client:
         form = SendForm(client, archive)
         fill(form)
         send(form)
@@ -612,7 +613,7 @@ def test_inputs_are_emptied_by_a_send(form: SendForm) -> None:
 
 
 @pytest.mark.parametrize("way", ["clear", "unknown", "close", "another kind"])
-def test_inputs_are_emptied(form: SendForm, sandbox: vk.Sandbox, way: str) -> None:
+def test_inputs_are_emptied(form: SendForm, sandbox: FaultySandbox, way: str) -> None:
     fill_with_secrets(form)
     if way == "clear":
         form.send_button.click()

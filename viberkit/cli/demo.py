@@ -75,10 +75,10 @@ def run(out: Path, messages: int, seed: int) -> None:
                 pass
             click.echo(f"Two virtual weeks have passed; it is {sandbox.now:%d %B %Y}. Collecting …")
             result = collect(client, archive, progress=False)
-        n_open = len(archive.open_messages())
-        click.echo(f"{result.requested:,} histories requested: {result.final:,} messages final, {n_open:,} still open.")
         events = archive.events()
     table, journey_frame = latency(events), journeys(events)
+    n_open = (journey_frame["outcome"] == "open").sum()
+    click.echo(f"{result.requested:,} histories requested: {result.final:,} messages final, {n_open:,} still open.")
     sample = events["message_id"].isin(events["message_id"].unique()[:8])
     drawings = {
         "curve.png": charts.curve(delivery_curve(journey_frame)),

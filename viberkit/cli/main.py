@@ -108,7 +108,7 @@ def sandbox(now: bool, **settings: Any) -> None:
     """Serve a simulation of the API on loopback until Ctrl-C."""
     from viberkit.sandbox.sandbox import START, Sandbox, serve
 
-    serve(Sandbox(start=datetime.now(UTC) if now else START, **settings), say=click.echo)
+    serve(Sandbox(start=datetime.now(UTC) if now else START, **settings), echo=click.echo)
 
 
 @commands.command()
@@ -226,8 +226,8 @@ def listen(configure: bool, service_id: str | None, archive_path: str, **address
         click.echo(f"listening at {listener.local_url}{configured}; archive {archive_path}; Ctrl-C stops")
         while not stop.wait(3600):
             pass
-    refused = "; ".join(f"{count:,} × {reason}" for reason, count in listener.refused.items()) or "none"
-    click.echo(f"{listener.kept:,} stored, {listener.late:,} of them late; refused: {refused}")
+    rejected = "; ".join(f"{count:,} × {reason}" for reason, count in listener.rejected.items()) or "none"
+    click.echo(f"{listener.stored:,} stored, {listener.late:,} of them late; rejected: {rejected}")
 
 
 @commands.command()
