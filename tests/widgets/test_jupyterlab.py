@@ -20,8 +20,6 @@ from typing import Any
 import pytest
 from support.faults import FaultySandbox
 
-import viberkit as vk
-
 pytestmark = pytest.mark.browser
 
 NUMBER = "+49 170 12345 06"  # with this seed its first message is delivered after 2.7 virtual seconds
