@@ -184,7 +184,7 @@ def test_the_type_is_optional(form: SendForm, sandbox: FaultySandbox, kind: str)
     [
         ("text", "transaction", "to", "12", "'12' is not a phone number"),
         ("text", "transaction", "to", "+49 12", "'+4***' lacks its area code"),
-        ("text", "transaction", "to", "my phone", "holds something other than digits"),
+        ("text", "transaction", "to", "my phone", "has characters other than digits"),
         ("text", "transaction", "text", " ", "is blank"),
         ("text", "transaction", "text", "x" * 3001, "has 3001 characters, more than 3000; shorten it by 1"),
         ("text, button", "promotion", "button.url", "htp://x", "'htp://x' is not an http(s) URL"),
