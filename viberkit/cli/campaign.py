@@ -45,7 +45,7 @@ def campaign() -> None:
 @click.option("--text", help="Text, with placeholders: 'Hi {first_name}' inserts the column first_name.")
 @options.button
 @options.image
-@click.option("--content", "json_file", type=options.existing_file, help="Any content, as the API's JSON, in a file.")
+@click.option("--content", "file", type=options.existing_file, help="Any content, as the API's JSON, in a file.")
 @options.rate_type
 @click.option("--to", metavar="COLUMN", help="Column of the phone numbers; default: to, number, phone, …")
 @click.option("--context", help="Returned with callbacks; at most 98 characters.")
@@ -54,22 +54,18 @@ def campaign() -> None:
 @click.option("--currency", default="", help="Printed before amounts.")
 @click.option("--cost-cap", type=float, help="Stop before the cost could exceed this amount.")
 @options.archive
-def plan(
-    name: str, recipients: Path, archive_path: str, text: str | None, json_file: Path | None, **terms: Any
-) -> None:
+def plan(name: str, recipients: Path, archive_path: str, text: str | None, file: Path | None, **terms: Any) -> None:
     """Plan the campaign NAME for the RECIPIENTS of a CSV file. Nothing is sent."""
     from viberkit.archive.archive import Archive
     from viberkit.campaigns.campaign import Campaign
 
     image, button, price, price_high = (terms.pop(option) for option in ("image", "button", "price", "price_high"))
-    if (text is None) == (json_file is None):
+    if (text is None) == (file is None):
         raise click.UsageError("--text, --content: pass one of the two")
-    if price is None and price_high is not None:
-        raise click.UsageError("--price-high: is the upper end of a range; pass the lower end as --price")
-    content: Content = (
-        from_wire(parse(json_file.read_bytes())) if json_file else options.text_content(text or "", image, button)
-    )
-    terms["price"] = price if price is None or price_high is None else (price, price_high)
+    content: Content = options.text_content(text or "", image, button)
+    if file is not None:
+        content = from_wire(parse(file.read_bytes()))
+    terms["price"] = price if price_high is None else (price, price_high)
     with Archive(archive_path) as archive:
         click.echo(Campaign.plan(archive, name, recipients, content, **terms).preview())
 
@@ -88,7 +84,7 @@ def preview(name: str, archive_path: str) -> None:
 @options.per_second
 @options.workers
 @options.archive
-def send(name: str, confirm: str | None, per_second: float | None, workers: int, archive_path: str) -> None:
+def send(name: str, confirm: str | None, archive_path: str, **settings: Any) -> None:
     """Send NAME, or continue sending it; no recipient gets the message twice."""
     from viberkit.api.client import Client
 
@@ -98,8 +94,7 @@ def send(name: str, confirm: str | None, per_second: float | None, workers: int,
         click.echo(shown if shown.planned else f"{opened!r}: nothing new is planned")
         confirm = click.prompt("Type the text to confirm") if shown.planned else opened.confirmed
     with Client() as client:
-        progress = sys.stderr.isatty()
-        status = opened.send(client, confirm=confirm or "", per_second=per_second, workers=workers, progress=progress)
+        status = opened.send(client, confirm=confirm or "", progress=sys.stderr.isatty(), **settings)
     _print(status)
     if status.stopped or status.counts.get("queued"):
         click.echo(f"stopped: {status.stopped or 'some messages are still queued'}", err=True)
@@ -120,17 +115,15 @@ def status(name: str, archive_path: str) -> None:
 @_name
 @click.argument("decision", type=click.Choice(["resend", "abandon"]))
 @click.argument("keys", nargs=-1)
-@click.option("--all", "every_unknown", is_flag=True, help="Decide on all messages with an unknown outcome.")
+@click.option("--all", "every", is_flag=True, help="Decide on all messages with an unknown outcome.")
 @click.option("--reason", required=True, help="Reason of the decision; stored with it.")
 @options.archive
-def resolve(
-    name: str, decision: str, keys: tuple[str, ...], every_unknown: bool, reason: str, archive_path: str
-) -> None:
+def resolve(name: str, decision: str, keys: tuple[str, ...], every: bool, reason: str, archive_path: str) -> None:
     """Decide on messages of NAME with an unknown outcome; without KEYS or --all, list them."""
     opened = _open(name, archive_path)
     messages = opened.messages()
     unknown = messages[messages["state"] == "unknown"]
-    if keys or every_unknown:
+    if keys or every:
         count = opened.resolve(list(keys or unknown["key"]), decision, reason=reason)
         click.echo(f"{count:,} resolved: {decision}")
     elif unknown.empty:

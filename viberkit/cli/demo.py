@@ -70,8 +70,7 @@ def run(out: Path, messages: int, seed: int) -> None:
     with Sandbox(seed=seed, speed=0, dialect="mixed") as sandbox, Archive(database) as archive:
         click.echo(f"Sending {messages:,} messages over HTTP to a sandbox at {sandbox.base_url} …")
         with sandbox.client(archive=archive) as client:
-            sent = send_messages(sandbox, client, messages, seed)
-            for _ in tqdm(sent, total=messages, unit="message", disable=None):
+            for _ in tqdm(send_messages(sandbox, client, messages, seed), total=messages, unit="message", disable=None):
                 pass
             click.echo(f"Two virtual weeks have passed; it is {sandbox.now:%d %B %Y}. Collecting …")
             result = collect(client, archive, progress=False)
@@ -103,10 +102,7 @@ In {out}/ ({time.monotonic() - started:.0f} s):
   deliveries.db   the archive: every response, verbatim
   events.parquet  the events as a table
   latency.csv     the latency table, with confidence intervals
-  curve.png       shares delivered, failed and open over time
-  latency.png     distribution of the time between two states
-  time-share.png  share of the total time by transition
-  timeline.png    the states of eight messages over time
+  *.png           charts: delivery curve, latency, share of time by transition, timeline of eight messages
 
 Next: `viberkit lab` opens the tutorials; `viberkit latency --archive {database} --by rate_type` compares
 the rate types. (Only one dialect of the API reports routed: hence two transitions to dispatched.)""")

@@ -34,6 +34,7 @@ __all__ = ["commands", "main"]
 _message_id = click.argument("message_id")
 _folder = click.Path(file_okay=False, path_type=Path)
 _port = click.IntRange(0, 65_535)
+_table = click.Choice(["events", "messages", "statuses", "inbound", "journeys", "callbacks", "gaps", "unreadable"])
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -80,12 +81,7 @@ commands.add_command(campaign)
 
 
 @commands.command()
-@click.option(
-    "--out",
-    default="demo",
-    type=_folder,
-    help="Folder to write to.",
-)
+@click.option("--out", default="demo", type=_folder, help="Folder to write to.")
 @click.option("--messages", default=500, type=click.IntRange(1, 100_000), help="How many to send.")
 @click.option("--seed", default=7, help="Seed of the sandbox.")
 def demo(out: Path, messages: int, seed: int) -> None:
@@ -120,17 +116,16 @@ def sandbox(now: bool, **settings: Any) -> None:
 @click.option("--context", help="Returned with callbacks; at most 98 characters.")
 @click.option("--yes", is_flag=True, help="Send without asking for confirmation.")
 @options.archive
-def send(
-    to: str, text: str, image: str | None, button: tuple[str, str] | None, yes: bool, archive_path: str, **terms: Any
-) -> None:
+def send(to: str, text: str, yes: bool, archive_path: str, **terms: Any) -> None:
     """Send TEXT to the phone number TO (E.164), store it in the archive and print the message id."""
     from viberkit.models.phone import mask
 
     if not yes:
         click.confirm(f"Send this {terms['rate_type']} message to {mask(to)}? It will be charged", abort=True)
+    content = options.text_content(text, terms.pop("image"), terms.pop("button"))
     with options.new_client(archive_path) as client:
         try:
-            sent = client.send(to, options.text_content(text, image, button), **terms)
+            sent = client.send(to, content, **terms)
         except KeyboardInterrupt:
             raise UnknownOutcome("interrupted during the request", to=mask(to), context=terms["context"]) from None
     click.echo(sent.message_id)
@@ -217,9 +212,12 @@ def listen(configure: bool, service_id: str | None, archive_path: str, **address
     client = Client() if configure else None
     stop = threading.Event()
     with Listener(Archive(archive_path), **address) as listener:
-        for name in ("SIGTERM", "SIGINT", "SIGHUP"):
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), lambda *_: stop.set())
+        for number in {
+            signal.SIGTERM,
+            signal.SIGINT,
+            getattr(signal, "SIGHUP", signal.SIGINT),
+        }:  # Windows has no SIGHUP
+            signal.signal(number, lambda *_: stop.set())
         if client is not None:
             listener.configure(client, service_id=service_id)
         configured = f"; callbacks are configured to {listener.url}" if configure else ""
@@ -249,27 +247,18 @@ def latency(file: Path | None, by: tuple[str, ...], archive_path: str) -> None:
 
 @commands.command()
 @click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
-    "--what",
-    default="events",
-    type=click.Choice(["events", "messages", "statuses", "inbound", "journeys", "callbacks", "gaps", "unreadable"]),
-)
+@click.option("--what", default="events", type=_table)
 @options.archive
 def export(target: Path, what: str, archive_path: str) -> None:
     """Write a table of the archive to TARGET (.parquet or .csv). Phone numbers are masked."""
     from viberkit.analysis.journeys import journeys
 
     if target.suffix not in (".parquet", ".csv"):
-        raise click.UsageError(
-            f"TARGET: {target.name!r} is neither .parquet nor .csv; pass the file to write as TARGET and the archive "
-            "as --archive"
-        )
+        raise click.UsageError(f"TARGET: {target.name!r} is neither .parquet nor .csv; the archive is --archive")
     with options.existing_archive(archive_path) as archive:
         frame = journeys(archive.events()) if what == "journeys" else getattr(archive, what)()
-    if target.suffix == ".parquet":
-        frame.to_parquet(target, index=False)
-    else:
-        frame.to_csv(target, index=False)
+    write = frame.to_parquet if target.suffix == ".parquet" else frame.to_csv
+    write(target, index=False)
     click.echo(f"{len(frame):,} rows written to {target}")
 
 
@@ -304,10 +293,9 @@ def lab(folder: Path, port: int, browser: bool, jupyter_args: tuple[str, ...]) -
 def copy_tutorials(folder: Path) -> Path:
     """Copy the tutorials and their data to a folder, without replacing what exists, and return the notebooks' path."""
     package = Path(__file__).parent.parent
-    for source in (package / "tutorials", package.parent):  # an installation, or a clone of the project
-        if (source / "notebooks").is_dir():
-            break
-    else:
+    folders = (package / "tutorials", package.parent)  # of an installation, or of a clone of the project
+    source = next((source for source in folders if (source / "notebooks").is_dir()), None)
+    if source is None:
         raise click.ClickException("this installation has no tutorials; clone the project to get them")
     for name in ("notebooks", "data"):
         target = folder / name

@@ -31,11 +31,6 @@ def _video(prefix: str = "") -> list[Field]:
     ]
 
 
-def _option(index: int) -> Field:
-    after = f"options[{index - 1}]" if index > 1 else ""
-    return Field(f"options[{index}]", f"Option {index + 1}", after=after)
-
-
 def _card(index: int) -> list[Field]:
     path, label = f"items[{index}]", f"Card {index + 1}"
     after = f"items[{index - 1}].title" if index > 1 else ""
@@ -57,7 +52,10 @@ _FILE = [
     Field("filename", "File name", "invoice.pdf"),
     Field("type", "File type", options=_file_types(FILE_TYPES)),
 ]
-_OPTIONS = [_option(index) for index in range(_MAX_ENTRIES)]
+_OPTIONS = [
+    Field(f"options[{index}]", f"Option {index + 1}", after=f"options[{index - 1}]" if index > 1 else "")
+    for index in range(_MAX_ENTRIES)
+]
 _CARDS = [field for index in range(_MAX_ENTRIES) for field in _card(index)]
 
 #: The class and the inputs of each kind of content, by the name that a form shows.

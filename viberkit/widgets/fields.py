@@ -156,8 +156,7 @@ def assign_violations(
 
 def show_needed(fields: Mapping[str, Field]) -> None:
     """Show an option or card once the one before it is begun, and as long as it holds something itself."""
-    begun = {path for path, field in fields.items() if field.typed}
-    groups = {fields[path].after for path in begun}
+    begun = [path for path, field in fields.items() if field.typed]
+    shown = {"", *begun, *(fields[path].after for path in begun)}
     for field in fields.values():
-        needed = not field.after or field.after in begun or field.after in groups
-        field.box.layout.display = "" if needed else "none"
+        field.box.layout.display = "" if field.after in shown else "none"
