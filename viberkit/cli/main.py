@@ -212,11 +212,8 @@ def listen(configure: bool, service_id: str | None, archive_path: str, **address
     client = Client() if configure else None
     stop = threading.Event()
     with Listener(Archive(archive_path), **address) as listener:
-        for number in {
-            signal.SIGTERM,
-            signal.SIGINT,
-            getattr(signal, "SIGHUP", signal.SIGINT),
-        }:  # Windows has no SIGHUP
+        numbers = {signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}  # Windows has no SIGHUP
+        for number in numbers:
             signal.signal(number, lambda *_: stop.set())
         if client is not None:
             listener.configure(client, service_id=service_id)
