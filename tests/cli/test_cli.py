@@ -1,25 +1,29 @@
-"""The command line: what it prints, what it writes, how it ends."""
+"""The command line: output, files and exit codes."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import requests
+from support.faults import FaultySandbox
 
 import viberkit as vk
 from viberkit.cli import main as cli
+from viberkit.cli.demo import format_latency
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], sandbox: vk.Sandbox, monkeypatch: pytest.MonkeyPatch) -> object:
-    """Run a command against a sandbox; gives exit code, output and errors."""
+    """A function that runs a command against a sandbox and returns exit code, output and errors."""
     settings = {
         "TYNTEC_API_KEY": sandbox.api_key,
         "VIBER_SERVICE_ID": "VIBERKIT",
@@ -29,10 +33,10 @@ def run(capsys: pytest.CaptureFixture[str], sandbox: vk.Sandbox, monkeypatch: py
         monkeypatch.setenv(name, value)
 
     def call(*args: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as exit_:
             cli.main(args)
-        told = capsys.readouterr()
-        return int(ended.value.code or 0), told.out, told.err
+        captured = capsys.readouterr()
+        return int(exit_.value.code or 0), captured.out, captured.err
 
     return call
 
@@ -43,11 +47,11 @@ def test_a_message_from_send_to_latency(run, sandbox: vk.Sandbox) -> None:  # ty
     message_id = out.strip()
     assert run("status", message_id)[1].startswith("accepted since 2026-01-05 08:00:00.000 UTC")
     sandbox.advance(days=20)
-    told = run("events", message_id)[1].splitlines()
-    assert [line.split()[2] for line in told][:2] == ["accepted", "dispatched"]
+    lines = run("events", message_id)[1].splitlines()
+    assert [line.split()[2] for line in lines][:2] == ["accepted", "dispatched"]
     code, out, _ = run("collect")
     assert (code, out.split()[:3]) == (0, ["requested", "changed", "final"])
-    assert "accepted" in run("latency", "deliveries.db", "--by", "rate_type")[1]
+    assert "accepted" in run("latency", "--by", "rate_type")[1]
     for name in ("events.parquet", "messages.csv", "journeys.csv"):
         assert run("export", name, "--what", name.partition(".")[0])[0] == 0
     assert len(pd.read_parquet("events.parquet")) >= 3
@@ -55,7 +59,7 @@ def test_a_message_from_send_to_latency(run, sandbox: vk.Sandbox) -> None:  # ty
     assert "accepted" in run("latency", "events.parquet")[1]
 
 
-def test_the_stored_message(run) -> None:  # type: ignore[no-untyped-def]
+def test_message_prints_the_stored_message_masked(run) -> None:  # type: ignore[no-untyped-def]
     message_id = run(
         "send", "+491701234567", "Hi", "--rate-type", "session", "--button", "Go", "https://example.org", "--yes"
     )[1].strip()
@@ -64,7 +68,7 @@ def test_the_stored_message(run) -> None:  # type: ignore[no-untyped-def]
     assert "Button(caption='Go'" in out
 
 
-def test_sending_asks_first(run, sandbox: vk.Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_send_asks_for_confirmation(run, sandbox: vk.Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "n")
     code, _, err = run("send", "+491701234567", "Hi", "--rate-type", "session")
     assert (code, err.strip()) == (1, "stopped")
@@ -72,38 +76,40 @@ def test_sending_asks_first(run, sandbox: vk.Sandbox, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("args", "code", "words"),
+    ("args", "code", "text"),
     [
-        (("status", "nobody"), 1, "error: GET status of nobody: 404"),
+        (("status", "unknown-id"), 1, "error: GET status of unknown-id: 404"),
         (("send", "12", "Hi", "--rate-type", "session", "--yes"), 1, "error: to:"),
         (("send", "+491701234567", "Hi", "--yes"), 2, "--rate-type"),
-        (("latency", "missing.db"), 2, "does not exist"),
+        (("latency", "missing.jsonl"), 2, "does not exist"),
+        (("latency", "--archive", "missing.db"), 2, "does not exist"),
+        (("collect", "--archive", "missing.db"), 2, "does not exist"),
+        (("campaign", "status", "spring", "--archive", "missing.db"), 2, "does not exist"),
+        (("campaign", "spring", "missing.csv", "--text", "Hi", "--rate-type", "session"), 2, "does not exist"),
         (("export", "x.xlsx"), 2, "neither .parquet nor .csv"),
-        (("export", "x.csv", "--archive", "missing.db"), 2, "is not there"),
+        (("export", "x.csv", "--archive", "missing.db"), 2, "does not exist"),
         (("nonsense",), 2, "No such command"),
         (("collect", "--workers", "0"), 2, "--workers"),
         (("sandbox", "--port", "99999"), 2, "--port"),
         (("demo", "--out", "/proc/nothing"), 1, "error: "),
     ],
 )
-def test_errors_are_short_and_codes_mean_something(run, args: tuple[str, ...], code: int, words: str) -> None:  # type: ignore[no-untyped-def]
-    ended, _, err = run(*args)
-    assert ended == code
-    assert words in err
+def test_errors_have_exit_codes_and_no_traceback(run, args: tuple[str, ...], code: int, text: str) -> None:  # type: ignore[no-untyped-def]
+    actual, _, err = run(*args)
+    assert actual == code
+    assert text in err
     assert "Traceback" not in err
     assert not Path("missing.db").exists()
 
 
-def test_an_unknown_outcome_has_a_code_of_its_own(run, sandbox: vk.Sandbox) -> None:  # type: ignore[no-untyped-def]
+def test_an_unknown_outcome_exits_with_3(run, sandbox: FaultySandbox) -> None:  # type: ignore[no-untyped-def]
     sandbox.fault("drop")
     code, _, err = run("send", "+491701234567", "Hi", "--rate-type", "session", "--yes")
     assert code == 3
     assert "may or may not have been sent" in err
 
 
-def test_a_send_that_is_interrupted_may_have_gone_out(
-    run, sandbox: vk.Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:  # type: ignore[no-untyped-def]
+def test_an_interrupted_send_exits_with_3(run, sandbox: vk.Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     def interrupted_attempt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
@@ -113,13 +119,13 @@ def test_a_send_that_is_interrupted_may_have_gone_out(
     assert "may or may not have been sent" in err
 
 
-def test_failures_of_collect_show_in_the_code(run, sandbox: vk.Sandbox) -> None:  # type: ignore[no-untyped-def]
+def test_collect_exits_with_1_if_a_request_failed(run, sandbox: FaultySandbox) -> None:  # type: ignore[no-untyped-def]
     run("send", "+491701234567", "Hi", "--rate-type", "session", "--yes")
     sandbox.fault("500", method="GET")
     assert run("collect")[0] == 1
 
 
-def test_help_tells_of_every_command(run) -> None:  # type: ignore[no-untyped-def]
+def test_every_command_has_a_help_text(run) -> None:  # type: ignore[no-untyped-def]
     out = run("--help")[1]
     commands = {
         "demo",
@@ -129,6 +135,7 @@ def test_help_tells_of_every_command(run) -> None:  # type: ignore[no-untyped-de
         "events",
         "message",
         "collect",
+        "campaign",
         "listen",
         "latency",
         "export",
@@ -141,73 +148,74 @@ def test_help_tells_of_every_command(run) -> None:  # type: ignore[no-untyped-de
 
 
 def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as first:
         cli.main(["demo", "--messages", "40", "--out", "shown"])
-    assert not ended.value.code
-    out = capsys.readouterr().out
-    assert "dispatched      delivered" in out
+    assert not first.value.code
+    assert re.search(r"dispatched +delivered +\d", capsys.readouterr().out)
     written = {path.name for path in Path("shown").iterdir()}
     assert written >= {
         "deliveries.db",
         "events.parquet",
         "latency.csv",
+        "curve.png",
         "latency.png",
         "time-share.png",
         "timeline.png",
     }
     assert pd.read_parquet("shown/events.parquet")["message_id"].nunique() == 40
-    with pytest.raises(SystemExit) as again:
+    with pytest.raises(SystemExit) as second:
         cli.main(["demo", "--messages", "40", "--out", "shown"])
-    assert again.value.code == 1
+    assert second.value.code == 1
     assert "remove the folder" in capsys.readouterr().err
 
 
-def test_the_sandbox_command_serves_until_it_is_stopped() -> None:
+def test_sandbox_serves_until_it_is_interrupted() -> None:
     command = [sys.executable, "-m", "viberkit.cli", "sandbox", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        said = ""
+        output = ""
         deadline = time.monotonic() + 30
-        while "http://127.0.0.1" not in said and time.monotonic() < deadline:
-            said += process.stdout.readline()
+        while "http://127.0.0.1" not in output and time.monotonic() < deadline:
+            output += process.stdout.readline()
         process.send_signal(2)
         assert process.wait(20) == 0
         assert "Traceback" not in process.stderr.read()  # type: ignore[union-attr]
 
 
-def test_listen_configures_receives_and_counts(sandbox: vk.Sandbox, tmp_path: Path) -> None:
+def test_listen_configures_the_account_and_stores_callbacks(sandbox: vk.Sandbox, tmp_path: Path) -> None:
     settings = {
         "TYNTEC_API_KEY": sandbox.api_key,
         "VIBERKIT_BASE_URL": sandbox.base_url,
         "VIBERKIT_CALLBACK_SECRET": "a-shared-secret",
-        "VIBERKIT_CALLBACK_HEADER": "x-callback-token: a-token-of-ours",
+        "VIBERKIT_CALLBACK_HEADER": "x-callback-token: a-callback-token",
     }
     command = [sys.executable, "-m", "viberkit.cli", "listen", "--port", "0", "--configure", "--service-id", "VIBERKIT"]
     pipe = subprocess.PIPE
     environment = {**os.environ, **settings}
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment, cwd=tmp_path) as process:
         assert process.stdout is not None
-        said = process.stdout.readline()
-        url = said.split()[2].rstrip(";")
+        first_line = process.stdout.readline()
+        url = first_line.split()[2].rstrip(";")
         sandbox.receive("491701234567", "Hello")
-        answers = [requests.post(url, json={}, timeout=5).status_code for _ in range(3)]
+        statuses = [requests.post(url, json={}, timeout=5).status_code for _ in range(3)]
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
-        told, warned = process.stdout.read(), process.stderr.read()  # type: ignore[union-attr]
-    assert f"; the provider was told {url}; kept in deliveries.db" in said
-    assert answers == [401] * 3
-    assert told.startswith("1 kept, 1 of them late; turned away: 3 × the header")  # the sandbox's clock is another
-    assert warned.count("a callback was turned away") == 2  # the first and the second
-    assert "Traceback" not in warned
-    assert not [
-        word for word in ("a-shared-secret", "a-token-of-ours", sandbox.api_key) if word in said + told + warned
-    ]
+        last_line, log = process.stdout.read(), process.stderr.read()  # type: ignore[union-attr]
+    assert f"; callbacks are configured to {url}; archive deliveries.db" in first_line
+    assert statuses == [401] * 3
+    assert last_line.startswith(
+        "1 stored, 1 of them late; rejected: 3 × the required header"
+    )  # the sandbox's clock is in 2026
+    assert log.count("rejected a callback") == 2  # the first and the second
+    assert "Traceback" not in log
+    for secret in ("a-shared-secret", "a-callback-token", sandbox.api_key):
+        assert secret not in first_line + last_line + log
     with vk.Archive(tmp_path / "deliveries.db") as archive:
         assert archive.inbound()["text"].tolist() == ["Hello"]
 
 
 @pytest.mark.parametrize(
-    ("args", "code", "words"),
+    ("args", "code", "text"),
     [
         (["--host", "0.0.0.0"], 1, "VIBERKIT_CALLBACK_SECRET"),
         (["--path", "callbacks"], 1, "begins with a slash"),
@@ -215,14 +223,76 @@ def test_listen_configures_receives_and_counts(sandbox: vk.Sandbox, tmp_path: Pa
         (["--service-id", "SHOP"], 2, "--configure"),
     ],
 )
-def test_listen_says_what_is_wrong(run, args: list[str], code: int, words: str) -> None:  # type: ignore[no-untyped-def]
-    ended, _, err = run("listen", "--port", "0", *args)
-    assert ended == code
-    assert words in err
+def test_listen_refuses_wrong_settings(run, args: list[str], code: int, text: str) -> None:  # type: ignore[no-untyped-def]
+    actual, _, err = run("listen", "--port", "0", *args)
+    assert actual == code
+    assert text in err
 
 
-def test_the_tutorials_are_copied_but_never_over_your_own(tmp_path: Path) -> None:
+def test_tutorials_are_copied_but_replace_nothing(tmp_path: Path) -> None:
     (tmp_path / "mine" / "data").mkdir(parents=True)
-    copied = cli._tutorials(tmp_path / "mine")
-    assert sorted(path.name for path in copied.glob("*.ipynb"))[:1] == ["01-first-message.ipynb"]
+    notebooks = cli.copy_tutorials(tmp_path / "mine")
+    assert min(path.name for path in notebooks.glob("*.ipynb")) == "01-first-message.ipynb"
     assert not list((tmp_path / "mine" / "data").iterdir())
+
+
+def test_a_file_of_events_and_a_database_are_not_confused(run) -> None:  # type: ignore[no-untyped-def]
+    Path("deliveries.db").write_bytes(b"")
+    code, _, err = run("latency", "deliveries.db")
+    assert (code, "--archive deliveries.db" in err) == (2, True)
+    Path("events.jsonl").write_text('{"no": "event"}\n')
+    code, _, err = run("latency", "events.jsonl")
+    assert code == 1
+    assert "error: events.jsonl: contains no event" in err
+
+
+def test_the_latency_table_has_one_row_per_transition_and_one_column_per_quantile() -> None:
+    transition = {"n_waiting": 0, "max_s": 1234.5, "time_share": 0.25}
+    table = pd.DataFrame(
+        [
+            {"rate_type": "session", "from_state": state, "to_state": following, "quantile": quantile, "n": n}
+            | {"value_s": None if following is None else 10 * quantile, "low_s": 0.0, "high_s": 9.0, **transition}
+            for state, following, n in (("dispatched", "delivered", 1500), ("accepted", None, 0))
+            for quantile in (0.5, 0.999)
+        ]
+    )
+    table.attrs["by"] = ["rate_type"]
+    lines = [line.split() for line in format_latency(table).splitlines()]
+    assert lines[0] == [
+        "rate_type",
+        "from_state",
+        "to_state",
+        "p50_s",
+        "p99.9_s",
+        "max_s",
+        "n",
+        "n_waiting",
+        "time_share",
+    ]
+    assert lines[1] == ["session", "dispatched", "delivered", "5.000", "9.990", "1,234.500", "1,500", "0", "25.0%"]
+    assert lines[2] == ["session", "accepted", "nan", "nan", "1,234.500", "0", "0", "25.0%"]
+    shuffled = table[table.columns[::-1]]
+    shuffled.attrs["by"] = ["rate_type"]
+    assert format_latency(shuffled) == format_latency(table)
+
+
+@pytest.mark.parametrize(
+    ("counts", "stopped", "code"),
+    [
+        ({"accepted": 2}, None, 0),
+        ({"accepted": 2, "rejected": 1}, None, 0),
+        ({"accepted": 1, "unknown": 1}, None, 5),
+        ({"accepted": 1, "queued": 1}, None, 4),
+        ({"accepted": 2}, "5 outcomes in a row were unknown", 4),
+    ],
+)
+def test_the_exit_code_of_campaign_send_depends_on_counts_only(  # type: ignore[no-untyped-def]
+    run, monkeypatch: pytest.MonkeyPatch, counts: dict[str, int], stopped: str | None, code: int
+) -> None:
+    Path("r.csv").write_text("to\n+491701234567\n")
+    run("campaign", "spring", "r.csv", "--text", "Hi", "--rate-type", "session")
+    status = SimpleNamespace(counts=counts, stopped=stopped, to_frame=lambda: pd.DataFrame({"summary": ["any text"]}))
+    monkeypatch.setattr(vk.Campaign, "send", lambda *_, **__: status)
+    actual, out, err = run("campaign", "send", "spring", "--confirm", "text")
+    assert (actual, out) == (code, "any text\n")
+    assert ("stopped: " in err) == (code == 4)

@@ -1,4 +1,4 @@
-"""The form in a real JupyterLab, in a real browser: seen, clicked, saved."""
+"""SendForm in JupyterLab, driven in Chromium: typing, clicking, and what a saved notebook contains."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-import viberkit as vk
+from support.faults import FaultySandbox
 
 pytestmark = pytest.mark.browser
 
 NUMBER = "+49 170 12345 06"  # with this seed its first message is delivered after 2.7 virtual seconds
 MASKED = "+4917*****06"
 WORDS = "Your parcel waits at the harbour"
-KEY = "a-key-that-nobody-should-see"
+KEY = "a-key-that-must-not-be-shown"
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
@@ -40,8 +39,8 @@ WAIT_MS = 30_000
 
 
 def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    return found or pytest.skip("no chromium here: the browser tests need one")
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    return path or pytest.skip("chromium is not installed: the browser tests need it")
 
 
 def jupyter() -> list[str]:
@@ -50,14 +49,14 @@ def jupyter() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def sandbox() -> Iterator[vk.Sandbox]:
-    with vk.Sandbox(seed=1, speed=100, api_key=KEY) as served:
-        yield served
+def sandbox() -> Iterator[FaultySandbox]:
+    with FaultySandbox(seed=1, speed=100, api_key=KEY) as sandbox:
+        yield sandbox
 
 
 @pytest.fixture(scope="module")
-def lab(sandbox: vk.Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A JupyterLab of its own: its address, and the folder it serves. Nothing of the user's settings is read."""
+def lab(sandbox: FaultySandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A JupyterLab server with settings of its own: its address, and the folder that it serves."""
     chromium()
     command = jupyter()
     home = tmp_path_factory.mktemp("lab")
@@ -80,16 +79,16 @@ def lab(sandbox: vk.Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "VIBER_SERVICE_ID": sandbox.service_id,
         "VIBERKIT_BASE_URL": sandbox.base_url,
     }
-    told = ["--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True", "--ServerApp.port_retries=0"]
-    told += ["--allow-root", "--ip=127.0.0.1", f"--port={port}", "--no-browser", f"--ServerApp.root_dir={work}"]
+    arguments = ["--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True", "--ServerApp.port_retries=0"]
+    arguments += ["--allow-root", "--ip=127.0.0.1", f"--port={port}", "--no-browser", f"--ServerApp.root_dir={work}"]
     url = f"http://127.0.0.1:{port}"
     with (home / "log").open("wb") as log:
-        server = subprocess.Popen([*command, *told], env=settings, stdout=log, stderr=log, cwd=work)
+        server = subprocess.Popen([*command, *arguments], env=settings, stdout=log, stderr=log, cwd=work)
     try:
-        reached(url, server, home / "log")
+        wait_for_server(url, server, home / "log")
         yield url, work
     finally:
-        with contextlib.suppress(OSError):  # asked to stop, it ends its kernels too
+        with contextlib.suppress(OSError):  # a regular shutdown stops the kernels, too
             urllib.request.urlopen(urllib.request.Request(f"{url}/api/shutdown", method="POST"), timeout=5).close()
         try:
             server.wait(20)
@@ -98,9 +97,9 @@ def lab(sandbox: vk.Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             server.wait(10)
 
 
-def reached(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + 60
-    while time.monotonic() < until and server.poll() is None:
+def wait_for_server(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and server.poll() is None:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/api/status", timeout=5):
             return
         time.sleep(0.2)
@@ -116,9 +115,9 @@ def write(path: Path, content: Any) -> None:
 def browser() -> Iterator[Any]:
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: the browser tests need it")
     with api.sync_playwright() as play:
-        opened = play.chromium.launch(executable_path=chromium(), args=FLAGS)
-        yield opened
-        opened.close()
+        launched = play.chromium.launch(executable_path=chromium(), args=FLAGS)
+        yield launched
+        launched.close()
 
 
 NOTEBOOK = "import viberkit as vk\n\nform = vk.widgets.SendForm(vk.Client())\nform"
@@ -126,7 +125,7 @@ NOTEBOOK = "import viberkit as vk\n\nform = vk.widgets.SendForm(vk.Client())\nfo
 
 @pytest.fixture
 def desk(lab: tuple[str, Path], browser: Any, request: pytest.FixtureRequest) -> Iterator[Desk]:
-    """A fresh notebook that shows the form, in a fresh page; theme and saving of widget state may be told."""
+    """A new notebook that shows the form; the parameter is the theme and whether widget state is saved."""
     theme, save_state = getattr(request, "param", ("JupyterLab Light", False))
     url, work = lab
     settings = work.parent / "config" / "lab" / "user-settings" / "@jupyter-widgets" / "jupyterlab-manager"
@@ -151,7 +150,7 @@ def desk(lab: tuple[str, Path], browser: Any, request: pytest.FixtureRequest) ->
 
 
 class Desk:
-    """A page that shows the form, as somebody uses it."""
+    """A page that shows the form, and what a user does there."""
 
     def __init__(self, page: Any, path: Path) -> None:
         self.page, self.path = page, path
@@ -170,7 +169,7 @@ class Desk:
         self.button(name).click(**more)
 
     def button(self, name: str) -> Any:
-        """A button by its name, which an icon may precede."""
+        """Return a button by its name; an icon may precede it."""
         return self.page.get_by_role("button", name=re.compile(rf"(^|\s){name}$"))
 
     def reads(self, text: str) -> None:
@@ -189,17 +188,17 @@ class Desk:
         self.page.screenshot(path=self.path.parent / f"{self.path.stem}-{self.shots}-{name}.png")
 
     def saved(self) -> str:
-        """Save the notebook, and give what is in the file."""
+        """Save the notebook and return the content of its file."""
         self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
         return self.path.read_text(encoding="utf-8")
 
 
-def posts(sandbox: vk.Sandbox) -> list[Any]:
-    return [one.json for one in sandbox.requests if one.method == "POST"]
+def posts(sandbox: FaultySandbox) -> list[Any]:
+    return [request.json for request in sandbox.requests if request.method == "POST"]
 
 
 @pytest.mark.parametrize("desk", [("JupyterLab Light", True), ("JupyterLab Dark", False)], indirect=True)
-def test_from_mistakes_to_delivered(desk: Desk, sandbox: vk.Sandbox) -> None:
+def test_from_mistakes_to_delivered(desk: Desk, sandbox: FaultySandbox) -> None:
     before = len(posts(sandbox))
     desk.shoot("empty")
 
@@ -208,10 +207,10 @@ def test_from_mistakes_to_delivered(desk: Desk, sandbox: vk.Sandbox) -> None:
     desk.choose("Content", "text, image, button")
     desk.reads("'transaction' does not allow text+button+image")
     desk.type("Text", WORDS)
-    desk.type("Picture", "htp://example.org/a.png")
+    desk.type("Image URL", "htp://example.org/a.png")
     desk.reads("'htp://example.org/a.png' is not an http(s) URL")
     desk.click("Send")
-    desk.reads("5 things are to be mended before this can be sent.")
+    desk.reads("Fix 5 problems before sending.")
     desk.shoot("mistakes")
     assert len(posts(sandbox)) == before
 
@@ -219,11 +218,11 @@ def test_from_mistakes_to_delivered(desk: Desk, sandbox: vk.Sandbox) -> None:
     desk.reads(f"{MASKED} is a possible number")
     desk.choose("Rate type", "promotion")
     desk.lacks("does not allow")
-    desk.type("Picture", "https://example.org/a.png")
+    desk.type("Image URL", "https://example.org/a.png")
     desk.type("Button", "Track it")
-    desk.type("Button opens", "https://example.org/t/1")
-    desk.lacks("to be mended")
-    desk.shoot("mended")
+    desk.type("Button URL", "https://example.org/t/1")
+    desk.lacks("before sending")
+    desk.shoot("valid")
 
     desk.click("Send", click_count=2)
     desk.reads("It will be charged.")
@@ -231,7 +230,7 @@ def test_from_mistakes_to_delivered(desk: Desk, sandbox: vk.Sandbox) -> None:
     assert desk.button("Send").is_disabled()
     assert desk.page.evaluate("() => document.activeElement.textContent") == "No, go back"
     desk.shoot("asking")
-    assert len(posts(sandbox)) == before, "nothing goes out before it is confirmed"
+    assert len(posts(sandbox)) == before, "nothing is sent before the confirmation"
 
     desk.click("Yes, send it", click_count=2, delay=20)
     desk.reads("Accepted for")
@@ -250,14 +249,14 @@ def test_from_mistakes_to_delivered(desk: Desk, sandbox: vk.Sandbox) -> None:
     assert "SendForm()" in file
 
     desk.type("Recipient", NUMBER)
-    desk.type("Text", "The next one")
+    desk.type("Text", "Another message")
     desk.reads(f"{MASKED} is a possible number")
     desk.reads(message_id)
     desk.shoot("next")
 
 
 @pytest.mark.parametrize("desk", [("JupyterLab Dark", True)], indirect=True)
-def test_an_unknown_outcome_is_not_overlooked(desk: Desk, sandbox: vk.Sandbox) -> None:
+def test_an_unknown_outcome_is_shown(desk: Desk, sandbox: FaultySandbox) -> None:
     before = len(posts(sandbox))
     fault = sandbox.fault("drop", method="POST")
     desk.type("Recipient", NUMBER)
@@ -267,7 +266,7 @@ def test_an_unknown_outcome_is_not_overlooked(desk: Desk, sandbox: vk.Sandbox) -
     desk.reads("It is not known whether this message was sent.")
     fault.clear()
     desk.click("Send")
-    desk.reads("2 things are to be mended")
+    desk.reads("Fix 2 problems before sending.")
     desk.shoot("unknown")
     assert len(posts(sandbox)) == before + 1
     file = desk.saved()
@@ -275,12 +274,12 @@ def test_an_unknown_outcome_is_not_overlooked(desk: Desk, sandbox: vk.Sandbox) -
 
 
 @pytest.mark.parametrize("desk", [("JupyterLab Light", False)], indirect=True)
-def test_what_is_typed_but_not_sent_stays_out_of_the_file_by_default(desk: Desk) -> None:
-    """Off unless switched on: that JupyterLab saves the state of widgets."""
+def test_unsent_input_is_not_saved_by_default(desk: Desk) -> None:
+    """JupyterLab saves the state of widgets only if that is switched on."""
     desk.choose("Content", "carousel")
     desk.type("Recipient", NUMBER)
     desk.type("Text", WORDS)
-    for label, text in (("title", "Oak"), ("picture", "https://example.org/a.png"), ("button", "Buy")):
+    for label, text in (("title", "Oak"), ("image URL", "https://example.org/a.png"), ("button", "Buy")):
         desk.type(f"Card 1 {label}", text)
     desk.page.get_by_label("Card 1 2nd button").wait_for(state="visible")
     desk.type("Card 2 title", "Elm")
@@ -292,16 +291,16 @@ def test_what_is_typed_but_not_sent_stays_out_of_the_file_by_default(desk: Desk)
 
 
 @pytest.mark.parametrize("desk", [("JupyterLab Light", True)], indirect=True)
-def test_clear_takes_it_out_of_saved_widget_state(desk: Desk) -> None:
+def test_clear_removes_inputs_from_saved_widget_state(desk: Desk) -> None:
     desk.type("Recipient", NUMBER)
     desk.type("Text", WORDS)
     desk.choose("Content", "list")
-    desk.type("Answer 1", "tomorrow")
+    desk.type("Option 1", "tomorrow")
     desk.reads(f"{MASKED} is a possible number")
-    assert NUMBER in desk.saved(), "the state of widgets is saved, so that the rest of this test means something"
+    assert NUMBER in desk.saved(), "widget state is saved, so that the rest of the test is meaningful"
 
     desk.click("Clear")
-    for label in ("Recipient", "Text", "Answer 1"):
+    for label in ("Recipient", "Text", "Option 1"):
         desk.emptied(label)
     file = desk.saved()
     assert "widget-state+json" in file

@@ -1,4 +1,4 @@
-"""The form, driven from code: what it checks, what it sends, what it shows, and what it leaves behind."""
+"""SendForm driven from code: checks, sending, what it shows, and what remains in the widgets' state."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any
 
 import ipywidgets as w
 import pytest
+from support.faults import FaultySandbox
 
 import viberkit as vk
 from viberkit.errors import Violation
-from viberkit.models import validation as rules
+from viberkit.models import validation
 from viberkit.models.content import kind
 from viberkit.models.records import Event
-from viberkit.widgets.content_fields import KINDS
-from viberkit.widgets.fields import Field, sort_out
-from viberkit.widgets.status import Trail, trail_table
+from viberkit.widgets.content_fields import KINDS, new_fields, read_content
+from viberkit.widgets.fields import Field, assign_violations
+from viberkit.widgets.status import StatusView, history_table
 
 NUMBER = "+491701234506"
 MASKED = "+4917*****06"
@@ -30,14 +31,14 @@ SendForm = vk.widgets.SendForm
 
 @pytest.fixture
 def form(client: vk.Client) -> Iterator[SendForm]:
-    made = SendForm(client)
-    yield made
-    made.close()
-    made.wait(10)
+    form = SendForm(client)
+    yield form
+    form.close()
+    form.wait(10)
 
 
 def fill(form: SendForm, kind: str = "text", rate_type: str = "transaction", **typed: str) -> None:
-    """Choose, and type a recipient (and a text)."""
+    """Select kind and rate type, and type a recipient (and a text)."""
     form.kind.input.value, form.rate_type.input.value = kind, rate_type
     type_in(form, {"to": NUMBER, **({"text": WORDS} if kind == "text" else {}), **typed})
 
@@ -52,31 +53,33 @@ def send(form: SendForm) -> None:
     form.confirm_button.click()
 
 
-def posts(sandbox: vk.Sandbox) -> list[Any]:
-    return [one.json for one in sandbox.requests if one.method == "POST"]
+def posts(sandbox: FaultySandbox) -> list[Any]:
+    return [request.json for request in sandbox.requests if request.method == "POST"]
 
 
 def page(form: SendForm) -> str:
-    """Everything that the form says, as HTML."""
-    return "\n".join(each.value for each in below(form) if isinstance(each, w.HTML))
+    """Everything that the form shows, as HTML."""
+    return "\n".join(widget.value for widget in descendants(form) if isinstance(widget, w.HTML))
 
 
-def below(widget: w.Widget) -> Iterator[w.Widget]:
+def descendants(widget: w.Widget) -> Iterator[w.Widget]:
     yield widget
-    for each in getattr(widget, "children", ()):
-        yield from below(each)
+    for child in getattr(widget, "children", ()):
+        yield from descendants(child)
 
 
-def state() -> str:
-    """The state of every widget that lives, as a front end would save it."""
+def saved_state() -> str:
+    """The state of every open widget, as a front end would save it."""
     return json.dumps(w.Widget.get_manager_state(), ensure_ascii=False, default=str)
 
 
-def asking(form: SendForm) -> bool:
-    return form.confirm_button in form._asking.children[1].children and form._asking.layout.display != "none"
+def asks(form: SendForm) -> bool:
+    return (
+        form.confirm_button in form._confirmation.children[1].children and form._confirmation.layout.display != "none"
+    )
 
 
-# --- every kind of content -----------------------------------------------------------------------------------
+# --- every kind of content ----------------------------------------------------------------------------------
 
 CARD = {"title": "Oak", "image_url": PICTURE, "primary.caption": "Buy", "primary.url": PAGE}
 BUTTON = {"button.caption": "Track it", "button.url": PAGE}
@@ -94,7 +97,7 @@ def wire_card(title: str) -> dict[str, Any]:
     return {"title": title, "imageUrl": PICTURE, "primaryButton": {"label": "Buy", "actionUrl": PAGE}}
 
 
-SPELLED: list[tuple[str, dict[str, str], dict[str, Any]]] = [
+TYPED: list[tuple[str, dict[str, str], dict[str, Any]]] = [
     ("text", {"text": f"{WORDS}\n  so"}, {"contentType": "text", "text": f"{WORDS}\n  so"}),
     ("text, button", {"text": WORDS, **BUTTON}, body(WIRE_BUTTON)),
     (
@@ -117,7 +120,7 @@ SPELLED: list[tuple[str, dict[str, str], dict[str, Any]]] = [
     ),
     (
         "list",
-        {"text": WORDS, **{f"options[{place}]": f"day {place}" for place in range(3)}},
+        {"text": WORDS, **{f"options[{index}]": f"day {index}" for index in range(3)}},
         {"contentType": "list", "list": {"text": WORDS, "options": ["day 0", "day 1", "day 2"]}},
     ),
     (
@@ -144,15 +147,15 @@ SPELLED: list[tuple[str, dict[str, str], dict[str, Any]]] = [
 ]
 
 
-def test_every_kind_is_spelled_below() -> None:
-    assert [kind for kind, *_ in SPELLED] == list(KINDS)
-    made = {kind(each.read(dict.fromkeys((one.path for one in each.fields()), "x"))) for each in KINDS.values()}
-    assert made == set(rules.KINDS)
+def test_every_kind_has_an_example_below() -> None:
+    assert [kind for kind, *_ in TYPED] == list(KINDS)
+    contents = [read_content(name, {field.path: "x" for field in new_fields(name)}) for name in KINDS]
+    assert {kind(content) for content in contents} == set(validation.KINDS)
 
 
-@pytest.mark.parametrize(("kind", "typed", "wire"), SPELLED, ids=[kind for kind, *_ in SPELLED])
-def test_what_is_typed_arrives(
-    form: SendForm, sandbox: vk.Sandbox, kind: str, typed: dict[str, str], wire: dict[str, Any]
+@pytest.mark.parametrize(("kind", "typed", "wire"), TYPED, ids=[kind for kind, *_ in TYPED])
+def test_the_content_is_sent_as_typed(
+    form: SendForm, sandbox: FaultySandbox, kind: str, typed: dict[str, str], wire: dict[str, Any]
 ) -> None:
     form.kind.input.value, form.rate_type.input.value = kind, "promotion"
     type_in(form, {"to": "0049 170 12345-06", **typed})
@@ -165,23 +168,23 @@ def test_what_is_typed_arrives(
 
 
 @pytest.mark.parametrize("kind", ["file", "video"])
-def test_a_type_may_be_left_to_the_url(form: SendForm, sandbox: vk.Sandbox, kind: str) -> None:
-    spelled = {name: typed for name, typed, _ in SPELLED}[kind]
+def test_the_type_is_optional(form: SendForm, sandbox: FaultySandbox, kind: str) -> None:
+    complete = {name: typed for name, typed, _ in TYPED}[kind]
     form.kind.input.value, form.rate_type.input.value = kind, "promotion"
-    type_in(form, {"to": NUMBER, **{path: value for path, value in spelled.items() if path != "type"}})
+    type_in(form, {"to": NUMBER, **{path: value for path, value in complete.items() if path != "type"}})
     send(form)
     assert "type" not in posts(sandbox)[0]["content"][kind]
 
 
-# --- what is wrong, beside its field ---------------------------------------------------------------------------
+# --- violations below their inputs --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("kind", "rate_type", "path", "value", "said"),
+    ("kind", "rate_type", "path", "value", "shown"),
     [
         ("text", "transaction", "to", "12", "'12' is not a phone number"),
         ("text", "transaction", "to", "+49 12", "'+4***' lacks its area code"),
-        ("text", "transaction", "to", "my phone", "holds something other than digits"),
+        ("text", "transaction", "to", "my phone", "has characters other than digits"),
         ("text", "transaction", "text", " ", "is blank"),
         ("text", "transaction", "text", "x" * 3001, "has 3001 characters, more than 3000; shorten it by 1"),
         ("text, button", "promotion", "button.url", "htp://x", "'htp://x' is not an http(s) URL"),
@@ -197,73 +200,74 @@ def test_a_type_may_be_left_to_the_url(form: SendForm, sandbox: vk.Sandbox, kind
         ("carousel", "transaction", "items[1].primary.url", "x", "'x' is not an http(s) URL"),
     ],
 )
-def test_a_violation_stands_beside_its_field(
-    form: SendForm, kind: str, rate_type: str, path: str, value: str, said: str
+def test_a_violation_is_shown_below_its_input(
+    form: SendForm, kind: str, rate_type: str, path: str, value: str, shown: str
 ) -> None:
     form.kind.input.value, form.rate_type.input.value = kind, rate_type
     type_in(form, {path: value})
     field = form.to if path == "to" else form.fields[path]
-    assert said in plain(field.hint.value)
+    assert shown in plain(field.hint.value)
     assert field.hint.layout.display == ""
-    others = [each for each in form._places().values() if each is not field]
-    assert not any("✗" in each.hint.value for each in others), "fields where nobody typed are left in peace"
+    others = [other for other in form._fields_by_path().values() if other is not field]
+    assert not any("✗" in other.hint.value for other in others), "unchanged inputs show no violation"
 
 
 def plain(html: str) -> str:
     return html.replace("&#x27;", "'").replace("&quot;", '"').replace("&lt;", "<").replace("&amp;", "&")
 
 
-def test_what_a_rate_type_does_not_carry_is_told_at_once(form: SendForm) -> None:
-    for kind in KINDS:
-        form.kind.input.value = kind
-        for rate_type in rules.RATE_TYPES:
+def test_a_kind_that_the_rate_type_does_not_allow_is_shown_at_once(form: SendForm) -> None:
+    for name in KINDS:
+        form.kind.input.value = name
+        for rate_type in validation.RATE_TYPES:
             form.rate_type.input.value = rate_type
-            refused = rate_type == "transaction" and kind not in rules.TRANSACTION_KINDS
-            assert ("does not allow" in form.rate_type.hint.value) == refused, (kind, rate_type)
+            refused = rate_type == "transaction" and name not in validation.TRANSACTION_KINDS
+            assert ("does not allow" in form.rate_type.hint.value) == refused, (name, rate_type)
 
 
-def test_a_possible_number_is_said_masked_while_typing(form: SendForm) -> None:
+def test_a_possible_number_is_shown_masked_while_typing(form: SendForm) -> None:
     form.to.input.value = NUMBER
     assert f"{MASKED} is a possible number" in form.to.hint.value
     form.to.input.value = NUMBER[:5]
     assert "possible number" not in form.to.hint.value
 
 
-def test_send_tells_everything_that_is_wrong_and_goes_on_telling(form: SendForm, sandbox: vk.Sandbox) -> None:
+def test_send_shows_all_violations_and_their_count_is_updated(form: SendForm, sandbox: FaultySandbox) -> None:
     form.kind.input.value, form.rate_type.input.value = "text, button", "promotion"
     form.send_button.click()
-    assert "4 things are to be mended" in page(form)
-    assert all("is missing" in form._places()[path].hint.value for path in ("to", "text", *BUTTON))
+    assert "Fix 4 problems before sending." in page(form)
+    assert all("is missing" in form._fields_by_path()[path].hint.value for path in ("to", "text", *BUTTON))
     type_in(form, {"to": NUMBER, "text": WORDS, "button.caption": "Go"})
-    assert "One thing is to be mended" in page(form)
+    assert "Fix 1 problem before sending." in page(form)
     assert "is missing" in form.fields["button.url"].hint.value
     type_in(form, {"button.url": PAGE})
-    assert "to be mended" not in page(form)
-    assert not asking(form)
+    assert "before sending" not in page(form)
+    assert not asks(form)
     assert not posts(sandbox)
 
 
-def test_nothing_that_is_wrong_is_lost(form: SendForm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_violation_without_an_input_is_shown(form: SendForm, monkeypatch: pytest.MonkeyPatch) -> None:
     strange = [Violation("weather", "", "is too bad"), Violation("text.font", "", "is ugly")]
-    monkeypatch.setattr(rules, "violations", lambda *_: strange)
+    monkeypatch.setattr(validation, "violations", lambda *_: strange)
     fill(form)
     assert "weather: is too bad" in page(form)
     assert "text.font: is ugly" in form.fields["text"].hint.value
     form.send_button.click()
-    assert not asking(form)
+    assert not asks(form)
 
 
-def test_violations_find_the_nearest_field() -> None:
-    fields = {path: Field.text(path, path) for path in ("text", "items[0].title", "items[1].title", "video.url")}
-    places = {"text": "text", "items[1]": "items[1].title", "items": "items[0].title", "video": "video.url"}
-    for path, expected in places.items():
-        beside, rest = sort_out([Violation(path, "", "is odd")], fields)
-        assert [at for at, found in beside.items() if found] == [expected]
-        assert not rest
-    assert sort_out([odd := Violation("texture", "", "is odd")], fields)[1] == [odd]
+def test_violations_are_assigned_to_the_nearest_input() -> None:
+    fields = {path: Field(path, path) for path in ("text", "items[0].title", "items[1].title", "video.url")}
+    nearest = {"text": "text", "items[1]": "items[1].title", "items": "items[0].title", "video": "video.url"}
+    for path, expected in nearest.items():
+        assigned, others = assign_violations([Violation(path, "", "is odd")], fields)
+        assert [field for field, violations in assigned.items() if violations] == [expected]
+        assert not others
+    violation = Violation("texture", "", "is odd")
+    assert assign_violations([violation], fields)[1] == [violation]
 
 
-def test_a_client_without_a_service_id_is_told_before_anything_is_typed(sandbox: vk.Sandbox) -> None:
+def test_a_missing_service_id_is_shown_before_anything_is_typed(sandbox: FaultySandbox) -> None:
     with vk.Client("a-key", base_url=sandbox.base_url) as client:
         form = SendForm(client)
         assert "service_id: is missing" in page(form)
@@ -274,14 +278,14 @@ def test_a_client_without_a_service_id_is_told_before_anything_is_typed(sandbox:
 
 
 @pytest.mark.filterwarnings("ignore:text")
-def test_cautions_are_shown_and_do_not_hinder(form: SendForm, sandbox: vk.Sandbox) -> None:
+def test_cautions_are_shown_and_do_not_prevent_sending(form: SendForm, sandbox: FaultySandbox) -> None:
     fill(form, text="x" * 1200)
     assert "▲ has 1200 characters; texts above 1000 are refused by some" in form.fields["text"].hint.value
     send(form)
     assert len(posts(sandbox)) == 1
 
 
-def test_html_in_what_is_typed_stays_text(form: SendForm) -> None:
+def test_typed_html_is_escaped(form: SendForm) -> None:
     form.kind.input.value = "image"
     type_in(form, {"to": "<b>1</b>", "url": "<script>alert(1)</script>"})
     form.send_button.click()
@@ -290,30 +294,30 @@ def test_html_in_what_is_typed_stays_text(form: SendForm) -> None:
     assert "<b>" not in page(form)
 
 
-# --- kinds, and what was typed ---------------------------------------------------------------------------------
+# --- changing the kind of content ---------------------------------------------------------------------------
 
 
-def test_what_was_typed_moves_along_to_another_kind(form: SendForm) -> None:
+def test_text_is_kept_when_the_kind_changes(form: SendForm) -> None:
     fill(form, "text, image, button", text=WORDS)
     type_in(form, {"image.url": PICTURE, **BUTTON})
     form.kind.input.value = "image"
     assert form.fields["url"].value == PICTURE
-    assert WORDS not in state(), "what is off the page is in no widget"
+    assert WORDS not in saved_state(), "removed text is in no widget"
     form.kind.input.value = "file"
-    assert form.fields["url"].value == "", "a picture is not a file"
+    assert form.fields["url"].value == "", "an image is not a file"
     form.kind.input.value = "text, button"
     assert [form.fields[path].value for path in ("text", *BUTTON)] == [WORDS, "Track it", PAGE]
     same = form.fields["text"].input
     form.kind.input.value = "list"
-    assert form.fields["text"].input is same, "whoever types while the kind changes types into the same box"
+    assert form.fields["text"].input is same, "text typed while the kind changes goes into the same input"
     form.clear_button.click()
     form.kind.input.value = "text, image, button"
-    assert not any(each.value for each in form.fields.values())
+    assert not any(field.value for field in form.fields.values())
 
 
-def test_further_answers_and_cards_show_when_they_are_needed(form: SendForm) -> None:
+def test_further_options_and_cards_are_shown_when_needed(form: SendForm) -> None:
     def shown() -> list[str]:
-        return [path for path, each in form.fields.items() if each.box.layout.display != "none"]
+        return [path for path, field in form.fields.items() if field.box.layout.display != "none"]
 
     form.kind.input.value = "list"
     assert shown() == ["text", "options[0]", "options[1]"]
@@ -324,24 +328,24 @@ def test_further_answers_and_cards_show_when_they_are_needed(form: SendForm) -> 
     type_in(form, {"items[0].primary.caption": "Buy", "items[1].title": "Elm"})
     assert len(shown()) == 1 + 3 * 4 + 2
     type_in(form, {"items[2].image_url": PICTURE, "items[1].title": ""})
-    assert "items[2].title" in shown(), "a card that holds something stays"
+    assert "items[2].title" in shown(), "a filled card stays"
 
 
-def test_labels_are_unique_so_that_a_screen_reader_tells_them_apart() -> None:
-    for kind in KINDS.values():
-        labels = [each.label for each in kind.fields()]
+def test_labels_are_unique_within_a_kind() -> None:
+    for name in KINDS:
+        labels = [field.label for field in new_fields(name)]
         assert len(labels) == len(set(labels))
 
 
-# --- asking, and sending once ----------------------------------------------------------------------------------
+# --- confirmation, and sending once -------------------------------------------------------------------------
 
 
-def test_it_asks_first_and_freezes_what_is_shown(form: SendForm, sandbox: vk.Sandbox) -> None:
+def test_it_asks_for_confirmation_and_disables_the_inputs(form: SendForm, sandbox: FaultySandbox) -> None:
     fill(form)
     form.send_button.click()
-    assert asking(form)
+    assert asks(form)
     assert f"<b>text</b> as a <b>transaction</b> to <b>{MASKED}</b>? It will be charged." in page(form)
-    assert all(each.input.disabled for each in (form.to, form.rate_type, form.kind, form.fields["text"]))
+    assert all(field.input.disabled for field in (form.to, form.rate_type, form.kind, form.fields["text"]))
     assert form.send_button.disabled
     assert form.clear_button.disabled
     assert NUMBER not in page(form)
@@ -349,7 +353,7 @@ def test_it_asks_first_and_freezes_what_is_shown(form: SendForm, sandbox: vk.San
 
 
 @pytest.mark.parametrize("change", ["to", "text", "rate_type", "kind"])
-def test_a_change_while_it_asks_disarms_it(form: SendForm, sandbox: vk.Sandbox, change: str) -> None:
+def test_a_change_cancels_the_confirmation(form: SendForm, sandbox: FaultySandbox, change: str) -> None:
     fill(form)
     form.send_button.click()
     changes: dict[str, Callable[[], None]] = {
@@ -359,25 +363,25 @@ def test_a_change_while_it_asks_disarms_it(form: SendForm, sandbox: vk.Sandbox, 
         "kind": lambda: setattr(form.kind.input, "value", "list"),
     }
     changes[change]()
-    assert not asking(form)
+    assert not asks(form)
     form.confirm_button.click()
     assert not posts(sandbox)
     assert not form.send_button.disabled
 
 
-def test_going_back_sends_nothing_and_keeps_what_was_typed(form: SendForm, sandbox: vk.Sandbox) -> None:
+def test_going_back_sends_nothing_and_keeps_the_inputs(form: SendForm, sandbox: FaultySandbox) -> None:
     fill(form)
     form.send_button.click()
     form.cancel_button.click()
     form.confirm_button.click()
-    assert not asking(form)
+    assert not asks(form)
     assert not posts(sandbox)
     assert (form.to.value, form.fields["text"].value) == (NUMBER, WORDS)
     send(form)
     assert len(posts(sandbox)) == 1
 
 
-def test_one_message_however_often_it_is_clicked(form: SendForm, sandbox: vk.Sandbox) -> None:
+def test_repeated_clicks_send_one_message(form: SendForm, sandbox: FaultySandbox) -> None:
     fill(form)
     form.send_button.click()
     form.send_button.click()
@@ -386,7 +390,7 @@ def test_one_message_however_often_it_is_clicked(form: SendForm, sandbox: vk.San
     for click in clicks:
         click.start()
     clicks[0].join(0.1)
-    assert form.send_button.disabled, "while it goes out"
+    assert form.send_button.disabled, "while it is being sent"
     assert form.confirm_button.disabled
     form.send_button.click()
     form.clear_button.click()
@@ -397,11 +401,11 @@ def test_one_message_however_often_it_is_clicked(form: SendForm, sandbox: vk.San
     assert not form.send_button.disabled
 
 
-# --- what can go wrong -----------------------------------------------------------------------------------------
+# --- failures -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", ["400", "401", "403", "413"])
-def test_a_refusal_is_shown_and_what_was_typed_stays(form: SendForm, sandbox: vk.Sandbox, status: str) -> None:
+def test_a_refusal_is_shown_and_the_inputs_are_kept(form: SendForm, sandbox: FaultySandbox, status: str) -> None:
     sandbox.fault(status, method="POST", times=1)
     fill(form)
     send(form)
@@ -413,7 +417,7 @@ def test_a_refusal_is_shown_and_what_was_typed_stays(form: SendForm, sandbox: vk
     assert "Nothing was sent" not in page(form)
 
 
-def test_a_service_id_of_somebody_else_is_refused(sandbox: vk.Sandbox) -> None:
+def test_a_foreign_service_id_is_refused(sandbox: FaultySandbox) -> None:
     with vk.Client(sandbox.api_key, "NOT-OURS", base_url=sandbox.base_url) as client:
         form = SendForm(client)
         fill(form)
@@ -424,9 +428,7 @@ def test_a_service_id_of_somebody_else_is_refused(sandbox: vk.Sandbox) -> None:
 
 
 @pytest.mark.parametrize("fault", ["drop", "garble", "empty", "500", "html"])
-def test_an_unknown_outcome_is_said_strongly_and_cannot_be_repeated(
-    form: SendForm, sandbox: vk.Sandbox, fault: str
-) -> None:
+def test_an_unknown_outcome_is_shown_and_cannot_be_repeated(form: SendForm, sandbox: FaultySandbox, fault: str) -> None:
     sandbox.fault(fault, method="POST")
     fill(form)
     send(form)
@@ -437,19 +439,19 @@ def test_an_unknown_outcome_is_said_strongly_and_cannot_be_repeated(
     form.confirm_button.click()
     form.send_button.click()
     form.confirm_button.click()
-    assert "2 things are to be mended" in page(form), "recipient and text have to be typed anew"
+    assert "Fix 2 problems" in page(form), "recipient and text have to be typed again"
     assert len(posts(sandbox)) == 1
-    form.wait(1)  # there is nothing to wait for
+    form.wait(1)  # returns at once
     type_in(form, {"to": NUMBER})
     assert "It is not known" in page(form), "the next message does not hide it"
     assert NUMBER not in page(form)
 
 
-def test_what_breaks_after_the_send_counts_as_unknown(form: SendForm, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any, **__: Any) -> None:
+def test_an_unexpected_error_while_sending_counts_as_unknown(form: SendForm, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(form._client, "send", full)
+    monkeypatch.setattr(form._client, "send", fail)
     fill(form)
     send(form)
     assert "It is not known" in page(form)
@@ -457,7 +459,7 @@ def test_what_breaks_after_the_send_counts_as_unknown(form: SendForm, monkeypatc
     assert form.to.value == ""
 
 
-def test_a_server_that_is_not_there(sandbox: vk.Sandbox) -> None:
+def test_an_unreachable_server(sandbox: FaultySandbox) -> None:
     with sandbox.client(timeout_s=(0.5, 0.5), retry_for_s=0.2) as client:
         form = SendForm(client)
         sandbox.stop()
@@ -472,11 +474,11 @@ def test_a_server_that_is_not_there(sandbox: vk.Sandbox) -> None:
 def test_an_error_in_a_handler_appears_in_the_form(
     form: SendForm, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    def break_(*_: Any) -> None:
+    def fail(*_: Any) -> None:
         raise RuntimeError(f"<boom> about {NUMBER}")
 
     fill(form)
-    monkeypatch.setattr(rules, "violations", break_)
+    monkeypatch.setattr(validation, "violations", fail)
     if moment == "typing":
         form.to.input.value = "1"
     elif moment == "asking":
@@ -488,30 +490,30 @@ def test_an_error_in_a_handler_appears_in_the_form(
     monkeypatch.undo()
 
 
-# --- the trail -------------------------------------------------------------------------------------------------
+# --- the status view ----------------------------------------------------------------------------------------
 
 
-def test_the_trail_grows_until_the_message_is_final() -> None:
-    with vk.Sandbox(seed=1, speed=100) as sandbox, sandbox.client() as client:
+def test_the_status_is_updated_until_the_message_is_final() -> None:
+    with FaultySandbox(seed=1, speed=100) as sandbox, sandbox.client() as client:
         form = SendForm(client)
         fill(form)
         send(form)
-        assert not form.send_button.disabled, "the next one can be typed meanwhile"
+        assert not form.send_button.disabled, "the next message can be typed meanwhile"
         form.wait(20)
         shown = page(form)
         assert form.sent is not None
         assert form.sent.message_id in shown
-        told = client.events(form.sent.message_id)
+        events = client.events(form.sent.message_id)
         assert [state for state in ("accepted", "dispatched", "delivered") if f"{state}</div>" in shown]
         assert "✓ delivered" in shown
-        gap = (told[1].happened_at - told[0].happened_at).total_seconds()
+        gap = (events[1].happened_at - events[0].happened_at).total_seconds()
         assert f"+{gap:.3f} s" in shown
         assert MASKED in shown
         assert NUMBER not in shown
         form.close()
 
 
-def test_several_messages_keep_their_trails_and_the_oldest_make_room(form: SendForm, sandbox: vk.Sandbox) -> None:
+def test_the_five_latest_messages_are_shown(form: SendForm, sandbox: FaultySandbox) -> None:
     ids = []
     for _ in range(6):
         fill(form)
@@ -519,23 +521,25 @@ def test_several_messages_keep_their_trails_and_the_oldest_make_room(form: SendF
         assert form.sent is not None
         ids.append(form.sent.message_id)
     shown = page(form)
-    assert [one in shown for one in ids] == [False, True, True, True, True, True]
+    assert [message_id in shown for message_id in ids] == [False, True, True, True, True, True]
     assert shown.index(ids[5]) < shown.index(ids[4])
     assert len(set(ids)) == 6
 
 
-def test_a_look_that_fails_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    with vk.Sandbox(seed=1, speed=100) as sandbox, sandbox.client() as client:
+def test_a_failed_request_is_shown_and_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FaultySandbox(seed=1, speed=100) as sandbox, sandbox.client() as client:
         form = SendForm(client)
-        drawn: list[str] = []
-        draw = Trail._draw
-        monkeypatch.setattr(Trail, "_draw", lambda trail, *parts: (drawn.append("".join(parts)), draw(trail, *parts)))
+        shown: list[str] = []
+        show = StatusView._show
+        monkeypatch.setattr(
+            StatusView, "_show", lambda view, *parts: (shown.append("".join(parts)), show(view, *parts))
+        )
         sandbox.fault("403", method="GET", times=1)
         fill(form)
         send(form)
         form.wait(20)
-        assert any("Looking again" in one and "403" in one for one in drawn)
-        assert "✓ delivered" in drawn[-1]
+        assert any("Retrying" in text and "403" in text for text in shown)
+        assert "✓ delivered" in shown[-1]
         form.close()
 
 
@@ -545,30 +549,30 @@ def test_closing_ends_the_thread_and_leaves_no_widget(client: vk.Client) -> None
     fill(form, "carousel", text=WORDS)
     form.kind.input.value = "text"
     send(form)
-    (trail,) = [each for each in below(form) if isinstance(each, Trail)]
-    assert trail._thread.is_alive()
+    (view,) = [widget for widget in descendants(form) if isinstance(widget, StatusView)]
+    assert view._thread.is_alive()
     form.to.input.value = NUMBER
     form.close()
     form.wait(10)
-    assert not trail._thread.is_alive()
+    assert not view._thread.is_alive()
     assert set(w.Widget.get_manager_state()["state"]) == before
     form.close()
 
 
-def test_the_archive_keeps_the_message_and_what_became_of_it(archive: vk.Archive) -> None:
-    with vk.Sandbox(seed=1, speed=100) as sandbox, sandbox.client() as client:
+def test_the_archive_stores_the_message_and_its_events(archive: vk.Archive) -> None:
+    with FaultySandbox(seed=1, speed=100) as sandbox, sandbox.client() as client:
         form = SendForm(client, archive)
         fill(form)
         send(form)
         form.wait(20)
         form.close()
-        assert client.archive is None, "the client that was handed in stays as it is"
+        assert client.archive is None, "the client that was passed is unchanged"
     assert form.sent is not None
     assert list(archive.messages()["message_id"]) == [form.sent.message_id]
     assert {"accepted", "dispatched", "delivered"} <= set(archive.events()["state"])
 
 
-def test_a_trail_shows_codes_and_states_never_seen_before() -> None:
+def test_the_history_shows_codes_and_unrecognised_states() -> None:
     from datetime import UTC, datetime
 
     at = datetime(2026, 1, 5, 8, 0, 0, 123_000, tzinfo=UTC)
@@ -576,41 +580,41 @@ def test_a_trail_shows_codes_and_states_never_seen_before() -> None:
         Event("m", "<b>teleported</b>", at, "history"),
         Event("m", "failed", at, "history", code=f"viber::<error>::{NUMBER}"),
     ]
-    table = trail_table(events)
+    table = history_table(events)
     assert "&lt;b&gt;teleported" in table
     assert "08:00:00.123" in table
     assert "+0.000 s" in table
     assert "✗ failed (viber::&lt;error&gt;::" in table
     assert NUMBER not in table
-    assert "No state is told yet" in trail_table([])
+    assert "No state reported yet" in history_table([])
 
 
-# --- what is left behind ---------------------------------------------------------------------------------------
+# --- what remains in the state of the widgets ---------------------------------------------------------------
 
 SECRETS = (NUMBER, "0170 12345", WORDS, "Track it", PAGE)
 
 
-def left(form: SendForm) -> list[str]:
-    everything = state() + repr(form)
-    return [one for one in (*SECRETS, "sandbox-key") if one in everything]
+def remaining(form: SendForm) -> list[str]:
+    everything = saved_state() + repr(form)
+    return [secret for secret in (*SECRETS, "sandbox-key") if secret in everything]
 
 
-def typed(form: SendForm) -> None:
+def fill_with_secrets(form: SendForm) -> None:
     fill(form, "text, button", "promotion", text=WORDS)
     type_in(form, BUTTON)
 
 
-def test_nothing_typed_stays_after_a_send(form: SendForm) -> None:
-    typed(form)
-    assert set(left(form)) == {NUMBER, WORDS, "Track it", PAGE}, "so that this test sees what there is to see"
+def test_inputs_are_emptied_by_a_send(form: SendForm) -> None:
+    fill_with_secrets(form)
+    assert set(remaining(form)) == {NUMBER, WORDS, "Track it", PAGE}, "the test can find them"
     send(form)
     assert form.sent is not None
-    assert left(form) == []
+    assert remaining(form) == []
 
 
 @pytest.mark.parametrize("way", ["clear", "unknown", "close", "another kind"])
-def test_nothing_typed_stays(form: SendForm, sandbox: vk.Sandbox, way: str) -> None:
-    typed(form)
+def test_inputs_are_emptied(form: SendForm, sandbox: FaultySandbox, way: str) -> None:
+    fill_with_secrets(form)
     if way == "clear":
         form.send_button.click()
         form.cancel_button.click()
@@ -622,40 +626,40 @@ def test_nothing_typed_stays(form: SendForm, sandbox: vk.Sandbox, way: str) -> N
         form.close()
     else:
         form.kind.input.value = "list"
-        assert set(left(form)) == {NUMBER, WORDS}, "recipient and text are still on the page"
+        assert set(remaining(form)) == {NUMBER, WORDS}, "recipient and text are still shown"
         return
-    assert left(form) == []
+    assert remaining(form) == []
 
 
-def test_what_a_front_end_heard_last_of_every_input_is_empty(form: SendForm, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A saved notebook is written from what the front end heard, so closing is not enough: it must hear ``""``."""
-    heard: dict[str, str] = {}
+def test_the_last_value_that_a_front_end_received_is_empty(form: SendForm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notebook is saved from the values that the front end received, so closing a widget is not enough."""
+    received: dict[str, str] = {}
     plain_send = w.Widget.send_state
 
-    def listen(widget: w.Widget, key: Any = None) -> None:
+    def record(widget: w.Widget, key: Any = None) -> None:
         if isinstance(widget, w.Text | w.Textarea | w.HTML):
-            heard[widget.model_id] = widget.value
+            received[widget.model_id] = widget.value
         plain_send(widget, key)
 
-    monkeypatch.setattr(w.Widget, "send_state", listen)
-    typed(form)
-    assert NUMBER in heard.values()
+    monkeypatch.setattr(w.Widget, "send_state", record)
+    fill_with_secrets(form)
+    assert NUMBER in received.values()
     form.kind.input.value = "list"
     form.close()
-    assert not [one for one in heard.values() if any(secret in one for secret in SECRETS)]
+    assert not [value for value in received.values() if any(secret in value for secret in SECRETS)]
 
 
-def test_neither_key_nor_anything_typed_is_in_a_repr(form: SendForm) -> None:
-    typed(form)
+def test_the_repr_contains_no_input_and_no_key(form: SendForm) -> None:
+    fill_with_secrets(form)
     assert repr(form) == "SendForm()"
     assert form._repr_mimebundle_()["text/plain"] == "SendForm()"
-    assert "sandbox-key" not in state()
+    assert "sandbox-key" not in saved_state()
 
 
-def test_no_name_of_the_forms_hides_one_of_the_widgets() -> None:
-    """A method called ``_send`` once hid the widget's own, and nothing reached the page any more."""
-    meant = {"__init__", "__repr__", "__module__", "__doc__", "__annotations__", "close"}
-    for ours, theirs in ((vk.widgets.SendForm, w.VBox), (Trail, w.HTML)):
+def test_no_attribute_overrides_one_of_ipywidgets() -> None:
+    """A method named ``_send`` would replace that of the widget, and nothing would reach the page."""
+    intended = {"__init__", "__repr__", "__module__", "__doc__", "__annotations__", "close"}
+    for ours, theirs in ((vk.widgets.SendForm, w.VBox), (StatusView, w.HTML)):
         own = {name for cls in ours.__mro__ if cls.__module__.startswith("viberkit") for name in vars(cls)}
-        made_by_traitlets = {name for name in own if name.startswith(("_all_", "_trait", "_static", "_desc", "_inst"))}
-        assert own & set(dir(theirs)) <= meant | made_by_traitlets
+        added_by_traitlets = {name for name in own if name.startswith(("_all_", "_trait", "_static", "_desc", "_inst"))}
+        assert own & set(dir(theirs)) <= intended | added_by_traitlets

@@ -1,4 +1,4 @@
-"""The command line of campaigns: plan, preview, send, status, resolve. Wiring, and nothing else."""
+"""The campaign commands: plan, preview, send, status, resolve."""
 
 from __future__ import annotations
 
@@ -8,154 +8,135 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from viberkit.models.content import Button, Content, Image, Text, from_wire
+from viberkit.cli import options
+from viberkit.models.content import Content, from_wire
 from viberkit.models.parsing import parse
 
 if TYPE_CHECKING:
-    from viberkit.campaigns.campaign import Campaign
+    from viberkit.campaigns.campaign import Campaign, CampaignStatus
 
 __all__ = ["campaign"]
 
-ARCHIVE = click.option("--archive", default="deliveries.db", show_default=True, help="The archive's file.")
-NAME = click.argument("name")
-STOPPED, UNKNOWN_LEFT = 4, 5
+_EXIT_STOPPED, _EXIT_UNKNOWN = 4, 5
+_name = click.argument("name")
 
 
-class _PlanFirst(click.Group):
-    """A group whose first command need not be named."""
+class _DefaultToPlan(click.Group):
+    """A group that runs ``plan`` when no command is named."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the default command in, unless another or help is asked for."""
-        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+        if args and args[0] not in (*self.commands, "-h", "--help"):
             args = ["plan", *args]
         return super().parse_args(ctx, args)
 
 
-@click.group(cls=_PlanFirst)
+@click.group(cls=_DefaultToPlan)
 def campaign() -> None:
-    """One content to many recipients, each at most once: plan (the default), preview, send, status, resolve.
+    """Send one content to many recipients, at most once each: plan (default), preview, send, status, resolve.
 
-    Exit codes: 0 done, 1 refused, 2 wrong usage, 4 stopped before its end (the same command goes on),
-    5 done, but it is not known of some whether they went out.
+    Exit codes: 0 done, 1 refused, 2 usage error, 4 stopped early (run the same command to continue), 5 done, but
+    some messages have an unknown outcome.
     """
 
 
 @campaign.command()
-@NAME
-@click.argument("recipients", type=click.Path(exists=True, dir_okay=False))
-@click.option("--text", help="May hold placeholders: 'Hi {first_name}' takes the column first_name.")
-@click.option("--button", nargs=2, metavar="CAPTION URL", help="A button below the text.")
-@click.option("--image", metavar="URL", help="A picture, with a button.")
-@click.option(
-    "--content", "file", type=click.Path(exists=True, dir_okay=False), help="Any content, as the API's JSON, in a file."
-)
-@click.option("--rate-type", required=True, type=click.Choice(["transaction", "promotion", "session"]))
-@click.option("--to", metavar="COLUMN", help="The column of the numbers; else to, number, phone, …")
-@click.option("--context", help="Comes back on callbacks, at most 98 characters.")
-@click.option("--price", type=float, help="Of one message.")
-@click.option("--price-high", type=float, help="Of one message at most, if --price is the least.")
-@click.option("--currency", default="", help="Stands before amounts.")
-@click.option("--cost-cap", type=float, help="Stop before the cost could pass this.")
-@ARCHIVE
-def plan(
-    name: str,
-    recipients: str,
-    text: str | None,
-    button: tuple[str, str] | None,
-    image: str | None,
-    file: str | None,
-    rate_type: str,
-    to: str | None,
-    context: str | None,
-    price: float | None,
-    price_high: float | None,
-    currency: str,
-    cost_cap: float | None,
-    archive: str,
-) -> None:
-    """Plan a campaign NAME to the RECIPIENTS of a CSV file. Sends nothing."""
+@_name
+@click.argument("recipients", type=options.existing_file)
+@click.option("--text", help="Text, with placeholders: 'Hi {first_name}' inserts the column first_name.")
+@options.button
+@options.image
+@click.option("--content", "file", type=options.existing_file, help="Any content, as the API's JSON, in a file.")
+@options.rate_type
+@click.option("--to", metavar="COLUMN", help="Column of the phone numbers; default: to, number, phone, …")
+@click.option("--context", help="Returned with callbacks; at most 98 characters.")
+@click.option("--price", type=float, help="Price of one message.")
+@click.option("--price-high", type=float, help="Upper end of the price range that --price begins.")
+@click.option("--currency", default="", help="Printed before amounts.")
+@click.option("--cost-cap", type=float, help="Stop before the cost could exceed this amount.")
+@options.archive
+def plan(name: str, recipients: Path, archive_path: str, text: str | None, file: Path | None, **terms: Any) -> None:
+    """Plan the campaign NAME for the RECIPIENTS of a CSV file. Nothing is sent."""
     from viberkit.archive.archive import Archive
     from viberkit.campaigns.campaign import Campaign
 
+    image, button, price, price_high = (terms.pop(option) for option in ("image", "button", "price", "price_high"))
     if (text is None) == (file is None):
         raise click.UsageError("--text, --content: pass one of the two")
-    if price is None and price_high is not None:
-        raise click.UsageError("--price-high: is the end of a range; pass its beginning as --price")
-    content: Content
-    if text is not None:
-        content = Text(text, image=Image(image) if image else None, button=Button(*button) if button else None)
-    else:
-        content = from_wire(parse(Path(str(file)).read_bytes()))
-    prices: Any = price if price_high is None or price is None else (price, price_high)
-    options = {"to": to, "context": context, "price": prices, "currency": currency, "cost_cap": cost_cap}
-    with Archive(archive) as kept:
-        click.echo(Campaign.plan(kept, name, recipients, content, rate_type=rate_type, **options).preview())
+    content: Content = options.text_content(text or "", image, button)
+    if file is not None:
+        content = from_wire(parse(file.read_bytes()))
+    terms["price"] = price if price_high is None else (price, price_high)
+    with Archive(archive_path) as archive:
+        click.echo(Campaign.plan(archive, name, recipients, content, **terms).preview())
 
 
 @campaign.command()
-@NAME
-@ARCHIVE
-def preview(name: str, archive: str) -> None:
-    """What NAME would send now, what it costs, and what to confirm."""
-    click.echo(_open(name, archive).preview())
+@_name
+@options.archive
+def preview(name: str, archive_path: str) -> None:
+    """Show what sending NAME now would send and cost, and the text that confirms it."""
+    click.echo(_open(name, archive_path).preview())
 
 
 @campaign.command()
-@NAME
-@click.option("--confirm", help="The text that preview gives; without it you are asked for it.")
-@click.option("--per-second", type=float, help="At most so many a second.")
-@click.option("--workers", default=32, show_default=True, type=click.IntRange(1, 256))
-@ARCHIVE
-def send(name: str, confirm: str | None, per_second: float | None, workers: int, archive: str) -> None:
-    """Send NAME, or go on with it; nobody gets it twice."""
+@_name
+@click.option("--confirm", help="Confirmation text of the preview; asked for if missing.")
+@options.per_second
+@options.workers
+@options.archive
+def send(name: str, confirm: str | None, archive_path: str, **settings: Any) -> None:
+    """Send NAME, or continue sending it; no recipient gets the message twice."""
     from viberkit.api.client import Client
 
-    planned = _open(name, archive)
+    opened = _open(name, archive_path)
     if confirm is None:
-        shown = planned.preview()
-        click.echo(shown if shown.planned else f"{planned!r}: nothing new is planned")
-        confirm = click.prompt("Type the text to confirm") if shown.planned else planned.confirmed
+        shown = opened.preview()
+        click.echo(shown if shown.planned else f"{opened!r}: nothing new is planned")
+        confirm = click.prompt("Type the text to confirm") if shown.planned else opened.confirmed
     with Client() as client:
-        bar = sys.stderr.isatty()
-        status = planned.send(client, confirm=confirm or "", per_second=per_second, workers=workers, progress=bar)
-    click.echo("\n".join(status.to_frame()["summary"]))
-    if status.stopped or "queued" in status.counts:
-        click.echo(f"stopped: {status.stopped or 'some are queued still'}", err=True)
-        sys.exit(STOPPED)
-    if "unknown" in status.counts:
-        sys.exit(UNKNOWN_LEFT)
+        status = opened.send(client, confirm=confirm or "", progress=sys.stderr.isatty(), **settings)
+    _print(status)
+    if status.stopped or status.counts.get("queued"):
+        click.echo(f"stopped: {status.stopped or 'some messages are still queued'}", err=True)
+        sys.exit(_EXIT_STOPPED)
+    if status.counts.get("unknown"):
+        sys.exit(_EXIT_UNKNOWN)
 
 
 @campaign.command()
-@NAME
-@ARCHIVE
-def status(name: str, archive: str) -> None:
-    """Where NAME stands, in plain words."""
-    click.echo("\n".join(_open(name, archive).status().to_frame()["summary"]))
+@_name
+@options.archive
+def status(name: str, archive_path: str) -> None:
+    """Show how many messages of NAME are in each state."""
+    _print(_open(name, archive_path).status())
 
 
 @campaign.command()
-@NAME
+@_name
 @click.argument("decision", type=click.Choice(["resend", "abandon"]))
 @click.argument("keys", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="All that are unknown.")
-@click.option("--reason", required=True, help="For those who come after.")
-@ARCHIVE
-def resolve(name: str, decision: str, keys: tuple[str, ...], everything: bool, reason: str, archive: str) -> None:
-    """Decide on messages of NAME of which nobody knows whether they went out."""
-    opened = _open(name, archive)
-    unknown = opened.messages().query("state == 'unknown'")
-    if not keys and not everything:
-        click.echo(unknown[["key", "to", "reason"]].to_string(index=False) if len(unknown) else "none is unknown")
-        return
-    count = opened.resolve(list(keys or unknown["key"]), decision, reason=reason)
-    click.echo(f"{count:,} decided: {decision}")
+@click.option("--all", "every", is_flag=True, help="Decide on all messages with an unknown outcome.")
+@click.option("--reason", required=True, help="Reason of the decision; stored with it.")
+@options.archive
+def resolve(name: str, decision: str, keys: tuple[str, ...], every: bool, reason: str, archive_path: str) -> None:
+    """Decide on messages of NAME with an unknown outcome; without KEYS or --all, list them."""
+    opened = _open(name, archive_path)
+    messages = opened.messages()
+    unknown = messages[messages["state"] == "unknown"]
+    if keys or every:
+        count = opened.resolve(list(keys or unknown["key"]), decision, reason=reason)
+        click.echo(f"{count:,} resolved: {decision}")
+    elif unknown.empty:
+        click.echo("no message has an unknown outcome")
+    else:
+        click.echo(unknown[["key", "to", "reason"]].to_string(index=False))
 
 
-def _open(name: str, archive: str) -> Campaign:
-    from viberkit.archive.archive import Archive
+def _print(status: CampaignStatus) -> None:
+    click.echo("\n".join(status.to_frame()["summary"]))
+
+
+def _open(name: str, archive_path: str) -> Campaign:
     from viberkit.campaigns.campaign import Campaign
 
-    if not Path(archive).exists():
-        raise click.UsageError(f"--archive: {archive!r} is not there; name the file of an archive")
-    return Campaign.open(Archive(archive), name)
+    return Campaign.open(options.existing_archive(archive_path), name)

@@ -1,4 +1,4 @@
-"""The demonstration: two virtual weeks of messages over real HTTP, and where the time went."""
+"""The demonstration: two virtual weeks of messages over real HTTP, and their delivery times."""
 
 from __future__ import annotations
 
@@ -7,120 +7,114 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import pandas as pd
-from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from viberkit import charts
-from viberkit.analysis import curves as survival
-from viberkit.analysis import journeys as timing
-from viberkit.analysis import latency as latencies
-from viberkit.api.client import Client
+from viberkit.analysis.curves import delivery_curve, time_to
+from viberkit.analysis.journeys import journeys, transitions
+from viberkit.analysis.latency import latency
 from viberkit.archive.archive import Archive
 from viberkit.campaigns.collector import collect
 from viberkit.errors import ConfigurationError
 from viberkit.models.content import Button, Image, Text
-from viberkit.models.records import SentMessage
 from viberkit.sandbox.sandbox import Sandbox
 
-__all__ = ["run", "send_campaign", "table"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from viberkit.api.client import Client
+    from viberkit.models.records import SentMessage
+
+__all__ = ["format_latency", "run", "send_messages"]
 
 _DAYS = 14
-#: Messages leave by day: so many in each hour, of a hundred.
-_BY_HOUR = (0, 0, 0, 0, 0, 1, 2, 5, 9, 10, 9, 7, 6, 6, 7, 8, 8, 7, 6, 5, 3, 1, 0, 0)
+#: Messages sent in each hour of the day, per cent.
+_HOURLY_SHARES = (0, 0, 0, 0, 0, 1, 2, 5, 9, 10, 9, 7, 6, 6, 7, 8, 8, 7, 6, 5, 3, 1, 0, 0)
 _PREFIXES = ("+4917", "+43664", "+38163", "+35988", "+30690")  # Germany, Austria, Serbia, Bulgaria, Greece
-_SALE = Text(
+_PROMOTION = Text(
     "Ten per cent off until Sunday.",
     image=Image("https://example.org/sale.png"),
     button=Button("See it", "https://example.org/sale"),
 )
 
 
-def send_campaign(sandbox: Sandbox, client: Client, messages: int, seed: int) -> Iterator[SentMessage]:
-    """Send messages one by one over two virtual weeks, by day more than by night, and give each as it was sent.
+def send_messages(sandbox: Sandbox, client: Client, messages: int, seed: int) -> Iterator[SentMessage]:
+    """Send messages over two virtual weeks, mostly by day, and yield each when it has been sent.
 
-    Three of four are transactions (a text), the others promotions (a text with a picture and a button).
+    A quarter of them are promotions (text, image and button), the others transactions (text).
     """
-    chance = random.Random(f"campaign {seed}")  # noqa: S311 - the same seed gives the same campaign
-    started = sandbox.now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-    hours = chance.choices(range(24), _BY_HOUR, k=messages)
-    offsets = sorted(chance.randrange(_DAYS) * 86_400 + hour * 3_600 + chance.random() * 3_600 for hour in hours)
+    rng = random.Random(f"campaign {seed}")  # noqa: S311 - the same seed gives the same messages
+    start = sandbox.now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    hours = rng.choices(range(24), _HOURLY_SHARES, k=messages)
+    offsets = sorted(rng.randrange(_DAYS) * 86_400 + hour * 3_600 + rng.random() * 3_600 for hour in hours)
     for number, offset in enumerate(offsets):
-        due = started + timedelta(seconds=offset)
-        sandbox.advance(seconds=(due - sandbox.now).total_seconds())
-        to = f"{chance.choice(_PREFIXES)}{6_000_000 + number:07d}"
-        if chance.random() < 0.25:
-            yield client.send(to, _SALE, rate_type="promotion")
+        sandbox.advance(seconds=(start + timedelta(seconds=offset) - sandbox.now).total_seconds())
+        to = f"{rng.choice(_PREFIXES)}{6_000_000 + number:07d}"
+        if rng.random() < 0.25:
+            yield client.send(to, _PROMOTION, rate_type="promotion")
         else:
             yield client.send(to, Text(f"Your parcel {number + 1} is on its way."), rate_type="transaction")
-    sandbox.advance(seconds=max(0.0, (started + timedelta(days=_DAYS) - sandbox.now).total_seconds()))
+    sandbox.advance(seconds=max(0.0, (start + timedelta(days=_DAYS) - sandbox.now).total_seconds()))
 
 
 def run(out: Path, messages: int, seed: int) -> None:
-    """Send, wait, collect, and write the archive, the charts, the events and the latency table to a folder."""
+    """Send and collect messages, print the latency table, and write archive, events, table and charts to a folder."""
     started = time.monotonic()
     database = out / "deliveries.db"
     if database.exists():
-        raise ConfigurationError(f"{database}: is there already; remove the folder, or pass --out with another one")
+        raise ConfigurationError(f"{database}: exists already; remove the folder, or pass another one as --out")
     out.mkdir(parents=True, exist_ok=True)
     with Sandbox(seed=seed, speed=0, dialect="mixed") as sandbox, Archive(database) as archive:
         click.echo(f"Sending {messages:,} messages over HTTP to a sandbox at {sandbox.base_url} …")
         with sandbox.client(archive=archive) as client:
-            for _ in tqdm(send_campaign(sandbox, client, messages, seed), total=messages, unit="message", disable=None):
+            for _ in tqdm(send_messages(sandbox, client, messages, seed), total=messages, unit="message", disable=None):
                 pass
             click.echo(f"Two virtual weeks have passed; it is {sandbox.now:%d %B %Y}. Collecting …")
-            summary = collect(client, archive, progress=False)
-        open_still = len(archive.recorder.open_messages())
-        click.echo(f"{summary.requested:,} asked, {summary.final:,} final, {open_still:,} still on the way.")
+            result = collect(client, archive, progress=False)
         events = archive.events()
-    transitions = timing.transitions(events)
-    latency = latencies.latency(events)
-    trips = timing.journeys(events)
-    events.to_parquet(out / "events.parquet", index=False)
-    latency.to_csv(out / "latency.csv", index=False)
-    drawn = {
-        "curve.png": charts.curve(survival.delivery_curve(trips)),
-        "latency.png": charts.latency(transitions),
-        "time-share.png": charts.time_share(latency),
-        "timeline.png": charts.timeline(events[events["message_id"].isin(events["message_id"].unique()[:8])]),
+    table, journey_frame = latency(events), journeys(events)
+    n_open = (journey_frame["outcome"] == "open").sum()
+    click.echo(f"{result.requested:,} histories requested: {result.final:,} messages final, {n_open:,} still open.")
+    sample = events["message_id"].isin(events["message_id"].unique()[:8])
+    drawings = {
+        "curve.png": charts.curve(delivery_curve(journey_frame)),
+        "latency.png": charts.latency(transitions(events)),
+        "time-share.png": charts.time_share(table),
+        "timeline.png": charts.timeline(events[sample]),
     }
-    for name, ax in drawn.items():
-        figure = ax.get_figure(root=True)
-        assert isinstance(figure, Figure)  # noqa: S101 - the charts made their own
-        figure.savefig(out / name, dpi=150, bbox_inches="tight", facecolor="white")
-    _tell(out, latency, survival.time_to(trips), time.monotonic() - started)
+    for name, ax in drawings.items():
+        if figure := ax.get_figure(root=True):
+            figure.savefig(out / name, dpi=150, bbox_inches="tight", facecolor="white")
+    events.to_parquet(out / "events.parquet", index=False)
+    table.to_csv(out / "latency.csv", index=False)
+    summary = "; ".join(time_to(journey_frame)["summary"])
+    click.echo(f"""
+Time between two states, in seconds:
+
+{format_latency(table)}
+
+From accepted to delivered, over all messages (95 % intervals): {summary}
+
+In {out}/ ({time.monotonic() - started:.0f} s):
+  deliveries.db   the archive: every response, verbatim
+  events.parquet  the events as a table
+  latency.csv     the latency table, with confidence intervals
+  *.png           charts: delivery curve, latency, share of time by transition, timeline of eight messages
+
+Next: `viberkit lab` opens the tutorials; `viberkit latency --archive {database} --by rate_type` compares
+the rate types. (Only one dialect of the API reports routed: hence two transitions to dispatched.)""")
 
 
-def _tell(out: Path, latency: pd.DataFrame, quantiles: pd.DataFrame, seconds: float) -> None:
-    click.echo(f"\nHow long each hop took, in seconds:\n\n{table(latency)}\n")
-    click.echo(f"From accepted to delivered, of all messages sent (95 % intervals): {'; '.join(quantiles['text'])}\n")
-    click.echo(f"In {out}/ ({seconds:.0f} s):")
-    for name, what in (
-        ("deliveries.db", "the archive: every answer as it came"),
-        ("events.parquet", "the events as a table"),
-        ("latency.csv", "the table above"),
-        ("curve.png", "delivered, failed, still open"),
-        ("latency.png", "how long each hop took"),
-        ("time-share.png", "where the time went"),
-        ("timeline.png", "the lives of eight messages"),
-    ):
-        click.echo(f"  {name:<16}{what}")
-    click.echo(f"\nNext: `viberkit lab` opens the tutorials; `viberkit latency {out}/deliveries.db --by rate_type`")
-    click.echo(
-        "compares the rate types. (Not every dialect tells when a message was routed: hence two ways to dispatched.)"
-    )
-
-
-def table(latency: pd.DataFrame) -> str:
-    """A latency table for a terminal, without the intervals: seconds to the millisecond, shares in per cent."""
-    ends = ("_low_s", "_high_s", "share_slowest", "open_p50_s", "open_max_s")
-    shown = latency.loc[:, [not str(name).endswith(ends) for name in latency.columns]].copy()
-    for name in shown.columns:
-        if name.endswith("_s"):
-            shown[name] = shown[name].map("{:,.3f}".format)
-    shown["n"] = shown["n"].map("{:,}".format)
-    shown["n_open"] = shown["n_open"].map("{:,.0f}".format)
-    shown["share"] = shown["share"].map("{:.1%}".format)
-    return shown.to_string(index=False)
+def format_latency(table: pd.DataFrame) -> str:
+    """Format a latency result for a terminal: one row per transition, one column per quantile, no intervals."""
+    keys = [*table.attrs["by"], "from_state", "to_state"]
+    shown = table[keys].astype("object").fillna("")
+    shown["quantile"] = [f"p{100 * quantile:g}_s" for quantile in table["quantile"]]
+    columns = {"max_s": "{:,.3f}", "n": "{:,.0f}", "n_waiting": "{:,.0f}", "time_share": "{:.1%}"}
+    for name, template in {"value_s": "{:,.3f}", **columns}.items():
+        shown[name] = table[name].map(template.format)
+    wide = shown.set_index([*keys, *columns, "quantile"])["value_s"].unstack("quantile", sort=False)  # noqa: PD010 - keeps NaN
+    return wide.reset_index()[[*keys, *wide.columns, *columns]].to_string(index=False)

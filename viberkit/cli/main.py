@@ -1,7 +1,7 @@
-"""The command line: wiring, and nothing else. Errors are one line on standard error.
+"""The command line. Errors are printed on standard error, without a traceback.
 
-Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 a message that was or may have been sent although the
-command did not end well: do not run it again.
+Exit codes: 0 done, 1 refused or failed, 2 usage error, 3 a message was sent or may have been sent although the
+command failed: do not run it again.
 """
 
 from __future__ import annotations
@@ -14,48 +14,65 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from viberkit import __version__
+from viberkit.cli import options
 from viberkit.cli.campaign import campaign
 from viberkit.errors import ArchiveWriteError, UnknownOutcome, UnreadableRecord, ViberkitError
-from viberkit.models.content import Button, Content, Image, Text
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    import pandas as pd
 
-ARCHIVE = click.option("--archive", default="deliveries.db", show_default=True, help="The archive's file.")
+__all__ = ["commands", "main"]
+
+_message_id = click.argument("message_id")
+_folder = click.Path(file_okay=False, path_type=Path)
+_port = click.IntRange(0, 65_535)
+_table = click.Choice(["events", "messages", "statuses", "inbound", "journeys", "callbacks", "gaps", "unreadable"])
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line and exit."""
+    """Run the command line and exit.
+
+    Parameters
+    ----------
+    args : sequence of str, optional
+        Arguments; default those of the process.
+
+    Raises
+    ------
+    SystemExit
+        Always, with the exit code of the command.
+    """
     try:
         code = commands.main(args=args, prog_name="viberkit", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Abort:
         click.echo("stopped", err=True)
         sys.exit(1)
-    except click.ClickException as fault:
-        fault.show()
-        sys.exit(fault.exit_code)
-    except ViberkitError as fault:
-        click.echo("error: " + str(fault).replace("\n", "\n       "), err=True)
-        sys.exit(3 if isinstance(fault, UnknownOutcome | ArchiveWriteError) else 1)
-    except OSError as fault:
-        click.echo(f"error: {fault.filename or 'output'}: {fault.strerror or fault}", err=True)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except ViberkitError as error:
+        click.echo("error: " + str(error).replace("\n", "\n       "), err=True)
+        sys.exit(3 if isinstance(error, UnknownOutcome | ArchiveWriteError) else 1)
+    except OSError as error:
+        click.echo(f"error: {error.filename or 'output'}: {error.strerror or error}", err=True)
         sys.exit(1)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True})
 @click.version_option(__version__)
 def commands() -> None:
-    """Send Viber Business messages, keep their trail, and see where the time went.
+    """Send Viber Business messages, store what the API reports, and measure delivery times.
 
-    The key and the service id are read from TYNTEC_API_KEY and VIBER_SERVICE_ID, or from a .env file.
+    The API key and the service id are read from TYNTEC_API_KEY and VIBER_SERVICE_ID, or from a .env file.
     `viberkit demo` and `viberkit sandbox` need neither.
     """
 
@@ -64,19 +81,13 @@ commands.add_command(campaign)
 
 
 @commands.command()
-@click.option(
-    "--out",
-    default="demo",
-    show_default=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder to write.",
-)
-@click.option("--messages", default=500, show_default=True, type=click.IntRange(1, 100_000), help="How many messages.")
-@click.option("--seed", default=7, show_default=True, help="The sandbox's seed.")
+@click.option("--out", default="demo", type=_folder, help="Folder to write to.")
+@click.option("--messages", default=500, type=click.IntRange(1, 100_000), help="How many to send.")
+@click.option("--seed", default=7, help="Seed of the sandbox.")
 def demo(out: Path, messages: int, seed: int) -> None:
-    """Send messages to a sandbox, let two weeks pass, and show where the time went.
+    """Send messages to a sandbox over two virtual weeks and measure their delivery times.
 
-    Everything is real but the far end: the messages go over HTTP, two virtual weeks pass in seconds.
+    The messages are sent over HTTP to a simulated API on this computer; the two weeks pass in seconds.
     """
     from viberkit.cli.demo import run
 
@@ -84,86 +95,71 @@ def demo(out: Path, messages: int, seed: int) -> None:
 
 
 @commands.command()
-@click.option(
-    "--port",
-    default=8765,
-    show_default=True,
-    type=click.IntRange(0, 65_535),
-    help="Port on loopback; 0 takes a free one.",
-)
-@click.option("--seed", default=0, show_default=True, help="The same seed gives the same deliveries.")
-@click.option("--speed", default=1.0, show_default=True, help="Virtual seconds per second; 0 stands still.")
-@click.option("--dialect", default="v3", show_default=True, type=click.Choice(["guide", "v2", "v3", "mixed"]))
-@click.option("--now", is_flag=True, help="Let its clock begin now, and not on 5 January 2026.")
-def sandbox(port: int, seed: int, speed: float, dialect: str, now: bool) -> None:
-    """Serve an imitation of the API on loopback until Ctrl-C."""
+@click.option("--port", default=8765, type=_port, help="0 selects a free one.")
+@click.option("--seed", default=0, help="The same seed gives the same deliveries.")
+@click.option("--speed", default=1.0, help="Virtual seconds per second; 0 stops the clock.")
+@click.option("--dialect", default="v3", type=click.Choice(["guide", "v2", "v3", "mixed"]))
+@click.option("--now", is_flag=True, help="Start the virtual clock now instead of on 5 January 2026.")
+def sandbox(now: bool, **settings: Any) -> None:
+    """Serve a simulation of the API on loopback until Ctrl-C."""
     from viberkit.sandbox.sandbox import START, Sandbox, serve
 
-    start = datetime.now(UTC) if now else START
-    serve(Sandbox(seed, port=port, speed=speed, dialect=dialect, start=start), say=click.echo)
+    serve(Sandbox(start=datetime.now(UTC) if now else START, **settings), echo=click.echo)
 
 
 @commands.command()
 @click.argument("to")
 @click.argument("text")
-@click.option("--rate-type", required=True, type=click.Choice(["transaction", "promotion", "session"]))
-@click.option("--button", nargs=2, metavar="CAPTION URL", help="A button below the text.")
-@click.option("--image", metavar="URL", help="A picture, with a button.")
-@click.option("--context", help="Comes back on callbacks, at most 125 characters.")
-@click.option("--yes", is_flag=True, help="Do not ask before sending.")
-@ARCHIVE
-def send(
-    to: str,
-    text: str,
-    rate_type: str,
-    button: tuple[str, str] | None,
-    image: str | None,
-    context: str | None,
-    yes: bool,
-    archive: str,
-) -> None:
-    """Send TEXT to the number TO (E.164) and keep it in the archive."""
+@options.rate_type
+@options.button
+@options.image
+@click.option("--context", help="Returned with callbacks; at most 98 characters.")
+@click.option("--yes", is_flag=True, help="Send without asking for confirmation.")
+@options.archive
+def send(to: str, text: str, yes: bool, archive_path: str, **terms: Any) -> None:
+    """Send TEXT to the phone number TO (E.164), store it in the archive and print the message id."""
     from viberkit.models.phone import mask
 
-    content: Content = Text(text, image=Image(image) if image else None, button=Button(*button) if button else None)
     if not yes:
-        click.confirm(f"Send this {rate_type} message to {mask(to)}? It will be charged", abort=True)
-    with _client(archive) as client:
+        click.confirm(f"Send this {terms['rate_type']} message to {mask(to)}? It will be charged", abort=True)
+    content = options.text_content(text, terms.pop("image"), terms.pop("button"))
+    with options.new_client(archive_path) as client:
         try:
-            click.echo(client.send(to, content, rate_type=rate_type, context=context).message_id)
+            sent = client.send(to, content, **terms)
         except KeyboardInterrupt:
-            raise UnknownOutcome("stopped while the server was asked", to=mask(to), context=context) from None
+            raise UnknownOutcome("interrupted during the request", to=mask(to), context=terms["context"]) from None
+    click.echo(sent.message_id)
 
 
 @commands.command()
-@click.argument("message_id")
-@ARCHIVE
-def status(message_id: str, archive: str) -> None:
-    """Where a message stands, and since when."""
-    with _client(archive) as client:
-        told = client.status(message_id)
-    click.echo(f"{told.state}" + (f" since {told.since:%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC" if told.since else ""))
+@_message_id
+@options.archive
+def status(message_id: str, archive_path: str) -> None:
+    """Print the current state of a message, and since when."""
+    with options.new_client(archive_path) as client:
+        current = client.status(message_id)
+    click.echo(f"{current.state}" + (f" since {_timestamp(current.since)} UTC" if current.since else ""))
 
 
 @commands.command()
-@click.argument("message_id")
-@ARCHIVE
-def events(message_id: str, archive: str) -> None:
-    """The trail of a message: each state and when it was entered."""
-    with _client(archive) as client:
+@_message_id
+@options.archive
+def events(message_id: str, archive_path: str) -> None:
+    """Print the history of a message: each state and when it was entered."""
+    with options.new_client(archive_path) as client:
         for event in client.events(message_id):
-            told = "  ".join(filter(None, [event.code, event.detail]))
-            click.echo(f"{event.happened_at:%Y-%m-%d %H:%M:%S.%f}"[:-3] + f"  {event.state:<15}{told}".rstrip())
+            detail = "  ".join(filter(None, [event.code, event.detail]))
+            click.echo(f"{_timestamp(event.happened_at)}  {event.state:<15}{detail}".rstrip())
 
 
 @commands.command()
-@click.argument("message_id")
-@ARCHIVE
-def message(message_id: str, archive: str) -> None:
-    """A message as the server keeps it (48 hours long)."""
+@_message_id
+@options.archive
+def message(message_id: str, archive_path: str) -> None:
+    """Print a message as the server stores it (for 48 hours)."""
     from viberkit.models.phone import mask
 
-    with _client(archive) as client:
+    with options.new_client(archive_path) as client:
         stored = client.message(message_id)
     for name in ("message_id", "to", "service_id", "rate_type", "content"):
         value = getattr(stored, name)
@@ -171,147 +167,133 @@ def message(message_id: str, archive: str) -> None:
 
 
 @commands.command()
-@click.option("--per-second", type=float, help="At most so many requests a second.")
-@click.option("--workers", default=32, show_default=True, type=click.IntRange(1, 256))
-@click.option("--include-final", is_flag=True, help="Ask about messages that are final, too.")
-@ARCHIVE
-def collect(per_second: float | None, workers: int, include_final: bool, archive: str) -> None:
-    """Bring every message of the archive that is not final up to date."""
-    from viberkit.campaigns.collector import collect as bring_up_to_date
+@options.per_second
+@options.workers
+@click.option("--include-final", is_flag=True, help="Request the history of final messages, too.")
+@options.archive
+def collect(archive_path: str, **settings: Any) -> None:
+    """Request the history of every message of the archive that is not final.
 
-    with _client(archive) as client:
-        assert client.archive is not None  # noqa: S101 - _client gives one
-        summary = bring_up_to_date(
-            client,
-            client.archive,
-            workers=workers,
-            per_second=per_second,
-            include_final=include_final,
-            progress=sys.stderr.isatty(),
-        )
-    click.echo(summary.to_frame().to_string(index=False))
-    if summary.failed:
+    Exit code 1 if a request failed.
+    """
+    from viberkit.api.client import Client
+    from viberkit.campaigns.collector import collect as collect_histories
+
+    with Client() as client, options.existing_archive(archive_path) as archive:
+        result = collect_histories(client, archive, progress=sys.stderr.isatty(), **settings)
+    click.echo(result.to_frame().to_string(index=False))
+    if result.failed:
         sys.exit(1)
 
 
 @commands.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Another address needs a secret or a header.")
-@click.option("--port", default=8766, show_default=True, type=click.IntRange(0, 65_535), help="0 takes a free one.")
-@click.option("--path", default="/callbacks", show_default=True, help="The one path that is answered.")
-@click.option("--public-url", metavar="URL", help="The https address by which the world reaches this listener.")
-@click.option("--configure", is_flag=True, help="Have the provider call here, for every event.")
+@click.option("--host", default="127.0.0.1", help="Other addresses need a secret or a header.")
+@click.option("--port", default=8766, type=_port, help="0 selects a free one.")
+@click.option("--path", default="/callbacks", help="Path that receives callbacks.")
+@click.option("--public-url", metavar="URL", help="The https address that reaches this listener from the internet.")
+@click.option("--configure", is_flag=True, help="Configure the account to send every event to this listener.")
 @click.option("--service-id", metavar="ID", help="Configure this service id instead of the account.")
-@ARCHIVE
-def listen(
-    host: str, port: int, path: str, public_url: str | None, configure: bool, service_id: str | None, archive: str
-) -> None:
-    """Receive callbacks and keep them in the archive, until Ctrl-C.
+@options.archive
+def listen(configure: bool, service_id: str | None, archive_path: str, **address: Any) -> None:
+    """Receive callbacks and store them in the archive until Ctrl-C.
 
-    The secret that the provider signs with is read from VIBERKIT_CALLBACK_SECRET (while it is being changed, the old
-    one from VIBERKIT_CALLBACK_SECRET_OLD), a header that every callback must carry from VIBERKIT_CALLBACK_HEADER
-    (name: value); in the environment or a .env file.
+    The signing secret is read from VIBERKIT_CALLBACK_SECRET (and the previous one from VIBERKIT_CALLBACK_SECRET_OLD
+    while it is being replaced), a header that every callback must carry from VIBERKIT_CALLBACK_HEADER (name: value);
+    in the environment or a .env file.
     """
     from viberkit.api.client import Client
     from viberkit.archive.archive import Archive
     from viberkit.callbacks.listener import Listener
 
     if service_id and not configure:
-        raise click.UsageError("--service-id: says whose callbacks to configure; add --configure")
+        raise click.UsageError("--service-id: selects what to configure; add --configure")
     logging.basicConfig(format="%(asctime)s %(message)s")
     logging.getLogger("viberkit.callbacks.listener").setLevel(logging.INFO)
-    ends = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
     client = Client() if configure else None
-    listener = Listener(Archive(archive), host=host, port=port, path=path, public_url=public_url)
     stop = threading.Event()
-    with listener:
-        for one in ends:
-            signal.signal(one, lambda *_: stop.set())
+    with Listener(Archive(archive_path), **address) as listener:
+        numbers = {signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}  # Windows has no SIGHUP
+        for number in numbers:
+            signal.signal(number, lambda *_: stop.set())
         if client is not None:
             listener.configure(client, service_id=service_id)
-        told = f"; the provider was told {listener.url}" if configure else ""
-        click.echo(f"listening at {listener.local_url}{told}; kept in {archive}; Ctrl-C stops")
+        configured = f"; callbacks are configured to {listener.url}" if configure else ""
+        click.echo(f"listening at {listener.local_url}{configured}; archive {archive_path}; Ctrl-C stops")
         while not stop.wait(3600):
             pass
-    click.echo(f"{listener.kept:,} kept, {listener.late:,} of them late; turned away: {_counts(listener.refused)}")
-
-
-def _counts(refused: Mapping[str, int]) -> str:
-    return "; ".join(f"{count:,} × {why}" for why, count in refused.items()) or "none"
+    rejected = "; ".join(f"{count:,} × {reason}" for reason, count in listener.rejected.items()) or "none"
+    click.echo(f"{listener.stored:,} stored, {listener.late:,} of them late; rejected: {rejected}")
 
 
 @commands.command()
-@click.argument("source", type=click.Path(exists=True, dir_okay=False))
-@click.option("--by", multiple=True, help="One table a group, e.g. rate_type (may be given several times).")
-def latency(source: str, by: tuple[str, ...]) -> None:
-    """The latency table of SOURCE: an archive (.db), or a file of events (.jsonl, .parquet, .csv)."""
-    from viberkit.analysis import latency as latencies
-    from viberkit.cli.demo import table
+@click.argument("file", required=False, type=options.existing_file)
+@click.option("--by", multiple=True, help="Column to group by, e.g. rate_type; may be repeated.")
+@options.archive
+def latency(file: Path | None, by: tuple[str, ...], archive_path: str) -> None:
+    """Print the latency table of the archive, or of a FILE of events (.jsonl, .parquet, .csv)."""
+    from viberkit.analysis.latency import latency as latency_table
+    from viberkit.cli.demo import format_latency
 
-    click.echo(table(latencies.latency(_events(source), by=list(by) or None)))
+    if file is not None:
+        events = _read_events(file)
+    else:
+        with options.existing_archive(archive_path) as archive:
+            events = archive.events()
+    click.echo(format_latency(latency_table(events, by=list(by) or None)))
 
 
 @commands.command()
 @click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
-    "--what",
-    default="events",
-    show_default=True,
-    type=click.Choice(["events", "messages", "statuses", "inbound", "journeys", "callbacks", "gaps", "unreadable"]),
-)
-@ARCHIVE
-def export(target: Path, what: str, archive: str) -> None:
-    """Write a frame of the archive to TARGET (.parquet or .csv). Phone numbers are masked."""
-    from viberkit.analysis import journeys as timing
-    from viberkit.archive.archive import Archive
+@click.option("--what", default="events", type=_table)
+@options.archive
+def export(target: Path, what: str, archive_path: str) -> None:
+    """Write a table of the archive to TARGET (.parquet or .csv). Phone numbers are masked."""
+    from viberkit.analysis.journeys import journeys
 
     if target.suffix not in (".parquet", ".csv"):
-        what_to_do = "it is the file to write; name the archive with --archive"
-        raise click.UsageError(f"TARGET: {target.name!r} ends in neither .parquet nor .csv; {what_to_do}")
-    with Archive(_existing(archive)) as kept:
-        frame = timing.journeys(kept.events()) if what == "journeys" else getattr(kept, what)()
-    if target.suffix == ".parquet":
-        frame.to_parquet(target, index=False)
-    else:
-        frame.to_csv(target, index=False)
-    click.echo(f"{len(frame):,} rows to {target}")
+        raise click.UsageError(f"TARGET: {target.name!r} is neither .parquet nor .csv; the archive is --archive")
+    with options.existing_archive(archive_path) as archive:
+        frame = journeys(archive.events()) if what == "journeys" else getattr(archive, what)()
+    write = frame.to_parquet if target.suffix == ".parquet" else frame.to_csv
+    write(target, index=False)
+    click.echo(f"{len(frame):,} rows written to {target}")
 
 
 @commands.command()
-@click.option(
-    "--folder", default="viberkit-tutorials", show_default=True, type=click.Path(file_okay=False, path_type=Path)
-)
-@click.option("--port", default=8888, show_default=True, type=click.IntRange(1, 65_535))
+@click.option("--folder", default="viberkit-tutorials", type=_folder)
+@click.option("--port", default=8888, type=click.IntRange(1, 65_535))
 @click.option("--browser/--no-browser", default=True, help="Open a browser.")
 @click.argument("jupyter_args", nargs=-1, type=click.UNPROCESSED)
 def lab(folder: Path, port: int, browser: bool, jupyter_args: tuple[str, ...]) -> None:
-    """Open JupyterLab on the tutorials, with a sandbox behind `vk.Client()`.
+    """Open JupyterLab on the tutorials, with a sandbox for `vk.Client()`.
 
-    What stands after `--` goes to JupyterLab, e.g. `viberkit lab -- --allow-root`.
+    Arguments after `--` are passed to JupyterLab, e.g. `viberkit lab -- --allow-root`.
     """
     from viberkit.sandbox.sandbox import Sandbox
 
-    copied = _tutorials(folder)
-    with Sandbox(speed=1.0) as served:
-        settings = {
-            "VIBERKIT_BASE_URL": served.base_url,
-            "TYNTEC_API_KEY": served.api_key,
-            "VIBER_SERVICE_ID": served.service_id,
+    notebooks = copy_tutorials(folder)
+    command = [sys.executable, "-m", "jupyterlab", f"--port={port}", "--ServerApp.root_dir", str(folder.resolve())]
+    if not browser:
+        command.append("--no-browser")
+    with Sandbox(speed=1.0) as server:
+        environment = {
+            **os.environ,
+            "VIBERKIT_BASE_URL": server.base_url,
+            "TYNTEC_API_KEY": server.api_key,
+            "VIBER_SERVICE_ID": server.service_id,
         }
-        click.echo(f"The tutorials are in {copied}; vk.Client() there talks to a sandbox. Ctrl-C ends both.")
-        asked = [sys.executable, "-m", "jupyterlab", f"--port={port}", "--ServerApp.root_dir", str(folder.resolve())]
-        asked += [] if browser else ["--no-browser"]
-        code = subprocess.call([*asked, *jupyter_args], env={**os.environ, **settings})  # noqa: S603 - our own words
+        click.echo(f"The tutorials are in {notebooks}; vk.Client() there uses a sandbox. Ctrl-C stops both.")
+        code = subprocess.call([*command, *jupyter_args], env=environment)  # noqa: S603 - no shell is involved
     sys.exit(code)
 
 
-def _tutorials(folder: Path) -> Path:
-    """Copy the tutorials and their data to a folder, leaving what is there alone."""
-    here = Path(__file__).parent.parent
-    for source in (here / "tutorials", here.parent):
-        if (source / "notebooks").is_dir():
-            break
-    else:
-        raise click.ClickException("this installation came without the tutorials; clone the project to have them")
+def copy_tutorials(folder: Path) -> Path:
+    """Copy the tutorials and their data to a folder, without replacing what exists, and return the notebooks' path."""
+    package = Path(__file__).parent.parent
+    folders = (package / "tutorials", package.parent)  # of an installation, or of a clone of the project
+    source = next((source for source in folders if (source / "notebooks").is_dir()), None)
+    if source is None:
+        raise click.ClickException("this installation has no tutorials; clone the project to get them")
     for name in ("notebooks", "data"):
         target = folder / name
         if not target.exists():
@@ -319,35 +301,20 @@ def _tutorials(folder: Path) -> Path:
     return folder / "notebooks"
 
 
-def _client(archive: str) -> Any:
-    from viberkit.api.client import Client
-    from viberkit.archive.archive import Archive
-
-    client = Client()
-    client.archive = Archive(archive)
-    return client
+def _timestamp(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%d %H:%M:%S}.{instant.microsecond // 1000:03d}"
 
 
-def _existing(archive: str) -> str:
-    if not Path(archive).exists():
-        raise click.UsageError(f"--archive: {archive!r} is not there; name the file of an archive")
-    return archive
-
-
-def _events(source: str) -> Any:
-    from viberkit.archive.archive import Archive
+def _read_events(file: Path) -> pd.DataFrame:
     from viberkit.frames.reader import read_events
 
-    if Path(source).suffix in (".db", ".sqlite", ".sqlite3"):
-        with Archive(source) as kept:
-            return kept.events()
-    with warnings.catch_warnings(record=True) as told:
+    if file.suffix == ".db":
+        raise click.UsageError(f"FILE: {file.name!r} is an archive; pass it as --archive {file}")
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        events = read_events(source)
-    for one in told:
-        click.echo(f"warning: {one.message}", err=True)
+        events = read_events(file)
+    for warning in caught:
+        click.echo(f"warning: {warning.message}", err=True)
     if events.empty and events.attrs["skipped"]:
-        raise UnreadableRecord(
-            f"{source}: holds no event; pass an archive (.db), or events as .jsonl, .parquet or .csv"
-        )
+        raise UnreadableRecord(f"{file}: contains no event; pass events as .jsonl, .parquet or .csv")
     return events

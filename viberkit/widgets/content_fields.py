@@ -1,139 +1,118 @@
-"""Every kind of content in a form: the fields that it needs, and the content that they spell."""
+"""The kinds of content that a form offers: their inputs, and the content that the inputs describe."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import dataclasses
+import re
+from collections.abc import Mapping
 from typing import Any
 
-from viberkit.models import validation as rules
 from viberkit.models.content import Button, Carousel, CarouselItem, Content, File, Image, List, Text, Video
-from viberkit.widgets.fields import Field
+from viberkit.models.validation import FILE_TYPES, VIDEO_TYPES
+from viberkit.widgets.fields import Field, parse_number
 
-__all__ = ["KINDS", "Kind"]
+__all__ = ["KINDS", "new_fields", "read_content"]
 
-Values = Mapping[str, Any]
-_MOST = 5  #: answers, or cards
-
-
-def _types(known: Iterable[str]) -> list[tuple[str, str]]:
-    return [("as its URL says", ""), *((name, name) for name in known)]
+_MAX_ENTRIES = 5  #: options of a list, cards of a carousel
+_URL = "https://…"
 
 
-def _text() -> list[Field]:
-    return [Field.lines("text", "Text")]
+def _file_types(types: tuple[str, ...]) -> list[tuple[str, str | None]]:
+    return [("from the URL", None), *((name, name) for name in types)]
 
 
-def _image(path: str) -> list[Field]:
-    return [Field.text(path, "Picture", "https://…")]
-
-
-def _button() -> list[Field]:
-    return [Field.text("button.caption", "Button"), Field.text("button.url", "Button opens", "https://…")]
-
-
-def _video(at: str = "") -> list[Field]:
+def _video(prefix: str = "") -> list[Field]:
     return [
-        Field.text(f"{at}url", "Video", "https://…"),
-        Field.text(f"{at}thumbnail_url", "Thumbnail", "https://…"),
-        Field.number(f"{at}size_mb", "Size, MB"),
-        Field.number(f"{at}duration_s", "Duration, s"),
-        Field.choice(f"{at}type", "Video type", _types(rules.VIDEO_TYPES)),
+        Field(f"{prefix}url", "Video URL", _URL),
+        Field(f"{prefix}thumbnail_url", "Thumbnail URL", _URL),
+        Field(f"{prefix}size_mb", "Size (MB)", parse=parse_number),
+        Field(f"{prefix}duration_s", "Duration (s)", parse=parse_number),
+        Field(f"{prefix}type", "Video type", options=_file_types(VIDEO_TYPES)),
     ]
 
 
-def _read_button(values: Values) -> Button:
-    return Button(values["button.caption"], values["button.url"])
-
-
-def _read_video(values: Values, at: str = "") -> Video:
-    url, thumbnail, size, duration, what = (
-        values[f"{at}{name}"] for name in ("url", "thumbnail_url", "size_mb", "duration_s", "type")
-    )
-    return Video(url, thumbnail, size, duration, what or None)
-
-
-def _file() -> list[Field]:
+def _card(index: int) -> list[Field]:
+    path, label = f"items[{index}]", f"Card {index + 1}"
+    after = f"items[{index - 1}].title" if index > 1 else ""
+    after_button = f"{path}.primary.caption"
     return [
-        Field.text("url", "File", "https://…"),
-        Field.text("filename", "Name shown", "invoice.pdf"),
-        Field.choice("type", "File type", _types(rules.FILE_TYPES)),
+        Field(f"{path}.title", f"{label} title", after=after, gap_above=True),
+        Field(f"{path}.image_url", f"{label} image URL", _URL, after),
+        Field(f"{path}.primary.caption", f"{label} button", after=after),
+        Field(f"{path}.primary.url", f"{label} button URL", _URL, after),
+        Field(f"{path}.secondary.caption", f"{label} 2nd button", "optional", after_button),
+        Field(f"{path}.secondary.url", f"{label} 2nd URL", _URL, after_button),
     ]
 
 
-def _options() -> list[Field]:
-    fields = _text()
-    for place in range(_MOST):
-        after = f"options[{place - 1}]" if place > 1 else ""
-        fields.append(Field.text(f"options[{place}]", f"Answer {place + 1}", after=after))
-    return fields
+_TEXT = [Field("text", "Text", multiline=True)]
+_BUTTON = [Field("button.caption", "Button"), Field("button.url", "Button URL", _URL)]
+_FILE = [
+    Field("url", "File URL", _URL),
+    Field("filename", "File name", "invoice.pdf"),
+    Field("type", "File type", options=_file_types(FILE_TYPES)),
+]
+_OPTIONS = [
+    Field(f"options[{index}]", f"Option {index + 1}", after=f"options[{index - 1}]" if index > 1 else "")
+    for index in range(_MAX_ENTRIES)
+]
+_CARDS = [field for index in range(_MAX_ENTRIES) for field in _card(index)]
 
-
-def _read_options(values: Values) -> List:
-    return List(values["text"], _filled([values[f"options[{place}]"] for place in range(_MOST)]))
-
-
-def _filled(entries: list[Any]) -> list[Any]:
-    """Entries up to the last that holds something, two at least: empty ones between are mistakes, not the rest."""
-    last = max((place for place, one in enumerate(entries) if one), default=0)
-    return entries[: max(2, last + 1)]
-
-
-def _cards() -> list[Field]:
-    fields = _text()
-    for place in range(_MOST):
-        at, name = f"items[{place}]", f"Card {place + 1}"
-        after = f"items[{place - 1}].title" if place > 1 else ""
-        more = f"{at}.primary.caption"
-        fields += [
-            Field.text(f"{at}.title", f"{name} title", after=after),
-            Field.text(f"{at}.image_url", f"{name} picture", "https://…", after),
-            Field.text(f"{at}.primary.caption", f"{name} button", after=after),
-            Field.text(f"{at}.primary.url", f"{name} opens", "https://…", after),
-            Field.text(f"{at}.secondary.caption", f"{name} 2nd button", "may be left empty", more),
-            Field.text(f"{at}.secondary.url", f"{name} 2nd opens", "https://…", more),
-        ]
-    return fields
-
-
-def _read_cards(values: Values) -> Carousel:
-    names = ("title", "image_url", "primary.caption", "primary.url", "secondary.caption", "secondary.url")
-    cards = [[values[f"items[{place}].{name}"] for name in names] for place in range(_MOST)]
-    kept = _filled([card if any(card) else None for card in cards])
-    return Carousel(values["text"], [_read_card(*(card or [""] * len(names))) for card in kept])
-
-
-def _read_card(title: str, image: str, caption: str, url: str, caption2: str, url2: str) -> CarouselItem:
-    secondary = Button(caption2, url2) if caption2 or url2 else None
-    return CarouselItem(title, image, Button(caption, url), secondary)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of content in a form: its fields, and how they spell it."""
-
-    fields: Callable[[], list[Field]]
-    read: Callable[[Values], Content]
-
-
-#: Every kind of content, by the name that a form shows.
-KINDS: dict[str, Kind] = {
-    "text": Kind(_text, lambda v: Text(v["text"])),
-    "text, button": Kind(lambda: [*_text(), *_button()], lambda v: Text(v["text"], button=_read_button(v))),
-    "text, image, button": Kind(
-        lambda: [*_text(), *_image("image.url"), *_button()],
-        lambda v: Text(v["text"], image=Image(v["image.url"]), button=_read_button(v)),
-    ),
-    "image": Kind(lambda: _image("url"), lambda v: Image(v["url"])),
-    "file": Kind(_file, lambda v: File(v["url"], v["filename"], v["type"] or None)),
-    "video": Kind(_video, _read_video),
-    "video, text": Kind(
-        lambda: [*_text(), *_video("video.")], lambda v: Text(v["text"], video=_read_video(v, "video."))
-    ),
-    "video, text, button": Kind(
-        lambda: [*_text(), *_video("video."), *_button()],
-        lambda v: Text(v["text"], video=_read_video(v, "video."), button=_read_button(v)),
-    ),
-    "list": Kind(_options, _read_options),
-    "carousel": Kind(_cards, _read_cards),
+#: The class and the inputs of each kind of content, by the name that a form shows.
+KINDS: dict[str, tuple[type[Content], list[Field]]] = {
+    "text": (Text, _TEXT),
+    "text, button": (Text, [*_TEXT, *_BUTTON]),
+    "text, image, button": (Text, [*_TEXT, Field("image.url", "Image URL", _URL), *_BUTTON]),
+    "image": (Image, [Field("url", "Image URL", _URL)]),
+    "file": (File, _FILE),
+    "video": (Video, _video()),
+    "video, text": (Text, [*_TEXT, *_video("video.")]),
+    "video, text, button": (Text, [*_TEXT, *_video("video."), *_BUTTON]),
+    "list": (List, [*_TEXT, *_OPTIONS]),
+    "carousel": (Carousel, [*_TEXT, *_CARDS]),
 }
+#: The classes of the fields of a content that hold another object.
+_NESTED = {"image": Image, "video": Video, "button": Button, "primary": Button, "secondary": Button}
+
+
+def new_fields(kind: str) -> list[Field]:
+    """Return unused inputs for a kind of content."""
+    return [dataclasses.replace(field) for field in KINDS[kind][1]]
+
+
+def read_content(kind: str, values: Mapping[str, Any]) -> Content:
+    """Return the content that the values of the inputs describe, by path."""
+    tree: dict[str, Any] = {}
+    for path, value in values.items():
+        *parents, name = re.findall(r"\w+", path)
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = value
+    return _build(KINDS[kind][0], tree)  # type: ignore[no-any-return]
+
+
+def _build(cls: type[Any], values: Mapping[str, Any]) -> Any:
+    arguments: dict[str, Any] = {}
+    for name, value in values.items():
+        if name == "options":
+            arguments[name] = _begun(value)
+        elif name == "items":
+            arguments[name] = [_build(CarouselItem, card) for card in _begun(value)]
+        elif name == "secondary" and not _is_filled(value):
+            arguments[name] = None
+        elif name in _NESTED:
+            arguments[name] = _build(_NESTED[name], value)
+        else:
+            arguments[name] = value
+    return cls(**arguments)
+
+
+def _begun(entries: Mapping[str, Any]) -> list[Any]:
+    """Return the entries up to the last that is filled, at least two: an empty one between is a violation."""
+    last = max((index for index, entry in enumerate(entries.values()) if _is_filled(entry)), default=0)
+    return list(entries.values())[: max(2, last + 1)]
+
+
+def _is_filled(value: Any) -> bool:
+    return any(map(_is_filled, value.values())) if isinstance(value, dict) else bool(value)

@@ -1,61 +1,86 @@
-"""Forms and live views for notebooks. They hold no HTTP and no SQL: a client and an archive are handed in."""
+"""A form that sends one message."""
 
 from __future__ import annotations
 
+import functools
 import threading
+from collections.abc import Callable
 from html import escape
+from typing import Any
 
 import ipywidgets as w
 
+from viberkit import errors
 from viberkit.api.client import Client
 from viberkit.archive.archive import Archive
-from viberkit.errors import (
-    ApiError,
-    ConfigurationError,
-    InvalidRequest,
-    ServerError,
-    TransportError,
-    UnexpectedResponse,
-    UnknownOutcome,
-    Violation,
-)
-from viberkit.models import validation as rules
+from viberkit.errors import Violation
+from viberkit.models import validation
 from viberkit.models.content import Content
 from viberkit.models.phone import mask, normalize
 from viberkit.models.records import SentMessage
-from viberkit.widgets.content_fields import KINDS
-from viberkit.widgets.fields import INDENT, Field, note, reveal, shut, sort_out
-from viberkit.widgets.form import Form, shown, told
-from viberkit.widgets.status import Trail, Unknown
+from viberkit.widgets.content_fields import KINDS, new_fields, read_content
+from viberkit.widgets.fields import INDENT, Field, assign_violations, close_widget, error_text, note, show_needed
+from viberkit.widgets.status import StatusView, UnknownOutcomeView
 
 __all__ = ["SendForm"]
 
-_REFUSED = (ApiError, TransportError, InvalidRequest, ConfigurationError)  #: nothing was sent
-_UNCLEAR = (ServerError, UnexpectedResponse)  #: though they are answers, they do not say so
-_OUTCOMES = 5  #: how many messages stay on the page
+_NOT_SENT = (errors.ApiError, errors.TransportError, errors.InvalidRequest, errors.ConfigurationError)
+_MAYBE_SENT = (errors.ServerError, errors.UnexpectedResponse)  #: subclasses of errors.ApiError
+_MAX_VIEWS = 5
 
 
-class SendForm(Form):
-    """A form that sends one message: checked while typing, confirmed before it costs anything.
+def _show_errors(handler: Callable[..., None]) -> Callable[..., None]:
+    """Show the errors of a handler in the form; a notebook shows them nowhere."""
 
-    *Send* asks first; *Yes, send it* sends exactly what is shown, once, however often it is clicked. Then the
-    message id and its trail of states appear, until the message is final. ``archive`` keeps the message and
-    every answer about it. A send whose outcome is unknown is said so, and has to be typed anew to be sent again.
+    @functools.wraps(handler)
+    def handle(form: SendForm, *args: Any) -> None:
+        try:
+            handler(form, *args)
+        except Exception as error:  # noqa: BLE001 - shown in the form
+            form._unlock()
+            form._report(error_text(error), "error")
 
-    The parts can be driven from code too: ``to``, ``rate_type``, ``kind`` and ``fields[path]`` hold the inputs
-    (``.input``) and what is said below them (``.hint``); ``send_button``, ``confirm_button``, ``cancel_button``
-    and ``clear_button`` are the buttons; ``sent`` is the last message that was accepted.
+    return handle
 
-    What a saved notebook holds of it. The repr, which is saved with the output, tells nothing. Inputs are
-    emptied once the message is out or its outcome is unknown, by *Clear*, by :meth:`close`, and when another
-    kind of content takes them off the page; the key is in no widget at all. What is typed but neither sent nor
-    cleared has to be in the state of its widget, as in any form. JupyterLab leaves that state out of the file
-    unless *Settings, Save Widget State Automatically* is switched on (it is off by default); with it on, clear
-    the form before you save. nbclient and nbconvert do save the state as a notebook's run left it
-    (``store_widget_state``): a notebook that fills a form from code had better send, empty or close it.
 
+class SendForm(w.VBox):  # type: ignore[misc]
+    """A form that sends one message: checked while typing, confirmed before it is sent.
+
+    *Send* asks for confirmation; *Yes, send it* sends exactly what is shown, once, however often it is clicked. Then
+    the message id and its states appear, until the message is final.
+
+    Parameters
+    ----------
+    client : Client
+        Client that sends the message.
+    archive : Archive, optional
+        Archive that stores the message and every response about it; default the archive of the client.
+
+    Attributes
+    ----------
+    to, rate_type, kind : Field
+        Recipient, rate type and kind of content; ``.input`` is the widget, ``.hint`` the note below it.
+    fields : dict of str to Field
+        The inputs of the content, by path, e.g. ``fields["button.url"]``.
+    send_button, clear_button, confirm_button, cancel_button : ipywidgets.Button
+        The buttons.
+    sent : SentMessage or None
+        The last message that was accepted.
+
+    Notes
+    -----
+    A message that may have been sent although no acceptance arrived is reported as unknown, and its inputs are
+    emptied: sending it again requires typing it again.
+
+    A saved notebook contains no input of the form unless widget state is saved. JupyterLab saves it only if
+    *Settings, Save Widget State Automatically* is on (default off); nbclient and nbconvert save it unless told
+    otherwise (``store_widget_state``). Inputs are emptied when a message was sent or its outcome is unknown, by
+    *Clear*, by :meth:`close`, and when another kind of content removes them. The API key is in no widget.
+
+    Examples
+    --------
     >>> with vk.Sandbox(seed=1, speed=600) as sandbox:
-    ...     form = SendForm(sandbox.client())
+    ...     form = vk.widgets.SendForm(sandbox.client())
     ...     form.to.input.value = "+49 170 1234567"
     ...     form.fields["text"].input.value = "Your parcel is here"
     ...     form.send_button.click()
@@ -67,215 +92,229 @@ class SendForm(Form):
     """
 
     def __init__(self, client: Client, archive: Archive | None = None) -> None:
-        super().__init__()
+        super().__init__(layout=w.Layout(max_width="720px", padding="4px"))
         self._client = client if archive is None else client.with_archive(archive)
         self.sent: SentMessage | None = None
-        self._confirmed: tuple[str, Content, str] | None = None
+        self._to_confirm: tuple[str, Content, str] | None = None
         self._sending = False
-        self._complained = False
-        self._lock = threading.Lock()  # front ends may run handlers beside a cell, in threads of the kernel
-        self._typed_before: dict[str, str] = {}
+        self._count_violations = False
+        self._lock = threading.Lock()  # handlers may run in several threads of the kernel
+        self._typed_before: dict[str, str] = {}  # text of inputs that were removed, by label
 
-        self.to = Field.text("to", "Recipient", "+49 170 1234567")
-        self.rate_type = Field.choice("rate_type", "Rate type", rules.RATE_TYPES)
-        self.kind = Field.choice("kind", "Content", KINDS)
+        self.to = Field("to", "Recipient", "+49 170 1234567")
+        self.rate_type = Field("rate_type", "Rate type", options=validation.RATE_TYPES)
+        self.kind = Field("kind", "Content", options=tuple(KINDS))
         self.fields: dict[str, Field] = {}
         self.send_button = w.Button(description="Send", button_style="primary", icon="paper-plane")
-        self.clear_button = w.Button(description="Clear", tooltip="Forget everything that was typed")
+        self.clear_button = w.Button(description="Clear", tooltip="Empty all inputs")
         self.confirm_button = w.Button(description="Yes, send it", button_style="danger")
         self.cancel_button = w.Button(description="No, go back")
-        indent = f"4px 0 4px calc({INDENT} - 2px)"  # buttons have a margin of their own
+        self.send_button.on_click(self._ask)
+        self.clear_button.on_click(self._clear)
+        self.confirm_button.on_click(self._confirm)
+        self.cancel_button.on_click(lambda _: self._unlock())
+        self.to.on_change(self._changed)
+        self.rate_type.on_change(self._changed)
+        self.kind.on_change(self._switch_kind)
+
+        margin = f"4px 0 4px calc({INDENT} - 2px)"  # buttons have a margin of their own
         self._content = w.VBox()
-        self._rest = w.HTML(layout=w.Layout(margin=f"0 2px 0 {INDENT}"))
+        self._other_violations = w.HTML(layout=w.Layout(margin=f"0 2px 0 {INDENT}"))
         self._question = w.HTML()
-        choice = w.HBox([self.confirm_button, self.cancel_button])
-        self._asking = w.VBox([self._question, choice], layout=w.Layout(display="none", margin=indent))
-        self._outcomes = w.VBox()
+        answers = w.HBox([self.confirm_button, self.cancel_button])
+        self._confirmation = w.VBox([self._question, answers], layout=w.Layout(display="none", margin=margin))
+        self._message = w.HTML(layout=w.Layout(margin=f"0 2px 0 {INDENT}"))
+        self._views = w.VBox()
+        inputs = [self.to.box, self.rate_type.box, self.kind.box, self._content, self._other_violations]
+        buttons = w.HBox([self.send_button, self.clear_button], layout=w.Layout(margin=margin))
+        self.children = [*inputs, buttons, self._confirmation, self._message, self._views]
+        self._switch_kind()
 
-        for each in (self.to, self.rate_type):
-            each.watch(self._changed)
-        self.kind.watch(self._switch)
-        for button, handler in (
-            (self.send_button, self._ask),
-            (self.clear_button, self._clear),
-            (self.confirm_button, self._confirm),
-            (self.cancel_button, self._go_back),
-        ):
-            button.on_click(handler)
-        inputs = [self.to.box, self.rate_type.box, self.kind.box, self._content, self._rest]
-        buttons = w.HBox([self.send_button, self.clear_button], layout=w.Layout(margin=indent))
-        self.children = [*inputs, buttons, self._asking, self.said, self._outcomes]
-        self._switch()
-
-    # --- what is typed -----------------------------------------------------------------------------------
+    def __repr__(self) -> str:
+        return "SendForm()"  # the repr of a widget would write what is typed into the output
 
     def content(self) -> Content:
-        """The content that the fields spell now."""
-        return KINDS[self.kind.value].read({path: each.value for path, each in self.fields.items()})
+        """Return the content that the inputs describe.
+
+        Returns
+        -------
+        Content
+            The content, complete or not.
+        """
+        return read_content(self.kind.value, {path: field.value for path, field in self.fields.items()})
 
     def violations(self) -> list[Violation]:
-        """Everything that stands against sending what the form holds now."""
+        """Return everything that prevents sending.
+
+        Returns
+        -------
+        list of Violation
+            Violations of recipient, content, rate type and service id; empty if the message can be sent.
+        """
         number = normalize(self.to.value)
-        found = [number] if isinstance(number, Violation) else []
-        found += rules.violations(self.content(), self.rate_type.value)
-        if not self._client.service_id:
-            remedy = "pass Client(service_id=…) or set VIBER_SERVICE_ID"
-            found.append(Violation("service_id", "", "is missing", remedy))
-        return found
+        return [
+            *([number] if isinstance(number, Violation) else []),
+            *validation.violations(self.content(), self.rate_type.value),
+            *validation.service_id_violations(self._client.service_id),
+        ]
 
-    @shown
-    def _switch(self) -> None:
-        """Just the fields that the chosen kind of content needs; what was typed under a label stays under it."""
-        self.release()
-        old = {each.label: each for each in self.fields.values()}
-        self._typed_before |= {label: each.typed for label, each in old.items()}
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Wait until the last message is final.
+
+        Parameters
+        ----------
+        timeout_s : float, optional
+            Maximum number of seconds to wait; default no limit.
+        """
+        if self._views.children and isinstance(self._views.children[0], StatusView):
+            self._views.children[0].wait(timeout_s)
+
+    def close(self) -> None:
+        """Empty the inputs, stop the status views and remove the form."""
+        if self.comm is not None and self.children:
+            self._empty()
+            for child in self.children:
+                close_widget(child)
+            self.layout.close()
+        super().close()
+
+    def _fields_by_path(self) -> dict[str, Field]:
+        return {field.path: field for field in (self.to, self.rate_type, *self.fields.values())}
+
+    @_show_errors
+    def _switch_kind(self) -> None:
+        """Show the inputs of the selected kind; text typed under a label stays with that label."""
+        self._unlock()
+        previous = {field.label: field for field in self.fields.values()}
+        self._typed_before |= {label: field.typed for label, field in previous.items()}
         self.fields = {}
-        for each in KINDS[self.kind.value].fields():
-            if stays := old.pop(each.label, None):  # the same widget: somebody may be typing in it already
-                stays.path, stays.after = each.path, each.after
+        for field in new_fields(self.kind.value):
+            if kept := previous.pop(field.label, None):  # the same widget: the user may be typing in it
+                kept.path, kept.after = field.path, field.after
             else:
-                if before := self._typed_before.get(each.label):
-                    each.input.value, each.touched = before, True
-                each.watch(self._changed)
-            self.fields[each.path] = stays or each
-        self._content.children = [each.box for each in self.fields.values()]
-        for gone in old.values():
-            gone.close()
+                if text := self._typed_before.get(field.label):
+                    field.input.value, field.touched = text, True
+                field.on_change(self._changed)
+            self.fields[field.path] = kept or field
+        self._content.children = [field.box for field in self.fields.values()]
+        for removed in previous.values():
+            removed.close()
         self._check()
 
-    @shown
+    @_show_errors
     def _changed(self) -> None:
-        """Somebody typed: what was to be confirmed is no longer what is shown."""
-        self.release()
+        self._unlock()
         self._check()
-
-    def _places(self) -> dict[str, Field]:
-        return {each.path: each for each in (self.to, self.rate_type, *self.fields.values())}
 
     def _check(self) -> list[Violation]:
-        """Put each violation beside its field, once somebody has typed there; gives all of them."""
-        found, places = self.violations(), self._places()
-        beside, rest = sort_out(found, places)
-        cautions, general = sort_out(rules.cautions(self.content()), places)
-        reveal(self.fields)
-        for path, each in places.items():
-            wanted = each.touched or each is self.rate_type
-            each.show(beside[path] if wanted else [], cautions[path])
+        """Show each violation below its input once the user has changed it; return all violations."""
+        violations, fields = self.violations(), self._fields_by_path()
+        assigned, others = assign_violations(violations, fields)
+        cautions, other_cautions = assign_violations(validation.cautions(self.content()), fields)
+        show_needed(self.fields)
         number = normalize(self.to.value)
-        if isinstance(number, str):
-            self.to.say(note(f"{mask(number)} is a possible number", "good"))
-        others = [note(str(one), "error") for one in rest] + [note(str(one), "caution") for one in general]
-        self._rest.value = "".join(others)
-        if self._complained:
-            self._complain(len(found))
-        return found
+        for path, field in fields.items():
+            shown = field.touched or field is self.rate_type
+            if field is self.to and isinstance(number, str):
+                field.show_notes(note(f"{mask(number)} is a possible number", "good"))
+            else:
+                field.show_violations(assigned[path] if shown else [], cautions[path])
+        notes = [note(str(violation), "error") for violation in others]
+        notes += [note(str(caution), "caution") for caution in other_cautions]
+        self._other_violations.value = "".join(notes)
+        if self._count_violations:
+            self._report_count(len(violations))
+        return violations
 
-    def _complain(self, count: int) -> None:
-        what = "One thing is" if count == 1 else f"{count} things are"
-        self._complained = count > 0
-        self.tell(f"{what} to be mended before this can be sent." if count else "", "error")
+    def _report(self, text: str, tone: str = "quiet") -> None:
+        self._message.value = f'<div role="status">{note(text, tone)}</div>' if text else ""
 
-    def empty(self) -> None:
-        """Forget everything that was typed."""
+    def _report_count(self, count: int) -> None:
+        self._count_violations = count > 0
+        problems = "1 problem" if count == 1 else f"{count} problems"
+        self._report(f"Fix {problems} before sending." if count else "", "error")
+
+    def _empty(self) -> None:
         self._typed_before.clear()
-        for each in (self.to, *self.fields.values()):
-            each.clear()
-        self._complained = False
-        self.tell("")
+        for field in (self.to, *self.fields.values()):
+            field.clear()
+        self._report_count(0)
         self._check()
-        self.to.say()
 
-    @shown
+    @_show_errors
     def _clear(self, _: object) -> None:
         if not self._sending:
-            self.release()
-            self.empty()
+            self._unlock()
+            self._empty()
 
-    # --- sending -----------------------------------------------------------------------------------------
-
-    @shown
+    @_show_errors
     def _ask(self, _: object) -> None:
-        """Ask before sending; what is confirmed is what is shown now."""
+        """Ask for confirmation of what is shown now."""
         if self._sending:
             return
-        for each in self._places().values():
-            each.touched = True
-        self._complained = False
-        self.tell("")
-        if found := self._check():
-            self._complain(len(found))
+        for field in self._fields_by_path().values():
+            field.touched = True
+        violations = self._check()
+        self._report_count(len(violations))
+        if violations:
             return
         number = str(normalize(self.to.value))
-        what = f"Send this <b>{escape(self.kind.value)}</b> as a <b>{escape(self.rate_type.value)}</b>"
-        self._question.value = f"{what} to <b>{escape(mask(number))}</b>? It will be charged."
-        self._busy(True)
-        self._asking.layout.display = ""
+        message = f"<b>{escape(self.kind.value)}</b> as a <b>{escape(self.rate_type.value)}</b>"
+        self._question.value = f"Send this {message} to <b>{escape(mask(number))}</b>? It will be charged."
+        self._set_disabled(True)
+        self._confirmation.layout.display = ""
         with self._lock:
-            if self._sending:  # a confirmation in another thread came between: its message is on its way
+            if self._sending:  # confirmed in another thread meanwhile
                 return
-            self._confirmed = (number, self.content(), self.rate_type.value)
+            self._to_confirm = (number, self.content(), self.rate_type.value)
         self.cancel_button.focus()
 
-    @shown
+    @_show_errors
     def _confirm(self, _: object) -> None:
         with self._lock:
-            confirmed, self._confirmed = self._confirmed, None
-            if confirmed is None or self._sending:  # a second click: the first one has taken what was confirmed
+            confirmed, self._to_confirm = self._to_confirm, None
+            if confirmed is None or self._sending:  # the second of two clicks
                 return
             self._sending = True
         self.confirm_button.disabled = self.cancel_button.disabled = True
-        self.tell("Sending …")
+        self._report("Sending …")
         try:
-            self._send_out(*confirmed)
+            self._send_message(*confirmed)
         finally:
             self._sending = False
-            self.release()
+            self._unlock()
 
-    def _send_out(self, to: str, content: Content, rate_type: str) -> None:
+    def _send_message(self, to: str, content: Content, rate_type: str) -> None:
+        view: w.HTML
         try:
             self.sent = self._client.send(to, content, rate_type=rate_type)
-        except (Exception, KeyboardInterrupt) as fault:  # noqa: BLE001 - shown, not swallowed
-            if isinstance(fault, _REFUSED) and not isinstance(fault, _UNCLEAR):
-                self.tell(f"Nothing was sent. {told(fault)}", "error")
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - shown in the form
+            if isinstance(error, _NOT_SENT) and not isinstance(error, _MAYBE_SENT):
+                self._report(f"Nothing was sent. {error_text(error)}", "error")
                 return
-            if not isinstance(fault, UnknownOutcome):
-                fault = UnknownOutcome(told(fault), to=mask(to))
-            self.empty()
-            self._add(Unknown(fault))
-            return
-        self.empty()
-        self._add(Trail(self._client, self.sent))
+            if not isinstance(error, errors.UnknownOutcome):
+                error = errors.UnknownOutcome(error_text(error), to=mask(to))
+            view = UnknownOutcomeView(error)
+        else:
+            view = StatusView(self._client, self.sent)
+        self._empty()
+        views = (view, *self._views.children)
+        self._views.children = views[:_MAX_VIEWS]
+        for removed in views[_MAX_VIEWS:]:
+            close_widget(removed)
 
-    def _add(self, outcome: w.HTML) -> None:
-        """Put what became of a message on top; the oldest make room."""
-        shown = (outcome, *self._outcomes.children)
-        self._outcomes.children = shown[:_OUTCOMES]
-        for old in shown[_OUTCOMES:]:
-            shut(old)
-
-    @shown
-    def _go_back(self, _: object) -> None:
-        self.release()
-
-    def release(self) -> None:
-        """Back to typing: what was to be confirmed is forgotten. While a message goes out, nothing changes."""
+    def _unlock(self) -> None:
+        """Forget what was to be confirmed and enable the inputs, unless a message is being sent."""
         with self._lock:
-            self._confirmed = None
+            self._to_confirm = None
         if self._sending:
             return
-        self._asking.layout.display = "none"
+        self._confirmation.layout.display = "none"
         self._question.value = ""
         self.confirm_button.disabled = self.cancel_button.disabled = False
-        self._busy(False)
+        self._set_disabled(False)
 
-    def _busy(self, busy: bool) -> None:
-        for each in (self.to, self.rate_type, self.kind, *self.fields.values()):
-            each.input.disabled = busy
-        self.send_button.disabled = self.clear_button.disabled = busy
-
-    # --- its end -----------------------------------------------------------------------------------------
-
-    def wait(self, timeout_s: float | None = None) -> None:
-        """Wait until the trail of the last message has ended (for code and tests)."""
-        if self._outcomes.children and isinstance(self._outcomes.children[0], Trail):
-            self._outcomes.children[0].wait(timeout_s)
+    def _set_disabled(self, disabled: bool) -> None:
+        for field in (self.to, self.rate_type, self.kind, *self.fields.values()):
+            field.input.disabled = disabled
+        self.send_button.disabled = self.clear_button.disabled = disabled

@@ -1,4 +1,4 @@
-"""What became of one message, in a notebook: its trail, which grows until it is final, or that nobody knows."""
+"""Live views of a sent message."""
 
 from __future__ import annotations
 
@@ -14,102 +14,94 @@ from viberkit.errors import UnknownOutcome
 from viberkit.models.phone import mask, mask_numbers
 from viberkit.models.records import Event, SentMessage
 from viberkit.models.states import FINAL, rank
-from viberkit.widgets.fields import INDENT, note
-from viberkit.widgets.form import told
+from viberkit.widgets.fields import INDENT, error_text, note
 
-__all__ = ["Trail", "Unknown", "trail_table"]
+__all__ = ["StatusView", "UnknownOutcomeView", "history_table"]
 
-_POLL_S = (0.5, 1, 1, 2, 2, 5, 5, 10)  #: pauses between two looks at a message; the last one repeats
-_PATIENCE = 120  #: looks
+_PAUSES_S = (0.5, 1, 1, 2, 2, 5, 5, 10)  #: between two requests; the last one repeats
+_MAX_REQUESTS = 120
+_MARGIN = f"6px 2px 6px {INDENT}"
+_STATE_TONES = {"delivered": "good", "seen": "good", "failed": "error", "expired": "error", "channel_failed": "error"}
 
 
-class Trail(w.HTML):  # type: ignore[misc]
-    """The message id, and the states of a message as they come, looked up in a thread: the kernel stays free.
+class StatusView(w.HTML):  # type: ignore[misc]
+    """The id of a message and its states, updated by a thread until a final state.
 
-    It ends with a final state, after about twenty minutes, or when it is closed. The recipient is masked,
-    and nothing of the content is shown.
+    It also ends after about twenty minutes, or when it is closed. The recipient is masked, the content not shown.
     """
 
     def __init__(self, client: Client, sent: SentMessage) -> None:
         self._client, self._message_id = client, sent.message_id
-        self._head = (
-            f"{note(f'Accepted for {mask(sent.to)} as', 'good')}"
-            f'<code style="font-size: 13px; user-select: all">{escape(sent.message_id)}</code>'
-        )
-        self._halt = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="viberkit-trail", daemon=True)
-        super().__init__(layout=w.Layout(margin=f"6px 2px 6px {INDENT}"))
-        self._draw(note("Looking for its trail …"))
+        message_id = f'<code style="font-size: 13px; user-select: all">{escape(sent.message_id)}</code>'
+        self._heading = note(f"Accepted for {mask(sent.to)} as", "good") + message_id
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="viberkit-status", daemon=True)
+        super().__init__(layout=w.Layout(margin=_MARGIN))
+        self._show(note("Requesting its history …"))
         self._thread.start()
 
     def __repr__(self) -> str:
-        return f"Trail({self._message_id!r})"
+        return f"StatusView({self._message_id!r})"
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until it has ended."""
         self._thread.join(timeout_s)
 
     def close(self) -> None:
-        """Stop looking, and take it off the page."""
-        if halt := getattr(self, "_halt", None):
-            halt.set()
+        if stop := getattr(self, "_stop", None):
+            stop.set()
         super().close()
 
-    def _draw(self, *parts: str) -> None:
-        if not self._halt.is_set():
-            self.value = self._head + "".join(parts)
+    def _show(self, *parts: str) -> None:
+        if not self._stop.is_set():
+            self.value = self._heading + "".join(parts)
 
     def _follow(self) -> None:
         table = ""
-        for look in range(_PATIENCE):
-            if self._halt.wait(_POLL_S[min(look, len(_POLL_S) - 1)]):
+        for request in range(_MAX_REQUESTS):
+            if self._stop.wait(_PAUSES_S[min(request, len(_PAUSES_S) - 1)]):
                 return
             try:
                 events = self._client.events(self._message_id)
-            except Exception as fault:  # noqa: BLE001 - shown: a thread's error appears nowhere else
-                self._draw(table, note(f"{told(fault)}\nLooking again …", "caution"))
+            except Exception as error:  # noqa: BLE001 - shown in the view; nothing else shows a thread's error
+                self._show(table, note(f"{error_text(error)}\nRetrying …", "caution"))
                 continue
-            table = trail_table(events)
+            table = history_table(events)
             if any(event.state in FINAL for event in events):
-                self._draw(table)
+                self._show(table)
                 return
-            self._draw(table, note("On its way …"))
-        self._draw(table, note("Not final yet; vk.collect(client, archive) follows it further."))
+            self._show(table, note("Not final yet …"))
+        self._show(table, note("Not final yet; vk.collect(client, archive) updates it later."))
 
 
-class Unknown(w.HTML):  # type: ignore[misc]
-    """A message of which nobody knows whether it went out: a box that is not overlooked."""
+class UnknownOutcomeView(w.HTML):  # type: ignore[misc]
+    """A conspicuous box about a message that may or may not have been sent."""
 
-    def __init__(self, fault: UnknownOutcome) -> None:
-        head = note("It is not known whether this message was sent.", "error")
+    def __init__(self, error: UnknownOutcome) -> None:
+        heading = note("It is not known whether this message was sent.", "error")
+        text = str(error)
+        reason = f'<div style="font-weight: normal">{note(f"{text[:1].upper()}{text[1:]}.")}</div>'
         style = "border-left: 4px solid var(--jp-error-color1, #b3261e); padding: 4px 10px; font-weight: bold"
-        why = str(fault)
-        rest = f'<div style="font-weight: normal">{note(f"{why[:1].upper()}{why[1:]}.")}</div>'
-        made = f'<div role="alert" style="{style}">{head}{rest}</div>'
-        super().__init__(made, layout=w.Layout(margin=f"6px 2px 6px {INDENT}"))
+        html = f'<div role="alert" style="{style}">{heading}{reason}</div>'
+        super().__init__(html, layout=w.Layout(margin=_MARGIN))
 
 
-def trail_table(events: Sequence[Event]) -> str:
-    """The states of a message as an HTML table: when each was entered, and how long that took."""
+def history_table(events: Sequence[Event]) -> str:
+    """Return the states of a message as an HTML table: when each was entered, and the time since the one before."""
     ordered = sorted(events, key=lambda event: (event.happened_at, rank(event.state)))
     if not ordered:
-        return note("No state is told yet.")
-    gaps = [None, *((after.happened_at - before.happened_at).total_seconds() for before, after in pairwise(ordered))]
-    rows = []
-    for event, gap in zip(ordered, gaps, strict=True):
-        tone = {"delivered": "good", "seen": "good"}.get(event.state, "error" if _bad(event.state) else "quiet")
-        state = note(f"{event.state} ({mask_numbers(event.code)})" if event.code else event.state, tone)
-        at = f"{event.happened_at:%H:%M:%S}.{event.happened_at.microsecond // 1000:03d}"
-        rows.append((state, at, "" if gap is None else f"+{gap:,.3f} s"))
+        return note("No state reported yet.")
+    times = [event.happened_at for event in ordered]
+    gaps = ["", *(f"+{(after - before).total_seconds():,.3f} s" for before, after in pairwise(times))]
     style = "padding: 1px 20px 1px 0; font-size: 12px; line-height: 1.4; background: none; border: 0"
     left, right = (f'style="{style}; text-align: {side}; font-weight: normal"' for side in ("left", "right"))
-    day = f"{ordered[0].happened_at:%Y-%m-%d}"
+    rows = []
+    for event, at, gap in zip(ordered, times, gaps, strict=True):
+        text = f"{event.state} ({mask_numbers(event.code)})" if event.code else event.state
+        state = note(text, _STATE_TONES.get(event.state, "quiet"))
+        clock = f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}"
+        rows.append(f"<tr><td {left}>{state}</td><td {left}>{clock}</td><td {right}>{gap}</td></tr>")
     line = 'style="border-bottom: 1px solid var(--jp-border-color1, #bdbdbd)"'
-    head = f"<tr {line}><th {left}>State</th><th {left}>{day}, UTC</th><th {right}>After</th></tr>"
-    lines = [f"<tr><td {left}>{state}</td><td {left}>{at}</td><td {right}>{gap}</td></tr>" for state, at, gap in rows]
+    head = f"<tr {line}><th {left}>State</th><th {left}>{times[0]:%Y-%m-%d}, UTC</th><th {right}>After</th></tr>"
     table = "border-collapse: collapse; margin: 2px 0; font-variant-numeric: tabular-nums"
-    return f'<table style="{table}"><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table>'
-
-
-def _bad(state: str) -> bool:
-    return state in ("failed", "expired", "channel_failed")
+    return f'<table style="{table}"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table>'
