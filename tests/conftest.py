@@ -8,7 +8,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pytest
-from support.scripted import Scripted
+from support.scripted import ScriptedServer
 
 import viberkit as vk
 
@@ -45,7 +45,7 @@ def client(sandbox: vk.Sandbox) -> Iterator[vk.Client]:
 
 
 @pytest.fixture
-def scripted() -> Iterator[Scripted]:
-    server = Scripted()
+def scripted() -> Iterator[ScriptedServer]:
+    server = ScriptedServer()
     yield server
     server.close()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.scripted import Scripted
+from support.scripted import ScriptedServer
 
 import viberkit as vk
 from viberkit.api.settings import Secret
@@ -19,7 +19,7 @@ KEY = "k3y-that-must-not-be-seen-0123456789"
 TO = "+491701234567"
 
 
-def make(scripted: Scripted, **options: object) -> vk.Client:
+def make(scripted: ScriptedServer, **options: object) -> vk.Client:
     return vk.Client(KEY, "S", base_url=scripted.url, timeout_s=(1, 0.5), retry_for_s=1, **options)  # type: ignore[arg-type]
 
 
@@ -61,17 +61,19 @@ def caught(call: str, client: vk.Client) -> BaseException | None:
     "answer",
     ["drop", "half", (401, {}, b""), (500, {}, b""), (302, {"Location": "http://127.0.0.1:1"}, b""), (200, {}, b"?")],
 )
-def test_no_error_shows_it(scripted: Scripted, call: str, answer: object, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_error_shows_it(
+    scripted: ScriptedServer, call: str, answer: object, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
-    scripted.says(answer)  # type: ignore[arg-type]
+    scripted.respond_with(answer)  # type: ignore[arg-type]
     with make(scripted) as client:
         fault = caught(call, client)
     if fault is not None:
         assert KEY not in everything_in(fault)
         assert KEY not in repr(pickle.loads(pickle.dumps(fault)).__dict__)
         assert TO not in str(fault)
-    assert scripted.asked
-    assert all(told[2]["apikey"] == KEY for told in scripted.asked), "the server does get it"
+    assert scripted.requests
+    assert all(told[2]["apikey"] == KEY for told in scripted.requests), "the server does get it"
     assert KEY not in caplog.text
 
 
@@ -83,17 +85,17 @@ def test_no_unreachable_server_shows_it() -> None:
             assert KEY not in everything_in(caught.value)
 
 
-def test_no_repr_shows_it(scripted: Scripted) -> None:
+def test_no_repr_shows_it(scripted: ScriptedServer) -> None:
     client = make(scripted)
     seen = [client, vars(client), client._transport, vars(client._transport), vars(client._transport._auth)]
     assert KEY not in "".join(map(repr, seen)) + f"{client} {client._transport._auth._key}"
-    scripted.says((200, {}, b"{}"))
+    scripted.respond_with((200, {}, b"{}"))
     client.configuration()
     session = client._transport._session()
     assert KEY not in repr(session.headers) + repr(vars(session)) + repr(session.cookies)
 
 
-def test_nothing_with_it_is_pickled_or_copied(scripted: Scripted) -> None:
+def test_nothing_with_it_is_pickled_or_copied(scripted: ScriptedServer) -> None:
     client = make(scripted)
     for thing in (client, Secret(KEY)):
         for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
@@ -102,11 +104,11 @@ def test_nothing_with_it_is_pickled_or_copied(scripted: Scripted) -> None:
     assert KEY.encode() not in pickle.dumps(client._transport._session())
 
 
-def test_a_redirect_takes_it_nowhere(scripted: Scripted) -> None:
-    elsewhere = Scripted()
-    elsewhere.says((200, {}, b"{}"))
+def test_a_redirect_takes_it_nowhere(scripted: ScriptedServer) -> None:
+    elsewhere = ScriptedServer()
+    elsewhere.respond_with((200, {}, b"{}"))
     for status in (301, 302, 303, 307, 308):
-        scripted.says((status, {"Location": elsewhere.url}, b""))
+        scripted.respond_with((status, {"Location": elsewhere.url}, b""))
         with make(scripted) as client:
             with pytest.raises(vk.errors.UnexpectedResponse):
                 client.configuration()
@@ -114,7 +116,7 @@ def test_a_redirect_takes_it_nowhere(scripted: Scripted) -> None:
                 client.download_media("m")
             with pytest.raises(vk.errors.UnknownOutcome):
                 CALLS["send"](client)
-    assert not elsewhere.asked
+    assert not elsewhere.requests
     elsewhere.close()
 
 

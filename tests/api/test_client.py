@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.scripted import Scripted
+from support.scripted import ScriptedServer
 
 import viberkit as vk
 from viberkit import errors
@@ -25,7 +25,7 @@ PROBLEM = {"Content-Type": "application/problem+json"}
 
 
 @pytest.fixture
-def client(scripted: Scripted) -> Iterator[vk.Client]:
+def client(scripted: ScriptedServer) -> Iterator[vk.Client]:
     with vk.Client("my-key", "S", base_url=scripted.url, timeout_s=(1, 1), retry_for_s=4) as made:
         yield made
 
@@ -38,25 +38,25 @@ def send(client: vk.Client) -> SentMessage:
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_get_is_asked_again(scripted: Scripted, client: vk.Client, status: int) -> None:
-    scripted.says((status, {"Retry-After": "0"}, b""), (200, {}, b'{"messageId": "m", "status": "seen"}'))
+def test_get_is_asked_again(scripted: ScriptedServer, client: vk.Client, status: int) -> None:
+    scripted.respond_with((status, {"Retry-After": "0"}, b""), (200, {}, b'{"messageId": "m", "status": "seen"}'))
     assert client.status("m").state == "seen"
-    assert len(scripted.asked) == 2
+    assert len(scripted.requests) == 2
 
 
-def test_get_is_asked_again_after_a_dropped_connection(scripted: Scripted, client: vk.Client) -> None:
-    scripted.says("drop", "half", (200, {}, b'{"messageId": "m", "status": "seen"}'))
+def test_get_is_asked_again_after_a_dropped_connection(scripted: ScriptedServer, client: vk.Client) -> None:
+    scripted.respond_with("drop", "half", (200, {}, b'{"messageId": "m", "status": "seen"}'))
     assert client.status("m").state == "seen"
 
 
-def test_put_is_asked_again(scripted: Scripted, client: vk.Client) -> None:
-    scripted.says((503, {}, b""), (204, {}, b""))
+def test_put_is_asked_again(scripted: ScriptedServer, client: vk.Client) -> None:
+    scripted.respond_with((503, {}, b""), (204, {}, b""))
     assert client.configure_callbacks(status_url="https://example.org") is None
-    assert len(scripted.asked) == 2
+    assert len(scripted.requests) == 2
 
 
-def test_retries_end_with_patience(scripted: Scripted, client: vk.Client) -> None:
-    scripted.says((503, {"Retry-After": "3600"}, b""))
+def test_retries_end_with_patience(scripted: ScriptedServer, client: vk.Client) -> None:
+    scripted.respond_with((503, {"Retry-After": "3600"}, b""))
     started = time.monotonic()
     with pytest.raises(errors.ServerError) as caught:
         client.status("m")
@@ -64,25 +64,25 @@ def test_retries_end_with_patience(scripted: Scripted, client: vk.Client) -> Non
     assert caught.value.retry_after_s == 3600
 
 
-def test_retry_after_is_honoured(scripted: Scripted, client: vk.Client) -> None:
+def test_retry_after_is_honoured(scripted: ScriptedServer, client: vk.Client) -> None:
     date = {"Date": "Mon, 05 Jan 2026 08:00:00 GMT", "Retry-After": "Mon, 05 Jan 2026 08:00:01 GMT"}
-    scripted.says((429, date, b""), OK)
+    scripted.respond_with((429, date, b""), OK)
     started = time.monotonic()
     send(client)
     assert 0.9 < time.monotonic() - started < 3
 
 
-def test_a_500_is_not_asked_again(scripted: Scripted, client: vk.Client) -> None:
-    scripted.says((500, {}, b""))
+def test_a_500_is_not_asked_again(scripted: ScriptedServer, client: vk.Client) -> None:
+    scripted.respond_with((500, {}, b""))
     with pytest.raises(errors.ServerError):
         client.status("m")
-    assert len(scripted.asked) == 1
+    assert len(scripted.requests) == 1
 
 
-def test_send_is_repeated_only_where_it_was_certainly_not_accepted(scripted: Scripted, client: vk.Client) -> None:
-    scripted.says((429, {"Retry-After": "0"}, b""), OK)
+def test_send_is_repeated_only_where_it_was_certainly_not_accepted(scripted: ScriptedServer, client: vk.Client) -> None:
+    scripted.respond_with((429, {"Retry-After": "0"}, b""), OK)
     assert send(client).message_id == "m1"
-    assert len(scripted.asked) == 2
+    assert len(scripted.requests) == 2
 
 
 @pytest.mark.parametrize(
@@ -101,11 +101,13 @@ def test_send_is_repeated_only_where_it_was_certainly_not_accepted(scripted: Scr
         (200, {}, b"[]"),
     ],
 )
-def test_an_unclear_send_is_unknown_and_never_repeated(scripted: Scripted, client: vk.Client, answer: object) -> None:
-    scripted.says(answer)  # type: ignore[arg-type]
+def test_an_unclear_send_is_unknown_and_never_repeated(
+    scripted: ScriptedServer, client: vk.Client, answer: object
+) -> None:
+    scripted.respond_with(answer)  # type: ignore[arg-type]
     with pytest.raises(errors.UnknownOutcome) as caught:
         send(client)
-    assert len(scripted.asked) == 1
+    assert len(scripted.requests) == 1
     assert caught.value.context == "order 7"
     assert TO not in str(caught.value)
 
@@ -128,7 +130,7 @@ def test_a_dropped_bulk_is_unknown(sandbox: vk.Sandbox, before: bool) -> None:
     assert len(sandbox.requests) == 1
 
 
-def test_a_refused_connection_is_no_unknown_outcome(scripted: Scripted) -> None:
+def test_a_refused_connection_is_no_unknown_outcome(scripted: ScriptedServer) -> None:
     url = scripted.url
     scripted.close()
     with (
@@ -147,15 +149,15 @@ def test_an_unknown_host_is_no_unknown_outcome() -> None:
         send(client)
 
 
-def test_a_tls_failure_is_no_unknown_outcome(scripted: Scripted) -> None:
-    scripted.says(OK)
+def test_a_tls_failure_is_no_unknown_outcome(scripted: ScriptedServer) -> None:
+    scripted.respond_with(OK)
     url = scripted.url.replace("http://", "https://")
     with (
         vk.Client("my-key", "S", base_url=url, retry_for_s=0.5, timeout_s=(1, 1)) as client,
         pytest.raises(errors.TransportError),
     ):
         send(client)
-    assert not scripted.asked
+    assert not scripted.requests
 
 
 # --- refusals ---------------------------------------------------------------------------------------
@@ -181,41 +183,41 @@ def test_a_tls_failure_is_no_unknown_outcome(scripted: Scripted) -> None:
     "body", [b"", b"<html>", b'{"title": "T", "status": 1, "detail": "D"}', b"[1]", b'{"violations": 5}']
 )
 def test_refusals_are_typed_whatever_their_body(
-    scripted: Scripted, client: vk.Client, status: int, kind: type[errors.ApiError], body: bytes
+    scripted: ScriptedServer, client: vk.Client, status: int, kind: type[errors.ApiError], body: bytes
 ) -> None:
-    scripted.says((status, {"Retry-After": "99", "Location": "http://127.0.0.1:1/"}, body))
+    scripted.respond_with((status, {"Retry-After": "99", "Location": "http://127.0.0.1:1/"}, body))
     with pytest.raises(kind) as caught:
         client.configuration()
     assert type(caught.value) is kind
     assert caught.value.status == status
-    assert len(scripted.asked) == 1
+    assert len(scripted.requests) == 1
 
 
-def test_violations_of_the_server_are_told(scripted: Scripted, client: vk.Client) -> None:
+def test_violations_of_the_server_are_told(scripted: ScriptedServer, client: vk.Client) -> None:
     told = {"title": "Constraint Violation", "status": 400}
     told["violations"] = [{"field": "validate.request.content.contentType", "message": "must not be empty"}]  # type: ignore[assignment]
-    scripted.says((400, PROBLEM, json.dumps(told).encode()))
+    scripted.respond_with((400, PROBLEM, json.dumps(told).encode()))
     with pytest.raises(errors.BadRequest, match="contentType: must not be empty"):
         send(client)
 
 
-def test_an_unreadable_success_is_told(scripted: Scripted, client: vk.Client) -> None:
-    scripted.says((200, {}, b"<html>"))
+def test_an_unreadable_success_is_told(scripted: ScriptedServer, client: vk.Client) -> None:
+    scripted.respond_with((200, {}, b"<html>"))
     with pytest.raises(errors.UnexpectedResponse, match="could not be read"):
         client.status("m")
 
 
-def test_nothing_invalid_is_sent(scripted: Scripted, client: vk.Client) -> None:
+def test_nothing_invalid_is_sent(scripted: ScriptedServer, client: vk.Client) -> None:
     with pytest.raises(errors.InvalidRequest) as caught:
         client.send("12", vk.Text("", button=vk.Button("", "htp://x")), rate_type="transactional", context="x" * 126)
     fields = [one.field for one in caught.value.violations]
     assert sorted(fields) == ["button.caption", "button.url", "context", "rate_type", "text", "to"]
     assert all(one.rule and one.remedy for one in caught.value.violations)
-    assert not scripted.asked
+    assert not scripted.requests
 
 
-def test_long_texts_are_cautioned(scripted: Scripted, client: vk.Client) -> None:
-    scripted.says(OK)
+def test_long_texts_are_cautioned(scripted: ScriptedServer, client: vk.Client) -> None:
+    scripted.respond_with(OK)
     with pytest.warns(UserWarning, match="above 1000 are refused by some"):
         client.send(TO, vk.Text("x" * 1001), rate_type="transaction")
 
@@ -223,25 +225,25 @@ def test_long_texts_are_cautioned(scripted: Scripted, client: vk.Client) -> None
 # --- paths ------------------------------------------------------------------------------------------
 
 
-def test_the_guides_path_is_tried_once_and_remembered(scripted: Scripted, client: vk.Client) -> None:
+def test_the_guides_path_is_tried_once_and_remembered(scripted: ScriptedServer, client: vk.Client) -> None:
     told = (200, {}, b'{"messageId": "m", "status": "seen"}')
-    scripted.says((404, {}, b"<html>no such page</html>"), told)
+    scripted.respond_with((404, {}, b"<html>no such page</html>"), told)
     assert client.status("m").state == client.status("m").state == "seen"
-    assert [path for _, path, _, _ in scripted.asked] == ["/messages/m/status", "/m/status", "/m/status"]
+    assert [path for _, path, _, _ in scripted.requests] == ["/messages/m/status", "/m/status", "/m/status"]
 
 
-def test_a_404_that_says_the_message_is_unknown_is_final(scripted: Scripted, client: vk.Client) -> None:
-    scripted.says((404, PROBLEM, b'{"title": "Not Found", "status": 404}'))
+def test_a_404_that_says_the_message_is_unknown_is_final(scripted: ScriptedServer, client: vk.Client) -> None:
+    scripted.respond_with((404, PROBLEM, b'{"title": "Not Found", "status": 404}'))
     with pytest.raises(errors.NotFound):
         client.events("m")
-    assert [path for _, path, _, _ in scripted.asked] == ["/messages/m/events"]
+    assert [path for _, path, _, _ in scripted.requests] == ["/messages/m/events"]
 
 
-def test_two_plain_404s_are_not_found(scripted: Scripted, client: vk.Client) -> None:
-    scripted.says((404, {}, b""))
+def test_two_plain_404s_are_not_found(scripted: ScriptedServer, client: vk.Client) -> None:
+    scripted.respond_with((404, {}, b""))
     with pytest.raises(errors.NotFound):
         client.events("m")
-    assert len(scripted.asked) == 2
+    assert len(scripted.requests) == 2
 
 
 def test_a_server_with_the_guides_paths() -> None:
@@ -253,21 +255,21 @@ def test_a_server_with_the_guides_paths() -> None:
             client.status("nobody")
 
 
-def test_ids_are_escaped(scripted: Scripted, client: vk.Client) -> None:
-    scripted.says((404, PROBLEM, b'{"status": 404}'))
+def test_ids_are_escaped(scripted: ScriptedServer, client: vk.Client) -> None:
+    scripted.respond_with((404, PROBLEM, b'{"status": 404}'))
     with pytest.raises(errors.NotFound):
         client.status("../x?y=1")
-    assert scripted.asked[0][1] == "/messages/..%2Fx%3Fy%3D1/status"
+    assert scripted.requests[0][1] == "/messages/..%2Fx%3Fy%3D1/status"
 
 
-def test_pages_are_followed_but_never_elsewhere(scripted: Scripted, client: vk.Client) -> None:
+def test_pages_are_followed_but_never_elsewhere(scripted: ScriptedServer, client: vk.Client) -> None:
     one = b'[{"channel": "viber", "id": {"serviceId": "A"}}]'
     two = b'[{"channel": "viber", "id": {"serviceId": "B"}}]'
     elsewhere = {"Link": '<https://example.org/next>; rel="next"'}
     here = {"Link": f'<{scripted.url}/configurations/channels/viber?page=2>; rel="next"'}
-    scripted.says((200, here, one), (200, elsewhere, two))
+    scripted.respond_with((200, here, one), (200, elsewhere, two))
     assert [channel.service_id for channel in client.service_ids()] == ["A", "B"]
-    assert len(scripted.asked) == 2
+    assert len(scripted.requests) == 2
 
 
 # --- settings, threads ------------------------------------------------------------------------------
@@ -299,13 +301,13 @@ def test_addresses_that_would_leak_the_key_are_refused(url: str) -> None:
         vk.Client("k", "S", base_url=url)
 
 
-def test_a_missing_service_id_says_how_to_set_one(scripted: Scripted) -> None:
+def test_a_missing_service_id_says_how_to_set_one(scripted: ScriptedServer) -> None:
     with (
         vk.Client("k", base_url=scripted.url) as client,
         pytest.raises(errors.InvalidRequest, match="VIBER_SERVICE_ID"),
     ):
         send(client)
-    assert not scripted.asked
+    assert not scripted.requests
 
 
 def test_many_threads_share_a_client_and_connections_are_kept(sandbox: vk.Sandbox) -> None:
@@ -336,8 +338,8 @@ def test_an_answer_carries_the_servers_clock(sandbox: vk.Sandbox) -> None:
         assert client.fetch("status", sent.message_id).observed_at == sandbox.now.replace(microsecond=0)
 
 
-def test_nothing_is_sent_for_want_of_an_archive(scripted: Scripted, tmp_path: Path) -> None:
-    scripted.says(OK)
+def test_nothing_is_sent_for_want_of_an_archive(scripted: ScriptedServer, tmp_path: Path) -> None:
+    scripted.respond_with(OK)
     with (
         vk.Archive(tmp_path / "a.db") as archive,
         vk.Client("k", "S", base_url=scripted.url, archive=archive) as client,
@@ -346,29 +348,29 @@ def test_nothing_is_sent_for_want_of_an_archive(scripted: Scripted, tmp_path: Pa
         archive.path.write_bytes(b"spoiled " * 1000)
         with pytest.raises(errors.ArchiveError, match="is not a database"):
             send(client)
-    assert scripted.asked == []
+    assert scripted.requests == []
 
 
 @pytest.mark.parametrize("path", ["/v 3", "/ü", "/a/../v3", "/v3"])
-def test_whatever_the_address_a_dropped_send_is_sent_once(scripted: Scripted, path: str) -> None:
-    scripted.says("drop")
+def test_whatever_the_address_a_dropped_send_is_sent_once(scripted: ScriptedServer, path: str) -> None:
+    scripted.respond_with("drop")
     with (
         vk.Client("my-key", "S", base_url=scripted.url + path, retry_for_s=2) as client,
         pytest.raises(errors.UnknownOutcome),
     ):
         send(client)
-    assert len(scripted.asked) == 1
+    assert len(scripted.requests) == 1
 
 
-def test_behind_a_proxy_a_dropped_send_is_sent_once(scripted: Scripted) -> None:
-    scripted.says("drop")
+def test_behind_a_proxy_a_dropped_send_is_sent_once(scripted: ScriptedServer) -> None:
+    scripted.respond_with("drop")
     with vk.Client("my-key", "S", base_url="http://127.0.0.1:9", retry_for_s=2) as client:
         session = client._transport._session()
         session.proxies = {"http": scripted.url}
         with pytest.raises(errors.UnknownOutcome):
             send(client)
-    assert len(scripted.asked) == 1
-    assert scripted.asked[0][1].startswith("http://127.0.0.1:9/")
+    assert len(scripted.requests) == 1
+    assert scripted.requests[0][1].startswith("http://127.0.0.1:9/")
 
 
 def test_a_refused_proxy_is_no_unknown_outcome() -> None:
@@ -378,7 +380,7 @@ def test_a_refused_proxy_is_no_unknown_outcome() -> None:
             send(client)
 
 
-def test_a_late_answer_is_not_taken_for_the_next_one(scripted: Scripted) -> None:
+def test_a_late_answer_is_not_taken_for_the_next_one(scripted: ScriptedServer) -> None:
     """A server that answers 103 first, then 202: the second send must not read the first one's answer."""
     listening = socket.create_server(("127.0.0.1", 0))
 
@@ -408,7 +410,9 @@ def test_a_late_answer_is_not_taken_for_the_next_one(scripted: Scripted) -> None
 
 
 @pytest.mark.parametrize("extra", [{"callback_url": "https://example.org/\udcff"}, {"context": "half \ud83d"}])
-def test_what_no_archive_could_keep_is_not_sent(scripted: Scripted, client: vk.Client, extra: dict[str, str]) -> None:
+def test_what_no_archive_could_keep_is_not_sent(
+    scripted: ScriptedServer, client: vk.Client, extra: dict[str, str]
+) -> None:
     with pytest.raises(errors.InvalidRequest):
         client.send(TO, vk.Text("hi"), rate_type="transaction", **extra)
     with (
@@ -416,4 +420,4 @@ def test_what_no_archive_could_keep_is_not_sent(scripted: Scripted, client: vk.C
         pytest.raises(errors.InvalidRequest, match="service_id"),
     ):
         send(other)
-    assert not scripted.asked
+    assert not scripted.requests

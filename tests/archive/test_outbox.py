@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.scripted import Scripted
+from support.scripted import ScriptedServer
 
 import viberkit as vk
 from viberkit.archive import outbox as box
@@ -135,14 +135,14 @@ def test_a_fault_leaves_the_row_where_it_belongs(
     ("status", "state"), [(307, "unknown"), (400, "rejected"), (403, "rejected"), (408, "unknown"), (502, "unknown")]
 )
 def test_a_status_leaves_the_row_where_it_belongs(
-    scripted: Scripted, archive: vk.Archive, status: int, state: str
+    scripted: ScriptedServer, archive: vk.Archive, status: int, state: str
 ) -> None:
-    scripted.says((status, {"Location": scripted.url}, b'{"title": "No", "detail": "because"}'))
+    scripted.respond_with((status, {"Location": scripted.url}, b'{"title": "No", "detail": "because"}'))
     client = vk.Client("key", "SHOP", base_url=scripted.url, archive=archive)
     with client, pytest.raises((UnknownOutcome, BadRequest, vk.errors.Forbidden)):
         client.send(TO, HELLO, rate_type="transaction")
     assert states(archive) == [state]
-    assert len(scripted.asked) == 1
+    assert len(scripted.requests) == 1
     assert state == "unknown" or "because" in archive.outbox().loc[0, "reason"]
 
 
