@@ -30,7 +30,7 @@ QUANTILES = (0.25, 0.5, 0.9)
 WAYS = ("exponential", "administrative")
 AT_ONCE = 100  # logs that are drawn together
 LIFE = 15 * 86_400 * SECOND
-MODEL = DeliveryModel(rhythm=(1.0,) * 24)  # or those looked at early would be those of one hour
+MODEL = DeliveryModel(hourly_factors=(1.0,) * 24)  # or those looked at early would be those of one hour
 LEAST_TOLD = 0.2  # of the logs must tell of a time for its coverage to be shown
 JUDGED = 0.5  # and so many for it to be judged: logs that happen to tell of late times are not like all others
 

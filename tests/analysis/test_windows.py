@@ -17,7 +17,7 @@ import viberkit as vk
 from viberkit.analysis.durations import DroppedMessagesWarning
 from viberkit.errors import MissingColumn
 from viberkit.frames.columns import JOURNEYS
-from viberkit.sandbox.delivery_model import DeliveryModel, Hop
+from viberkit.sandbox.delivery_model import DeliveryModel, LogNormal
 
 EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "40"))
 LOGS = max(int(os.environ.get("VIBERKIT_LOGS", "300")), 300)
@@ -96,7 +96,7 @@ def test_each_window_is_a_curve_of_its_own(every: str, by: str | None) -> None:
                 assert np.isnan(row[mine]) if may_be else row[mine] == told[theirs]
 
 
-SLOW = DeliveryModel(rhythm=(1.0,) * 24, delivery=Hop(35.0, 0.8), failed_share=0.03)
+SLOW = DeliveryModel(hourly_factors=(1.0,) * 24, delivery=LogNormal(35.0, 0.8), failed_share=0.03)
 
 
 def test_a_recent_window_is_not_worse_for_being_young() -> None:

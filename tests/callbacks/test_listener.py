@@ -138,7 +138,7 @@ def test_204_says_that_the_body_is_in_the_file(listener: Listener, archive: vk.A
     for number, body in enumerate(bodies):
         assert post(listener, body) == 204
         assert kept(archive) == bodies[: number + 1]
-    assert (listener.kept, listener.late, listener.refused) == (20, 0, {})
+    assert (listener.stored, listener.late, listener.rejected) == (20, 0, {})
     listener.stop()
     assert archive.messages()["state"].tolist() == ["delivered"] * 20
 
@@ -184,7 +184,7 @@ def test_what_comes_again_changes_nothing(listener: Listener, archive: vk.Archiv
         assert post(listener, body) == 204
     listener.stop()
     assert dump(archive) == before
-    assert listener.kept == 12
+    assert listener.stored == 12
 
 
 def test_bodies_in_pieces_and_requests_in_a_row(listener: Listener, archive: vk.Archive) -> None:
@@ -223,13 +223,13 @@ SECONDS = str(int(NOW.timestamp()))
 def test_only_what_is_signed_is_let_in_however_old(
     strict: Listener, how: dict[str, Any], change: dict[str, Any], status: int, late: bool
 ) -> None:
-    before, came, turned_away = strict.late, strict.kept, sum(strict.refused.values())
+    before, came, turned_away = strict.late, strict.stored, sum(strict.rejected.values())
     body = json.dumps({**DELIVERED, "messageId": f"m{came}-{turned_away}"}).encode()
     headers = signed(**{"body": body, **how})
     headers |= {name: made(headers[name]) if callable(made) else made for name, made in change.items()}
     assert post(strict, body, headers) == status
-    assert kept(strict.archive).count(body) == strict.kept - came == (status == 204)
-    assert (strict.late - before, sum(strict.refused.values()) - turned_away) == (late, status == 401)
+    assert kept(strict.archive).count(body) == strict.stored - came == (status == 204)
+    assert (strict.late - before, sum(strict.rejected.values()) - turned_away) == (late, status == 401)
     assert strict.archive.callbacks()["late"].tolist()[came:] == [late] * (status == 204)
 
 
@@ -263,7 +263,7 @@ SIZES = (MOST, MOST + 1, 2 * MOST)
 def test_what_is_let_in_and_with_which_status_the_rest_is_turned_away(
     shared: Listener, status: int, request_: dict[str, Any]
 ) -> None:
-    came, turned_away = shared.kept, sum(shared.refused.values())
+    came, turned_away = shared.stored, sum(shared.rejected.values())
     headers = {"content-type": request_.get("type", "application/json"), "host": request_.get("host")}
     body = json.dumps({**DELIVERED, "messageId": f"m{came}-{turned_away}"}).encode().rjust(request_.get("size", 0))
     made = requests.Request(
@@ -278,7 +278,7 @@ def test_what_is_let_in_and_with_which_status_the_rest_is_turned_away(
     assert (answer.status_code, answer.content) == (status, b"")
     assert answer.headers.get("allow") == ("POST" if status == 405 else None)
     assert answer.headers.get("connection") == (None if status == 204 else "close")
-    assert (shared.kept - came, sum(shared.refused.values()) - turned_away) == (status == 204, status != 204)
+    assert (shared.stored - came, sum(shared.rejected.values()) - turned_away) == (status == 204, status != 204)
     assert (body in kept(shared.archive)) == (status == 204)
 
 
@@ -324,7 +324,7 @@ def test_why_nothing_can_be_kept_is_told_and_it_goes_on_afterwards(
         archive.path.unlink()
         archive.path.mkdir()
         assert [post(listener, next(bodies)) for _ in range(2)] == [503, 503]
-        told = [reason for reason in listener.refused if reason.startswith("could not be kept (")]
+        told = [reason for reason in listener.rejected if reason.startswith("not stored (")]
         assert any("unable to open" in reason for reason in told)
         archive.path.rmdir()
         aside.rename(archive.path)
@@ -351,7 +351,7 @@ def test_a_fault_of_ours_is_answered_without_a_word_and_counted(archive: vk.Arch
     with Listener(archive, secret=SECRET, now=lambda: clock[0]()) as listener:
         clock[0] = lambda: NOW.replace(tzinfo=None)
         assert post(listener, BODY, signed()) == 500
-        assert listener.refused == {"a fault of the receiver (TypeError)": 1}
+        assert listener.rejected == {"internal error (TypeError)": 1}
 
 
 def test_the_header_is_wanted_too(archive: vk.Archive) -> None:
@@ -369,8 +369,8 @@ def test_the_header_is_wanted_too(archive: vk.Archive) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"host": "0.0.0.0"}, "host: '0.0.0.0' can be reached from elsewhere"),
-        ({"host": "::"}, "can be reached from elsewhere"),
+        ({"host": "0.0.0.0"}, "host: '0.0.0.0' can be reached from other computers"),
+        ({"host": "::"}, "can be reached from other computers"),
         ({"path": "callbacks"}, "is not a plain path"),
         ({"path": "/a b"}, "is not a plain path"),
         ({"path": "/a\n"}, "is not a plain path"),
@@ -380,23 +380,23 @@ def test_the_header_is_wanted_too(archive: vk.Archive) -> None:
         ({"header": ("x-tok: en", TOKEN)}, "is not the name of a header"),
         ({"header": ("x-a", TOKEN)}, r"header\[0\]: has 3 characters"),
         ({"header": ("x-callback-token", TOKEN[:7])}, r"header\[1\]: has 7 characters"),
-        ({"header": ("x-callback-token", f"{TOKEN}\r\nx: y")}, r"header\[1\]: holds what a header cannot carry"),
-        ({"header": ("x-callback-token", f" {TOKEN}")}, r"header\[1\]: holds what a header cannot carry"),
-        ({"header": ("x-callback-token", f"{TOKEN}\u0142")}, r"header\[1\]: holds what a header cannot carry"),
+        ({"header": ("x-callback-token", f"{TOKEN}\r\nx: y")}, r"header\[1\]: contains characters that a header cannot carry"),
+        ({"header": ("x-callback-token", f" {TOKEN}")}, r"header\[1\]: contains characters that a header cannot carry"),
+        ({"header": ("x-callback-token", f"{TOKEN}\u0142")}, r"header\[1\]: contains characters that a header cannot carry"),
         ({"public_url": "http://example.org/callbacks"}, "is not an https URL"),
         ({"header": ("x-only",)}, "not a name and a value"),
         ({"secret": 12345678}, "neither a text nor a list"),
         ({"secret": b"a-shared-secret"}, "neither a text nor a list"),
-        ({"host": "", "secret": SECRET}, "is no address"),
-        ({"port": 99_999}, "is no port"),
-        ({"port": -1}, "is no port"),
-        ({"window": None}, "is no duration"),
-        ({"now": lambda: NOW.replace(tzinfo=None)}, "no instants with a zone"),
-        ({"now": 5}, "no instants with a zone"),
-        ({"window": timedelta(-1)}, "is no duration"),
-        ({"port": True}, "is no port"),
-        ({"host": None}, "host: None is no address"),
-        ({"public_url": "https://example.org/callbacks"}, "callbacks must prove themselves"),
+        ({"host": "", "secret": SECRET}, "is not an address"),
+        ({"port": 99_999}, "is not a port"),
+        ({"port": -1}, "is not a port"),
+        ({"window": None}, "is not a duration"),
+        ({"now": lambda: NOW.replace(tzinfo=None)}, "does not return datetimes with a time zone"),
+        ({"now": 5}, "does not return datetimes with a time zone"),
+        ({"window": timedelta(-1)}, "is not a duration"),
+        ({"port": True}, "is not a port"),
+        ({"host": None}, "host: None is not an address"),
+        ({"public_url": "https://example.org/callbacks"}, "callbacks need a proof of their origin"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_and_no_secret_is_quoted(
@@ -414,14 +414,14 @@ def test_no_secret_is_shown_anywhere(archive: vk.Archive, caplog: pytest.LogCapt
         statuses.append(post(listener, BODY, signed(stamp="soon") | {HEADER[0]: TOKEN}))
         statuses.append(post(listener, BODY, signed() | {HEADER[0]: TOKEN}))
         assert statuses == [401, 401, 401, 401, 204]
-        shown = [repr(listener), str(listener), repr(vars(listener)), str(listener.refused), repr(listener._door)]
+        shown = [repr(listener), str(listener), repr(vars(listener)), str(listener.rejected), repr(listener._app)]
         for fault in (pickle.dumps, lambda one: pickle.dumps(one._secrets)):
             with pytest.raises(TypeError, match="pickled") as caught:
                 fault(listener)
             shown.append(str(caught.value))
     mine = [one.getMessage() for one in caplog.records if not one.name.startswith("urllib3")]
     assert (
-        sum("turned away" in one for one in mine) == 3
+        sum("rejected" in one for one in mine) == 3
     )  # the first and the second of one reason, the first of another
     shown += mine
     assert not [one for one in shown for word in (SECRET, OLD, TOKEN, "delivered") if word in one]
@@ -436,7 +436,7 @@ def test_settings_come_from_the_environment(archive: vk.Archive, monkeypatch: py
             assert post(listener, BODY, signed(secret=secret) | {HEADER[0]: TOKEN}) == status
         assert post(listener, BODY, signed()) == 401
     monkeypatch.setenv("VIBERKIT_CALLBACK_HEADER", TOKEN)
-    with pytest.raises(ConfigurationError, match="holds no colon") as caught:
+    with pytest.raises(ConfigurationError, match="contains no colon") as caught:
         Listener(archive)
     assert TOKEN not in str(caught.value)
     monkeypatch.delenv("VIBERKIT_CALLBACK_HEADER")
@@ -474,14 +474,14 @@ def locked(archive: vk.Archive) -> Iterator[None]:
 def test_what_cannot_be_kept_in_time_is_answered_503_and_not_lost(
     listener: Listener, archive: vk.Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("viberkit.callbacks.app.PATIENCE_S", 0.3)
+    monkeypatch.setattr("viberkit.callbacks.app.STORE_TIMEOUT_S", 0.3)
     bodies = [json.dumps({**DELIVERED, "messageId": f"m{number}"}).encode() for number in range(3)]
     with locked(archive):
         for body in bodies:
             answer = requests.post(listener.url, data=body, headers=JSON, timeout=20)
             assert (answer.status_code, answer.content, answer.headers["retry-after"]) == (503, b"", "5")
-    assert listener.refused == {"could not be kept in time": 3}
-    monkeypatch.setattr("viberkit.callbacks.app.PATIENCE_S", 20)
+    assert listener.rejected == {"not stored in time": 3}
+    monkeypatch.setattr("viberkit.callbacks.app.STORE_TIMEOUT_S", 20)
     assert [post(listener, body) for body in bodies] == [204] * 3  # as the provider calls again
     assert kept(archive) == bodies
 
@@ -490,7 +490,6 @@ def test_stop_waits_for_what_has_come(archive: vk.Archive) -> None:
     with Listener(archive) as listener, link(listener) as connection:
         with locked(archive):
             connection.sendall(wire())
-            until(lambda: listener._writer is not None and listener._writer._thread.is_alive())
             time.sleep(0.2)
         listener.stop()
         assert until_closed(connection).startswith(b"HTTP/1.1 204")
@@ -515,7 +514,7 @@ def test_a_sandbox_calls_back(sandbox: vk.Sandbox, client: vk.Client, archive: v
         called = sandbox.callbacks
         assert [one.status for one in called] == [204] * len(called)
         assert {one.url for one in called} == {listener.url}
-        assert listener.kept == len(called) > 3
+        assert listener.stored == len(called) > 3
     told = [one.body["event"].partition("::")[2] for one in called[:-1]]
     assert archive.events()["state"].astype(str).tolist() == told
     assert set(archive.events()["message_id"]) == {message_id}
@@ -531,7 +530,7 @@ def test_a_sandbox_calls_back(sandbox: vk.Sandbox, client: vk.Client, archive: v
 def test_a_dripping_request_is_cut(
     archive: vk.Archive, monkeypatch: pytest.MonkeyPatch, first: bytes, part: bytes
 ) -> None:
-    monkeypatch.setattr("viberkit.callbacks.listener.DEADLINE_S", 0.5)
+    monkeypatch.setattr("viberkit.callbacks.listener.REQUEST_DEADLINE_S", 0.5)
     with Listener(archive) as listener, link(listener) as dripping:
         if first:
             dripping.sendall(first)
@@ -555,7 +554,7 @@ def test_a_dripping_request_is_cut(
 
 
 def test_silent_connections_keep_nobody_out(archive: vk.Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("viberkit.callbacks.listener.CONNECTIONS", 8)
+    monkeypatch.setattr("viberkit.callbacks.listener.MAX_CONNECTIONS", 8)
 
     def answered(connection: socket.socket, sent: bytes) -> bool:
         connection.sendall(sent)
@@ -581,7 +580,7 @@ def test_silent_connections_keep_nobody_out(archive: vk.Archive, monkeypatch: py
             except ConnectionError:
                 cut += 1
         assert 30 < cut < len(silent)
-        assert listener.kept == 4
+        assert listener.stored == 4
 
 
 def test_turns_are_short_while_it_runs_and_as_before_afterwards(archive: vk.Archive) -> None:

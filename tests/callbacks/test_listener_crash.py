@@ -35,7 +35,7 @@ import viberkit as vk
 from viberkit.callbacks.listener import Listener
 from viberkit.models.states import parse_state
 from viberkit.models.validation import EVENTS
-from viberkit.sandbox.webhooks import PATIENCE_S
+from viberkit.sandbox.webhooks import TIMEOUT_S
 
 KILLS = int(os.environ.get("VIBERKIT_KILLS", "2"))
 BURN_S = float(os.environ.get("VIBERKIT_BURN_S", "2"))
@@ -201,13 +201,13 @@ def test_it_answers_while_the_interpreter_burns(tmp_path: Path) -> None:
                 sum(number * number for number in range(20_000))
             assert load.stdout is not None
             report = json.load(load.stdout)
-        assert listener.kept == report["answered"]
-        assert not listener.refused
+        assert listener.stored == report["answered"]
+        assert not listener.rejected
     p50, p99, slowest = (report[f"p{share}_ms"] for share in (50, 99, 100))
     print(f"\nburning {BURN_S:g} s: {report['answered']} answered, p50 {p50} ms, p99 {p99} ms, slowest {slowest} ms")
     assert (report["refused"], report["broken"]) == (0, 0)
     assert report["answered"] >= 20 * BURN_S
-    assert slowest < 1000 * PATIENCE_S
+    assert slowest < 1000 * TIMEOUT_S
     assert_whole(path, set(told.read_bytes().splitlines()))
 
 

@@ -19,7 +19,7 @@ from support import fuzz_callbacks
 from support.fuzz_callbacks import AT, NOW, ODD, REAL, SECRET, mutated, parted
 
 import viberkit as vk
-from viberkit.callbacks.app import MAX_BODY, Door
+from viberkit.callbacks.app import MAX_BODY, CallbackApp
 from viberkit.models.callback import Callback, sign
 
 HEADER = ("x-callback-token", "a-value-of-it")
@@ -109,7 +109,7 @@ def requests(draw: st.DrawFn) -> Request:
             return Request(body, signed(body, *more), True, parts=parts)
 
 
-async def ask(door: Door, request: Request) -> tuple[int, bytes]:
+async def ask(door: CallbackApp, request: Request) -> tuple[int, bytes]:
     """What the door answers."""
     scope = {"type": "http", "method": request.method, "raw_path": request.path, "headers": [*request.headers]}
     size = len(request.body) // request.parts + 1
@@ -128,7 +128,7 @@ async def ask(door: Door, request: Request) -> tuple[int, bytes]:
     return told[0]["status"], b"".join(one.get("body", b"") for one in told[1:])
 
 
-def answers(asked: list[Request]) -> tuple[Door, list[Callback], list[tuple[int, bytes]]]:
+def answers(asked: list[Request]) -> tuple[CallbackApp, list[Callback], list[tuple[int, bytes]]]:
     """A door that was asked all this, what it let in, and its answers."""
     let_in: list[Callback] = []
 
@@ -138,7 +138,7 @@ def answers(asked: list[Request]) -> tuple[Door, list[Callback], list[tuple[int,
     async def ask_all() -> list[tuple[int, bytes]]:
         return [await ask(door, one) for one in asked]
 
-    door = Door(keep, "/callbacks", [SECRET], HEADER, timedelta(minutes=5), lambda: NOW)
+    door = CallbackApp(keep, "/callbacks", [SECRET], HEADER, timedelta(minutes=5), lambda: NOW)
     return door, let_in, asyncio.run(ask_all())
 
 
@@ -154,8 +154,8 @@ def test_whatever_comes_is_kept_or_turned_away(asked: list[Request]) -> None:
     assert [one.body for one in let_in] == [
         one.body for one, (status, _) in zip(asked, told, strict=True) if status == 204
     ]
-    assert (door.kept, sum(door.refused.values())) == (len(let_in), len(asked) - len(let_in))
-    assert not any(word in why for why in door.refused for word in (SECRET, HEADER[1]))
+    assert (door.stored, sum(door.rejected.values())) == (len(let_in), len(asked) - len(let_in))
+    assert not any(word in why for why in door.rejected for word in (SECRET, HEADER[1]))
     with tempfile.TemporaryDirectory() as folder, vk.Archive(Path(folder) / "a.db") as archive:
         for start in range(0, len(let_in), 10):
             archive.keep_callbacks(let_in[start : start + 10])

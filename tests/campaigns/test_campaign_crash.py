@@ -29,6 +29,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event
+from support.faults import FaultySandbox
 from tqdm.auto import tqdm
 
 import viberkit as vk
@@ -108,7 +109,7 @@ def recipients(count: int) -> list[dict[str, str]]:
 
 def serve(pipe: Connection, seed: int) -> None:
     """The sandbox: fails now and then, and tells what it was asked and what it accepted."""
-    with vk.Sandbox(seed=seed, speed=0, latency_s=0.05) as sandbox:
+    with FaultySandbox(seed=seed, speed=0, latency_s=0.05) as sandbox:
         for kind, options in FAULTS:
             sandbox.fault(kind, method="POST", path="/messages", **options)
         pipe.send((sandbox.base_url, sandbox.api_key))

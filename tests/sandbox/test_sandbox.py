@@ -16,17 +16,18 @@ from itertools import pairwise
 
 import pytest
 import requests
+from support.faults import FaultySandbox
 
 from viberkit.errors import ConfigurationError, InvalidRequest
 from viberkit.models import callback as callbacks
 from viberkit.models import parsing as wire
 from viberkit.models.content import Button, Carousel, CarouselItem, File, Image, List, Text, Video, to_wire
-from viberkit.sandbox.delivery_model import DeliveryModel, Hop
+from viberkit.sandbox.delivery_model import DeliveryModel, LogNormal
 from viberkit.sandbox.sandbox import Sandbox, serve
 
 START = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 TO = "+491701234567"
-PLAIN = DeliveryModel(failed_share=0, open_share=0, away_share=0, seen_share=1, duplicated=0, disordered=0)
+PLAIN = DeliveryModel(failed_share=0, open_share=0, away_share=0, seen_share=1, duplicate_share=0, disorder_share=0)
 BUTTON = Button("Go", "https://example.org/go")
 CONTENTS = [
     Text("Hello"),
@@ -74,7 +75,7 @@ def world():
     made = []
 
     def make(**options) -> Web:
-        made.append(web := Web(Sandbox(**{"seed": 7, "speed": 0, "model": PLAIN} | options)))
+        made.append(web := Web(FaultySandbox(**{"seed": 7, "speed": 0, "model": PLAIN} | options)))
         return web
 
     yield make
@@ -506,7 +507,7 @@ def test_final_states_are_called_back_signed_as_they_fall_due(world, receiver, m
 
 
 def test_states_that_were_opted_in_to_are_called_back_and_failures_say_why(world, receiver):
-    web = world(model=DeliveryModel(failed_share=1, open_share=0, duplicated=0, disordered=0))
+    web = world(model=DeliveryModel(failed_share=1, open_share=0, duplicate_share=0, disorder_share=0))
     chosen = [f"MessageStatus::{name}" for name in ("accepted", "dispatched", "channelFailed", "failed")]
     configure(web, receiver.url, eventFilter=chosen)
     web.sent()
@@ -530,7 +531,7 @@ def test_whose_url_counts(world, receiver):
 
 
 def test_a_callback_that_is_refused_is_called_twice_more(world, receiver):
-    web = world(model=DeliveryModel(failed_share=0, open_share=0, seen_share=0, duplicated=0, disordered=0))
+    web = world(model=DeliveryModel(failed_share=0, open_share=0, seen_share=0, duplicate_share=0, disorder_share=0))
     configure(web, receiver.url)
     receiver.answers = [500, 302, 404, 200]
     web.sent()
@@ -540,7 +541,7 @@ def test_a_callback_that_is_refused_is_called_twice_more(world, receiver):
     assert [each.attempt for each in web.sandbox.callbacks] == [1, 2, 3]
     web.sent(overrides={"notificationCallbackUrl": "http://127.0.0.1:9/nobody"})
     web.sandbox.advance(days=15)
-    assert [each.fault for each in web.sandbox.callbacks[3:]] == ["ConnectionError"] * 3
+    assert [each.error for each in web.sandbox.callbacks[3:]] == ["ConnectionError"] * 3
 
 
 def test_only_loopback_is_ever_called(world):
@@ -549,7 +550,7 @@ def test_only_loopback_is_ever_called(world):
     web.sent()
     web.sandbox.advance(days=2)
     assert [(each.status, each.attempt) for each in web.sandbox.callbacks] == [(None, 1)] * 2
-    assert "loopback" in web.sandbox.callbacks[0].fault
+    assert "loopback" in web.sandbox.callbacks[0].error
 
 
 def test_callbacks_come_by_themselves_while_time_runs(world, receiver):
@@ -564,7 +565,7 @@ def test_callbacks_come_by_themselves_while_time_runs(world, receiver):
 
 def test_callbacks_are_told_twice_and_out_of_order_as_often_as_the_model_says(world, receiver):
     chosen = [f"MessageStatus::{name}" for name in ("accepted", "dispatched", "delivered", "seen")]
-    for share, expected in (({"duplicated": 1.0, "disordered": 0}, 8), ({"duplicated": 0, "disordered": 1.0}, 4)):
+    for share, expected in (({"duplicate_share": 1.0, "disorder_share": 0}, 8), ({"duplicate_share": 0, "disorder_share": 1.0}, 4)):
         receiver.got.clear()
         web = world(model=DeliveryModel(failed_share=0, open_share=0, away_share=0, seen_share=1, **share))
         configure(web, receiver.url, eventFilter=chosen)
@@ -647,7 +648,7 @@ def test_it_starts_when_needed_and_goes_on_after_a_stop():
 
 def test_a_port_that_is_taken_is_told(world):
     taken = int(world().sandbox.base_url.split(":")[2].split("/")[0])
-    with pytest.raises(ConfigurationError, match=f"port: {taken} cannot be used"):
+    with pytest.raises(ConfigurationError, match=f":{taken} is in use"):
         Sandbox(port=taken).start()
 
 
@@ -678,7 +679,7 @@ def test_serve_says_how_to_reach_it_and_ends_with_ctrl_c():
             raise KeyboardInterrupt
 
     sandbox = Sandbox(speed=0)
-    serve(sandbox, say=say)
+    serve(sandbox, echo=say)
     assert f"VIBERKIT_BASE_URL={sandbox.base_url}" in said
     assert "TYNTEC_API_KEY=sandbox-key" in said
 
@@ -728,16 +729,16 @@ def test_outcomes_have_the_shares_of_the_model(journeys):
     [
         ("accepted", "routed", "routing"),
         ("routed", "dispatched", "dispatching"),
-        ("channel_failed", "failed", "giving_up"),
+        ("channel_failed", "failed", "final_failure"),
     ],
 )
 def test_hops_have_the_quantiles_of_the_model(journeys, one, other, name):
-    hop: Hop = getattr(DeliveryModel(), name)
+    hop: LogNormal = getattr(DeliveryModel(), name)
     times = hops(journeys, one, other)
     for share in (0.1, 0.5, 0.9):
         below = sum(each <= hop.quantile(share) + 0.001 for each in times)
-        assert within(below, len(times), hop.within(hop.quantile(share) + 0.001))
-        assert hop.within(hop.quantile(share)) == pytest.approx(share)
+        assert within(below, len(times), hop.cdf(hop.quantile(share) + 0.001))
+        assert hop.cdf(hop.quantile(share)) == pytest.approx(share)
 
 
 def test_deliveries_have_the_distribution_of_the_model_with_its_heavy_tail(journeys):
@@ -746,7 +747,7 @@ def test_deliveries_have_the_distribution_of_the_model_with_its_heavy_tail(journ
         share = model.delivered_within(seconds)
         assert within(sum(each <= seconds for each in times), len(times), share)
     assert 1.2 < statistics.median(times) < 2
-    assert max(times) <= model.life.total_seconds()
+    assert max(times) <= model.lifetime.total_seconds()
 
 
 def test_nights_and_promotions_are_slower():
@@ -757,19 +758,19 @@ def test_nights_and_promotions_are_slower():
         return statistics.median(hops(drawn, "dispatched", "delivered"))
 
     day = median("transaction", 12)
-    assert median("transaction", 3) == pytest.approx(model.rhythm[3] * day, rel=0.01)
-    assert median("promotion", 12) == pytest.approx(model.promotion_pace * day, rel=0.01)
-    assert median("session", 12) == pytest.approx(model.session_pace * day, rel=0.01)
+    assert median("transaction", 3) == pytest.approx(model.hourly_factors[3] * day, rel=0.01)
+    assert median("promotion", 12) == pytest.approx(model.promotion_factor * day, rel=0.01)
+    assert median("session", 12) == pytest.approx(model.session_factor * day, rel=0.01)
 
 
-def test_blemishes_have_the_shares_of_the_model():
-    model, rng = DeliveryModel(duplicated=0.02, disordered=0.05), random.Random(1)
-    drawn = Counter(model.blemish(rng) for _ in range(20_000))
-    assert within(drawn["twice"], 20_000, 0.02)
+def test_noisees_have_the_shares_of_the_model():
+    model, rng = DeliveryModel(duplicate_share=0.02, disorder_share=0.05), random.Random(1)
+    drawn = Counter(model.noise(rng) for _ in range(20_000))
+    assert within(drawn["duplicate"], 20_000, 0.02)
     assert within(drawn["late"], 20_000, 0.05)
 
 
-@pytest.mark.parametrize("wrong", [{"seen_share": 2}, {"failed_share": 0.7, "open_share": 0.7}, {"rhythm": (1.0,)}])
+@pytest.mark.parametrize("wrong", [{"seen_share": 2}, {"failed_share": 0.7, "open_share": 0.7}, {"hourly_factors": (1.0,)}])
 def test_a_model_that_cannot_be_is_refused(wrong):
     with pytest.raises(InvalidRequest):
         DeliveryModel(**wrong)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.faults import FaultySandbox
 
 import viberkit as vk
 
@@ -51,7 +52,7 @@ def jupyter() -> list[str]:
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[vk.Sandbox]:
-    with vk.Sandbox(seed=1, speed=100, api_key=KEY) as served:
+    with FaultySandbox(seed=1, speed=100, api_key=KEY) as served:
         yield served
 
 

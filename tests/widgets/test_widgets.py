@@ -9,6 +9,7 @@ from typing import Any
 
 import ipywidgets as w
 import pytest
+from support.faults import FaultySandbox
 
 import viberkit as vk
 from viberkit.errors import Violation
@@ -525,7 +526,7 @@ def test_several_messages_keep_their_trails_and_the_oldest_make_room(form: SendF
 
 
 def test_a_look_that_fails_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    with vk.Sandbox(seed=1, speed=100) as sandbox, sandbox.client() as client:
+    with FaultySandbox(seed=1, speed=100) as sandbox, sandbox.client() as client:
         form = SendForm(client)
         drawn: list[str] = []
         draw = Trail._draw

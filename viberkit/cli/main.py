@@ -100,7 +100,7 @@ def sandbox(port: int, seed: int, speed: float, dialect: str, now: bool) -> None
     from viberkit.sandbox.sandbox import START, Sandbox, serve
 
     start = datetime.now(UTC) if now else START
-    serve(Sandbox(seed, port=port, speed=speed, dialect=dialect, start=start), say=click.echo)
+    serve(Sandbox(seed, port=port, speed=speed, dialect=dialect, start=start), echo=click.echo)
 
 
 @commands.command()
@@ -232,7 +232,7 @@ def listen(
         click.echo(f"listening at {listener.local_url}{told}; kept in {archive}; Ctrl-C stops")
         while not stop.wait(3600):
             pass
-    click.echo(f"{listener.kept:,} kept, {listener.late:,} of them late; turned away: {_counts(listener.refused)}")
+    click.echo(f"{listener.stored:,} kept, {listener.late:,} of them late; turned away: {_counts(listener.rejected)}")
 
 
 def _counts(refused: Mapping[str, int]) -> str:
