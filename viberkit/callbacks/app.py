@@ -92,7 +92,7 @@ class CallbackApp:
         if self.header is not None:
             name, value = self.header
             if not hmac.compare_digest(headers.get(name, "").encode("latin-1"), value.encode()):
-                raise HTTPException(401, "the required header is missing or has another value")
+                raise HTTPException(401, "the header is missing or has another value")
         elif not self.secrets:
             if not is_loopback(_hostname(headers.get("host", ""))):
                 raise HTTPException(403, "called by a public host name, but no secret is set")
