@@ -15,18 +15,17 @@ class _LimitedProtocol(H11Protocol):
 
     deadline_s: float
     max_connections: int
-    #: Connections that never sent a complete request, and connections between two requests; the oldest first.
-    new: dict[_LimitedProtocol, None]
-    idle: dict[_LimitedProtocol, None]
+    #: Connections without a request in progress, the oldest first, and whether they ever sent a complete request.
+    waiting: dict[_LimitedProtocol, bool]
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.new[self] = None
-        self._set_deadline()
         if len(self.connections) > self.max_connections:
-            candidates = self.idle if len(self.new) == 1 and self.idle else self.new
-            next(iter(candidates)).drop()
+            min(self.waiting, key=self.waiting.__getitem__, default=self).drop()
+        if not transport.is_closing():
+            self.waiting[self] = False
+            self._set_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -39,7 +38,7 @@ class _LimitedProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if not self.transport.is_closing():
-            self.idle[self] = None
+            self.waiting[self] = True
             self._check_progress()
 
     def send_400_response(self, msg: str) -> None:
@@ -65,8 +64,7 @@ class _LimitedProtocol(H11Protocol):
         self._deadline = asyncio.get_running_loop().call_later(self.deadline_s, self.drop)
 
     def _forget(self) -> None:
-        self.new.pop(self, None)
-        self.idle.pop(self, None)
+        self.waiting.pop(self, None)
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
@@ -79,5 +77,5 @@ def limited_protocol(*, deadline_s: float, max_connections: int) -> type[H11Prot
     When there are more than `max_connections`, the oldest connection without a complete request is closed, or else the
     oldest between two requests.
     """
-    limits = {"deadline_s": deadline_s, "max_connections": max_connections, "new": {}, "idle": {}}
+    limits = {"deadline_s": deadline_s, "max_connections": max_connections, "waiting": {}}
     return type("LimitedProtocol", (_LimitedProtocol,), limits)

@@ -26,7 +26,19 @@ __all__ = ["DeliveryModel", "Failure", "LogNormal", "Step"]
 
 
 class Step(NamedTuple):
-    """The instant at which a message enters a state, with the code and the text of a failure."""
+    """The instant at which a message enters a state.
+
+    Parameters
+    ----------
+    state : str
+        Name of the state.
+    at : datetime
+        Instant (UTC).
+    code : str, optional
+        Code of a failure.
+    message : str, optional
+        Text of a failure.
+    """
 
     state: str
     at: datetime
