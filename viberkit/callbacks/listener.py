@@ -117,9 +117,10 @@ class Listener(ThreadServer):
         now = now or (lambda: datetime.now(UTC))
         self._check(host, port, window, now)
         writer = GroupCommit(archive)
-        self._app = CallbackApp(writer.store, path, self._secrets, self._header, window, now)
+        lifespan = Router(lifespan=writer.lifespan)
+        self._app = CallbackApp(writer.store, path, self._secrets, self._header, window, now, lifespan)
         super().__init__(
-            Router(default=self._app, lifespan=writer.lifespan),
+            self._app,
             host=host,
             port=port,
             name="viberkit-listener",
