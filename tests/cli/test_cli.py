@@ -197,7 +197,7 @@ def test_listen_configures_receives_and_counts(sandbox: vk.Sandbox, tmp_path: Pa
     assert f"; the provider was told {url}; kept in deliveries.db" in said
     assert answers == [401] * 3
     assert told.startswith("1 kept, 1 of them late; turned away: 3 × the header")  # the sandbox's clock is another
-    assert warned.count("a callback was turned away") == 2  # the first and the second
+    assert warned.count("rejected a callback") == 2  # the first and the second
     assert "Traceback" not in warned
     assert not [
         word for word in ("a-shared-secret", "a-token-of-ours", sandbox.api_key) if word in said + told + warned

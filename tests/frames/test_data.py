@@ -92,7 +92,8 @@ def test_the_truth_that_the_description_gives_is_the_model() -> None:
         assert f"median {hop.median_s:g} s, sigma {hop.sigma:g}" in text
     assert f"median {model.final_failure.median_s:g} s, sigma {model.final_failure.sigma:g}" in text
     assert f"promotions {model.promotion_factor:g} times" in text
-    assert f"Pareto from {model.away_s:g} s, exponent {model.away_shape:g}, cut off at {model.lifetime.days} days" in text
+    days = model.lifetime.days
+    assert f"Pareto from {model.away_s:g} s, exponent {model.away_shape:g}, cut off at {days} days" in text
     for what, share in (
         ("of all that fail", model.failed_share),
         ("stay dispatched", model.open_share),
