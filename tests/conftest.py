@@ -1,4 +1,4 @@
-"""What the tests share: a sandbox, a client of it, an archive."""
+"""Shared fixtures: a sandbox, a client of it, an archive, a server with prepared responses."""
 
 from __future__ import annotations
 
@@ -8,44 +8,51 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pytest
-from support.scripted import Scripted
+from support.faults import FaultySandbox
+from support.scripted import ScriptedServer
 
 import viberkit as vk
 
 mpl.use("Agg")
 
 
+def pytest_collection_finish() -> None:
+    """Exclude what the imports have created from garbage collection, which a fixture runs after each test."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test reads the settings of the person who runs it, nor leaves files where it was started."""
-    callback = [f"VIBERKIT_CALLBACK_{name}" for name in ("SECRET", "SECRET_OLD", "HEADER")]
-    for name in ("TYNTEC_API_KEY", "VIBER_SERVICE_ID", "VIBERKIT_BASE_URL", *callback):
+    """Isolate tests from the settings of the environment and from the current folder."""
+    callback_settings = [f"VIBERKIT_CALLBACK_{name}" for name in ("SECRET", "SECRET_OLD", "HEADER")]
+    for name in ("TYNTEC_API_KEY", "VIBER_SERVICE_ID", "VIBERKIT_BASE_URL", *callback_settings):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
-def sandbox() -> Iterator[vk.Sandbox]:
+def sandbox() -> Iterator[FaultySandbox]:
     """A sandbox whose clock stands still until it is advanced."""
-    with vk.Sandbox(seed=1, speed=0) as served:
-        yield served
+    with FaultySandbox(seed=1, speed=0) as running:
+        yield running
 
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Iterator[vk.Archive]:
-    with vk.Archive(tmp_path / "deliveries.db") as kept:
-        yield kept
-    gc.collect()
+    with vk.Archive(tmp_path / "deliveries.db") as opened:
+        yield opened
+    gc.collect()  # report connections that were not closed
 
 
 @pytest.fixture
 def client(sandbox: vk.Sandbox) -> Iterator[vk.Client]:
-    with sandbox.client(timeout_s=(2, 5), retry_for_s=5) as made:
-        yield made
+    with sandbox.client(timeout_s=(2, 5), retry_for_s=5) as opened:
+        yield opened
 
 
 @pytest.fixture
-def scripted() -> Iterator[Scripted]:
-    server = Scripted()
+def scripted() -> Iterator[ScriptedServer]:
+    server = ScriptedServer()
     yield server
     server.close()

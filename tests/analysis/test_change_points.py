@@ -66,7 +66,7 @@ def test_false_alarms_are_rare_and_changes_are_found() -> None:
 
 
 def test_nights_are_no_changes() -> None:
-    model = DeliveryModel(rhythm=(3.0,) * 8 + (1.0,) * 16)
+    model = DeliveryModel(hourly_factors=(3.0,) * 8 + (1.0,) * 16)
     for seed in range(max(LOGS // 5, 4)):
         log = observed(draw(8_000, np.random.default_rng([5, seed]), model, days=7))
         result = vk.changes(log, confidence=0.999)
@@ -131,7 +131,7 @@ def test_times_before_and_after_are_quantiles_of_the_messages() -> None:
 def test_open_messages_are_no_change() -> None:
     """At the end of a log more messages are open, because they are recent: nothing has changed."""
     for seed in range(max(LOGS // 5, 4)):
-        truth = draw(4_000, np.random.default_rng([9, seed]), DeliveryModel(rhythm=(1.0,) * 24), days=0.05)
+        truth = draw(4_000, np.random.default_rng([9, seed]), DeliveryModel(hourly_factors=(1.0,) * 24), days=0.05)
         log = observed(truth, minutes_after=0)
         assert (log["outcome"] == "open").iloc[-50:].mean() > (log["outcome"] == "open").iloc[:2_000].mean()
         assert len(vk.changes(log, confidence=0.999)) == 0

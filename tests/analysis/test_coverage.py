@@ -30,7 +30,7 @@ QUANTILES = (0.25, 0.5, 0.9)
 CENSORING = ("exponential", "administrative")
 BATCH = 100  # logs drawn at once
 LIFE = 15 * 86_400 * SECOND
-MODEL = DeliveryModel(rhythm=(1.0,) * 24)  # else short observations would be of one hour only
+MODEL = DeliveryModel(hourly_factors=(1.0,) * 24)  # else short observations would be of one hour only
 SHOWN = 0.2  # share of logs with an estimate from which the coverage is shown
 ASSERTED = 0.5  # and from which it is asserted: logs with estimates at late times are not a random sample
 

@@ -665,7 +665,7 @@ def test_summaries() -> None:
 
 def test_logs_drawn_at_once_are_those_of_the_model() -> None:
     """``tests/delivery_logs.py`` draws by numpy what ``DeliveryModel.journey`` draws message by message."""
-    model, n = DeliveryModel(rhythm=(1.0,) * 24), 4_000
+    model, n = DeliveryModel(hourly_factors=(1.0,) * 24), 4_000
     noon = datetime(2026, 1, 5, 12, tzinfo=UTC)
     for rate in ("transaction", "promotion"):
         dice = random.Random(f"{rate} 1")

@@ -26,7 +26,7 @@ from viberkit.analysis.fallback import ADVICE, WAITS, advise, fallback
 from viberkit.analysis.journeys import journeys
 from viberkit.errors import MissingColumn
 from viberkit.frames.columns import EVENTS
-from viberkit.sandbox.delivery_model import DeliveryModel, Failure, Hop
+from viberkit.sandbox.delivery_model import DeliveryModel, Failure, LogNormal
 
 EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "100"))
 LOGS = int(os.environ.get("VIBERKIT_LOGS", "9"))
@@ -131,7 +131,7 @@ MODELS = {
     "slow tail": DeliveryModel(away_share=0.25, away_s=120.0, away_shape=0.3),
     "many failures": DeliveryModel(failed_share=0.30),
     "many never": DeliveryModel(open_share=0.20, failed_share=0.10),
-    "sluggish": DeliveryModel(delivery=Hop(120.0, 1.6), away_share=0.15),
+    "sluggish": DeliveryModel(delivery=LogNormal(120.0, 1.6), away_share=0.15),
     "Viber's faults": DeliveryModel(
         failed_share=0.25, failures=(Failure(OTHERWISE, "", 70, False), Failure(AT_ONCE, "", 30, True))
     ),

@@ -17,7 +17,7 @@ import viberkit as vk
 from viberkit.analysis.durations import DroppedMessagesWarning
 from viberkit.errors import MissingColumn
 from viberkit.frames.columns import JOURNEYS
-from viberkit.sandbox.delivery_model import DeliveryModel, Hop
+from viberkit.sandbox.delivery_model import DeliveryModel, LogNormal
 
 EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "40"))
 LOGS = max(int(os.environ.get("VIBERKIT_LOGS", "300")), 300)
@@ -94,7 +94,7 @@ def test_each_window_has_its_own_curve(every: str, by: str | None) -> None:
         np.testing.assert_array_equal(times[columns], vk.time_to(part, quantiles=[0.5, 0.99])[columns])
 
 
-SLOW = DeliveryModel(rhythm=(1.0,) * 24, delivery=Hop(35.0, 0.8), failed_share=0.03)
+SLOW = DeliveryModel(hourly_factors=(1.0,) * 24, delivery=LogNormal(35.0, 0.8), failed_share=0.03)
 
 
 def test_a_recent_window_is_not_worse_for_being_young() -> None:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.scripted import Scripted
+from support.scripted import ScriptedServer
 
 import viberkit as vk
 from viberkit import errors
@@ -26,7 +26,7 @@ PROBLEM = {"Content-Type": "application/problem+json"}
 
 
 @pytest.fixture
-def client(scripted: Scripted) -> Iterator[vk.Client]:
+def client(scripted: ScriptedServer) -> Iterator[vk.Client]:
     with vk.Client("my-key", "S", base_url=scripted.url, timeout_s=(1, 1), retry_for_s=4) as client:
         yield client
 
@@ -39,25 +39,25 @@ def send(client: vk.Client) -> SentMessage:
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_get_is_repeated(scripted: Scripted, client: vk.Client, status: int) -> None:
-    scripted.says((status, {"Retry-After": "0"}, b""), (200, {}, b'{"messageId": "m", "status": "seen"}'))
+def test_get_is_repeated(scripted: ScriptedServer, client: vk.Client, status: int) -> None:
+    scripted.respond_with((status, {"Retry-After": "0"}, b""), (200, {}, b'{"messageId": "m", "status": "seen"}'))
     assert client.status("m").state == "seen"
-    assert len(scripted.asked) == 2
+    assert len(scripted.requests) == 2
 
 
-def test_get_is_repeated_after_a_dropped_connection(scripted: Scripted, client: vk.Client) -> None:
-    scripted.says("drop", "half", (200, {}, b'{"messageId": "m", "status": "seen"}'))
+def test_get_is_repeated_after_a_dropped_connection(scripted: ScriptedServer, client: vk.Client) -> None:
+    scripted.respond_with("drop", "half", (200, {}, b'{"messageId": "m", "status": "seen"}'))
     assert client.status("m").state == "seen"
 
 
-def test_put_is_repeated(scripted: Scripted, client: vk.Client) -> None:
-    scripted.says((503, {}, b""), (204, {}, b""))
+def test_put_is_repeated(scripted: ScriptedServer, client: vk.Client) -> None:
+    scripted.respond_with((503, {}, b""), (204, {}, b""))
     assert client.account.configure_callbacks(status_url="https://example.org") is None
-    assert len(scripted.asked) == 2
+    assert len(scripted.requests) == 2
 
 
-def test_retries_end_with_the_time_limit(scripted: Scripted, client: vk.Client) -> None:
-    scripted.says((503, {"Retry-After": "3600"}, b""))
+def test_retries_end_with_the_time_limit(scripted: ScriptedServer, client: vk.Client) -> None:
+    scripted.respond_with((503, {"Retry-After": "3600"}, b""))
     started = time.monotonic()
     with pytest.raises(errors.ServerError) as caught:
         client.status("m")
@@ -65,25 +65,25 @@ def test_retries_end_with_the_time_limit(scripted: Scripted, client: vk.Client) 
     assert caught.value.retry_after_s == 3600
 
 
-def test_retry_after_is_honoured(scripted: Scripted, client: vk.Client) -> None:
+def test_retry_after_is_honoured(scripted: ScriptedServer, client: vk.Client) -> None:
     date = {"Date": "Mon, 05 Jan 2026 08:00:00 GMT", "Retry-After": "Mon, 05 Jan 2026 08:00:01 GMT"}
-    scripted.says((429, date, b""), OK)
+    scripted.respond_with((429, date, b""), OK)
     started = time.monotonic()
     send(client)
     assert 0.9 < time.monotonic() - started < 3
 
 
-def test_a_500_is_not_repeated(scripted: Scripted, client: vk.Client) -> None:
-    scripted.says((500, {}, b""))
+def test_a_500_is_not_repeated(scripted: ScriptedServer, client: vk.Client) -> None:
+    scripted.respond_with((500, {}, b""))
     with pytest.raises(errors.ServerError):
         client.status("m")
-    assert len(scripted.asked) == 1
+    assert len(scripted.requests) == 1
 
 
-def test_send_is_repeated_only_where_it_was_certainly_not_accepted(scripted: Scripted, client: vk.Client) -> None:
-    scripted.says((429, {"Retry-After": "0"}, b""), OK)
+def test_send_is_repeated_only_where_it_was_certainly_not_accepted(scripted: ScriptedServer, client: vk.Client) -> None:
+    scripted.respond_with((429, {"Retry-After": "0"}, b""), OK)
     assert send(client).message_id == "m1"
-    assert len(scripted.asked) == 2
+    assert len(scripted.requests) == 2
 
 
 @pytest.mark.parametrize(
@@ -102,11 +102,11 @@ def test_send_is_repeated_only_where_it_was_certainly_not_accepted(scripted: Scr
         (200, {}, b"[]"),
     ],
 )
-def test_an_ambiguous_send_is_not_repeated(scripted: Scripted, client: vk.Client, response: object) -> None:
-    scripted.says(response)  # type: ignore[arg-type]
+def test_an_ambiguous_send_is_not_repeated(scripted: ScriptedServer, client: vk.Client, response: object) -> None:
+    scripted.respond_with(response)  # type: ignore[arg-type]
     with pytest.raises(errors.UnknownOutcome) as caught:
         send(client)
-    assert len(scripted.asked) == 1
+    assert len(scripted.requests) == 1
     assert caught.value.context == "order 7"
     assert TO not in str(caught.value)
 
@@ -129,7 +129,7 @@ def test_a_dropped_bulk_is_unknown(sandbox: vk.Sandbox, before: bool) -> None:
     assert len(sandbox.requests) == 1
 
 
-def test_a_refused_connection_is_not_an_unknown_outcome(scripted: Scripted) -> None:
+def test_a_refused_connection_is_not_an_unknown_outcome(scripted: ScriptedServer) -> None:
     url = scripted.url
     scripted.close()
     with (
@@ -148,15 +148,15 @@ def test_an_unknown_host_is_not_an_unknown_outcome() -> None:
         send(client)
 
 
-def test_a_tls_failure_is_not_an_unknown_outcome(scripted: Scripted) -> None:
-    scripted.says(OK)
+def test_a_tls_failure_is_not_an_unknown_outcome(scripted: ScriptedServer) -> None:
+    scripted.respond_with(OK)
     url = scripted.url.replace("http://", "https://")
     with (
         vk.Client("my-key", "S", base_url=url, retry_for_s=0.5, timeout_s=(1, 1)) as client,
         pytest.raises(errors.TransportError),
     ):
         send(client)
-    assert not scripted.asked
+    assert not scripted.requests
 
 
 # --- refusals ---------------------------------------------------------------------------------------
@@ -182,41 +182,41 @@ def test_a_tls_failure_is_not_an_unknown_outcome(scripted: Scripted) -> None:
     "body", [b"", b"<html>", b'{"title": "T", "status": 1, "detail": "D"}', b"[1]", b'{"violations": 5}']
 )
 def test_refusals_have_the_class_of_their_status_whatever_their_body(
-    scripted: Scripted, client: vk.Client, status: int, kind: type[errors.ApiError], body: bytes
+    scripted: ScriptedServer, client: vk.Client, status: int, kind: type[errors.ApiError], body: bytes
 ) -> None:
-    scripted.says((status, {"Retry-After": "99", "Location": "http://127.0.0.1:1/"}, body))
+    scripted.respond_with((status, {"Retry-After": "99", "Location": "http://127.0.0.1:1/"}, body))
     with pytest.raises(kind) as caught:
         client.account.configuration()
     assert type(caught.value) is kind
     assert caught.value.status == status
-    assert len(scripted.asked) == 1
+    assert len(scripted.requests) == 1
 
 
-def test_violations_of_the_server_are_in_the_message(scripted: Scripted, client: vk.Client) -> None:
+def test_violations_of_the_server_are_in_the_message(scripted: ScriptedServer, client: vk.Client) -> None:
     problem: dict[str, object] = {"title": "Constraint Violation", "status": 400}
     problem["violations"] = [{"field": "validate.request.content.contentType", "message": "must not be empty"}]
-    scripted.says((400, PROBLEM, json.dumps(problem).encode()))
+    scripted.respond_with((400, PROBLEM, json.dumps(problem).encode()))
     with pytest.raises(errors.BadRequest, match="contentType: must not be empty"):
         send(client)
 
 
-def test_an_unreadable_success_is_an_unexpected_response(scripted: Scripted, client: vk.Client) -> None:
-    scripted.says((200, {}, b"<html>"))
+def test_an_unreadable_success_is_an_unexpected_response(scripted: ScriptedServer, client: vk.Client) -> None:
+    scripted.respond_with((200, {}, b"<html>"))
     with pytest.raises(errors.UnexpectedResponse, match="could not be read"):
         client.status("m")
 
 
-def test_nothing_invalid_is_sent(scripted: Scripted, client: vk.Client) -> None:
+def test_nothing_invalid_is_sent(scripted: ScriptedServer, client: vk.Client) -> None:
     with pytest.raises(errors.InvalidRequest) as caught:
         client.send("12", vk.Text("", button=vk.Button("", "htp://x")), rate_type="transactional", context="x" * 126)
     fields = [violation.field for violation in caught.value.violations]
     assert sorted(fields) == ["button.caption", "button.url", "context", "rate_type", "text", "to"]
     assert all(violation.rule and violation.remedy for violation in caught.value.violations)
-    assert not scripted.asked
+    assert not scripted.requests
 
 
-def test_long_texts_cause_a_warning(scripted: Scripted, client: vk.Client) -> None:
-    scripted.says(OK)
+def test_long_texts_cause_a_warning(scripted: ScriptedServer, client: vk.Client) -> None:
+    scripted.respond_with(OK)
     with pytest.warns(UserWarning, match="above 1000 are refused by some"):
         client.send(TO, vk.Text("x" * 1001), rate_type="transaction")
 
@@ -224,25 +224,25 @@ def test_long_texts_cause_a_warning(scripted: Scripted, client: vk.Client) -> No
 # --- paths ------------------------------------------------------------------------------------------
 
 
-def test_the_guides_path_is_tried_and_remembered(scripted: Scripted, client: vk.Client) -> None:
+def test_the_guides_path_is_tried_and_remembered(scripted: ScriptedServer, client: vk.Client) -> None:
     found = (200, {}, b'{"messageId": "m", "status": "seen"}')
-    scripted.says((404, {}, b"<html>no such page</html>"), found)
+    scripted.respond_with((404, {}, b"<html>no such page</html>"), found)
     assert client.status("m").state == client.status("m").state == "seen"
-    assert [path for _, path, _, _ in scripted.asked] == ["/messages/m/status", "/m/status", "/m/status"]
+    assert [path for _, path, _, _ in scripted.requests] == ["/messages/m/status", "/m/status", "/m/status"]
 
 
-def test_a_404_about_the_message_is_final(scripted: Scripted, client: vk.Client) -> None:
-    scripted.says((404, PROBLEM, b'{"title": "Not Found", "status": 404}'))
+def test_a_404_about_the_message_is_final(scripted: ScriptedServer, client: vk.Client) -> None:
+    scripted.respond_with((404, PROBLEM, b'{"title": "Not Found", "status": 404}'))
     with pytest.raises(errors.NotFound):
         client.events("m")
-    assert [path for _, path, _, _ in scripted.asked] == ["/messages/m/events"]
+    assert [path for _, path, _, _ in scripted.requests] == ["/messages/m/events"]
 
 
-def test_two_plain_404s_are_not_found(scripted: Scripted, client: vk.Client) -> None:
-    scripted.says((404, {}, b""))
+def test_two_plain_404s_are_not_found(scripted: ScriptedServer, client: vk.Client) -> None:
+    scripted.respond_with((404, {}, b""))
     with pytest.raises(errors.NotFound):
         client.events("m")
-    assert len(scripted.asked) == 2
+    assert len(scripted.requests) == 2
 
 
 def test_a_server_with_the_guides_paths() -> None:
@@ -254,21 +254,21 @@ def test_a_server_with_the_guides_paths() -> None:
             client.status("missing")
 
 
-def test_ids_are_escaped(scripted: Scripted, client: vk.Client) -> None:
-    scripted.says((404, PROBLEM, b'{"status": 404}'))
+def test_ids_are_escaped(scripted: ScriptedServer, client: vk.Client) -> None:
+    scripted.respond_with((404, PROBLEM, b'{"status": 404}'))
     with pytest.raises(errors.NotFound):
         client.status("../x?y=1")
-    assert scripted.asked[0][1] == "/messages/..%2Fx%3Fy%3D1/status"
+    assert scripted.requests[0][1] == "/messages/..%2Fx%3Fy%3D1/status"
 
 
-def test_pages_are_followed_on_the_same_host_only(scripted: Scripted, client: vk.Client) -> None:
+def test_pages_are_followed_on_the_same_host_only(scripted: ScriptedServer, client: vk.Client) -> None:
     first = b'[{"channel": "viber", "id": {"serviceId": "A"}}]'
     second = b'[{"channel": "viber", "id": {"serviceId": "B"}}]'
     elsewhere = {"Link": '<https://example.org/next>; rel="next"'}
     here = {"Link": f'<{scripted.url}/configurations/channels/viber?page=2>; rel="next"'}
-    scripted.says((200, here, first), (200, elsewhere, second))
+    scripted.respond_with((200, here, first), (200, elsewhere, second))
     assert [channel.service_id for channel in client.account.service_ids()] == ["A", "B"]
-    assert len(scripted.asked) == 2
+    assert len(scripted.requests) == 2
 
 
 # --- settings, threads ------------------------------------------------------------------------------
@@ -300,13 +300,13 @@ def test_addresses_that_would_leak_the_key_are_refused(url: str) -> None:
         vk.Client("k", "S", base_url=url)
 
 
-def test_the_error_for_a_missing_service_id_has_a_remedy(scripted: Scripted) -> None:
+def test_the_error_for_a_missing_service_id_has_a_remedy(scripted: ScriptedServer) -> None:
     with (
         vk.Client("k", base_url=scripted.url) as client,
         pytest.raises(errors.InvalidRequest, match="VIBER_SERVICE_ID"),
     ):
         send(client)
-    assert not scripted.asked
+    assert not scripted.requests
 
 
 def test_many_threads_share_a_client_and_connections_are_kept(sandbox: vk.Sandbox) -> None:
@@ -343,19 +343,19 @@ class UnusedArchive:
         raise AssertionError("the archive must not be used")
 
 
-def test_a_raw_response_is_returned_whatever_its_status_and_not_stored(scripted: Scripted) -> None:
-    scripted.says((404, PROBLEM, b'{"title": "Not Found", "status": 404}'))
+def test_a_raw_response_is_returned_whatever_its_status_and_not_stored(scripted: ScriptedServer) -> None:
+    scripted.respond_with((404, PROBLEM, b'{"title": "Not Found", "status": 404}'))
     with vk.Client("k", "S", base_url=scripted.url, archive=UnusedArchive()) as client:
         assert client.get_response("events", "m").status == 404
         for kind, message_id in (("history", "m"), ("events", ""), ("events", 5)):
             with pytest.raises(errors.InvalidRequest):
                 client.get_response(kind, message_id)  # type: ignore[arg-type]
-    assert len(scripted.asked) == 1
+    assert len(scripted.requests) == 1
 
 
-def test_a_list_that_is_no_list_is_an_unexpected_response(scripted: Scripted, client: vk.Client) -> None:
+def test_a_list_that_is_no_list_is_an_unexpected_response(scripted: ScriptedServer, client: vk.Client) -> None:
     for body in (b'{"channel": "viber"}', b"[5]", b"null"):
-        scripted.says((200, {}, body))
+        scripted.respond_with((200, {}, body))
         with pytest.raises(errors.UnexpectedResponse, match="could not be read"):
             client.account.channels()
 
@@ -366,8 +366,8 @@ def test_only_code_with_a_row_in_the_outbox_posts_past_it(client: vk.Client) -> 
     assert public == calls | {"account", "archive", "base_url", "service_id"}
 
 
-def test_nothing_is_sent_if_the_archive_fails(scripted: Scripted, tmp_path: Path) -> None:
-    scripted.says(OK)
+def test_nothing_is_sent_if_the_archive_fails(scripted: ScriptedServer, tmp_path: Path) -> None:
+    scripted.respond_with(OK)
     with (
         vk.Archive(tmp_path / "a.db") as archive,
         vk.Client("k", "S", base_url=scripted.url, archive=archive) as client,
@@ -376,29 +376,29 @@ def test_nothing_is_sent_if_the_archive_fails(scripted: Scripted, tmp_path: Path
         archive.path.write_bytes(b"damaged " * 1000)
         with pytest.raises(errors.ArchiveError, match="is not a database"):
             send(client)
-    assert scripted.asked == []
+    assert scripted.requests == []
 
 
 @pytest.mark.parametrize("path", ["/v 3", "/ü", "/a/../v3", "/v3"])
-def test_a_dropped_send_is_posted_once_whatever_the_address(scripted: Scripted, path: str) -> None:
-    scripted.says("drop")
+def test_a_dropped_send_is_posted_once_whatever_the_address(scripted: ScriptedServer, path: str) -> None:
+    scripted.respond_with("drop")
     with (
         vk.Client("my-key", "S", base_url=scripted.url + path, retry_for_s=2) as client,
         pytest.raises(errors.UnknownOutcome),
     ):
         send(client)
-    assert len(scripted.asked) == 1
+    assert len(scripted.requests) == 1
 
 
-def test_a_dropped_send_is_posted_once_behind_a_proxy(scripted: Scripted) -> None:
-    scripted.says("drop")
+def test_a_dropped_send_is_posted_once_behind_a_proxy(scripted: ScriptedServer) -> None:
+    scripted.respond_with("drop")
     with vk.Client("my-key", "S", base_url="http://127.0.0.1:9", retry_for_s=2) as client:
         session = client._transport._session()
         session.proxies = {"http": scripted.url}
         with pytest.raises(errors.UnknownOutcome):
             send(client)
-    assert len(scripted.asked) == 1
-    assert scripted.asked[0][1].startswith("http://127.0.0.1:9/")
+    assert len(scripted.requests) == 1
+    assert scripted.requests[0][1].startswith("http://127.0.0.1:9/")
 
 
 def test_a_refused_proxy_is_not_an_unknown_outcome() -> None:
@@ -408,7 +408,7 @@ def test_a_refused_proxy_is_not_an_unknown_outcome() -> None:
             send(client)
 
 
-def test_a_late_response_does_not_answer_the_next_request(scripted: Scripted) -> None:
+def test_a_late_response_does_not_answer_the_next_request(scripted: ScriptedServer) -> None:
     """The server answers 103, then 202: the second send must not read the response to the first."""
     listening = socket.create_server(("127.0.0.1", 0))
 
@@ -438,7 +438,7 @@ def test_a_late_response_does_not_answer_the_next_request(scripted: Scripted) ->
 
 
 @pytest.mark.parametrize("extra", [{"callback_url": "https://example.org/\udcff"}, {"context": "half \ud83d"}])
-def test_what_no_archive_can_store_is_not_sent(scripted: Scripted, client: vk.Client, extra: dict[str, str]) -> None:
+def test_what_no_archive_can_store_is_not_sent(scripted: ScriptedServer, client: vk.Client, extra: dict[str, str]) -> None:
     with pytest.raises(errors.InvalidRequest):
         client.send(TO, vk.Text("hi"), rate_type="transaction", **extra)
     with (
@@ -446,4 +446,4 @@ def test_what_no_archive_can_store_is_not_sent(scripted: Scripted, client: vk.Cl
         pytest.raises(errors.InvalidRequest, match="service_id"),
     ):
         send(other)
-    assert not scripted.asked
+    assert not scripted.requests

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from support.scripted import DATA, Scripted
+from support.scripted import DATA, ScriptedServer
 
 import viberkit as vk
 from viberkit.models import parsing
@@ -38,12 +38,12 @@ def guide(name: str) -> Any:
     return json.loads((DATA / "guide" / f"{name}.json").read_text())
 
 
-def test_1_headers(sandbox: vk.Sandbox, scripted: Scripted) -> None:
-    scripted.says((202, {}, (DATA / "guide" / "send.response-202.json").read_bytes()))
+def test_1_headers(sandbox: vk.Sandbox, scripted: ScriptedServer) -> None:
+    scripted.respond_with((202, {}, (DATA / "guide" / "send.response-202.json").read_bytes()))
     with vk.Client("my-key", "VIBERKIT", base_url=scripted.url) as client:
         sent = client.send(TO, vk.Text("Hello world!"), rate_type="transaction")
     assert sent.message_id == "8fb360a1-f58c-4af1-932b-8f6651603cd4"
-    headers = scripted.asked[0][2]
+    headers = scripted.requests[0][2]
     sent_headers = (headers["apikey"], headers["content-type"], headers["accept"])
     assert sent_headers == ("my-key", "application/json", "application/json")
     with (

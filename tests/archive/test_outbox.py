@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from support.archives import record_callback
-from support.scripted import Scripted
+from support.scripted import ScriptedServer
 
 import viberkit as vk
 from viberkit.archive import outbox as outbox
@@ -135,13 +135,13 @@ def test_the_state_after_a_fault(
 @pytest.mark.parametrize(
     ("status", "state"), [(307, "unknown"), (400, "rejected"), (403, "rejected"), (408, "unknown"), (502, "unknown")]
 )
-def test_the_state_after_a_status(scripted: Scripted, archive: vk.Archive, status: int, state: str) -> None:
-    scripted.says((status, {"Location": scripted.url}, b'{"title": "No", "detail": "because"}'))
+def test_the_state_after_a_status(scripted: ScriptedServer, archive: vk.Archive, status: int, state: str) -> None:
+    scripted.respond_with((status, {"Location": scripted.url}, b'{"title": "No", "detail": "because"}'))
     client = vk.Client("key", "SHOP", base_url=scripted.url, archive=archive)
     with client, pytest.raises((UnknownOutcome, BadRequest, vk.errors.Forbidden)):
         client.send(TO, HELLO, rate_type="transaction")
     assert states(archive) == [state]
-    assert len(scripted.asked) == 1
+    assert len(scripted.requests) == 1
     assert state == "unknown" or "because" in archive.outbox().loc[0, "reason"]
 
 

@@ -1,11 +1,11 @@
-"""How many callbacks a second are kept before they are answered, and how long an answer takes.
+"""Throughput and response times of the receiver of callbacks, which stores each callback before it responds.
 
-The figure: ``VIBERKIT_BENCH_SECONDS=20 pytest tests/benchmarks/test_callback_speed.py -s``
+The full measurement: ``VIBERKIT_BENCH_SECONDS=20 pytest tests/benchmarks/test_callback_speed.py -s``
 
-``viberkit listen`` runs in a process of its own, the load in another, all on this machine. Both journal modes are
-measured: viberkit chooses by SQLite's version (DELETE where WAL can lose commits when two connections write and
-checkpoint at once), so the other mode is set for the measurement only, where one process writes. From ten seconds on
-the required figures are asserted; less only shows that nothing answered is lost.
+``viberkit listen`` and the load run in a process each, on this computer. Both journal modes are measured: viberkit
+selects one by SQLite's version (DELETE where WAL can lose commits when two connections write and checkpoint at once);
+the other mode is set for the measurement only, where one process writes. From ten seconds on, the required figures are
+asserted; shorter runs only check that no acknowledged callback is lost.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from viberkit.models.callback import Callback
 SECONDS = float(os.environ.get("VIBERKIT_BENCH_SECONDS", "1"))
 FULL = SECONDS >= 10
 SLOW_SOCKETS = 500 if FULL else 60
-HELD_ALREADY = 200_000
+STORED_BEFORE = 200_000
 SECRET = "a-shared-secret"
 MODES = ("DELETE", "WAL")
 SYNCHRONOUS = {"DELETE": "EXTRA", "WAL": "FULL"}
-WANTED = {("DELETE", False): 500, ("DELETE", True): 300, ("WAL", False): 1000, ("WAL", True): 500}
+REQUIRED = {("DELETE", False): 500, ("DELETE", True): 300, ("WAL", False): 1000, ("WAL", True): 500}
 LOAD = Path(__file__).parent.parent / "support" / "callback_load.py"
 RECEIVER = """
 import sys
@@ -53,11 +53,11 @@ cli.main(sys.argv[1:])
 
 @contextmanager
 def listening(archive: Path, mode: str) -> Iterator[str]:
-    """``viberkit listen`` with a journal mode, in a process of its own; gives its address."""
-    asked = [sys.executable, "-c", RECEIVER, f"{mode}/{SYNCHRONOUS[mode]}"]
-    asked += ["listen", "--port", "0", "--archive", str(archive)]
+    """``viberkit listen`` with a journal mode in its own process; yields its address."""
+    command = [sys.executable, "-c", RECEIVER, f"{mode}/{SYNCHRONOUS[mode]}"]
+    command += ["listen", "--port", "0", "--archive", str(archive)]
     settings = {**os.environ, "VIBERKIT_CALLBACK_SECRET": SECRET}
-    with subprocess.Popen(asked, stdout=subprocess.PIPE, text=True, env=settings) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=settings) as process:
         try:
             assert process.stdout is not None
             yield process.stdout.readline().split()[2].rstrip(";")
@@ -70,14 +70,14 @@ def listening(archive: Path, mode: str) -> Iterator[str]:
 
 @contextmanager
 def loading(
-    url: str, told: Path, *, prefix: str, connections: int = 32, fresh: bool, per_second: float = 0
+    url: str, acknowledged: Path, *, prefix: str, connections: int = 32, fresh: bool, per_second: float = 0
 ) -> Iterator[Any]:
-    """A load in a process of its own; gives its running process."""
-    asked = [sys.executable, str(LOAD), url, "--secret", SECRET, "--seconds", str(SECONDS), "--prefix", prefix]
-    asked += ["--connections", str(connections), "--acknowledged", str(told)]
-    asked += ["--fresh"] if fresh else []
-    asked += ["--per-second", str(per_second)] if per_second else []
-    with subprocess.Popen(asked, stdout=subprocess.PIPE, text=True) as process:
+    """A load in its own process; yields the process."""
+    command = [sys.executable, str(LOAD), url, "--secret", SECRET, "--seconds", str(SECONDS), "--prefix", prefix]
+    command += ["--connections", str(connections), "--acknowledged", str(acknowledged)]
+    command += ["--fresh"] if fresh else []
+    command += ["--per-second", str(per_second)] if per_second else []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
         finally:
@@ -85,31 +85,33 @@ def loading(
 
 
 def loaded(url: str, archive: Path, *, fresh: bool, name: str) -> dict[str, Any]:
-    """Load a receiver as fast as it answers, and print what it came to."""
-    told = archive.with_suffix(f".{fresh}")
-    with loading(url, told, prefix=f"load{fresh}", fresh=fresh) as process:
+    """Load a receiver as fast as it responds, and print the report."""
+    acknowledged = archive.with_suffix(f".{fresh}")
+    with loading(url, acknowledged, prefix=f"load{fresh}", fresh=fresh) as process:
         report: dict[str, Any] = json.loads(process.communicate(timeout=SECONDS + 60)[0])
     figures = f"{report['per_second']:,}/s, p50 {report['p50_ms']} ms, p99 {report['p99_ms']} ms"
     print(f"\n{name}, {'new' if fresh else 'kept-alive'} connections: {figures}, {report['answered']:,} answered")
     return report
 
 
-def assert_nothing_lost(archive: Path, *told: Path) -> None:
-    """Every body that was answered is in the archive."""
+def assert_nothing_lost(archive: Path, *files: Path) -> None:
+    """Check that every acknowledged body is in the archive."""
     with closing(sqlite3.connect(archive)) as connection:
-        kept = {row[0] for row in connection.execute("SELECT body FROM raw WHERE kind = 'callback'")}
-    for one in told:
-        acknowledged = set(one.read_bytes().splitlines())
+        stored = {row[0] for row in connection.execute("SELECT body FROM raw WHERE kind = 'callback'")}
+    for file in files:
+        acknowledged = set(file.read_bytes().splitlines())
         assert acknowledged
-        assert acknowledged <= kept, f"{len(acknowledged - kept):,} of {len(acknowledged):,} were answered and are lost"
+        assert acknowledged <= stored, (
+            f"{len(acknowledged - stored):,} of {len(acknowledged):,} were acknowledged and are lost"
+        )
 
 
 def assert_fast(reports: dict[bool, dict[str, Any]], mode: str) -> None:
-    """What is wanted of a full run; nobody is ever turned away."""
+    """Check the required figures of a full run; no callback is ever rejected."""
     for fresh, report in reports.items():
         assert (report["refused"], report["broken"]) == (0, 0)
         if FULL:
-            assert report["per_second"] >= WANTED[mode, fresh]
+            assert report["per_second"] >= REQUIRED[mode, fresh]
             assert report["p99_ms"] < 100
 
 
@@ -125,38 +127,36 @@ def test_sustained_load(tmp_path: Path, mode: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def held_already(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An archive that holds many callbacks, read into rows."""
+def large_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive with many callbacks, read into rows."""
     archive = tmp_path_factory.mktemp("held") / "held.db"
-    began, at = time.perf_counter(), datetime(2026, 1, 5, 8, tzinfo=UTC)
+    started, at = time.perf_counter(), datetime(2026, 1, 5, 8, tzinfo=UTC)
     with vk.Archive(archive) as opened:
-        for start in range(0, HELD_ALREADY, 10_000):
+        for start in range(0, STORED_BEFORE, 10_000):
             numbers = range(start, start + 10_000)
-            opened.recorder.record_callbacks(
-                Callback(body(n, "old"), at + n * timedelta(milliseconds=1)) for n in numbers
-            )
+            opened.recorder.record_callbacks(Callback(body(n, "old"), at + n * timedelta(milliseconds=1)) for n in numbers)
             opened.recorder.derive()
-        assert len(opened.raw_bodies("callback")) == HELD_ALREADY
-    print(f"\n{HELD_ALREADY:,} callbacks kept and read in {time.perf_counter() - began:.0f} s")
+        assert len(opened.raw_bodies("callback")) == STORED_BEFORE
+    print(f"\n{STORED_BEFORE:,} callbacks stored and read in {time.perf_counter() - started:.0f} s")
     return archive
 
 
 @pytest.mark.skipif(not FULL, reason="a long run: VIBERKIT_BENCH_SECONDS=20")
 @pytest.mark.parametrize("mode", MODES)
-def test_load_on_an_archive_that_holds_much(tmp_path: Path, held_already: Path, mode: str) -> None:
-    archive = Path(shutil.copy(held_already, tmp_path / "full.db"))
+def test_load_on_a_large_archive(tmp_path: Path, large_archive: Path, mode: str) -> None:
+    archive = Path(shutil.copy(large_archive, tmp_path / "full.db"))
     with listening(archive, mode) as url:
-        name = f"{mode}, {HELD_ALREADY:,} there already"
+        name = f"{mode}, {STORED_BEFORE:,} stored before"
         reports = {fresh: loaded(url, archive, fresh=fresh, name=name) for fresh in (False, True)}
     assert_nothing_lost(archive, *(archive.with_suffix(f".{fresh}") for fresh in reports))
     assert_fast(reports, mode)
 
 
-async def besiege(port: int, sockets: int, over: asyncio.Event) -> int:
-    """Hold connections open and never send a whole request; one that is dropped comes back after a second.
+async def hold_connections(port: int, sockets: int, stop: asyncio.Event) -> int:
+    """Hold connections open without ever sending a complete request; reconnect a second after a connection is closed.
 
-    One of three is silent, one sends a byte of its header a second, one a byte of its body. Gives how often the
-    receiver dropped one.
+    A third of them is silent, a third sends one byte of the header per second, a third one byte of the body. Returns
+    how often the receiver closed a connection.
     """
     starts = (b"", b"POST /callbacks HTTP/1.1\r\nX-Drip: ", b"POST /callbacks HTTP/1.1\r\nHost: 127.0.0.1\r\n")
     rest = b"Content-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
@@ -164,13 +164,13 @@ async def besiege(port: int, sockets: int, over: asyncio.Event) -> int:
 
     async def hold(number: int) -> None:
         nonlocal dropped
-        while not over.is_set():
+        while not stop.is_set():
             with suppress(OSError):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 with closing(writer):
                     writer.write(starts[number % 3] + (rest if number % 3 == 2 else b""))
                     ended = asyncio.create_task(reader.read())
-                    while not over.is_set() and not ended.done():
+                    while not stop.is_set() and not ended.done():
                         await asyncio.wait([ended, waiting], timeout=1, return_when=asyncio.FIRST_COMPLETED)
                         if number % 3:
                             writer.write(b"a")
@@ -181,7 +181,7 @@ async def besiege(port: int, sockets: int, over: asyncio.Event) -> int:
                         ended.cancel()
             await asyncio.wait([waiting], timeout=1)
 
-    waiting = asyncio.create_task(over.wait())
+    waiting = asyncio.create_task(stop.wait())
     await asyncio.gather(*map(hold, range(sockets)))
     await waiting
     return dropped
@@ -189,28 +189,28 @@ async def besiege(port: int, sockets: int, over: asyncio.Event) -> int:
 
 @pytest.mark.parametrize("mode", MODES if FULL else MODES[:1])
 def test_slow_sockets_do_not_stop_the_others(tmp_path: Path, mode: str) -> None:
-    archive = tmp_path / "besieged.db"
+    archive = tmp_path / "beholdingd.db"
 
     async def both(url: str) -> tuple[dict[bool, dict[str, Any]], int]:
-        over = asyncio.Event()
-        siege = asyncio.create_task(besiege(urlsplit(url).port or 0, SLOW_SOCKETS, over))
+        stop = asyncio.Event()
+        holding = asyncio.create_task(hold_connections(urlsplit(url).port or 0, SLOW_SOCKETS, stop))
         await asyncio.sleep(1)
         kept_alive = loading(url, archive.with_suffix(".False"), prefix="a", connections=8, fresh=False, per_second=100)
         new = loading(url, archive.with_suffix(".True"), prefix="b", connections=8, fresh=True, per_second=50)
         try:
             with kept_alive as first, new as second:
-                waits = [asyncio.to_thread(one.communicate, None, SECONDS + 60) for one in (first, second)]
-                told = await asyncio.gather(*waits)
+                waits = [asyncio.to_thread(process.communicate, None, SECONDS + 60) for process in (first, second)]
+                outputs = await asyncio.gather(*waits)
         finally:
-            over.set()
-            dropped = await siege
-        return {fresh: json.loads(out) for fresh, (out, _) in enumerate(told)}, dropped
+            stop.set()
+            dropped = await holding
+        return {fresh: json.loads(out) for fresh, (out, _) in enumerate(outputs)}, dropped
 
     with listening(archive, mode) as url:
         reports, dropped = asyncio.run(both(url))
     for fresh, report in reports.items():
         print(
-            f"\n{mode}, {SLOW_SOCKETS} slow sockets ({dropped:,} times dropped), {'new' if fresh else 'kept-alive'}: "
+            f"\n{mode}, {SLOW_SOCKETS} slow sockets ({dropped:,} times closed), {'new' if fresh else 'kept-alive'}: "
             f"p50 {report['p50_ms']} ms, p99 {report['p99_ms']} ms, {report['answered']:,} answered"
         )
         assert (report["refused"], report["broken"]) == (0, 0)

@@ -1,5 +1,4 @@
-"""The receiver of callbacks, over real HTTP: what it lets in is in the archive before it answers, and no answer tells
-anything."""
+"""The receiver over real HTTP: a callback is in the archive before the response, and no response has a body."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ import socket
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -34,7 +33,7 @@ AT = "2026-01-05T08:00:01.250Z"
 JSON = {"content-type": "application/json"}
 DELIVERED = {"event": "MessageStatus::delivered", "messageId": "m", "timestamp": AT}
 BODY = json.dumps(DELIVERED).encode()
-MOST = 256 * 1024
+MAX_BODY = 256 * 1024
 
 
 def without_settings(patch: pytest.MonkeyPatch) -> None:
@@ -49,28 +48,28 @@ def _no_callback_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listener]:
-    """One that asks for no secret, for many tests."""
+    """A listener without a secret, for several tests."""
     with vk.Archive(tmp_path_factory.mktemp("shared") / "a.db") as archive, pytest.MonkeyPatch.context() as patch:
         without_settings(patch)
-        with Listener(archive, now=lambda: NOW) as listening:
-            yield listening
+        with Listener(archive, now=lambda: NOW) as listener:
+            yield listener
 
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listener]:
-    """One that asks for a signature, for many tests."""
+    """A listener that checks signatures, for several tests."""
     window = timedelta(minutes=3)
     with (
         vk.Archive(tmp_path_factory.mktemp("strict") / "a.db") as archive,
-        Listener(archive, secret=[SECRET, OLD], window=window, now=lambda: NOW) as listening,
+        Listener(archive, secret=[SECRET, OLD], window=window, now=lambda: NOW) as listener,
     ):
-        yield listening
+        yield listener
 
 
 @pytest.fixture
 def listener(archive: vk.Archive) -> Iterator[Listener]:
-    with Listener(archive, now=lambda: NOW) as listening:
-        yield listening
+    with Listener(archive, now=lambda: NOW) as listener:
+        yield listener
 
 
 def signed(body: bytes = BODY, stamp: str = AT, secret: str = SECRET, method: str = "sha256") -> dict[str, str]:
@@ -80,49 +79,49 @@ def signed(body: bytes = BODY, stamp: str = AT, secret: str = SECRET, method: st
 
 
 def post(listener: Listener, body: Any = BODY, headers: dict[str, str] = JSON) -> int:
-    """The status of a post; its answer must tell nothing."""
-    answer = requests.post(listener.url, data=body, headers=headers, timeout=20)
-    assert answer.content == b""
-    assert not {"server", "date", "content-type"} & {*map(str.lower, answer.headers)}
-    return answer.status_code
+    """The status of a request whose response must have neither a body nor telling headers."""
+    response = requests.post(listener.url, data=body, headers=headers, timeout=20)
+    assert response.content == b""
+    assert not {"server", "date", "content-type"} & {*map(str.lower, response.headers)}
+    return response.status_code
 
 
-def link(listener: Listener) -> socket.socket:
+def connect(listener: Listener) -> socket.socket:
     return socket.create_connection(("127.0.0.1", listener.port), timeout=20)
 
 
 def wire(body: bytes = BODY, *more: str, line: str = "POST /callbacks HTTP/1.1") -> bytes:
-    told = [line, "host: localhost", "content-type: application/json", f"content-length: {len(body)}", *more]
-    return "\r\n".join(told).encode() + b"\r\n\r\n" + body
+    payload = [line, "host: localhost", "content-type: application/json", f"content-length: {len(body)}", *more]
+    return "\r\n".join(payload).encode() + b"\r\n\r\n" + body
 
 
 def until_closed(connection: socket.socket) -> bytes:
-    came = b""
+    received = b""
     try:
         while part := connection.recv(65536):
-            came += part
+            received += part
     except ConnectionError:
         pass
-    return came
+    return received
 
 
-def ask(listener: Listener, sent: bytes) -> list[int]:
-    """The statuses of what is answered until the receiver hangs up; no body comes with any."""
-    with link(listener) as connection:
+def statuses_of(listener: Listener, sent: bytes) -> list[int]:
+    """The statuses of all responses until the receiver closes the connection; none has a body."""
+    with connect(listener) as connection:
         connection.sendall(sent)
         heads = until_closed(connection).split(b"\r\n\r\n")
     assert heads.pop() == b""
     return [int(head.split()[1]) for head in heads]
 
 
-def kept(archive: vk.Archive) -> list[bytes]:
-    """The bodies in the file, as another connection to it sees them."""
+def stored_bodies(archive: vk.Archive) -> list[bytes]:
+    """The stored bodies, read through another connection to the file."""
     with closing(sqlite3.connect(archive.path)) as connection:
         return [body for (body,) in connection.execute("SELECT body FROM raw WHERE kind = 'callback' ORDER BY id")]
 
 
 def dump(archive: vk.Archive) -> list[Any]:
-    """All tables, but for when a callback came last."""
+    """All tables, except for the time of the last repetition."""
     with closing(sqlite3.connect(archive.path)) as connection:
         connection.execute("CREATE TEMP TABLE shown AS SELECT * FROM raw")
         connection.execute("UPDATE shown SET last_seen = 0")
@@ -130,15 +129,15 @@ def dump(archive: vk.Archive) -> list[Any]:
         return [connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3").fetchall() for table in tables]
 
 
-# --- what is let in --------------------------------------------------------------------------------------
+# --- stored callbacks --------------------------------------------------------------------------------------
 
 
-def test_204_says_that_the_body_is_in_the_file(listener: Listener, archive: vk.Archive) -> None:
+def test_body_is_in_the_file_at_204(listener: Listener, archive: vk.Archive) -> None:
     bodies = [json.dumps({**DELIVERED, "messageId": f"m{number}"}).encode() for number in range(20)]
     for number, body in enumerate(bodies):
         assert post(listener, body) == 204
-        assert kept(archive) == bodies[: number + 1]
-    assert (listener.kept, listener.late, listener.refused) == (20, 0, {})
+        assert stored_bodies(archive) == bodies[: number + 1]
+    assert (listener.stored, listener.late, listener.rejected) == (20, 0, {})
     listener.stop()
     assert archive.messages()["state"].tolist() == ["delivered"] * 20
 
@@ -157,42 +156,53 @@ def test_204_says_that_the_body_is_in_the_file(listener: Listener, archive: vk.A
         (b"[" * 100_000, False),
         (b'{"a": NaN}', False),
     ],
-    ids=["status", "with a mark", "unknown state", "inbound", "unknown event", "gzip", "empty", "bytes", "deep", "NaN"],
+    ids=[
+        "status",
+        "with a byte order mark",
+        "unknown state",
+        "inbound",
+        "unknown event",
+        "gzip",
+        "empty",
+        "bytes",
+        "deep",
+        "NaN",
+    ],
 )
-def test_what_comes_is_kept_word_for_word_readable_or_not(archive: vk.Archive, body: bytes, readable: bool) -> None:
+def test_bodies_are_stored_unchanged_whether_readable_or_not(archive: vk.Archive, body: bytes, readable: bool) -> None:
     with Listener(archive, secret=SECRET, now=lambda: NOW) as listener:
         assert post(listener, body, {**signed(body), "content-encoding": "gzip"}) == 204
-    assert kept(archive) == [body]
+    assert stored_bodies(archive) == [body]
     assert archive.unreadable()["body"].tolist() == ([] if readable else [body])
     assert len(archive.events()) + len(archive.inbound()) == readable
 
 
-def test_what_comes_again_changes_nothing(listener: Listener, archive: vk.Archive) -> None:
-    told = [
+def test_repeated_callbacks_change_nothing(listener: Listener, archive: vk.Archive) -> None:
+    payload = [
         BODY,
         json.dumps({**DELIVERED, "event": "MessageStatus::accepted"}).encode(),
         json.dumps({"event": "MoMessage", "messageId": 7, "content": {"text": "a"}, "timestamp": AT}).encode(),
         b"junk",
     ]
-    for body in told:
+    for body in payload:
         assert post(listener, body) == 204
     listener.stop()
     before = dump(archive)
     assert len(before[0]) == 4
     listener.start()
-    for body in [*told, *reversed(told)]:
+    for body in [*payload, *reversed(payload)]:
         assert post(listener, body) == 204
     listener.stop()
     assert dump(archive) == before
-    assert listener.kept == 12
+    assert listener.stored == 12
 
 
-def test_bodies_in_pieces_and_requests_in_a_row(listener: Listener, archive: vk.Archive) -> None:
+def test_chunked_bodies_and_pipelined_requests(listener: Listener, archive: vk.Archive) -> None:
     bodies = [json.dumps({**DELIVERED, "messageId": f"m{number}"}).encode() for number in range(8)]
     assert post(listener, iter([bodies[0][:9], bodies[0][9:]])) == 204
     row = b"".join(wire(body) for body in bodies[1:7]) + wire(bodies[7], "connection: close")
-    assert ask(listener, row) == [204] * 7
-    assert kept(archive) == bodies
+    assert statuses_of(listener, row) == [204] * 7
+    assert stored_bodies(archive) == bodies
 
 
 # --- signatures ------------------------------------------------------------------------------------------
@@ -220,22 +230,22 @@ SECONDS = str(int(NOW.timestamp()))
         ({}, dict.fromkeys(["x-signature", "x-request-timestamp"], ""), 401, False),
     ],
 )
-def test_only_what_is_signed_is_let_in_however_old(
+def test_signatures_are_required_and_old_ones_are_marked_late(
     strict: Listener, how: dict[str, Any], change: dict[str, Any], status: int, late: bool
 ) -> None:
-    before, came, turned_away = strict.late, strict.kept, sum(strict.refused.values())
-    body = json.dumps({**DELIVERED, "messageId": f"m{came}-{turned_away}"}).encode()
+    before, stored, rejected = strict.late, strict.stored, sum(strict.rejected.values())
+    body = json.dumps({**DELIVERED, "messageId": f"m{stored}-{rejected}"}).encode()
     headers = signed(**{"body": body, **how})
-    headers |= {name: made(headers[name]) if callable(made) else made for name, made in change.items()}
+    headers |= {name: value(headers[name]) if callable(value) else value for name, value in change.items()}
     assert post(strict, body, headers) == status
-    assert kept(strict.archive).count(body) == strict.kept - came == (status == 204)
-    assert (strict.late - before, sum(strict.refused.values()) - turned_away) == (late, status == 401)
-    assert strict.archive.callbacks()["late"].tolist()[came:] == [late] * (status == 204)
+    assert stored_bodies(strict.archive).count(body) == strict.stored - stored == (status == 204)
+    assert (strict.late - before, sum(strict.rejected.values()) - rejected) == (late, status == 401)
+    assert strict.archive.callbacks()["late"].tolist()[stored:] == [late] * (status == 204)
 
 
-# --- what is turned away ---------------------------------------------------------------------------------
+# --- rejected requests ---------------------------------------------------------------------------------
 
-SIZES = (MOST, MOST + 1, 2 * MOST)
+SIZES = (MAX_BODY, MAX_BODY + 1, 2 * MAX_BODY)
 
 
 @pytest.mark.parametrize(
@@ -256,30 +266,32 @@ SIZES = (MOST, MOST + 1, 2 * MOST)
         (403, {"host": "example.org"}),
         (403, {"host": "localhost.example.org:80"}),
         *((204, {"host": host}) for host in ("localhost:7", "127.0.0.1", "[::1]:7")),
-        *((204 if size == MOST else 413, {"size": size, "chunked": how}) for size in SIZES for how in (False, True)),
+        *(
+            (204 if size == MAX_BODY else 413, {"size": size, "chunked": how})
+            for size in SIZES
+            for how in (False, True)
+        ),
         (204, {"path": "/callbacks?from=here"}),
     ],
 )
-def test_what_is_let_in_and_with_which_status_the_rest_is_turned_away(
-    shared: Listener, status: int, request_: dict[str, Any]
-) -> None:
-    came, turned_away = shared.kept, sum(shared.refused.values())
+def test_status_of_each_kind_of_request(shared: Listener, status: int, request_: dict[str, Any]) -> None:
+    stored, rejected = shared.stored, sum(shared.rejected.values())
     headers = {"content-type": request_.get("type", "application/json"), "host": request_.get("host")}
-    body = json.dumps({**DELIVERED, "messageId": f"m{came}-{turned_away}"}).encode().rjust(request_.get("size", 0))
-    made = requests.Request(
+    body = json.dumps({**DELIVERED, "messageId": f"m{stored}-{rejected}"}).encode().rjust(request_.get("size", 0))
+    prepared = requests.Request(
         request_.get("method", "POST"),
         shared.url,
         {name: value for name, value in headers.items() if value is not None},
         data=iter([body[:70_000], body[70_000:]]) if request_.get("chunked") else body,
     ).prepare()
-    made.url = f"http://127.0.0.1:{shared.port}{request_.get('path', '/callbacks')}"  # as it is, nothing made plain
+    prepared.url = f"http://127.0.0.1:{shared.port}{request_.get('path', '/callbacks')}"  # not normalized
     with requests.Session() as session:
-        answer = session.send(made, timeout=20)
-    assert (answer.status_code, answer.content) == (status, b"")
-    assert answer.headers.get("allow") == ("POST" if status == 405 else None)
-    assert answer.headers.get("connection") == (None if status == 204 else "close")
-    assert (shared.kept - came, sum(shared.refused.values()) - turned_away) == (status == 204, status != 204)
-    assert (body in kept(shared.archive)) == (status == 204)
+        response = session.send(prepared, timeout=20)
+    assert (response.status_code, response.content) == (status, b"")
+    assert response.headers.get("allow") == ("POST" if status == 405 else None)
+    assert response.headers.get("connection") == (None if status == 204 else "close")
+    assert (shared.stored - stored, sum(shared.rejected.values()) - rejected) == (status == 204, status != 204)
+    assert (body in stored_bodies(shared.archive)) == (status == 204)
 
 
 @pytest.mark.parametrize(
@@ -294,16 +306,14 @@ def test_what_is_let_in_and_with_which_status_the_rest_is_turned_away(
     ],
     ids=["TLS", "no path", "two lengths", "no header", "long headers", "bad chunk"],
 )
-def test_what_is_no_http_is_answered_400_and_the_others_are_served(
-    listener: Listener, archive: vk.Archive, sent: bytes
-) -> None:
-    assert ask(listener, sent) == [400]
+def test_invalid_http_is_answered_with_400(listener: Listener, archive: vk.Archive, sent: bytes) -> None:
+    assert statuses_of(listener, sent) == [400]
     assert post(listener) == 204
-    assert kept(archive) == [BODY]
+    assert stored_bodies(archive) == [BODY]
 
 
 @pytest.mark.parametrize("name", ["X-Forwarded-For", "x-forwarded-host", "Forwarded", "Via", "CF-Connecting-IP"])
-def test_without_a_secret_nothing_that_a_proxy_passed_on_is_let_in(archive: vk.Archive, name: str) -> None:
+def test_forwarded_requests_need_a_secret(archive: vk.Archive, name: str) -> None:
     with Listener(archive, now=lambda: NOW) as listener:
         assert post(listener, BODY, {**JSON, name: "192.0.2.1"}) == 403
         assert post(listener, BODY) == 204
@@ -311,55 +321,55 @@ def test_without_a_secret_nothing_that_a_proxy_passed_on_is_let_in(archive: vk.A
         assert post(listener, BODY, {**signed(), name: "192.0.2.1"}) == 204
 
 
-def test_why_nothing_can_be_kept_is_told_and_it_goes_on_afterwards(
-    archive: vk.Archive, caplog: pytest.LogCaptureFixture
-) -> None:
-    aside = archive.path.with_suffix(".aside")
+def test_recovery_from_a_missing_or_replaced_file(archive: vk.Archive, caplog: pytest.LogCaptureFixture) -> None:
+    moved = archive.path.with_suffix(".moved")
     bodies = (BODY.replace(b'"m"', b'"m%d"' % number) for number in itertools.count())
     with Listener(archive, now=lambda: NOW) as listener:
         assert post(listener, first := next(bodies)) == 204
-        archive.path.rename(aside)
+        archive.path.rename(moved)
         vk.Archive(archive.path).close()
-        assert [post(listener, next(bodies)) for _ in range(3)][-1] == 204  # the file is another, and it noticed
+        assert [post(listener, next(bodies)) for _ in range(3)][
+            -1
+        ] == 204  # the file was replaced, and the listener opened it again
         archive.path.unlink()
         archive.path.mkdir()
         assert [post(listener, next(bodies)) for _ in range(2)] == [503, 503]
-        told = [reason for reason in listener.refused if reason.startswith("could not be kept (")]
-        assert any("unable to open" in reason for reason in told)
+        payload = [reason for reason in listener.rejected if reason.startswith("not stored (")]
+        assert any("unable to open" in reason for reason in payload)
         archive.path.rmdir()
-        aside.rename(archive.path)
+        moved.rename(archive.path)
         assert post(listener, last := next(bodies)) == 204
-    assert [one.levelname for one in caplog.records if "unable to open" in one.message][:1] == ["WARNING"]
-    assert kept(archive) == [first, last]
+    assert [record.levelname for record in caplog.records if "unable to open" in record.message][:1] == ["WARNING"]
+    assert stored_bodies(archive) == [first, last]
 
 
-def test_the_real_provider_is_never_told_an_address_of_this_computer(archive: vk.Archive) -> None:
+def test_loopback_urls_are_not_configured_at_the_real_provider(archive: vk.Archive) -> None:
     with vk.Client("key", "SHOP") as real, Listener(archive, secret=SECRET) as listener:
         with pytest.raises(InvalidRequest, match="leads to this computer") as caught:
             listener.configure(real)
         assert len(caught.value.violations) == 2
 
 
-def test_headers_are_bounded_even_if_they_come_at_once(archive: vk.Archive) -> None:
+def test_size_of_headers_is_limited(archive: vk.Archive) -> None:
     with Listener(archive, secret=SECRET, now=lambda: NOW) as listener:
         assert post(listener, BODY, {**signed(), "x-long": "a" * 20_000}) == 431
         assert post(listener, BODY, {**signed(), "x-long": "a" * 10_000}) == 204
 
 
-def test_a_fault_of_ours_is_answered_without_a_word_and_counted(archive: vk.Archive) -> None:
+def test_internal_errors_are_answered_and_counted(archive: vk.Archive) -> None:
     clock = [lambda: NOW]
     with Listener(archive, secret=SECRET, now=lambda: clock[0]()) as listener:
         clock[0] = lambda: NOW.replace(tzinfo=None)
         assert post(listener, BODY, signed()) == 500
-        assert listener.refused == {"a fault of the receiver (TypeError)": 1}
+        assert listener.rejected == {"internal error (TypeError)": 1}
 
 
-def test_the_header_is_wanted_too(archive: vk.Archive) -> None:
+def test_required_header_is_checked_besides_the_signature(archive: vk.Archive) -> None:
     with Listener(archive, secret=SECRET, header=HEADER, now=lambda: NOW) as listener:
         for wrong in ({}, {"x-callback-token": "another"}, {"x-callback-token": TOKEN + "\xfc"}, {"x-callback": TOKEN}):
             assert post(listener, BODY, signed() | wrong) == 401
         assert post(listener, BODY, {**JSON, "X-Callback-Token": TOKEN}) == 401
-        assert kept(archive) == []
+        assert stored_bodies(archive) == []
         assert post(listener, BODY, {**signed(), "X-Callback-Token": TOKEN}) == 204
 
 
@@ -369,8 +379,8 @@ def test_the_header_is_wanted_too(archive: vk.Archive) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"host": "0.0.0.0"}, "host: '0.0.0.0' can be reached from elsewhere"),
-        ({"host": "::"}, "can be reached from elsewhere"),
+        ({"host": "0.0.0.0"}, "host: '0.0.0.0' can be reached from other computers"),
+        ({"host": "::"}, "can be reached from other computers"),
         ({"path": "callbacks"}, "is not a plain path"),
         ({"path": "/a b"}, "is not a plain path"),
         ({"path": "/a\n"}, "is not a plain path"),
@@ -380,51 +390,56 @@ def test_the_header_is_wanted_too(archive: vk.Archive) -> None:
         ({"header": ("x-tok: en", TOKEN)}, "is not the name of a header"),
         ({"header": ("x-a", TOKEN)}, r"header\[0\]: has 3 characters"),
         ({"header": ("x-callback-token", TOKEN[:7])}, r"header\[1\]: has 7 characters"),
-        ({"header": ("x-callback-token", f"{TOKEN}\r\nx: y")}, r"header\[1\]: holds what a header cannot carry"),
-        ({"header": ("x-callback-token", f" {TOKEN}")}, r"header\[1\]: holds what a header cannot carry"),
-        ({"header": ("x-callback-token", f"{TOKEN}\u0142")}, r"header\[1\]: holds what a header cannot carry"),
+        (
+            {"header": ("x-callback-token", f"{TOKEN}\r\nx: y")},
+            r"header\[1\]: contains characters that a header cannot carry",
+        ),
+        ({"header": ("x-callback-token", f" {TOKEN}")}, r"header\[1\]: contains characters that a header cannot carry"),
+        (
+            {"header": ("x-callback-token", f"{TOKEN}\u0142")},
+            r"header\[1\]: contains characters that a header cannot carry",
+        ),
         ({"public_url": "http://example.org/callbacks"}, "is not an https URL"),
         ({"header": ("x-only",)}, "not a name and a value"),
         ({"secret": 12345678}, "neither a text nor a list"),
         ({"secret": b"a-shared-secret"}, "neither a text nor a list"),
-        ({"host": "", "secret": SECRET}, "is no address"),
-        ({"port": 99_999}, "is no port"),
-        ({"port": -1}, "is no port"),
-        ({"window": None}, "is no duration"),
-        ({"now": lambda: NOW.replace(tzinfo=None)}, "no instants with a zone"),
-        ({"now": 5}, "no instants with a zone"),
-        ({"window": timedelta(-1)}, "is no duration"),
-        ({"port": True}, "is no port"),
-        ({"host": None}, "host: None is no address"),
-        ({"public_url": "https://example.org/callbacks"}, "callbacks must prove themselves"),
+        ({"host": "", "secret": SECRET}, "is not an address"),
+        ({"port": 99_999}, "is not a port"),
+        ({"port": -1}, "is not a port"),
+        ({"window": None}, "is not a duration"),
+        ({"now": lambda: NOW.replace(tzinfo=None)}, "does not return datetimes with a time zone"),
+        ({"now": 5}, "does not return datetimes with a time zone"),
+        ({"window": timedelta(-1)}, "is not a duration"),
+        ({"port": True}, "is not a port"),
+        ({"host": None}, "host: None is not an address"),
+        ({"public_url": "https://example.org/callbacks"}, "callbacks need a proof of their origin"),
     ],
 )
-def test_settings_that_cannot_work_are_refused_and_no_secret_is_quoted(
+def test_invalid_arguments_are_rejected_without_quoting_a_secret(
     archive: vk.Archive, options: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=words) as caught:
         Listener(archive, **options)
-    assert not any(one in str(caught.value) for one in (SECRET[:7], TOKEN[:7], OLD))
+    assert not any(secret in str(caught.value) for secret in (SECRET[:7], TOKEN[:7], OLD))
 
 
-def test_no_secret_is_shown_anywhere(archive: vk.Archive, caplog: pytest.LogCaptureFixture) -> None:
+def test_secrets_are_not_shown_anywhere(archive: vk.Archive, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with Listener(archive, secret=[SECRET, OLD], header=HEADER, now=lambda: NOW) as listener:
-        statuses = [post(listener, BODY, told) for told in (JSON, signed(), signed() | {HEADER[0]: TOKEN + "x"})]
+        statuses = [post(listener, BODY, payload) for payload in (JSON, signed(), signed() | {HEADER[0]: TOKEN + "x"})]
         statuses.append(post(listener, BODY, signed(stamp="soon") | {HEADER[0]: TOKEN}))
         statuses.append(post(listener, BODY, signed() | {HEADER[0]: TOKEN}))
         assert statuses == [401, 401, 401, 401, 204]
-        shown = [repr(listener), str(listener), repr(vars(listener)), str(listener.refused), repr(listener._door)]
-        for fault in (pickle.dumps, lambda one: pickle.dumps(one._secrets)):
+        shown = [repr(listener), str(listener), repr(vars(listener)), str(listener.rejected), repr(listener._app)]
+        for fault in (pickle.dumps, lambda listener: pickle.dumps(listener._secrets)):
             with pytest.raises(TypeError, match="pickled") as caught:
                 fault(listener)
             shown.append(str(caught.value))
-    mine = [one.getMessage() for one in caplog.records if not one.name.startswith("urllib3")]
-    assert (
-        sum("turned away" in one for one in mine) == 3
-    )  # the first and the second of one reason, the first of another
-    shown += mine
-    assert not [one for one in shown for word in (SECRET, OLD, TOKEN, "delivered") if word in one]
+    logged = [record.getMessage() for record in caplog.records if not record.name.startswith("urllib3")]
+    # the 1st and 2nd rejection for one reason, the 1st for another
+    assert sum("rejected" in line for line in logged) == 3
+    shown += logged
+    assert not [text for text in shown for word in (SECRET, OLD, TOKEN, "delivered") if word in text]
 
 
 def test_settings_come_from_the_environment(archive: vk.Archive, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -436,7 +451,7 @@ def test_settings_come_from_the_environment(archive: vk.Archive, monkeypatch: py
             assert post(listener, BODY, signed(secret=secret) | {HEADER[0]: TOKEN}) == status
         assert post(listener, BODY, signed()) == 401
     monkeypatch.setenv("VIBERKIT_CALLBACK_HEADER", TOKEN)
-    with pytest.raises(ConfigurationError, match="holds no colon") as caught:
+    with pytest.raises(ConfigurationError, match="contains no colon") as caught:
         Listener(archive)
     assert TOKEN not in str(caught.value)
     monkeypatch.delenv("VIBERKIT_CALLBACK_HEADER")
@@ -444,10 +459,10 @@ def test_settings_come_from_the_environment(archive: vk.Archive, monkeypatch: py
         assert post(listener) == 204
 
 
-# --- its life --------------------------------------------------------------------------------------------
+# --- life cycle --------------------------------------------------------------------------------------------
 
 
-def test_it_goes_on_where_it_was(archive: vk.Archive) -> None:
+def test_restart_at_the_same_address(archive: vk.Archive) -> None:
     listener = Listener(archive)
     url = listener.url
     assert post(listener) == 204
@@ -471,120 +486,114 @@ def locked(archive: vk.Archive) -> Iterator[None]:
         connection.execute("ROLLBACK")
 
 
-def test_what_cannot_be_kept_in_time_is_answered_503_and_not_lost(
+def test_slow_storage_is_answered_with_503(
     listener: Listener, archive: vk.Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("viberkit.callbacks.app.PATIENCE_S", 0.3)
+    monkeypatch.setattr("viberkit.callbacks.app.STORE_TIMEOUT_S", 0.3)
     bodies = [json.dumps({**DELIVERED, "messageId": f"m{number}"}).encode() for number in range(3)]
     with locked(archive):
         for body in bodies:
-            answer = requests.post(listener.url, data=body, headers=JSON, timeout=20)
-            assert (answer.status_code, answer.content, answer.headers["retry-after"]) == (503, b"", "5")
-    assert listener.refused == {"could not be kept in time": 3}
-    monkeypatch.setattr("viberkit.callbacks.app.PATIENCE_S", 20)
-    assert [post(listener, body) for body in bodies] == [204] * 3  # as the provider calls again
-    assert kept(archive) == bodies
+            response = requests.post(listener.url, data=body, headers=JSON, timeout=20)
+            assert (response.status_code, response.content, response.headers["retry-after"]) == (503, b"", "5")
+    assert listener.rejected == {"not stored in time": 3}
+    monkeypatch.setattr("viberkit.callbacks.app.STORE_TIMEOUT_S", 20)
+    assert [post(listener, body) for body in bodies] == [204] * 3  # as the provider repeats them
+    assert stored_bodies(archive) == bodies
 
 
-def test_stop_waits_for_what_has_come(archive: vk.Archive) -> None:
-    with Listener(archive) as listener, link(listener) as connection:
+def test_stop_waits_for_requests_in_progress(archive: vk.Archive) -> None:
+    with Listener(archive) as listener, connect(listener) as connection:
         with locked(archive):
             connection.sendall(wire())
-            until(lambda: listener._writer is not None and listener._writer._thread.is_alive())
             time.sleep(0.2)
         listener.stop()
         assert until_closed(connection).startswith(b"HTTP/1.1 204")
     assert archive.events()["state"].tolist() == ["delivered"]
 
 
-def until(holds: Callable[[], bool], within_s: float = 20) -> None:
-    end = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("by_service_id", [False, True])
-def test_a_sandbox_calls_back(sandbox: vk.Sandbox, client: vk.Client, archive: vk.Archive, by_service_id: bool) -> None:
+def test_callbacks_of_a_sandbox(
+    sandbox: vk.Sandbox, client: vk.Client, archive: vk.Archive, by_service_id: bool
+) -> None:
     clock = {"now": lambda: sandbox.now}
     with Listener(archive, secret=[SECRET, OLD], header=HEADER, **clock) as listener:
         listener.configure(client, service_id=sandbox.service_id if by_service_id else None)
         message_id = client.send("+491701234567", vk.Text("hi"), rate_type="transaction").message_id
         sandbox.advance(seconds=3600)
         sandbox.receive("+491701234567", "Hello")
-        called = sandbox.callbacks
-        assert [one.status for one in called] == [204] * len(called)
-        assert {one.url for one in called} == {listener.url}
-        assert listener.kept == len(called) > 3
-    told = [one.body["event"].partition("::")[2] for one in called[:-1]]
-    assert archive.events()["state"].astype(str).tolist() == told
+        attempts = sandbox.callbacks
+        assert [attempt.status for attempt in attempts] == [204] * len(attempts)
+        assert {attempt.url for attempt in attempts} == {listener.url}
+        assert listener.stored == len(attempts) > 3
+    payload = [attempt.body["event"].partition("::")[2] for attempt in attempts[:-1]]
+    assert archive.events()["state"].astype(str).tolist() == payload
     assert set(archive.events()["message_id"]) == {message_id}
     assert archive.inbound()["text"].tolist() == ["Hello"]
     assert archive.callbacks()["late"].any() == listener.late == 0
 
 
-# --- those who hold on -----------------------------------------------------------------------------------
+# --- slow and silent connections -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("first", [b"", wire()], ids=["a new connection", "a kept one"])
+@pytest.mark.parametrize("first", [b"", wire()], ids=["a new connection", "an idle connection"])
 @pytest.mark.parametrize("part", [b"POST /callbacks HTTP/1.1\r\nx-a: ", wire(b" " * 99)[:-50]], ids=["head", "body"])
-def test_a_dripping_request_is_cut(
+def test_slow_requests_are_closed_at_the_deadline(
     archive: vk.Archive, monkeypatch: pytest.MonkeyPatch, first: bytes, part: bytes
 ) -> None:
-    monkeypatch.setattr("viberkit.callbacks.listener.DEADLINE_S", 0.5)
-    with Listener(archive) as listener, link(listener) as dripping:
+    monkeypatch.setattr("viberkit.callbacks.listener.REQUEST_DEADLINE_S", 0.5)
+    with Listener(archive) as listener, connect(listener) as slow:
         if first:
-            dripping.sendall(first)
-            assert dripping.recv(4096).startswith(b"HTTP/1.1 204")
-            time.sleep(0.7)  # between two requests it may be silent for longer
-        dripping.sendall(part)
-        began, dripping_s = time.monotonic(), 0.0
-        dripping.settimeout(0.05)
-        while dripping_s < 15:
-            dripping_s = time.monotonic() - began
+            slow.sendall(first)
+            assert slow.recv(4096).startswith(b"HTTP/1.1 204")
+            time.sleep(0.7)  # between two requests, a connection may be silent for longer
+        slow.sendall(part)
+        began, elapsed_s = time.monotonic(), 0.0
+        slow.settimeout(0.05)
+        while elapsed_s < 15:
+            elapsed_s = time.monotonic() - began
             try:
-                dripping.sendall(b"a")
-                if dripping.recv(4096) == b"":
+                slow.sendall(b"a")
+                if slow.recv(4096) == b"":
                     break
             except TimeoutError:
                 continue
             except ConnectionError:
                 break
-        assert 0.3 < dripping_s < 10
+        assert 0.3 < elapsed_s < 10
         assert post(listener) == 204
 
 
-def test_silent_connections_keep_nobody_out(archive: vk.Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("viberkit.callbacks.listener.CONNECTIONS", 8)
+def test_silent_connections_do_not_block_others(archive: vk.Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("viberkit.callbacks.listener.MAX_CONNECTIONS", 8)
 
-    def answered(connection: socket.socket, sent: bytes) -> bool:
+    def is_accepted(connection: socket.socket, sent: bytes) -> bool:
         connection.sendall(sent)
         return connection.recv(4096).startswith(b"HTTP/1.1 204")
 
-    with Listener(archive) as listener, ExitStack() as open_ones:
-        known = open_ones.enter_context(link(listener))
-        assert answered(known, wire())
-        silent = [open_ones.enter_context(link(listener)) for _ in range(40)]
+    with Listener(archive) as listener, ExitStack() as connections:
+        known = connections.enter_context(connect(listener))
+        assert is_accepted(known, wire())
+        silent = [connections.enter_context(connect(listener)) for _ in range(40)]
         assert post(listener) == 204
-        slow = open_ones.enter_context(link(listener))
+        slow = connections.enter_context(connect(listener))
         slow.sendall(wire()[:-3])
-        silent += [open_ones.enter_context(link(listener)) for _ in range(4)]
-        assert answered(slow, wire()[-3:])
-        assert answered(known, wire())
-        cut = 0
-        for one in silent:
-            one.setblocking(False)
+        silent += [connections.enter_context(connect(listener)) for _ in range(4)]
+        assert is_accepted(slow, wire()[-3:])
+        assert is_accepted(known, wire())
+        closed = 0
+        for connection in silent:
+            connection.setblocking(False)
             try:
-                cut += one.recv(1) == b""
+                closed += connection.recv(1) == b""
             except BlockingIOError:
                 continue
             except ConnectionError:
-                cut += 1
-        assert 30 < cut < len(silent)
-        assert listener.kept == 4
+                closed += 1
+        assert 30 < closed < len(silent)
+        assert listener.stored == 4
 
 
-def test_turns_are_short_while_it_runs_and_as_before_afterwards(archive: vk.Archive) -> None:
+def test_switch_interval_while_servers_run(archive: vk.Archive) -> None:
     before = sys.getswitchinterval()
     with Listener(archive, now=lambda: NOW):
         with vk.Sandbox(speed=0):

@@ -31,6 +31,8 @@ import pytest
 from sqlalchemy import event
 from tqdm.auto import tqdm
 
+from support.faults import FaultySandbox
+
 import viberkit as vk
 from viberkit.api import send as client_send
 from viberkit.archive import engine as archive_engine
@@ -107,7 +109,7 @@ def recipients(count: int) -> list[dict[str, str]]:
 
 def serve(pipe: Connection, seed: int) -> None:
     """Run a sandbox with faults; send its log and the accepted messages on request."""
-    with vk.Sandbox(seed=seed, speed=0, latency_s=0.05) as sandbox:
+    with FaultySandbox(seed=seed, speed=0, latency_s=0.05) as sandbox:
         for kind, options in FAULTS:
             sandbox.fault(kind, method="POST", path="/messages", **options)
         pipe.send((sandbox.base_url, sandbox.api_key))

@@ -94,11 +94,11 @@ def test_the_counts_in_the_description_are_correct() -> None:
 def test_the_parameters_in_the_description_are_those_of_the_model() -> None:
     text = (CAMPAIGN / "README.md").read_text(encoding="utf-8")
     model = DeliveryModel()
-    for duration in (model.routing, model.dispatching, model.delivery, model.seeing, model.refusal, model.breakdown):
+    for duration in (model.routing, model.dispatching, model.delivery, model.seeing, model.refusal, model.late_failure):
         assert f"median {duration.median_s:g} s, sigma {duration.sigma:g}" in text
-    assert f"median {model.giving_up.median_s:g} s, sigma {model.giving_up.sigma:g}" in text
-    assert f"promotions {model.promotion_pace:g} times" in text
-    assert f"Pareto from {model.away_s:g} s, exponent {model.away_shape:g}, cut off at {model.life.days} days" in text
+    assert f"median {model.final_failure.median_s:g} s, sigma {model.final_failure.sigma:g}" in text
+    assert f"promotions {model.promotion_factor:g} times" in text
+    assert f"Pareto from {model.away_s:g} s, exponent {model.away_shape:g}, cut off at {model.lifetime.days} days" in text
     for name, share in (
         ("of all that fail", model.failed_share),
         ("stay dispatched", model.open_share),

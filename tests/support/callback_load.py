@@ -1,7 +1,7 @@
-"""A load of callbacks over plain sockets: signed bodies, many connections, the time of every answer.
+"""A load of signed callbacks over plain sockets and many connections, with the time of every response.
 
-Run as a program it prints what it did as JSON: ``python callback_load.py URL --secret S --seconds 10``. It stops by
-itself, and calls this machine only.
+As a program, it prints a report as JSON: ``python callback_load.py URL --secret S --seconds 10``. It calls loopback
+addresses only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STATES = ("accepted", "dispatched", "delivered", "seen")
 
 @dataclass
 class Report:
-    """What a load came to; times in seconds."""
+    """The outcome of a load; times in seconds."""
 
     answered: int = 0
     refused: int = 0
@@ -41,21 +41,21 @@ class Report:
 
 
 def body(number: int, prefix: str = "m") -> bytes:
-    """The status callback of this number: four for each message, in order."""
-    place = number % len(STATES)
-    told = {
-        "event": f"MessageStatus::{STATES[place]}",
+    """The status callback with a number: each message has four, in order."""
+    index = number % len(STATES)
+    callback = {
+        "event": f"MessageStatus::{STATES[index]}",
         "messageId": f"{prefix}-{number // len(STATES):08d}",
         "channel": "viber",
         "timestamp": f"2026-01-05T08:{number // 60_000 % 60:02d}:{number // 1000 % 60:02d}.{number % 1000:03d}Z",
         "from": "VIBERKIT",
         "userContext": f"order {number}",
     }
-    return json.dumps(told).encode()
+    return json.dumps(callback).encode()
 
 
 def request(url: str, payload: bytes, secret: str, *, close: bool = False) -> bytes:
-    """A callback as the provider would post it, signed now."""
+    """The bytes of a callback as the provider posts it, signed now."""
     parts = urlsplit(url)
     stamp = str(int(time.time() * 1000))
     head = [
@@ -81,31 +81,31 @@ async def load(
     prefix: str = "m",
     per_second: float | None = None,
 ) -> Report:
-    """Post callbacks over so many connections, each waiting for its answer; ``fresh`` opens a new one for each."""
+    """Post callbacks over concurrent connections; with ``fresh``, each callback has a new connection."""
     report, numbers = Report(), count()
     parts = urlsplit(url)
     assert parts.hostname == "127.0.0.1"
-    began = time.perf_counter()
+    started_at = time.perf_counter()
 
     async def worker() -> None:
-        link: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        while (now := time.perf_counter()) < began + seconds:
+        connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        while (now := time.perf_counter()) < started_at + seconds:
             number = next(numbers)
-            if per_second and (early := began + number / per_second - now) > 0:
-                await asyncio.sleep(early)
+            if per_second and (delay_s := started_at + number / per_second - now) > 0:
+                await asyncio.sleep(delay_s)
             payload = body(number, prefix)
             started = time.perf_counter()
             try:
-                if link is None:
-                    link = await asyncio.open_connection("127.0.0.1", parts.port)
-                reader, writer = link
+                if connection is None:
+                    connection = await asyncio.open_connection("127.0.0.1", parts.port)
+                reader, writer = connection
                 writer.write(request(url, payload, secret, close=fresh))
                 head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
             except (OSError, asyncio.IncompleteReadError, TimeoutError):
                 report.broken += 1
-                if link is not None:
-                    link[1].close()
-                link = None
+                if connection is not None:
+                    connection[1].close()
+                connection = None
                 await asyncio.sleep(0.01)
                 continue
             status = int(head[9:12])
@@ -117,12 +117,12 @@ async def load(
                 report.refused += 1
             if fresh or status != 204:
                 writer.close()
-                link = None
-        if link is not None:
-            link[1].close()
+                connection = None
+        if connection is not None:
+            connection[1].close()
 
     await asyncio.gather(*(worker() for _ in range(connections)))
-    report.seconds = time.perf_counter() - began
+    report.seconds = time.perf_counter() - started_at
     return report
 
 
@@ -135,24 +135,26 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--prefix", default="m")
     parser.add_argument("--per-second", type=float)
-    parser.add_argument("--acknowledged", type=Path, help="a file for the bodies that were answered 204, one a line")
-    given = parser.parse_args()
+    parser.add_argument("--acknowledged", type=Path, help="a file for the bodies answered with 204, one per line")
+    options = parser.parse_args()
     report = asyncio.run(
         load(
-            given.url,
-            given.secret,
-            seconds=given.seconds,
-            connections=given.connections,
-            fresh=given.fresh,
-            prefix=given.prefix,
-            per_second=given.per_second,
+            options.url,
+            options.secret,
+            seconds=options.seconds,
+            connections=options.connections,
+            fresh=options.fresh,
+            prefix=options.prefix,
+            per_second=options.per_second,
         )
     )
-    if given.acknowledged:
-        given.acknowledged.write_text("".join(f"{one}\n" for one in report.acknowledged), encoding="utf-8")
-    told = {name: value for name, value in asdict(report).items() if name not in ("times", "acknowledged")}
-    told |= {f"p{share:g}_ms": round(1000 * report.quantile(share / 100), 1) for share in (50, 99, 100) if report.times}
-    json.dump(told | {"per_second": round(report.per_second)}, sys.stdout)
+    if options.acknowledged:
+        options.acknowledged.write_text("".join(f"{body}\n" for body in report.acknowledged), encoding="utf-8")
+    summary = {name: value for name, value in asdict(report).items() if name not in ("times", "acknowledged")}
+    summary |= {
+        f"p{share:g}_ms": round(1000 * report.quantile(share / 100), 1) for share in (50, 99, 100) if report.times
+    }
+    json.dump(summary | {"per_second": round(report.per_second)}, sys.stdout)
 
 
 if __name__ == "__main__":

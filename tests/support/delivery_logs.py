@@ -66,9 +66,9 @@ def draw(
     routed = np.ceil(1000 * times(model.routing))
     dispatched = routed + np.ceil(1000 * times(model.dispatching))
     hour = ((started + dispatched * 1000) // (3600 * SECOND) % 24).astype(int)
-    base = {"promotion": model.promotion_pace, "session": model.session_pace}.get(rate_type, 1.0)
-    pace = base * np.array(model.rhythm)[hour] * np.where(np.arange(n) >= (n if since is None else since), slower, 1.0)
-    least, most = model.away_s, model.life.total_seconds()
+    base = {"promotion": model.promotion_factor, "session": model.session_factor}.get(rate_type, 1.0)
+    pace = base * np.array(model.hourly_factors)[hour] * np.where(np.arange(n) >= (n if since is None else since), slower, 1.0)
+    least, most = model.away_s, model.lifetime.total_seconds()
     beyond = (least / most) ** model.away_shape
     away = least * (1 - rng.random(n) * (1 - beyond)) ** (-1 / model.away_shape)
     away *= np.where(np.arange(n) >= (n if since is None else since), slower, 1.0)
@@ -79,9 +79,9 @@ def draw(
     reason = rng.choice(len(weights), n, p=weights / weights.sum())
     at_once = np.array([failure.at_once for failure in model.failures])[reason]
     failing = np.where(
-        at_once, routed + np.ceil(1000 * times(model.refusal)), dispatched + np.ceil(1000 * times(model.breakdown))
+        at_once, routed + np.ceil(1000 * times(model.refusal)), dispatched + np.ceil(1000 * times(model.late_failure))
     )
-    failed = failing + np.ceil(1000 * times(model.giving_up))
+    failed = failing + np.ceil(1000 * times(model.final_failure))
     fails, stays = outcome < model.failed_share, outcome < model.failed_share + model.open_share
     codes = np.array([failure.code for failure in model.failures], dtype=object)[reason]
     return Truth(

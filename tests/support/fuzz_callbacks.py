@@ -1,8 +1,8 @@
-"""A fuzzer of what is read from callbacks: ``python tests/fuzz_callbacks.py -runs=1000000``.
+"""A fuzzer of the code that reads callbacks: ``python tests/support/fuzz_callbacks.py -runs=1000000``.
 
-With atheris it is led by coverage, and takes libFuzzer's options; without, a seeded random mutator makes the inputs
-(``-runs=``, ``-seed=``). Nothing may raise but ``Refused``; no reader may stumble; each row must fit its table; and of
-every 500 inputs an archive is made, which must hold them byte for byte and still be readable.
+With atheris it is guided by coverage and accepts the options of libFuzzer; otherwise a seeded random mutator generates
+the inputs (``-runs=``, ``-seed=``). Nothing may raise except ``SignatureError``; no reader may fail; each row must fit
+its table; and every 500 inputs are stored in an archive, which must return them byte for byte and stay readable.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if __name__ == "__main__":
     try:
         import atheris
     except ImportError:
-        print("atheris is not installed: a random mutator makes the inputs", file=sys.stderr)
+        print("atheris is not installed: a random mutator generates the inputs", file=sys.stderr)
 
 with atheris.instrument_imports(include=["viberkit", "json"]) if atheris else nullcontext():
     import viberkit as vk
@@ -39,7 +39,7 @@ AT = "2026-01-05T08:00:01.250Z"
 STATUS = {"event": "MessageStatus::delivered", "messageId": "8fb360a1", "channel": "viber", "timestamp": AT}
 INBOUND = {"messageId": "5463481551745434076", "channel": "viber", "from": "+491701234567", "to": "S", "timestamp": AT}
 
-#: Callbacks as they come.
+#: Real callbacks.
 REAL: tuple[dict[str, Any], ...] = (
     STATUS,
     {**STATUS, "timestamp": AT[:-1], "status": "delivered", "userContext": "order 7", "from": "S"},
@@ -54,7 +54,7 @@ REAL: tuple[dict[str, Any], ...] = (
     },
 )
 
-#: JSON, or nearly, that no field expects.
+#: Values that no field expects, and text that is almost JSON.
 ODD = (
     *(b'null true false 0 -1 -0.0 1e999 1.5 NaN Infinity -Infinity [] {} "" " " [[]] [{}] {"a":null}'.split(b" ")),
     *(b'"\\u0000" "\\ud800" "a\\udfff\\ud800" "\xed\xa0\x80" "\xff" "MessageStatus::" "InboundMessage"'.split(b" ")),
@@ -69,35 +69,35 @@ ODD = (
     b'{"a":' * 1500 + b"1" + b"}" * 1500,
     b'"' + "\u2028\U0001f44b\x7f+49 170 1234567".encode() + b'"',
 )
-#: How a reader's own fault is told: by the name of an exception.
-_STUMBLED = re.compile(r"(cannot be put into the tables: )?[A-Z]\w*: |cannot be put")
+#: The beginning of a reason that reports an internal error: the name of an exception.
+_INTERNAL_ERROR = re.compile(r"(cannot be put into the tables: )?[A-Z]\w*: |cannot be put")
 
 
-def spelled(value: Any, rng: random.Random, share: float) -> bytes:
-    """A value as JSON; of its parts, so large a share is odd, missing, or there twice."""
+def to_json(value: Any, rng: random.Random, share: float) -> bytes:
+    """A value as JSON; a share of its parts is odd, missing or duplicated."""
     if rng.random() < share:
         return rng.choice(ODD)
     if not isinstance(value, dict):
         return json.dumps(value, ensure_ascii=rng.random() < 0.5).encode()
     pairs: list[bytes] = []
-    for name, each in value.items():
+    for name, part in value.items():
         times = rng.choice((0, 2)) if rng.random() < share else 1
-        pairs += [json.dumps(name).encode() + b":" + spelled(each, rng, share) for _ in range(times)]
+        pairs += [json.dumps(name).encode() + b":" + to_json(part, rng, share) for _ in range(times)]
     return b"{" + b",".join(pairs) + b"}"
 
 
 def mutated(rng: random.Random) -> bytes:
-    """A callback that something has happened to."""
-    body = bytearray(spelled(rng.choice(REAL), rng, rng.choice((0.0, 0.05, 0.2))))
+    """A callback with random mutations."""
+    body = bytearray(to_json(rng.choice(REAL), rng, rng.choice((0.0, 0.05, 0.2))))
     for _ in range(rng.choice((0, 0, 0, 1, 3))):
-        place = rng.randrange(len(body) + 1)
+        index = rng.randrange(len(body) + 1)
         match rng.randrange(6):
             case 0:
-                body[place : place + 1] = rng.randbytes(1)
+                body[index : index + 1] = rng.randbytes(1)
             case 1:
-                body[place:place] = rng.choice((b"\0", b"\xef\xbb\xbf", b"\\ud800", b"\\", b'"', b"{", b"]", b","))
+                body[index:index] = rng.choice((b"\0", b"\xef\xbb\xbf", b"\\ud800", b"\\", b'"', b"{", b"]", b","))
             case 2:
-                del body[place : place + rng.randrange(1, 9)]
+                del body[index : index + rng.randrange(1, 9)]
             case 3:
                 body[:0] = b"\xef\xbb\xbf"
             case 4:
@@ -108,43 +108,45 @@ def mutated(rng: random.Random) -> bytes:
     return "\n".join(head).encode("latin-1") + b"\n\n" + bytes(body)
 
 
-def parted(data: bytes) -> tuple[list[str], bytes]:
-    """An input as timestamp, signature and version, and the body."""
+def split_input(data: bytes) -> tuple[list[str], bytes]:
+    """Split an input into timestamp, signature and version, and the body."""
     head, blank, body = data.partition(b"\n\n")
-    told = head.decode("latin-1").split("\n") if blank else []
-    return [*told, "", "", ""][:3], body if blank else data
+    fields = head.decode("latin-1").split("\n") if blank else []
+    return [*fields, "", "", ""][:3], body if blank else data
 
 
 def check_one(data: bytes) -> bytes:
-    """Try one input; gives its body."""
-    (stamp, signature, version), body = parted(data)
-    told = {"X-Request-Timestamp": stamp, "x-signature": signature, "X-SIGNATURE-VERSION": version}
-    assert _signed(told, body) is None, "let in unsigned"
-    signed_well = {**told, "x-signature": sign(SECRET, stamp, body), "X-SIGNATURE-VERSION": "V1.0"}
-    at = _signed(signed_well, body)
+    """Check one input, and return its body."""
+    (stamp, signature, version), body = split_input(data)
+    headers = {"X-Request-Timestamp": stamp, "x-signature": signature, "X-SIGNATURE-VERSION": version}
+    assert _signed(headers, body) is None, "accepted without a signature"
+    signed = {**headers, "x-signature": sign(SECRET, stamp, body), "X-SIGNATURE-VERSION": "V1.0"}
+    at = _signed(signed, body)
     assert at is None or at.utcoffset() == timedelta(0)
-    right = {"x-request-timestamp": AT, "x-signature": sign(SECRET, AT, body, "HS512").rstrip("=")}
-    assert _signed(right, body) == NOW + timedelta(seconds=1, milliseconds=250), "signed, but not let in"
+    valid = {"x-request-timestamp": AT, "x-signature": sign(SECRET, AT, body, "HS512").rstrip("=")}
+    assert _signed(valid, body) == NOW + timedelta(seconds=1, milliseconds=250), (
+        "rejected in spite of a valid signature"
+    )
     check_rows(derive_rows(RawRecord(1, "callback", "", 200, body, None, 0, 0)))
     return body
 
 
-def _signed(told: dict[str, str], body: bytes) -> datetime | None:
+def _signed(headers: dict[str, str], body: bytes) -> datetime | None:
     try:
-        return signed_at(told, body, ["another-secret", SECRET])
-    except SignatureError as refused:
-        why = str(refused)
-    assert SECRET not in why
+        return signed_at(headers, body, ["another-secret", SECRET])
+    except SignatureError as error:
+        reason = str(error)
+    assert SECRET not in reason
     return None
 
 
-def check_rows(made: DerivedRows) -> None:
-    """Exactly one thing is told, by rows that fit their tables, or it is said why not."""
-    assert not _STUMBLED.match(made.unreadable or ""), made.unreadable
-    assert len(made.events) + len(made.inbound) + (made.unreadable is not None) == 1
-    assert not made.messages
-    assert not made.statuses
-    for row in made.events + made.inbound:
+def check_rows(rows: DerivedRows) -> None:
+    """Check that a record has exactly one row, which fits its table, or a reason why it is unreadable."""
+    assert not _INTERNAL_ERROR.match(rows.unreadable or ""), rows.unreadable
+    assert len(rows.events) + len(rows.inbound) + (rows.unreadable is not None) == 1
+    assert not rows.messages
+    assert not rows.statuses
+    for row in rows.events + rows.inbound:
         for name, value in row.items():
             if isinstance(value, str):
                 assert "\0" not in value.encode().decode(), name
@@ -154,7 +156,7 @@ def check_rows(made: DerivedRows) -> None:
 
 
 def check_archive(bodies: Sequence[bytes]) -> None:
-    """An archive keeps callbacks byte for byte, each once, and can be read afterwards."""
+    """Check that an archive stores callbacks byte for byte, once each, and stays readable."""
     with tempfile.TemporaryDirectory() as folder, vk.Archive(Path(folder) / "a.db") as archive:
         archive.recorder.record_callbacks(Callback(body, NOW, NOW) for body in bodies)
         archive.recorder.derive()
@@ -163,20 +165,20 @@ def check_archive(bodies: Sequence[bytes]) -> None:
 
 
 def check_reading(archive: vk.Archive) -> None:
-    """Everything that came is told of, by one frame or another, and none fails."""
+    """Check that every callback is in one of the frames, and that reading them does not fail."""
     unreadable, events = archive.unreadable(), archive.events(all_sources=True)
-    for why in unreadable["reason"]:
-        assert not _STUMBLED.match(why), why
-    came = archive.callbacks()
-    assert len(came) == len(archive.raw_bodies("callback"))
-    assert set(came["unreadable"].dropna()) == set(unreadable["reason"])
+    for reason in unreadable["reason"]:
+        assert not _INTERNAL_ERROR.match(reason), reason
+    callbacks = archive.callbacks()
+    assert len(callbacks) == len(archive.raw_bodies("callback"))
+    assert set(callbacks["unreadable"].dropna()) == set(unreadable["reason"])
     assert set(archive.messages()["message_id"]) == set(archive.events()["message_id"]) == set(events["message_id"])
-    assert len(unreadable) + len(events) + len(archive.inbound()) <= len(came)
+    assert len(unreadable) + len(events) + len(archive.inbound()) <= len(callbacks)
     assert archive.gaps().empty
 
 
 class Target:
-    """What is called with each input."""
+    """The function that is called with each input."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -191,7 +193,7 @@ class Target:
 
 
 def run(count: int, seed: int = 1) -> int:
-    """Try so many inputs of the random mutator; gives how many there were."""
+    """Check inputs of the random mutator, and return their number."""
     target, rng = Target(), random.Random(seed)
     while target.count < count:
         target(mutated(rng))
@@ -202,13 +204,13 @@ def run(count: int, seed: int = 1) -> int:
 
 def main() -> None:
     if atheris is None:
-        given = dict(one.lstrip("-").split("=", 1) for one in sys.argv[1:] if "=" in one)
-        began = time.perf_counter()
-        count = run(int(given.get("runs", 100_000)), int(given.get("seed", 1)))
-        print(f"Done {count} runs in {time.perf_counter() - began:.0f} second(s)")
+        options = dict(option.lstrip("-").split("=", 1) for option in sys.argv[1:] if "=" in option)
+        started = time.perf_counter()
+        count = run(int(options.get("runs", 100_000)), int(options.get("seed", 1)))
+        print(f"Done {count} runs in {time.perf_counter() - started:.0f} second(s)")
         return
 
-    def mutator(data: bytes, longest: int, seed: int) -> bytes:  # the real callbacks come in by way of this
+    def mutator(data: bytes, longest: int, seed: int) -> bytes:  # some inputs are mutations of real callbacks
         return mutated(random.Random(seed))[:longest] if seed % 4 == 0 else atheris.Mutate(data, longest)
 
     atheris.Setup([sys.argv[0], "-max_len=16384", *sys.argv[1:]], Target(), custom_mutator=mutator)

@@ -1,130 +1,113 @@
-"""An ASGI application served from a thread of its own: the sandbox's, and the receiver's of callbacks."""
+"""An ASGI application served from a thread: the base of the sandbox and of the listener."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import ipaddress
+import atexit
+import errno
+import functools
 import socket
 import sys
 import threading
 import time
+from typing import Any, ClassVar, Self
 
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from starlette.types import ASGIApp
 
-__all__ = ["Connection", "ThreadServer", "hang_up"]
+from viberkit.errors import ConfigurationError
 
-
-class _Turns:
-    """While servers run beside a computing cell, threads take turns after 0.1 ms instead of Python's 5 ms.
-
-    A thread that waits for Python's lock asks for it only when nobody let go of it meanwhile; a cell that lets go for
-    a moment every millisecond (any small read does) keeps it for seconds otherwise.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._servers, self._before = threading.Lock(), 0, 0.0
-
-    def begin(self) -> None:
-        """One server more."""
-        with self._lock:
-            if self._servers == 0:
-                self._before = sys.getswitchinterval()
-                sys.setswitchinterval(min(self._before, 1e-4))
-            self._servers += 1
-
-    def end(self) -> None:
-        """One server less; after the last, Python is as it was."""
-        with self._lock:
-            self._servers -= 1
-            if self._servers == 0:
-                sys.setswitchinterval(self._before)
-
-
-_turns = _Turns()
-
-
-class Connection(H11Protocol):
-    """uvicorn's connection, which hands its transport to the application."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin."""
-        super().connection_made(transport)
-        # Head and body are two writes; without this, the second waits 40 ms for the client's acknowledgement.
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        app = self.app
-
-        async def with_transport(scope: Scope, receive: Receive, send: Send) -> None:
-            scope["transport"] = transport
-            await app(scope, receive, send)
-
-        self.app = with_transport
+__all__ = ["ThreadServer"]
 
 
 class ThreadServer:
-    """Serves from its making until :meth:`stop`; ``port`` 0 takes any that is free.
+    """Serves an application from a thread; port 0 selects a free port, which is then kept.
 
-    Raises ``OSError`` where the address cannot be used.
+    While any server runs, the interpreter switches threads after 0.1 ms instead of 5 ms. Otherwise a computation that
+    releases the interpreter's lock often, but briefly, would delay the responses by seconds.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        port: int = 0,
-        *,
-        host: str = "127.0.0.1",
-        name: str,
-        connection: type[Connection] = Connection,
-        keep_alive_s: int = 600,
-        header_bytes: int = 65_536,
-        stop_within_s: int = 1,
-    ) -> None:
-        listening = socket.create_server((host, port), family=_family(host), backlog=1024)
-        self.port: int = listening.getsockname()[1]
-        config = uvicorn.Config(
+    _interval_lock = threading.Lock()
+    _running: ClassVar[set[int]] = set()
+    _default_interval_s: ClassVar[float] = 0.0
+
+    def __init__(self, app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0, name: str, **options: Any) -> None:
+        self.host, self.port = host, port
+        self._configure = functools.partial(
+            uvicorn.Config,
             app,
-            http=connection,
             ws="none",
-            lifespan="off",
+            lifespan="on",
             log_config=None,
             log_level="critical",
             access_log=False,
             proxy_headers=False,
             date_header=False,
             server_header=False,
-            timeout_keep_alive=keep_alive_s,
-            timeout_graceful_shutdown=stop_within_s,
-            h11_max_incomplete_event_size=header_bytes,
+            **{"http": "h11", **options},
         )
-        self._server = uvicorn.Server(config)
-        _turns.begin()
-        self._thread = threading.Thread(target=self._run, args=[listening], name=name, daemon=True)
-        self._thread.start()
-        while not self._server.started and self._thread.is_alive():
-            time.sleep(0.001)
+        self._name, self._lock = name, threading.Lock()
+        self._server: uvicorn.Server | None = None
 
-    def _run(self, listening: socket.socket) -> None:
-        with contextlib.closing(listening):
-            self._server.run(sockets=[listening])
+    def start(self) -> Self:
+        """Start the server, unless it runs.
+
+        Returns
+        -------
+        Self
+            This object.
+
+        Raises
+        ------
+        ConfigurationError
+            If the address cannot be used.
+        """
+        with self._lock:
+            if self._server is None:
+                listening = self._listen()
+                self.port = listening.getsockname()[1]
+                self._server = uvicorn.Server(self._configure())
+                self._use_short_interval(True)
+                run = functools.partial(self._server.run, sockets=[listening])
+                self._thread = threading.Thread(target=run, name=self._name, daemon=True)
+                self._thread.start()
+                while not self._server.started and self._thread.is_alive():
+                    time.sleep(0.001)
+                atexit.register(self.stop)
+        return self
 
     def stop(self) -> None:
-        """Let what is being answered end, then close all connections and the socket."""
-        self._server.should_exit = True
-        self._thread.join()
-        _turns.end()
+        """Finish the responses in progress, and stop the server; :meth:`start` continues at the same address."""
+        with self._lock:
+            if self._server is not None:
+                self._server.should_exit = True
+                self._thread.join()
+                self._server = None
+                self._use_short_interval(False)
+                atexit.unregister(self.stop)
 
+    def __enter__(self) -> Self:
+        return self.start()
 
-def _family(host: str) -> socket.AddressFamily:
-    try:
-        return socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
-    except ValueError:
-        return socket.AF_INET
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
 
+    def _listen(self) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        try:
+            listening = socket.create_server((self.host, self.port), family=family, backlog=1024)
+        except OSError as error:
+            in_use = error.errno == errno.EADDRINUSE
+            reason = "is in use" if in_use else f"is not an address of this computer ({error.strerror})"
+            remedy = "choose another port, or 0 for a free one" if in_use else "pass '127.0.0.1'"
+            raise ConfigurationError(f"host, port: {self.host}:{self.port} {reason}; {remedy}") from None
+        # Connections inherit this. Without it, the second packet of a response waits for an acknowledgement, 40 ms.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
 
-async def hang_up(scope: Scope, receive: Receive) -> None:
-    """Close the connection of a request without an answer."""
-    scope["transport"].abort()
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    def _use_short_interval(self, running: bool) -> None:
+        cls = ThreadServer
+        with cls._interval_lock:
+            if not cls._running:
+                cls._default_interval_s = sys.getswitchinterval()
+            (cls._running.add if running else cls._running.discard)(id(self))
+            sys.setswitchinterval(min(cls._default_interval_s, 1e-4) if cls._running else cls._default_interval_s)

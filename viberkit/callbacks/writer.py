@@ -1,4 +1,4 @@
-"""Group commit: whatever has come while the last transaction was written goes into the next one, together."""
+"""Group commit: callbacks that arrive during a transaction are written together in the next one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import queue
 import threading
-from collections import defaultdict
+from collections.abc import AsyncIterator
 
 from viberkit.archive.archive import Archive
 from viberkit.errors import ArchiveError
@@ -14,74 +14,75 @@ from viberkit.models.callback import Callback
 
 __all__ = ["GroupCommit"]
 
-_MOST = 256  #: callbacks in one transaction
-_AT_ONCE = 64  #: late rows made in one transaction, while nobody waits
+_MAX_BATCH = 256  #: callbacks in one transaction
+_DERIVE_BATCH = 64  #: raw records read in one transaction while no callback waits
 
-_Waiting = tuple[Callback, "asyncio.Future[None]", asyncio.AbstractEventLoop]
+_Waiting = tuple[Callback, "asyncio.Future[None]"]
 
 
 class GroupCommit:
-    """Keeps callbacks from a thread of its own. ``await keep(callback)`` returns when it is durable."""
+    """Stores callbacks from a thread that runs for the lifespan of an application.
+
+    ``await store(callback)`` returns when the callback is durable.
+    """
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
-        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="viberkit-listener-writer", daemon=True)
-        self._thread.start()
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
 
-    async def keep(self, callback: Callback) -> None:
-        """Keep a callback; raises :class:`~viberkit.errors.ArchiveError` if that fails."""
-        loop = asyncio.get_running_loop()
-        durable = loop.create_future()
-        self._waiting.put((callback, durable, loop))
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: object) -> AsyncIterator[None]:
+        """Run the writer; at the end, store what waits and read all that is stored."""
+        thread = threading.Thread(target=self._run, name="viberkit-listener-writer", daemon=True)
+        thread.start()
+        yield
+        self._queue.put(None)
+        thread.join()  # all requests are answered
+
+    async def store(self, callback: Callback) -> None:
+        """Store a callback; raises :class:`~viberkit.errors.ArchiveError` if that fails."""
+        durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.put((callback, durable))
         await durable
 
-    def close(self) -> None:
-        """Write what waits, make its rows, and end."""
-        self._waiting.put(None)
-        self._thread.join()
-
     def _run(self) -> None:
-        ended = False
-        while not ended:
-            batch, ended = self._batch()
-            if batch:
-                self._write(batch)
-            with contextlib.suppress(ArchiveError):  # what is kept is read another time
-                while self._waiting.empty() and self._archive.recorder.derive(_AT_ONCE):
+        stopping = False
+        while not stopping:
+            batch, stopping = self._next_batch()
+            if batch and not self._write(batch):
+                continue
+            with contextlib.suppress(ArchiveError):  # the records stay stored, and are read at the next opportunity
+                while self._queue.empty() and self._archive.recorder.derive(_DERIVE_BATCH):
                     pass
 
-    def _batch(self) -> tuple[list[_Waiting], bool]:
-        """What waits, at least one; and whether it was the last."""
+    def _next_batch(self) -> tuple[list[_Waiting], bool]:
+        """The waiting callbacks, at least one, and whether the writer is to stop."""
         batch: list[_Waiting] = []
-        one = self._waiting.get()
-        while one is not None:
-            batch.append(one)
-            if len(batch) == _MOST or self._waiting.empty():
+        while (waiting := self._queue.get()) is not None:
+            batch.append(waiting)
+            if len(batch) == _MAX_BATCH or self._queue.empty():
                 return batch, False
-            one = self._waiting.get()
         return batch, True
 
-    def _write(self, batch: list[_Waiting]) -> None:
-        fault: Exception | None = None
+    def _write(self, batch: list[_Waiting]) -> bool:
+        """Store a batch and report the outcome to those who wait; whether it was stored."""
+        error: Exception | None = None
         try:
-            self._archive.recorder.record_callbacks(callback for callback, _, _ in batch)
-        except Exception as told:  # noqa: BLE001 - whatever it was, those who wait must hear of it
-            fault = told
-            self._archive.close()  # the file may be another by now; the next writing opens it anew
-        waiting = defaultdict(list)
-        for _, durable, loop in batch:
-            waiting[loop].append(durable)
-        for loop, several in waiting.items():
-            with contextlib.suppress(RuntimeError):  # a loop that has ended waits for nothing
-                loop.call_soon_threadsafe(_settle, several, fault)
+            self._archive.recorder.record_callbacks(callback for callback, _ in batch)
+        except Exception as raised:  # noqa: BLE001 - every waiting request must get a response
+            error = raised
+            self._archive.close()  # the file may have been replaced; the next transaction opens it again
+        futures = [durable for _, durable in batch]
+        with contextlib.suppress(RuntimeError):  # the loop was closed: no request waits
+            futures[0].get_loop().call_soon_threadsafe(_resolve, futures, error)
+        return error is None
 
 
-def _settle(several: list[asyncio.Future[None]], fault: Exception | None) -> None:
-    for durable in several:
-        if durable.done():
+def _resolve(futures: list[asyncio.Future[None]], error: Exception | None) -> None:
+    for future in futures:
+        if future.done():
             continue
-        if fault is None:
-            durable.set_result(None)
+        if error is None:
+            future.set_result(None)
         else:
-            durable.set_exception(fault)
+            future.set_exception(error)

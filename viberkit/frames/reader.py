@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from viberkit.errors import UnreadableRecord
+from viberkit.errors import UnreadableRecord, quote
 from viberkit.frames.columns import EVENTS, INSTANT, require
 from viberkit.frames.jsonlines import ParsedEvents, read_lines, read_objects, skip
 from viberkit.frames.schema import recode
-from viberkit.models.parsing import instant, parse, quote
+from viberkit.models.parsing import parse, parse_instant
 from viberkit.models.states import parse_state
 
 __all__ = ["SkippedRows", "SkippedRowsWarning", "read_events"]
@@ -293,7 +293,7 @@ def _parse_instants(values: pd.Series[Any], name: str) -> tuple[pd.Series[Any], 
     errors = {}
     for row in np.flatnonzero(instants.isna() & values.notna()).tolist():
         try:
-            parsed, naive[row] = instant(values.iloc[row], name)
+            parsed, naive[row] = parse_instant(values.iloc[row], name)
             instants.iloc[row] = pd.Timestamp(parsed)
         except UnreadableRecord as error:
             errors[row] = str(error)

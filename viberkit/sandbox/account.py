@@ -1,78 +1,88 @@
-"""The account that the sandbox imitates: an answer for every call of the API, in memory, without a socket or a clock.
+"""The simulated account: its messages, callback settings and files, and the response to every call of the API.
 
-:meth:`Account.answer` takes a :class:`Call` and the virtual instant. What a request breaks is found by
-the library's own rules and told as the server would, by the names that its JSON has.
+State is in memory. :meth:`Account.respond` needs neither a socket nor a clock: the request carries the virtual instant.
 """
 
 from __future__ import annotations
 
 import hmac
-import json
+import math
 import random
 import re
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any, NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Match, Route
 
 from viberkit.errors import UnreadableRecord
 from viberkit.models.parsing import parse
-from viberkit.models.phone import normalize
+from viberkit.sandbox import rules
 from viberkit.sandbox.delivery_model import DeliveryModel
-from viberkit.sandbox.message import Message, stamp
-from viberkit.sandbox.rules import callback_rules, content_rules, rate_type_of, request_rules
+from viberkit.sandbox.message import Message, format_instant
 
-__all__ = ["Account", "Answer", "Call"]
+__all__ = ["Account", "ApiRequest"]
 
-PAGE = 50
+PAGE_SIZE = 50
 _SCOPES = ["messages", "configurations", "media"]
+_NOT_FOUND = "<html><body>Not Found</body></html>"
+_SERVICE_ID = "/configurations/channels/viber/service-ids/{service_id}"
 
 
-class Call(NamedTuple):
-    """A request as it arrived; ``path`` is what follows the base URL."""
+class ApiRequest(Request):
+    """A request to the API with its body, which has been read, and the virtual instant of its arrival."""
 
-    method: str
-    path: str
-    query: Mapping[str, str] = {}
-    headers: Mapping[str, str] = {}
-    body: bytes = b""
+    content: bytes
+    received_at: datetime
 
-
-class Answer(NamedTuple):
-    """What is answered."""
-
-    status: int
-    body: bytes = b""
-    headers: Mapping[str, str] = {}
+    def json_object(self) -> dict[str, Any]:
+        try:
+            value = parse(self.content)
+        except UnreadableRecord as error:
+            raise ProblemError(400, str(error)) from None
+        if not isinstance(value, dict):
+            raise ProblemError(400, "the body is not a JSON object")
+        return value
 
 
-class Refusal(Exception):
-    """A call that is answered with a problem (RFC 7807)."""
+class ProblemError(Exception):
+    """A request that is answered with a problem (RFC 7807)."""
 
-    def __init__(self, status: int, title: str, detail: str, found: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(self, status: int, detail: str, violations: Iterable[tuple[str, str]] = ()) -> None:
+        super().__init__(detail)
+        title = "Constraint Violation" if violations else HTTPStatus(status).phrase
         problem: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-        if found:
-            problem["violations"] = [{"field": where, "message": message} for where, message in found]
-        self.answer = _json(problem, status, "application/problem+json")
-        super().__init__(title)
+        if violations:
+            problem["violations"] = [{"field": name, "message": message} for name, message in violations]
+        self.response = JSONResponse(problem, status, media_type="application/problem+json")
 
 
-@dataclass
-class Upload:
-    """A file: uploaded (a beta call of the API), or received from a recipient."""
+def _raise_violations(violations: Iterable[tuple[str, str]], prefix: str = "") -> None:
+    """Raise a problem that lists the violations, if there are any."""
+    fields = [(prefix + name, message) for name, message in dict.fromkeys(violations)]
+    if fields:
+        raise ProblemError(400, " ".join(fields[0]), fields)
+
+
+class StoredFile(NamedTuple):
+    """A file that was uploaded, or received from a recipient (then it does not expire)."""
 
     media_id: str
     data: bytes
     content_type: str
     filename: str | None = None
-    until: datetime | None = None
+    expires_at: datetime | None = None
 
 
 @dataclass
 class Account:
-    """One account of the provider: its key, service ids, callbacks, messages and files."""
+    """One account of the provider. An endpoint returns a response, or the JSON of one with status 200."""
 
     seed: int
     api_key: str
@@ -80,207 +90,191 @@ class Account:
     dialect: str
     paths: str
     model: DeliveryModel
-    base_url: str = ""
-    on_sent: Callable[[Message], None] = lambda message: None
+    on_accepted: Callable[[Message], None]
     messages: dict[str, Message] = field(default_factory=dict)
-    media: dict[str, Upload] = field(default_factory=dict)
-    #: Callback settings: the account's under "", a service id's under its name.
-    callbacks: dict[str, dict[str, Any]] = field(default_factory=dict)
-    ordinals: Counter[str] = field(default_factory=Counter)
+    files: dict[str, StoredFile] = field(default_factory=dict)
+    #: Callback settings by service id; those of the account have the key "".
+    callback_settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _draws: Counter[str] = field(default_factory=Counter)
 
-    def __repr__(self) -> str:
-        return f"Account(service_ids={self.service_ids!r}, {len(self.messages)} messages)"
+    def __post_init__(self) -> None:
+        routes = [
+            ("POST", "/messages", self._send_message),
+            ("POST", "/bulks", self._send_bulk),
+            ("GET", "/messages/{message_id}", self._get_message),
+            ("GET", "/configurations", lambda request: self._configuration()),
+            ("PUT", "/configurations/callbacks", self._set_callbacks),
+            ("GET", "/configurations/channels", self._list_channels),
+            ("GET", "/configurations/channels/viber", self._list_channels),
+            ("GET", _SERVICE_ID, lambda request: self._channel(request.path_params["service_id"])),
+            ("PUT", f"{_SERVICE_ID}/callbacks", self._set_callbacks),
+            ("POST", "/media", self._upload_file),
+            ("GET", "/media", self._list_files),
+            ("GET", "/media/{media_id}", self._download_file),
+            ("DELETE", "/media/{media_id}", self._delete_file),
+        ]
+        prefixes = ["/messages/{message_id}"] if self.paths == "reference" else []
+        if self.paths == "guide" or self.dialect != "v3":
+            prefixes.append("/{message_id}")
+            routes.append(("GET", "/messages/{message_id}/history", self._get_events))
+        for prefix in prefixes:
+            routes += [("GET", f"{prefix}/status", self._get_status), ("GET", f"{prefix}/events", self._get_events)]
+        self._routes = [Route(path, endpoint, methods=[method]) for method, path, endpoint in reversed(routes)]
 
-    def answer(self, call: Call, now: datetime) -> Answer:
-        """What the server answers to a call at an instant."""
-        if not hmac.compare_digest(call.headers.get("apikey", "").encode(), self.api_key.encode()):
-            return Refusal(401, "Unauthorized", "the apikey is missing or not valid").answer
-        try:
-            return self._route(call, now)
-        except Refusal as refusal:
-            return refusal.answer
+    def respond(self, request: ApiRequest) -> Response:
+        """The response to a request."""
+        if not hmac.compare_digest(request.headers.get("apikey", "").encode(), self.api_key.encode()):
+            return ProblemError(401, "the apikey is missing or not valid").response
+        for route in self._routes:
+            match, scope = route.matches(request.scope)
+            if match is Match.FULL:
+                request.scope.update(scope)
+                try:
+                    result = route.endpoint(request)
+                except ProblemError as problem:
+                    return problem.response
+                return result if isinstance(result, Response) else JSONResponse(result)
+        return Response(_NOT_FOUND, 404, {"content-type": "text/html"})
 
-    def _route(self, call: Call, now: datetime) -> Answer:
-        reference, guide = self.paths == "reference", self.paths == "guide" or self.dialect != "v3"
-        match (call.method, *call.path.strip("/").split("/")):
-            case "POST", "messages":
-                return self._send(_object(call.body), now)
-            case "POST", "bulks":
-                return self._send_bulk(_object(call.body), now)
-            case "GET", "messages", message_id:
-                return _json(self._find(message_id, now, stored=True).stored())
-            case "GET", "messages", message_id, "status" if reference:
-                return _json(self._find(message_id, now).status(now))
-            case "GET", "messages", message_id, "events" if reference:
-                return _json(self._find(message_id, now).history(now))
-            case "GET", message_id, "status" if guide:
-                return _json(self._find(message_id, now).status(now))
-            case ("GET", message_id, "events") | ("GET", "messages", message_id, "history") if guide:
-                return _json(self._find(message_id, now).history(now))
-            case "GET", "configurations":
-                return _json(self._configuration())
-            case "PUT", "configurations", "callbacks":
-                return self._configure("", _object(call.body))
-            case ("GET", "configurations", "channels") | ("GET", "configurations", "channels", "viber"):
-                return self._page(call, [self._channel(service_id) for service_id in self.service_ids])
-            case "GET", "configurations", "channels", "viber", "service-ids", service_id:
-                return _json(self._channel(service_id))
-            case "PUT", "configurations", "channels", "viber", "service-ids", service_id, "callbacks":
-                return self._configure(service_id, _object(call.body))
-            case "POST", "media":
-                return self._upload(call, now)
-            case "GET", "media":
-                kept = [one for one in self.media.values() if one.until and now < one.until]
-                return self._page(call, [self._file(one) for one in kept])
-            case (("GET" | "DELETE"), "media", media_id):
-                return self._fetch(call.method, media_id, now)
-        return Answer(404, b"<html><body>Not Found</body></html>", {"content-type": "text/html"})
+    def next_seed(self, name: str) -> str:
+        """The seed of the next draw for a name: independent of the draws for other names."""
+        self._draws[name] += 1
+        return f"{self.seed}:{name}:{self._draws[name]}"
 
-    # --- messages --------------------------------------------------------------------------------------
+    # --- messages ----------------------------------------------------------------------------------
 
-    def _send(self, given: Mapping[str, Any], now: datetime) -> Answer:
-        found = list(content_rules(given.get("content"), rate_type_of(given), "content"))
-        message = self._accept(self._checked(given, found), given["content"], now)
-        return _json(message.accepted(), 202)
+    def _send_message(self, request: ApiRequest) -> Response:
+        body = request.json_object()
+        [message] = self._accept(request, body, rules.check_message(body), "content")
+        return JSONResponse(message.acceptance(), 202)
 
-    def _send_bulk(self, given: Mapping[str, Any], now: datetime) -> Answer:
-        contents = given.get("messages")
-        found: list[tuple[str, str]] = []
-        if not isinstance(contents, list) or not 2 <= len(contents) <= 20:
-            found.append(("messages", "size must be between 2 and 20"))
-        else:
-            for place, content in enumerate(contents):
-                found += content_rules(content, rate_type_of(given), f"messages[{place}]")
-        request = self._checked(given, found)
-        accepted = [self._accept(request, content, now) for content in given["messages"]]
+    def _send_bulk(self, request: ApiRequest) -> Response:
+        body = request.json_object()
+        accepted = self._accept(request, body, rules.check_bulk(body), "messages")
         ids = [message.message_id for message in accepted]
-        told = accepted[0].accepted()
-        del told["messageId"]
-        bulk_id = str(uuid.uuid5(uuid.UUID(ids[0]), "bulk"))
-        return _json({"bulkId": bulk_id, "messageIds": ids, **told}, 202)
+        bulk = {"bulkId": str(uuid.uuid5(uuid.UUID(ids[0]), "bulk")), "messageIds": ids, **accepted[0].acceptance()}
+        del bulk["messageId"]
+        return JSONResponse(bulk, 202)
 
-    def _checked(self, given: Mapping[str, Any], found: list[tuple[str, str]]) -> dict[str, Any]:
-        """The request in v3's words, its number in E.164; refused where it breaks a rule."""
-        found = [*request_rules(given), *found]
-        if found:
-            fields = [(f"validate.request.{where}", message) for where, message in dict.fromkeys(found)]
-            raise Refusal(400, "Constraint Violation", " ".join(fields[0]), fields)
-        if given["from"] not in self.service_ids:
-            raise Refusal(403, "Forbidden", "the service id in 'from' is not one of this account's")
-        return {**given, "to": normalize(given["to"]), "rateType": rate_type_of(given)}
+    def _accept(
+        self, request: ApiRequest, body: dict[str, Any], violations: Iterable[tuple[str, str]], name: str
+    ) -> list[Message]:
+        """Accept the contents in a field of a request, unless it violates a rule."""
+        _raise_violations(violations, "validate.request.")
+        if body["from"] not in self.service_ids:
+            raise ProblemError(403, "the service id in 'from' does not belong to this account")
+        body |= {"to": rules.e164(body["to"]), "rateType": rules.rate_type_of(body)}
+        at = request.received_at.replace(microsecond=request.received_at.microsecond // 1000 * 1000)
+        accepted = []
+        for content in body[name] if isinstance(body[name], list) else [body[name]]:
+            message = Message.draw(self.next_seed(body["to"]), self.model, self.dialect, at, body, content)
+            self.messages[message.message_id] = message
+            self.on_accepted(message)
+            accepted.append(message)
+        return accepted
 
-    def _accept(self, request: Mapping[str, Any], content: Mapping[str, Any], now: datetime) -> Message:
-        origin = self.origin(request["to"])
-        accepted_at = now.replace(microsecond=now.microsecond // 1000 * 1000)
-        message = Message.draw(origin, self.model, self.dialect, accepted_at, request, content)
-        self.messages[message.message_id] = message
-        self.on_sent(message)
+    def _find(self, request: ApiRequest, is_available: Callable[[Message, datetime], bool]) -> Message:
+        message = self.messages.get(request.path_params["message_id"])
+        if message is None or not is_available(message, request.received_at):
+            raise ProblemError(404, "no message has this id, or it has expired")
         return message
 
-    def origin(self, name: str) -> str:
-        """A name for the next random stream of a recipient: the same, whoever else is served meanwhile."""
-        self.ordinals[name] += 1
-        return f"{self.seed}:{name}:{self.ordinals[name]}"
+    def _get_message(self, request: ApiRequest) -> Any:
+        return self._find(request, Message.has_body).stored()
 
-    def _find(self, message_id: str, now: datetime, *, stored: bool = False) -> Message:
-        message = self.messages.get(message_id)
-        if message is None or not (message.is_stored(now) if stored else message.is_known(now)):
-            raise Refusal(404, "Not Found", "no message has this id, or it has expired")
-        return message
+    def _get_status(self, request: ApiRequest) -> Any:
+        return self._find(request, Message.has_history).status(request.received_at)
 
-    # --- configuration ---------------------------------------------------------------------------------
+    def _get_events(self, request: ApiRequest) -> Any:
+        return self._find(request, Message.has_history).history(request.received_at)
 
-    def callback_of(self, service_id: str) -> Mapping[str, Any]:
-        """Where and how callbacks go: the service id's settings over the account's, part by part."""
-        return {**self.callbacks.get("", {}), **self.callbacks.get(service_id, {})}
+    # --- configuration -----------------------------------------------------------------------------
+
+    def callback_settings_of(self, service_id: str) -> Mapping[str, Any]:
+        """The callback settings of a service id; parts that it lacks are those of the account."""
+        return {**self.callback_settings.get("", {}), **self.callback_settings.get(service_id, {})}
 
     def _configuration(self) -> dict[str, Any]:
-        return {"scopes": _SCOPES, "callback": self.callbacks.get("", {}), "config": {}}
+        return {"scopes": _SCOPES, "callback": self.callback_settings.get("", {}), "config": {}}
 
     def _channel(self, service_id: str) -> dict[str, Any]:
         if service_id not in self.service_ids:
-            raise Refusal(404, "Not Found", "the service id is not one of this account's")
+            raise ProblemError(404, "the service id does not belong to this account")
         return {
             "channel": "viber",
             "id": {"serviceId": service_id},
             "name": service_id.title(),
-            "scopes": _SCOPES[:1],
-            "callback": self.callbacks.get(service_id, {}),
+            "scopes": ["messages"],
+            "callback": self.callback_settings.get(service_id, {}),
             "config": {"serviceType": "two-way"},
         }
 
-    def _configure(self, service_id: str, given: dict[str, Any]) -> Answer:
-        if service_id:
-            self._channel(service_id)
-        if found := list(callback_rules(given)):
-            raise Refusal(400, "Constraint Violation", " ".join(found[0]), found)
-        self.callbacks[service_id] = {name: part for name, part in given.items() if part not in (None, [])}
-        if self.paths == "guide":
-            return Answer(204)
-        return _json(self._channel(service_id) if service_id else self._configuration())
+    def _list_channels(self, request: ApiRequest) -> Response:
+        return _page(request, [self._channel(service_id) for service_id in self.service_ids])
 
-    # --- media and pages -------------------------------------------------------------------------------
+    def _set_callbacks(self, request: ApiRequest) -> Any:
+        service_id, settings = request.path_params.get("service_id", ""), request.json_object()
+        result = self._channel(service_id) if service_id else self._configuration()
+        _raise_violations(rules.CALLBACK_SETTINGS("", settings))
+        self.callback_settings[service_id] = result["callback"] = {key: part for key, part in settings.items() if part}
+        return Response(status_code=204) if self.paths == "guide" else result
 
-    def keep_inbound(self, data: bytes, content_type: str) -> str:
-        """A file that a recipient sent."""
-        kept = Upload(self._uuid("media"), data, content_type)
-        self.media[kept.media_id] = kept
-        return kept.media_id
+    # --- files -------------------------------------------------------------------------------------
 
-    def _uuid(self, name: str) -> str:
-        rng = random.Random(self.origin(name))  # noqa: S311 - a simulation
-        return str(uuid.UUID(int=rng.getrandbits(128), version=4))
+    def store_file(self, data: bytes, content_type: str, *details: Any) -> str:
+        """Store a file, with its name and expiry if it was uploaded, and return its media id."""
+        rng = random.Random(self.next_seed("media"))  # noqa: S311 - a simulation
+        media_id = str(uuid.UUID(int=rng.getrandbits(128), version=4))
+        self.files[media_id] = StoredFile(media_id, data, content_type, *details)
+        return media_id
 
-    def _upload(self, call: Call, now: datetime) -> Answer:
-        minutes = call.query.get("validity", "1440")
-        if not call.body or not re.fullmatch("[0-9]{1,6}", minutes):
-            what = ("body", "must not be empty") if not call.body else ("validity", "must be a number of minutes")
-            raise Refusal(400, "Constraint Violation", " ".join(what), [what])
-        kind = call.headers.get("content-type", "application/octet-stream")
-        until = now + timedelta(minutes=int(minutes))
-        kept = Upload(self._uuid("media"), call.body, kind, call.query.get("filename"), until)
-        self.media[kept.media_id] = kept
-        used = sum(len(one.data) for one in self.media.values() if one.until)
-        told = {"mediaId": kept.media_id, "url": f"{self.base_url}/media/{kept.media_id}"}
-        return _json({**told, "quota": "1 GB", "usage": f"{used} B"})
+    def _upload_file(self, request: ApiRequest) -> Any:
+        minutes = request.query_params.get("validity", "1440")
+        if not request.content:
+            _raise_violations([("body", "must not be empty")])
+        if not re.fullmatch("[0-9]{1,6}", minutes):
+            _raise_violations([("validity", "must be a number of minutes")])
+        content_type = request.headers.get("content-type", "application/octet-stream")
+        expires_at = request.received_at + timedelta(minutes=int(minutes))
+        media_id = self.store_file(request.content, content_type, request.query_params.get("filename"), expires_at)
+        usage = sum(len(file.data) for file in self.files.values() if file.expires_at)
+        return {**_media_reference(request, media_id), "quota": "1 GB", "usage": f"{usage} B"}
 
-    def _file(self, one: Upload) -> dict[str, Any]:
-        told = {"mediaId": one.media_id, "url": f"{self.base_url}/media/{one.media_id}", "filename": one.filename}
-        return told | {"validUntil": stamp(one.until)} if one.until else told
+    def _list_files(self, request: ApiRequest) -> Response:
+        uploaded = [
+            {**_media_reference(request, media_id), "filename": name, "validUntil": format_instant(expires_at)}
+            for media_id, _, _, name, expires_at in self.files.values()
+            if expires_at and request.received_at < expires_at
+        ]
+        return _page(request, uploaded)
 
-    def _fetch(self, method: str, media_id: str, now: datetime) -> Answer:
-        kept = self.media.get(media_id)
-        if kept is None or (kept.until and now >= kept.until):
-            raise Refusal(404, "Not Found", "no file has this id, or it has expired")
-        if method == "DELETE":
-            del self.media[media_id]
-            return Answer(204)
-        return Answer(200, kept.data, {"content-type": kept.content_type})
+    def _find_file(self, request: ApiRequest) -> StoredFile:
+        file = self.files.get(request.path_params["media_id"])
+        if file is None or (file.expires_at and request.received_at >= file.expires_at):
+            raise ProblemError(404, "no file has this id, or it has expired")
+        return file
 
-    def _page(self, call: Call, items: list[dict[str, Any]]) -> Answer:
-        """A page of a list, with links to the others (RFC 5988)."""
-        last = max(1, -(-len(items) // PAGE))
-        told = call.query.get("page", "1")
-        page = min(max(int(told), 1), last) if told.isascii() and told.isdigit() else 1
-        links = {"first": 1, "previous": page - 1, "current": page, "next": page + 1, "last": last}
-        url = f"{self.base_url}/{call.path.strip('/')}?page="
-        there = [f'<{url}{number}>; rel="{name}"' for name, number in links.items() if 1 <= number <= last]
-        answer = _json(items[(page - 1) * PAGE : page * PAGE])
-        counts = {"x-total-pages": last, "x-total-items": len(items), "x-page-size": PAGE, "x-current-page": page}
-        return answer._replace(
-            headers={**answer.headers, "link": ", ".join(there), **{name: str(each) for name, each in counts.items()}}
-        )
+    def _download_file(self, request: ApiRequest) -> Response:
+        file = self._find_file(request)
+        return Response(file.data, headers={"content-type": file.content_type})
+
+    def _delete_file(self, request: ApiRequest) -> Response:
+        del self.files[self._find_file(request).media_id]
+        return Response(status_code=204)
 
 
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        given = parse(body)
-    except UnreadableRecord as fault:
-        raise Refusal(400, "Bad Request", str(fault)) from None
-    if not isinstance(given, dict):
-        raise Refusal(400, "Bad Request", "the body is not a JSON object")
-    return given
+def _media_reference(request: ApiRequest, media_id: str) -> dict[str, str]:
+    return {"mediaId": media_id, "url": f"{request.url.replace(query='')}/{media_id}"}
 
 
-def _json(what: object, status: int = 200, kind: str = "application/json") -> Answer:
-    return Answer(status, json.dumps(what, ensure_ascii=False).encode(), {"content-type": kind})
+def _page(request: ApiRequest, items: list[dict[str, Any]]) -> Response:
+    """One page of a list, with links to the other pages (RFC 5988)."""
+    last = max(1, math.ceil(len(items) / PAGE_SIZE))
+    number = request.query_params.get("page", "1")
+    page = min(max(int(number), 1), last) if re.fullmatch("[0-9]{1,9}", number) else 1
+    pages = {"first": 1, "previous": page - 1, "current": page, "next": page + 1, "last": last}
+    url = request.url.replace(query="")
+    links = [f'<{url}?page={number}>; rel="{name}"' for name, number in pages.items() if 1 <= number <= last]
+    headers = {"link": ", ".join(links), "x-total-pages": str(last), "x-total-items": str(len(items))}
+    headers |= {"x-page-size": str(PAGE_SIZE), "x-current-page": str(page)}
+    return JSONResponse(items[(page - 1) * PAGE_SIZE : page * PAGE_SIZE], headers=headers)

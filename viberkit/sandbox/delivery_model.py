@@ -1,15 +1,14 @@
-"""How long messages take in the sandbox, and what becomes of them: a stochastic model whose truth is known.
+"""A stochastic model of deliveries with known parameters, from which the sandbox draws the journey of each message.
 
-A message is accepted, routed and handed to Viber within fractions of a second. From there it takes one of
-four ways:
+A message is accepted, routed and handed to Viber within fractions of a second. After that there are four cases:
 
-- most are **delivered** after a second or two (log-normal, slower at night);
-- some recipients are **away** (phone off, no network): minutes to days, a Pareto tail cut off at the life;
-- a few **fail**, refused by Viber at once or given up on later, each with its own distribution of times;
-- a few are **never delivered** within their life and stay dispatched: open, and nobody ever says so.
+- most messages are **delivered** after a second or two (log-normal, slower at night);
+- some recipients are **away** (phone off, no network): minutes to days, a Pareto tail truncated at the lifetime;
+- a few messages **fail**, immediately or later, each with its own distribution of times;
+- a few are **never delivered** within their lifetime: they stay dispatched, and no further event follows.
 
-Of the delivered, a share is **seen** minutes to hours later. Every number is a field of
-:class:`DeliveryModel`, so that an estimate can be held against the parameter that produced it.
+A share of the delivered messages is **seen** minutes to hours later. Every parameter is a field of
+:class:`DeliveryModel`, so that an estimate can be compared with the parameter that produced it.
 """
 
 from __future__ import annotations
@@ -23,11 +22,23 @@ from typing import NamedTuple
 
 from viberkit.errors import InvalidRequest, Violation
 
-__all__ = ["DeliveryModel", "Failure", "Hop", "Step"]
+__all__ = ["DeliveryModel", "Failure", "LogNormal", "Step"]
 
 
 class Step(NamedTuple):
-    """A message entered a state at an instant; a failure has a code and a message too."""
+    """The instant at which a message enters a state.
+
+    Parameters
+    ----------
+    state : str
+        Name of the state.
+    at : datetime
+        Instant (UTC).
+    code : str, optional
+        Code of a failure.
+    message : str, optional
+        Text of a failure.
+    """
 
     state: str
     at: datetime
@@ -36,37 +47,93 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Hop:
-    """The time from one state to the next: log-normal with a median in seconds and a sigma of its logarithm.
+class LogNormal:
+    """A log-normal distribution of durations.
 
-    >>> round(Hop(1.5, 0.6).quantile(0.95), 2)
+    Parameters
+    ----------
+    median_s : float
+        Median in seconds.
+    sigma : float
+        Standard deviation of the logarithm.
+
+    Examples
+    --------
+    >>> round(LogNormal(1.5, 0.6).quantile(0.95), 2)
     4.02
     """
 
     median_s: float
     sigma: float
 
-    def draw(self, rng: random.Random, pace: float = 1.0) -> float:
-        """One duration in seconds; ``pace`` stretches it."""
-        return pace * self.median_s * math.exp(rng.gauss(0.0, self.sigma))
+    def draw(self, rng: random.Random, factor: float = 1.0) -> float:
+        """Draw a duration.
+
+        Parameters
+        ----------
+        rng : random.Random
+            Source of randomness.
+        factor : float, default 1.0
+            Factor by which the duration is multiplied.
+
+        Returns
+        -------
+        float
+            Duration in seconds.
+        """
+        return factor * self.median_s * math.exp(rng.gauss(0.0, self.sigma))
 
     def quantile(self, share: float) -> float:
-        """The seconds within which a share of the durations lies."""
+        """Return a quantile.
+
+        Parameters
+        ----------
+        share : float
+            Probability, between 0 and 1.
+
+        Returns
+        -------
+        float
+            Duration in seconds that a share of the durations does not exceed.
+        """
         return self.median_s * math.exp(self.sigma * NormalDist().inv_cdf(share))
 
-    def within(self, seconds: float) -> float:
-        """The share of durations that take at most so many seconds."""
+    def cdf(self, seconds: float) -> float:
+        """Return the cumulative distribution function.
+
+        Parameters
+        ----------
+        seconds : float
+            Duration in seconds.
+
+        Returns
+        -------
+        float
+            Share of the durations that are at most this long.
+        """
         return NormalDist().cdf(math.log(seconds / self.median_s) / self.sigma) if seconds > 0 else 0.0
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A reason to fail, and its weight among all; refused ``at_once``, a message is never dispatched."""
+    """A reason for a failure.
+
+    Parameters
+    ----------
+    code : str
+        Code that the API reports.
+    message : str
+        Text that the API reports.
+    weight : float
+        Weight among all failures.
+    immediate : bool
+        Whether Viber refuses the message at once, so that it is never dispatched.
+    """
 
     code: str
     message: str
     weight: float
-    at_once: bool
+    immediate: bool
 
 
 FAILURES = (
@@ -77,134 +144,219 @@ FAILURES = (
     Failure("viber::error::INTERNAL_FAILURE", "The channel failed internally", 6, False),
     Failure("viber::error::WAIT_FOR_USER_RESPONSE", "The recipient has to answer first", 3, True),
 )
-#: From midnight to 23 h: nights are slow, for phones are off or out of reach.
-RHYTHM = (2.0,) * 6 + (1.4, 1.2, 1.0) + (1.0,) * 11 + (1.1, 1.2, 1.4, 1.7)
+#: From midnight to 23 h: deliveries are slower at night, when phones are off.
+HOURLY_FACTORS = (2.0,) * 6 + (1.4, 1.2, 1.0) + (1.0,) * 11 + (1.1, 1.2, 1.4, 1.7)
 
 
 @dataclass(frozen=True)
 class DeliveryModel:
-    """What the sandbox draws a message's journey from.
+    """Distributions from which the sandbox draws the journey of each message.
 
-    ========================  ===========================================================================
-    ``routing``               accepted → routed
-    ``dispatching``           routed → dispatched
-    ``delivery``              dispatched → delivered, of recipients who are there
-    ``seeing``                delivered → seen
-    ``refusal``               routed → channel_failed, where Viber refuses at once
-    ``breakdown``             dispatched → channel_failed, where it fails later
-    ``giving_up``             channel_failed → failed
-    ``seen_share``            of the delivered, how many are seen
-    ``failed_share``          of all, how many fail
-    ``open_share``            of all, how many are never delivered and stay dispatched
-    ``away_share``            of the delivered, how many recipients were away
-    ``away_s, away_shape``    dispatched → delivered of those: Pareto, its least value and its exponent,
-                              cut off at ``life``
-    ``life``                  how long the channel keeps trying
-    ``promotion_pace``        how much longer deliveries of promotions take than of transactions
-    ``session_pace``          the same, of sessions
-    ``rhythm``                24 factors, one an hour of the day (UTC), on the way to delivered and to seen
-    ``failures``              the reasons to fail, with weights
-    ``duplicated``            share of events that a history lists, or a callback tells, twice
-    ``disordered``            share of events that are told only after the one that follows them
-    ========================  ===========================================================================
+    Parameters
+    ----------
+    routing : LogNormal
+        Time from accepted to routed.
+    dispatching : LogNormal
+        Time from routed to dispatched.
+    delivery : LogNormal
+        Time from dispatched to delivered, for recipients who are not away.
+    seeing : LogNormal
+        Time from delivered to seen.
+    refusal : LogNormal
+        Time from routed to channel_failed, for immediate failures.
+    late_failure : LogNormal
+        Time from dispatched to channel_failed, for other failures.
+    final_failure : LogNormal
+        Time from channel_failed to failed.
+    seen_share : float, default 0.6
+        Share of the delivered messages that are seen.
+    failed_share : float, default 0.04
+        Share of all messages that fail.
+    open_share : float, default 0.015
+        Share of all messages that stay dispatched for ever.
+    away_share : float, default 0.05
+        Share of the delivered messages whose recipient was away.
+    away_s : float, default 60.0
+        Shortest time from dispatched to delivered for recipients who were away, in seconds (scale of the Pareto
+        distribution, which is truncated at `lifetime`).
+    away_shape : float, default 0.4
+        Exponent of that Pareto distribution.
+    lifetime : timedelta, default 14 days
+        Longest time for which the channel tries to deliver.
+    promotion_factor : float, default 1.3
+        Duration of a delivery of a promotion, relative to a transaction.
+    session_factor : float, default 0.9
+        Duration of a delivery of a session message, relative to a transaction.
+    hourly_factors : tuple of float
+        24 factors, one for each hour of the day (UTC), for the times to delivered and to seen.
+    failures : tuple of Failure
+        Reasons for failures, with weights.
+    duplicate_share : float, default 0.005
+        Share of the events that a history or the callbacks report twice.
+    disorder_share : float, default 0.005
+        Share of the events that are reported after their successor.
 
-    Durations are rounded up to whole milliseconds, as the API tells them, and so are never zero.
+    Raises
+    ------
+    InvalidRequest
+        If a share is not between 0 and 1, or `hourly_factors` does not have 24 entries.
 
-    >>> steady = DeliveryModel(failed_share=0, open_share=0, seen_share=1)
+    Notes
+    -----
+    Durations are rounded up to whole milliseconds, the resolution of the API, so they are never zero.
+
+    Examples
+    --------
+    >>> model = DeliveryModel(failed_share=0, open_share=0, seen_share=1)
     >>> noon = datetime.fromisoformat("2026-01-05T12:00:00Z")
-    >>> [step.state for step in steady.journey(random.Random(1), noon, "transaction")]
+    >>> [step.state for step in model.journey(random.Random(1), noon, "transaction")]
     ['accepted', 'routed', 'dispatched', 'delivered', 'seen']
     """
 
-    routing: Hop = Hop(0.038, 0.35)
-    dispatching: Hop = Hop(0.137, 0.40)
-    delivery: Hop = Hop(1.5, 0.6)
-    seeing: Hop = Hop(240.0, 1.7)
-    refusal: Hop = Hop(0.3, 0.5)
-    breakdown: Hop = Hop(40.0, 1.4)
-    giving_up: Hop = Hop(0.015, 0.4)
+    routing: LogNormal = LogNormal(0.038, 0.35)
+    dispatching: LogNormal = LogNormal(0.137, 0.40)
+    delivery: LogNormal = LogNormal(1.5, 0.6)
+    seeing: LogNormal = LogNormal(240.0, 1.7)
+    refusal: LogNormal = LogNormal(0.3, 0.5)
+    late_failure: LogNormal = LogNormal(40.0, 1.4)
+    final_failure: LogNormal = LogNormal(0.015, 0.4)
     seen_share: float = 0.6
     failed_share: float = 0.04
     open_share: float = 0.015
     away_share: float = 0.05
     away_s: float = 60.0
     away_shape: float = 0.4
-    life: timedelta = timedelta(days=14)
-    promotion_pace: float = 1.3
-    session_pace: float = 0.9
-    rhythm: tuple[float, ...] = RHYTHM
+    lifetime: timedelta = timedelta(days=14)
+    promotion_factor: float = 1.3
+    session_factor: float = 0.9
+    hourly_factors: tuple[float, ...] = HOURLY_FACTORS
     failures: tuple[Failure, ...] = FAILURES
-    duplicated: float = 0.005
-    disordered: float = 0.005
+    duplicate_share: float = 0.005
+    disorder_share: float = 0.005
 
     def __post_init__(self) -> None:
-        names = ("seen_share", "failed_share", "open_share", "away_share", "duplicated", "disordered")
-        wrong = [
-            Violation(name, repr(getattr(self, name)), "is not a share", "pass a number from 0 to 1")
-            for name in names
-            if not 0 <= getattr(self, name) <= 1
+        shares = {name: value for name, value in vars(self).items() if name.endswith("_share")}
+        shares["failed_share + open_share"] = self.failed_share + self.open_share
+        shares["duplicate_share + disorder_share"] = self.duplicate_share + self.disorder_share
+        violations = [
+            Violation(name, repr(value), "is not a share", "pass a number from 0 to 1")
+            for name, value in shares.items()
+            if not 0 <= value <= 1
         ]
-        for whole, one, other in (("all", "failed_share", "open_share"), ("events", "duplicated", "disordered")):
-            if getattr(self, one) + getattr(self, other) > 1:
-                wrong.append(Violation(one, "", f"and {other} are more than {whole} together", "lower one of them"))
-        if len(self.rhythm) != 24:
-            wrong.append(Violation("rhythm", f"{len(self.rhythm)} factors", "are not 24", "pass one for each hour"))
-        if wrong:
-            raise InvalidRequest(wrong)
+        if len(self.hourly_factors) != 24:
+            size = f"has {len(self.hourly_factors)} entries, not 24"
+            violations.append(Violation("hourly_factors", "", size, "pass one factor for each hour of the day"))
+        if violations:
+            raise InvalidRequest(violations)
 
-    def pace(self, rate_type: str, at: datetime) -> float:
-        """How much longer deliveries of a rate type take that set out at an instant, next to a transaction by day."""
-        by_rate = {"promotion": self.promotion_pace, "session": self.session_pace}
-        return by_rate.get(rate_type, 1.0) * self.rhythm[at.hour]
+    def slowdown(self, rate_type: str, at: datetime) -> float:
+        """Return how much longer deliveries take than those of transactions by day.
 
-    def delivered_within(self, seconds: float, pace: float = 1.0) -> float:
-        """The share of the delivered that are on the handset within so many seconds of dispatch.
+        Parameters
+        ----------
+        rate_type : str
+            Rate type of the message.
+        at : datetime
+            Instant of the dispatch (UTC).
 
+        Returns
+        -------
+        float
+            Factor of the delivery time.
+        """
+        by_rate_type = {"promotion": self.promotion_factor, "session": self.session_factor}
+        return by_rate_type.get(rate_type, 1.0) * self.hourly_factors[at.hour]
+
+    def delivered_within(self, seconds: float, factor: float = 1.0) -> float:
+        """Return the share of the delivered messages that are delivered within a time of their dispatch.
+
+        Parameters
+        ----------
+        seconds : float
+            Time since dispatched, in seconds.
+        factor : float, default 1.0
+            Slowdown, see :meth:`slowdown`.
+
+        Returns
+        -------
+        float
+            Share between 0 and 1.
+
+        Examples
+        --------
         >>> model = DeliveryModel()
-        >>> round(model.delivered_within(1.5), 3), round(model.delivered_within(model.life.total_seconds()), 3)
+        >>> lifetime_s = model.lifetime.total_seconds()
+        >>> round(model.delivered_within(1.5), 3), round(model.delivered_within(lifetime_s), 3)
         (0.475, 1.0)
         """
-        least, most = self.away_s, self.life.total_seconds()
-        beyond = (least / min(max(seconds, least), most)) ** self.away_shape
-        away = (1 - beyond) / (1 - (least / most) ** self.away_shape)
-        return float((1 - self.away_share) * self.delivery.within(seconds / pace) + self.away_share * away)
+        shortest, longest = self.away_s, self.lifetime.total_seconds()
+        survival = (shortest / min(max(seconds, shortest), longest)) ** self.away_shape
+        away = (1 - survival) / (1 - (shortest / longest) ** self.away_shape)
+        return float((1 - self.away_share) * self.delivery.cdf(seconds / factor) + self.away_share * away)
 
     def journey(self, rng: random.Random, accepted_at: datetime, rate_type: str) -> list[Step]:
-        """Every state that a message will enter, with its instant, in order; the first is ``accepted``."""
+        """Draw the journey of a message.
+
+        Parameters
+        ----------
+        rng : random.Random
+            Source of randomness.
+        accepted_at : datetime
+            Instant at which the message is accepted (UTC).
+        rate_type : str
+            Rate type of the message.
+
+        Returns
+        -------
+        list of Step
+            Every state that the message enters, in order, beginning with accepted.
+        """
         steps = [Step("accepted", accepted_at)]
 
-        def enter(state: str, after_s: float, *why: str) -> None:
-            steps.append(Step(state, steps[-1].at + timedelta(milliseconds=math.ceil(after_s * 1000)), *why))
+        def add(state: str, seconds: float, *reason: str) -> None:
+            at = steps[-1].at + timedelta(milliseconds=math.ceil(seconds * 1000))
+            steps.append(Step(state, at, *reason))
 
-        enter("routed", self.routing.draw(rng))
-        fate = rng.random()
-        if fate < self.failed_share:
-            why = rng.choices(self.failures, [one.weight for one in self.failures])[0]
-            if not why.at_once:
-                enter("dispatched", self.dispatching.draw(rng))
-            broken = self.refusal if why.at_once else self.breakdown
-            enter("channel_failed", broken.draw(rng), why.code, why.message)
-            enter("failed", self.giving_up.draw(rng), why.code, why.message)
+        add("routed", self.routing.draw(rng))
+        case = rng.random()
+        if case < self.failed_share:
+            failure = rng.choices(self.failures, [failure.weight for failure in self.failures])[0]
+            if not failure.immediate:
+                add("dispatched", self.dispatching.draw(rng))
+            time_to_failure = self.refusal if failure.immediate else self.late_failure
+            add("channel_failed", time_to_failure.draw(rng), failure.code, failure.message)
+            add("failed", self.final_failure.draw(rng), failure.code, failure.message)
             return steps
-        enter("dispatched", self.dispatching.draw(rng))
-        if fate < self.failed_share + self.open_share:
+        add("dispatched", self.dispatching.draw(rng))
+        if case < self.failed_share + self.open_share:
             return steps
         if rng.random() < self.away_share:
-            enter("delivered", self._away(rng))
+            add("delivered", self._draw_away(rng))
         else:
-            enter("delivered", self.delivery.draw(rng, self.pace(rate_type, steps[-1].at)))
+            add("delivered", self.delivery.draw(rng, self.slowdown(rate_type, steps[-1].at)))
         if rng.random() < self.seen_share:
-            enter("seen", self.seeing.draw(rng, self.rhythm[steps[-1].at.hour]))
+            add("seen", self.seeing.draw(rng, self.hourly_factors[steps[-1].at.hour]))
         return steps
 
-    def _away(self, rng: random.Random) -> float:
-        """A Pareto duration between ``away_s`` and the life, by inversion."""
-        beyond_life = (self.away_s / self.life.total_seconds()) ** self.away_shape
-        return float(self.away_s * (1 - rng.random() * (1 - beyond_life)) ** (-1 / self.away_shape))
+    def _draw_away(self, rng: random.Random) -> float:
+        """A draw from the Pareto distribution truncated at the lifetime, by inversion."""
+        beyond_lifetime = (self.away_s / self.lifetime.total_seconds()) ** self.away_shape
+        return float(self.away_s * (1 - rng.random() * (1 - beyond_lifetime)) ** (-1 / self.away_shape))
 
-    def blemish(self, rng: random.Random) -> str:
-        """What happens to one event as it is told: ``"twice"``, ``"late"`` (after the next one), or nothing."""
-        drawn = rng.random()
-        if drawn < self.duplicated:
-            return "twice"
-        return "late" if drawn < self.duplicated + self.disordered else ""
+    def noise(self, rng: random.Random) -> str:
+        """Draw how one event is reported.
+
+        Parameters
+        ----------
+        rng : random.Random
+            Source of randomness.
+
+        Returns
+        -------
+        str
+            ``"duplicate"`` (reported twice), ``"late"`` (reported after its successor) or ``""``.
+        """
+        draw = rng.random()
+        if draw < self.duplicate_share:
+            return "duplicate"
+        return "late" if draw < self.duplicate_share + self.disorder_share else ""

@@ -1,133 +1,203 @@
-"""What is wrong with a request, as the API would tell it: the library's rules by the names that the JSON has.
+"""The published rules for requests, as tables of checks.
 
-Every check yields pairs of field and message.
+The tables are written from the API's documentation, not from :mod:`viberkit.models.validation`: the sandbox is a second
+opinion on what the library sends. Every check yields pairs of a field (its path in the JSON) and a message in the
+wording of the server. No message quotes a value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+import functools
+import ipaddress
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from viberkit.errors import UnreadableRecord, Violation
-from viberkit.models import validation as rules
-from viberkit.models.content import from_wire
-from viberkit.models.phone import normalize
+__all__ = ["CALLBACK_SETTINGS", "check_bulk", "check_message", "e164", "rate_type_of"]
 
-__all__ = ["callback_rules", "content_rules", "rate_type_of", "request_rules"]
-
-
-def rate_type_of(given: Mapping[str, Any]) -> Any:
-    """The rate type of a request, by its name or the older one."""
-    return given.get("rateType", given.get("messagePurpose"))
+Violations = Iterator[tuple[str, str]]
+Check = Callable[[str, Any], Violations]
+Json = Mapping[str, Any]
 
 
-def request_rules(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What is wrong with a request, its contents aside."""
-    for name in ("to", "from", "channel"):
-        if given.get(name) in (None, ""):
-            yield name, "must not be empty"
-    if given.get("to") not in (None, "") and isinstance(broken := normalize(given["to"]), Violation):
-        yield "to", broken.rule
-    if given.get("channel") not in (None, "", "viber"):
-        yield "channel", "must be one of [viber]"
-    if rate_type_of(given) is None:
-        yield "rateType", "must not be null"
-    elif rate_type_of(given) not in rules.RATE_TYPES:
-        yield "rateType", f"must be one of [{', '.join(rules.RATE_TYPES)}]"
-    context = given.get("context")
-    if context is not None and (not isinstance(context, str) or len(context) > 125):
-        yield "context", "size must be between 0 and 125"
-    overrides = given.get("overrides")
-    if overrides is not None and not isinstance(overrides, Mapping):
-        yield "overrides", "must be an object"
-    elif overrides and (url := overrides.get("notificationCallbackUrl")) is not None:
-        for one in rules.callback_url_rule("overrides.notificationCallbackUrl", url):
-            yield one.field, one.rule
+def e164(number: object) -> str | None:
+    """The E.164 form of a number that has a ``+``, ``00`` or no prefix; None if it is not a number.
 
-
-def content_rules(given: Any, rate_type: Any, where: str) -> Iterator[tuple[str, str]]:
-    """What is wrong with a content that stands at ``where`` in the request.
-
-    >>> wrong = {"contentType": "list", "list": {"text": "Which?", "options": ["tea", ""]}}
-    >>> list(content_rules(wrong, "session", "content"))
-    [('content.list.options[1]', 'is missing')]
+    >>> e164("00491701234567"), e164("491701234567"), e164("12")
+    ('+491701234567', '+491701234567', None)
     """
-    if not isinstance(given, Mapping):
-        yield where, "must not be null"
-        return
-    if not given.get("contentType"):
-        yield f"{where}.contentType", "must not be empty"
-        return
-    try:
-        content = from_wire(given)
-    except UnreadableRecord as fault:
-        place, _, message = str(fault).partition(": ")
-        yield where + place.removeprefix("content"), message
-        return
-    for one in rules.violations(content, rate_type if rate_type in rules.RATE_TYPES else None):
-        if one.field == "rate_type":
-            yield "rateType", one.rule
-        else:
-            yield ".".join(filter(None, [where, *_wire_path(given, one.field)])), one.rule
+    match = re.fullmatch(r"(?:\+|00)?([1-9][0-9]{6,14})", number) if isinstance(number, str) else None
+    return f"+{match[1]}" if match else None
 
 
-_CONTENT_NAMES = MappingProxyType(
-    {
-        "thumbnail_url": "thumbnailUrl",
-        "size_mb": "filesize",
-        "duration_s": "duration",
-        "image_url": "imageUrl",
-        "primary": "primaryButton",
-        "secondary": "secondaryButton",
-    }
-)
-_CALLBACK_NAMES = MappingProxyType(
-    {
-        "inbound_url": "inboundMessageUrl",
-        "status_url": "messageStatusUrl",
-        "version": "callbackVersion",
-        "secret": "signature.secret",
-        "method": "signature.method",
-        "header[0]": "header.key",
-        "header[1]": "header.value",
-    }
-)
+# --- checks of one value ---------------------------------------------------------------------------
 
 
-def _wire_path(given: Mapping[str, Any], name: str) -> Iterator[str]:
-    """Where in the JSON of a content one of its fields stands, by the wire's names."""
-    what = given["contentType"]
-    if name == "content":
-        return
-    parts = [_CONTENT_NAMES.get(part, part) for part in name.split(".")]
-    if what == "components":
-        body = given["components"]["body"] if isinstance(given["components"], Mapping) else given["components"]
-        types = [part.get("type", part.get("contentType")) for part in body]
-        alone = len(types) == 1 and types[0] in ("image", "video", "file")
-        inside = types[0] if alone else parts[0]
-        yield f"components.body[{types.index(inside)}]" if inside in types else "components.body"
-        parts = [inside, *parts] if alone else parts
-    elif what != "text":
-        yield str(what)
-    labels = {"caption": "label", "url": "actionUrl"} if what == "carousel" else {}
-    yield from (labels.get(part, part) for part in parts)
+def _rule(message: str, is_valid: Callable[[Any], object]) -> Check:
+    """A check of a required value."""
+
+    def check(field: str, value: Any) -> Violations:
+        if not is_valid(value):
+            yield field, "must not be empty" if value in (None, "") else message
+
+    return check
 
 
-def callback_rules(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What is wrong with a callback setting; neither its secret nor its header's value is quoted."""
-    signature, header = given.get("signature"), given.get("header")
-    for name, part in (("signature", signature), ("header", header)):
-        if part is not None and not isinstance(part, Mapping):
-            yield name, "must be an object"
+def _text(shortest: int, longest: int) -> Check:
+    pattern = re.compile(rf"[^\ud800-\udfff]{{{shortest},{longest}}}", re.DOTALL)
+    message = f"must be a text of {shortest} to {longest} characters"
+    return _rule(message, lambda value: isinstance(value, str) and pattern.fullmatch(value))
+
+
+def _one_of(*choices: str) -> Check:
+    return _rule(f"must be one of [{', '.join(choices)}]", lambda value: value in choices)
+
+
+def _number(highest: float) -> Check:
+    return _rule(
+        f"must be between 0 and {highest:g}", lambda value: type(value) in (int, float) and 0 <= value <= highest
+    )
+
+
+def _list(shortest: int, longest: int, item: Check) -> Check:
+    def check(field: str, value: Any) -> Violations:
+        if not isinstance(value, list) or not shortest <= len(value) <= longest:
+            yield field, f"size must be between {shortest} and {longest}"
             return
-    for one in rules.callback_violations(
-        given.get("inboundMessageUrl"),
-        given.get("messageStatusUrl"),
-        given.get("eventFilter") or [],
-        given.get("callbackVersion", "2.11"),
-        signature.get("secret", "") if signature else None,
-        signature.get("method", "HS256") if signature else "HS256",
-        (header.get("key", ""), header.get("value", "")) if header else None,
-    ):
-        yield _CALLBACK_NAMES.get(one.field, one.field.replace("events", "eventFilter")), one.rule
+        for index, entry in enumerate(value):
+            yield from item(f"{field}[{index}]", entry)
+
+    return check
+
+
+def _object(required: dict[str, Check], optional: dict[str, Check] | None = None) -> Check:
+    def check(field: str, value: Any) -> Violations:
+        if not isinstance(value, dict):
+            yield field, "must not be null" if value is None else "must be an object"
+            return
+        for name, part in {**required, **(optional or {})}.items():
+            if name in required or value.get(name) is not None:
+                yield from part(f"{field}.{name}".lstrip("."), value.get(name))
+
+    return check
+
+
+_PUBLIC_URL = re.compile(r"https?://([\w-]+(\.[\w-]+)+)\.?(:[0-9]{1,5})?([/?#][!-~]*)?", re.ASCII | re.IGNORECASE)
+_CALLBACK_URL = re.compile(r"https://[!-~]+|http://(localhost|127(\.[0-9]+){3}|\[::1\])(:[0-9]+)?(/[!-~]*)?")
+
+
+def _is_public_url(value: Any) -> bool:
+    match = _PUBLIC_URL.fullmatch(value) if isinstance(value, str) else None
+    try:
+        return match is not None and ipaddress.ip_address(match[1]).is_global
+    except ValueError:
+        return True  # a name with a domain
+
+
+def _is_callback_url(value: Any) -> bool:
+    """Whether the API may call a URL; plain HTTP leads to this computer only, where the sandbox calls."""
+    return isinstance(value, str) and len(value) <= 2000 and _CALLBACK_URL.fullmatch(value) is not None
+
+
+# --- tables ----------------------------------------------------------------------------------------
+
+FILE_TYPES = "doc docx rtf dot dotx odt odf fodt txt info pdf xps pdax eps xls xlsx ods fods csv xlsm xltx".split()
+_ANY_TEXT, _BODY = _text(1, 100_000), _text(1, 3000)
+_URL = _rule("must be a public http(s) URL", _is_public_url)
+_IMAGE = _object({"url": _URL})
+_VIDEO = _object(
+    {"url": _URL, "thumbnailUrl": _URL, "filesize": _number(200), "duration": _number(float("inf"))},
+    {"type": _one_of("3gp", "m4v", "mov", "mp4")},
+)
+_LABEL = _object({"label": _ANY_TEXT, "actionUrl": _URL})
+_ITEM = _object({"title": _ANY_TEXT, "imageUrl": _URL, "primaryButton": _LABEL}, {"secondaryButton": _LABEL})
+_BUTTON = _object({"caption": _ANY_TEXT, "url": _URL})
+COMPONENTS: dict[str, Check] = {"text": _BODY, "image": _IMAGE, "video": _VIDEO, "button": _BUTTON}
+
+
+def _component(field: str, value: Any) -> Violations:
+    kind: Any = value.get("type") if isinstance(value, dict) else None
+    violations = list(_one_of(*COMPONENTS)(f"{field}.type", kind))
+    yield from violations or COMPONENTS[kind](f"{field}.{kind}", value.get(kind))
+
+
+#: The content types, each with the check of the field of that name.
+CONTENTS: dict[str, Check] = {
+    "text": _BODY,
+    "image": _IMAGE,
+    "file": _object({"url": _URL, "filename": _ANY_TEXT}, {"type": _one_of(*FILE_TYPES)}),
+    "video": _VIDEO,
+    "list": _object({"text": _BODY, "options": _list(2, 5, _ANY_TEXT)}),
+    "carousel": _object({"text": _BODY, "items": _list(2, 5, _ITEM)}),
+    "components": _object({"body": _list(1, 4, _component)}),
+}
+#: The combinations of components that exist, in alphabetical order.
+COMBINATIONS = {"text", "image", "video", "text+video", "button+text+video", "button+text", "button+image+text"}
+RATE_TYPES = ("transaction", "promotion", "session")
+#: The content types and combinations that a transaction may carry; promotions and sessions may carry all.
+TRANSACTION_KINDS = {"text", "list", "carousel"}
+
+_CALLBACK = _rule("must be an https URL of at most 2000 characters", _is_callback_url)
+REQUEST = _object(
+    {"to": _rule("must be a phone number in E.164", e164), "from": _ANY_TEXT, "channel": _one_of("viber")},
+    {"context": _text(0, 125), "overrides": _object({}, {"notificationCallbackUrl": _CALLBACK})},
+)
+STATES = "accepted dispatched channelFailed delivered seen failed deleted unknown".split()
+#: The callback settings of an account or a service id.
+CALLBACK_SETTINGS = _object(
+    {},
+    {
+        "callbackVersion": _one_of("2.11", "2.12", "2.13"),
+        "inboundMessageUrl": _CALLBACK,
+        "messageStatusUrl": _CALLBACK,
+        "eventFilter": _list(0, 100, _one_of(*(f"MessageStatus::{state}" for state in STATES), "InboundMessage")),
+        "signature": _object({"secret": _text(8, 125)}, {"method": _one_of("HS256", "HS512")}),
+        "header": _object({"key": _text(4, 125), "value": _text(8, 1024)}),
+    },
+)
+
+# --- checks of requests ----------------------------------------------------------------------------
+
+
+def rate_type_of(request: Json) -> Any:
+    """The rate type of a request, under its name or its older alias."""
+    return request.get("rateType", request.get("messagePurpose"))
+
+
+def _check_content(field: str, content: Any, rate_type: Any) -> Violations:
+    if not isinstance(content, dict):
+        yield field, "must not be null"
+        return
+    kind: Any = content.get("contentType")
+    violations = list(_one_of(*CONTENTS)(f"{field}.contentType", kind))
+    violations = violations or list(CONTENTS[kind](f"{field}.{kind}", content.get(kind)))
+    yield from violations
+    if violations:
+        return
+    if kind == "components":
+        kind = "+".join(sorted(part["type"] for part in content["components"]["body"]))
+        if kind not in COMBINATIONS:
+            yield f"{field}.components.body", f"must not combine {kind}"
+    if rate_type == "transaction" and kind not in TRANSACTION_KINDS:
+        yield "rateType", f"must not be transaction for {kind}"
+
+
+def check_message(request: Json) -> Violations:
+    """The rules that a request to send one message breaks.
+
+    >>> content = {"contentType": "list", "list": {"text": "Which?", "options": ["tea", ""]}}
+    >>> message = {"to": "+491701234567", "from": "SHOP", "channel": "viber", "rateType": "session", "content": content}
+    >>> list(check_message(message))
+    [('content.list.options[1]', 'must not be empty')]
+    """
+    yield from REQUEST("", request)
+    yield from _one_of(*RATE_TYPES)("rateType", rate_type_of(request))
+    yield from _check_content("content", request.get("content"), rate_type_of(request))
+
+
+def check_bulk(request: Json) -> Violations:
+    """The rules that a request to send several contents to one recipient breaks."""
+    yield from REQUEST("", request)
+    yield from _one_of(*RATE_TYPES)("rateType", rate_type_of(request))
+    item = functools.partial(_check_content, rate_type=rate_type_of(request))
+    yield from _list(2, 20, item)("messages", request.get("messages"))

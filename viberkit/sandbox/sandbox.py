@@ -1,22 +1,21 @@
-"""A sandbox: an imitation of tyntec's Conversations API for Viber over real HTTP on loopback.
+"""A simulation of the API over real HTTP on loopback, seeded, with known true timings.
 
-It accepts and refuses what the provider would, tells journeys in every dialect of the API, calls back,
-forgets bodies and histories on time, and fails in the ways that networks do, if asked. Time in it is
-virtual: days pass with one :meth:`Sandbox.advance`. Everything follows from the seed, and the true
-timings are known (:meth:`Sandbox.truth`), so that whatever is measured can be held against them.
+The sandbox accepts and rejects requests as the provider does, reports journeys in every dialect of the API, posts
+callbacks, and deletes bodies and histories when they expire. Its time is virtual: :meth:`Sandbox.advance` skips days.
+Everything depends on the seed alone, and :meth:`Sandbox.truth` returns the true timings, so that every measurement
+can be compared with them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import functools
 import mimetypes
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -25,58 +24,122 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from viberkit.callbacks.server import ThreadServer, hang_up
-from viberkit.errors import ConfigurationError, InvalidRequest, UnreadableRecord, Violation
+from viberkit.callbacks.server import ThreadServer
+from viberkit.errors import InvalidRequest, UnreadableRecord, Violation
 from viberkit.models.parsing import parse
 from viberkit.models.states import ORDER
 from viberkit.models.validation import choice_rule
-from viberkit.sandbox.account import Account, Call
+from viberkit.sandbox.account import Account, ApiRequest
 from viberkit.sandbox.delivery_model import DeliveryModel
-from viberkit.sandbox.faults import Fault
-from viberkit.sandbox.message import DIALECTS, Message, stamp
-from viberkit.sandbox.webhooks import CalledBack, Courier, Errand, VirtualClock
+from viberkit.sandbox.message import DIALECTS, Message, format_instant
+from viberkit.sandbox.webhooks import CallbackAttempt, PendingCallback, VirtualClock, WebhookSender
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from viberkit.api.client import Client
 
-__all__ = ["Received", "Sandbox", "serve"]
+__all__ = ["ReceivedRequest", "Sandbox", "serve"]
 
 PREFIX = "/conversations/v3"
-#: When its clock begins, unless said otherwise.
+#: The default start of the virtual clock.
 START = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
-_TICK_S = 0.02
+_CALLBACK_INTERVAL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
-    """A request that the sandbox received (never its API key), and the status it answered; None: it hung up."""
+class ReceivedRequest:
+    """A request that the sandbox received.
+
+    Parameters
+    ----------
+    method : str
+        HTTP method.
+    path : str
+        Path below the base URL, such as ``/messages``.
+    query : mapping
+        Query parameters.
+    json : object
+        The parsed body; None if it is not JSON.
+    status : int
+        HTTP status of the response.
+    at : datetime
+        Virtual instant (UTC).
+
+    Notes
+    -----
+    The API key is not recorded.
+    """
 
     method: str
     path: str
     query: Mapping[str, str]
     json: Any
-    status: int | None
+    status: int
     at: datetime
 
 
-class Sandbox:
-    """A server on loopback that behaves like the API, in virtual time, and knows the truth.
+class Sandbox(ThreadServer):
+    """A simulation of the API on loopback, in virtual time.
 
-    ``dialect`` is how journeys are told: ``"guide"``, ``"v2"``, ``"v3"``, or ``"mixed"`` (each message in
-    one of them). ``paths="guide"`` answers only where the guide says that status and events are.
-    ``speed`` is virtual seconds per real second; with 0 the clock stands still until :meth:`advance`.
-    Every answer takes ``latency_s`` real seconds. ``model`` is what journeys are drawn from.
-
-    A journey depends on seed, recipient and how many messages that recipient got before, not on the
-    order of arrival: concurrent sends give the same ids and timings every time. Only loopback is ever called back.
-
-    The server starts when its address is first needed, and stops with the ``with`` block, by
+    The server starts when :attr:`base_url` is first needed. It stops at the end of the ``with`` block, on
     :meth:`stop`, or when the interpreter exits.
 
+    Parameters
+    ----------
+    seed : int, default 0
+        Seed of all random draws.
+    port : int, default 0
+        Port to listen on; 0 selects a free port.
+    api_key : str, default "sandbox-key"
+        API key that requests must carry.
+    service_ids : tuple of str, default ("VIBERKIT",)
+        Service ids of the account.
+    dialect : {"v3", "v2", "guide", "mixed"}, default "v3"
+        Format of the responses; with ``"mixed"``, each message has a random one.
+    paths : {"reference", "guide"}, default "reference"
+        Where status and events are found: at the paths of the API reference, or only at those of the guide.
+    model : DeliveryModel, optional
+        Distributions of the journeys.
+    start : datetime, default 2026-01-05 08:00 UTC
+        Start of the virtual clock, with a time zone.
+    speed : float, default 1.0
+        Virtual seconds per real second; with 0, time stands still until :meth:`advance`.
+    latency_s : float, default 0.0
+        Real seconds before each response.
+
+    Attributes
+    ----------
+    seed : int
+        The seed.
+    api_key : str
+        The API key.
+    service_id : str
+        The first service id.
+    model : DeliveryModel
+        The distributions of the journeys.
+    latency_s : float
+        Real seconds before each response; may be changed while the server runs.
+    requests : list of ReceivedRequest
+        Requests received so far, in order of arrival.
+
+    Raises
+    ------
+    InvalidRequest
+        If an argument is not valid.
+
+    Notes
+    -----
+    A journey depends on the seed, the recipient and the number of earlier messages to that recipient, not on the order
+    of arrival: concurrent sends get the same ids and timings every time. Callbacks are posted to loopback addresses
+    only.
+
+    To simulate faults, override :meth:`respond` in a subclass.
+
+    Examples
+    --------
     >>> import requests
     >>> with Sandbox(seed=1, speed=0) as sandbox:
     ...     key = {"apikey": sandbox.api_key}
@@ -84,8 +147,8 @@ class Sandbox:
     ...                "rateType": "transaction", "content": {"contentType": "text", "text": "Your parcel is here"}}
     ...     sent = requests.post(f"{sandbox.base_url}/messages", json=message, headers=key).json()
     ...     sandbox.advance(minutes=1)
-    ...     told = requests.get(f"{sandbox.base_url}/messages/{sent['messageId']}/status", headers=key).json()
-    >>> told["status"], told["timestamp"]
+    ...     status = requests.get(f"{sandbox.base_url}/messages/{sent['messageId']}/status", headers=key).json()
+    >>> status["status"], status["timestamp"]
     ('seen', '2026-01-05T08:00:52.142Z')
     """
 
@@ -103,172 +166,147 @@ class Sandbox:
         speed: float = 1.0,
         latency_s: float = 0.0,
     ) -> None:
-        found = [
+        violations = [
             *choice_rule("dialect", dialect, (*DIALECTS, "mixed")),
             *choice_rule("paths", paths, ("reference", "guide")),
         ]
         if not service_ids or isinstance(service_ids, str):
-            found.append(Violation("service_ids", "", "is not a tuple of names", "pass e.g. ('VIBERKIT',)"))
+            violations.append(Violation("service_ids", "", "is not a tuple of names", "pass e.g. ('VIBERKIT',)"))
         if start.tzinfo is None:
-            found.append(Violation("start", str(start), "has no time zone", "pass tzinfo=UTC"))
-        if speed < 0 or latency_s < 0:
-            found.append(Violation("speed, latency_s", f"{speed}, {latency_s}", "are negative", "time runs forward"))
-        if found:
-            raise InvalidRequest(found)
+            violations.append(Violation("start", str(start), "has no time zone", "pass tzinfo=UTC"))
+        for name, value in (("speed", speed), ("latency_s", latency_s)):
+            if value < 0:
+                violations.append(Violation(name, str(value), "is negative", "pass 0 or more"))
+        if violations:
+            raise InvalidRequest(violations)
         self.seed, self.api_key, self.service_id, self.latency_s = seed, api_key, service_ids[0], latency_s
         self.model = model or DeliveryModel()
-        #: Every request received, in order of arrival.
-        self.requests: list[Received] = []
-        self._port = port
+        self.requests: list[ReceivedRequest] = []
         self._clock = VirtualClock(start.astimezone(UTC), speed)
-        self._account = Account(seed, api_key, tuple(service_ids), dialect, paths, self.model)
-        self._account.on_sent = self._expect
-        self._courier = Courier(self._clock, self._account.callback_of)
-        self._faults: list[Fault] = []
+        self._account = Account(seed, api_key, tuple(service_ids), dialect, paths, self.model, self._schedule_callbacks)
+        self._account_lock = threading.Lock()
+        self._webhooks = WebhookSender(self._clock, self._account.callback_settings_of)
+        routes = [
+            Mount(PREFIX, app=self._serve_api),
+            Route("/sandbox/now", self._serve_now, methods=["GET"]),
+            Route("/sandbox/advance", self._serve_advance, methods=["POST"]),
+        ]
+        name, app = "viberkit-sandbox", Router(routes, lifespan=self._lifespan)
+        super().__init__(app, port=port, name=name, timeout_keep_alive=600, timeout_graceful_shutdown=1)
         self._base_url = ""
-        self._lock = threading.Lock()  # of the account's state
-        self._life = threading.Lock()  # of starting and stopping
-        self._halt = threading.Event()
-        self._server: ThreadServer | None = None
-        self._ticking: threading.Thread | None = None
 
     def __repr__(self) -> str:
         return f"Sandbox(seed={self.seed}, base_url={self._base_url or 'not started'!r})"
 
-    # --- the server's life -----------------------------------------------------------------------------
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, app: object) -> AsyncIterator[None]:
+        """Send callbacks while the server and the clock run."""
+        stopping = threading.Event()
 
-    def start(self) -> Sandbox:
-        """Start serving, unless it does so already."""
-        with self._life:
-            if self._server is None:
-                try:
-                    self._server = ThreadServer(self._app(), self._port, name="viberkit-sandbox")
-                except OSError as fault:
-                    remedy = "pass port=0 for any that is free"
-                    raise ConfigurationError(
-                        f"port: {self._port} cannot be used ({fault.strerror}); {remedy}"
-                    ) from None
-                self._port = self._server.port
-                self._base_url = self._account.base_url = f"http://127.0.0.1:{self._port}{PREFIX}"
-                self._halt.clear()
-                if self._clock.speed:
-                    self._ticking = threading.Thread(target=self._tick, name="viberkit-sandbox-callbacks", daemon=True)
-                    self._ticking.start()
-                atexit.register(self.stop)
-        return self
+        def send_callbacks() -> None:
+            while not stopping.wait(_CALLBACK_INTERVAL_S):
+                self._webhooks.send_due()
 
-    def stop(self) -> None:
-        """Stop serving; what was sent stays known, and :meth:`start` goes on with it at the same address."""
-        with self._life:
-            if self._server is None:
-                return
-            self._halt.set()
-            if self._ticking is not None:
-                self._ticking.join()
-            self._server.stop()
-            self._courier.close()
-            self._server = self._ticking = None
-            atexit.unregister(self.stop)
-
-    def __enter__(self) -> Sandbox:
-        return self.start()
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()
+        if self._clock.speed:
+            thread = threading.Thread(target=send_callbacks, name="viberkit-sandbox-callbacks", daemon=True)
+            thread.start()
+        yield
+        stopping.set()
+        if self._clock.speed:
+            thread.join()
+        self._webhooks.close()
 
     @property
     def base_url(self) -> str:
-        """The address for a client, such as ``http://127.0.0.1:40123/conversations/v3``; starts the server."""
+        """Base URL for a client, such as ``http://127.0.0.1:40123/conversations/v3``; starts the server."""
         if not self._base_url:
             self.start()
+            self._base_url = f"http://{self.host}:{self.port}{PREFIX}"
         return self._base_url
 
     def client(self, **options: Any) -> Client:
-        """A client of this sandbox; ``options`` are those of :class:`~viberkit.api.client.Client`."""
+        """Create a client of this sandbox.
+
+        Parameters
+        ----------
+        **options
+            Keyword arguments of :class:`~viberkit.api.client.Client`.
+
+        Returns
+        -------
+        Client
+            A client with the base URL, API key and service id of the sandbox.
+        """
         from viberkit.api.client import Client
 
         self.start()
         return Client(self.api_key, self.service_id, base_url=self.base_url, **options)
 
-    # --- time and truth --------------------------------------------------------------------------------
+    # --- virtual time and true timings -------------------------------------------------------------
 
     @property
     def now(self) -> datetime:
-        """The virtual instant."""
+        """Current virtual instant (UTC)."""
         return self._clock.now()
 
     def advance(self, **duration: float) -> None:
-        """Let virtual time pass: ``advance(minutes=5)``, with the names that timedelta takes.
+        """Move virtual time forward, and post the callbacks that fall due.
 
-        Callbacks that fall due are delivered, in the order of their due time, before it returns.
+        Callbacks are posted in the order of their due times, before the method returns.
+
+        Parameters
+        ----------
+        **duration : float
+            Keyword arguments of :class:`datetime.timedelta`, such as ``minutes=5``.
+
+        Raises
+        ------
+        InvalidRequest
+            If the duration is negative.
         """
-        passing = timedelta(**duration)
-        if passing < timedelta(0):
-            raise InvalidRequest([Violation("duration", str(passing), "is negative", "virtual time runs forward only")])
-        self._courier.bring(self.now + passing)
+        delta = timedelta(**duration)
+        if delta < timedelta(0):
+            raise InvalidRequest([Violation("duration", str(delta), "is negative", "virtual time runs forward only")])
+        self._webhooks.send_due(self.now + delta)
 
     def truth(self) -> pd.DataFrame:
-        """What really happens to every message accepted so far, the future included.
+        """Return the complete journey of every accepted message, future states included.
 
-        One row per message and state: ``message_id``, ``to``, ``rate_type``, ``state``, ``happened_at``
-        (UTC). The state ``routed`` is always there, though only the guide's dialect tells of it; nothing
-        is duplicated or out of order.
+        Returns
+        -------
+        DataFrame
+            One row per message and state, without duplicates, in order:
+
+            - ``message_id``, ``to`` : str, message and recipient
+            - ``rate_type`` : category, rate type
+            - ``state`` : category, the state entered; ``routed`` is included though only the guide's dialect reports it
+            - ``happened_at`` : datetime (UTC), when the state was entered
         """
         import pandas as pd
 
-        with self._lock:
+        with self._account_lock:
             messages = list(self._account.messages.values())
         rows = [
-            (one.message_id, one.request["to"], one.request["rateType"], step.state, step.at)
-            for one in messages
-            for step in one.steps
+            (message.message_id, message.request["to"], message.request["rateType"], step.state, step.at)
+            for message in messages
+            for step in message.steps
         ]
         frame = pd.DataFrame(rows, columns=["message_id", "to", "rate_type", "state", "happened_at"])
-        kinds = {"message_id": "str", "to": "str", "rate_type": "category", "happened_at": "datetime64[us, UTC]"}
-        return frame.astype({**kinds, "state": pd.CategoricalDtype(list(ORDER))})
+        dtypes = {"message_id": "str", "to": "str", "rate_type": "category", "happened_at": "datetime64[us, UTC]"}
+        return frame.astype({**dtypes, "state": pd.CategoricalDtype(list(ORDER))})
 
     @property
-    def callbacks(self) -> list[CalledBack]:
-        """Every attempt at a callback: instant, URL, body, which attempt, and the status that was answered."""
-        return list(self._courier.called)
+    def callbacks(self) -> list[CallbackAttempt]:
+        """Attempts to post callbacks, in order, with the status of each response."""
+        return list(self._webhooks.attempts)
 
-    def _expect(self, message: Message) -> None:
+    def _schedule_callbacks(self, message: Message) -> None:
         url = (message.request.get("overrides") or {}).get("notificationCallbackUrl")
         for due_at, step in message.callbacks():
             body = functools.partial(message.callback, step)
-            self._courier.take(due_at, Errand(message.request["from"], body, url))
+            self._webhooks.schedule(due_at, PendingCallback(message.request["from"], body, url))
 
-    def _tick(self) -> None:
-        while not self._halt.wait(_TICK_S):
-            self._courier.bring()
-
-    # --- what can be arranged --------------------------------------------------------------------------
-
-    def fault(
-        self,
-        kind: str,
-        *,
-        share: float = 1.0,
-        times: int | None = None,
-        method: str | None = None,
-        path: str | None = None,
-        **options: Any,
-    ) -> Fault:
-        """Let requests fail from now on: a ``share`` of them, a number of ``times``, by method and path.
-
-        ``path`` is a pattern on what follows the base URL (``"/messages/*"``). Kinds and options are
-        those of :class:`~viberkit.sandbox.faults.Fault`. Gives the fault, whose ``clear()`` ends it;
-        faults set earlier strike first.
-        """
-        seed = f"{self.seed}:fault:{len(self._faults)}"
-        fault = Fault(kind, seed, share=share, times=times, method=method, path=path, **options)
-        self._faults.append(fault)
-        return fault
-
-    def clear_faults(self) -> None:
-        """End all faults."""
-        for fault in self._faults:
-            fault.clear()
+    # --- inbound messages --------------------------------------------------------------------------
 
     def receive(
         self,
@@ -281,103 +319,135 @@ class Sandbox:
         to: str | None = None,
         filename: str = "image.jpg",
     ) -> str:
-        """A recipient writes: call back the configured inbound URL, and give the inbound message's id.
+        """Simulate an inbound message, and post it to the configured inbound URL.
 
-        ``media`` is a file's bytes (kept for download under its media id; its type goes by ``filename``),
-        or a media object as the API has it. ``postback`` makes it a pressed button. ``to`` is the service
-        id, by default the first.
+        Parameters
+        ----------
+        from_ : str
+            Phone number of the writer.
+        text : str, optional
+            Text, or caption of the media.
+        media : bytes or mapping, optional
+            Content of a file, which is stored for download, or a media object in the format of the API.
+        reply_to : str, optional
+            Id of the message that the inbound message replies to.
+        postback : str, optional
+            Data of a pressed button; replaces the content.
+        to : str, optional
+            Service id; the first one by default.
+        filename : str, default "image.jpg"
+            Name of the file, which determines its type.
+
+        Returns
+        -------
+        str
+            Id of the inbound message.
         """
-        with self._lock:
-            rng = random.Random(self._account.origin(f"inbound:{from_}"))  # noqa: S311 - a simulation
+        with self._account_lock:
+            rng = random.Random(self._account.next_seed(f"inbound:{from_}"))  # noqa: S311 - a simulation
             message_id = str(rng.randrange(10**18, 2**63))
             content: dict[str, Any] = {"contentType": "text", "text": text}
             if media is not None:
-                content = {
-                    "contentType": "media",
-                    "media": self._media(media, filename) | ({"caption": text} if text else {}),
-                }
-        at = stamp(self.now)
-        body: dict[str, Any] = {"messageId": message_id, "channel": "viber", "from": from_, "to": to or self.service_id}
-        body |= {"receivedAt": at, "timestamp": at}
+                caption = {"caption": text} if text else {}
+                stored = media if isinstance(media, Mapping) else self._store_media(media, filename)
+                content = {"contentType": "media", "media": {**stored, **caption}}
+        at, service_id = format_instant(self.now), to or self.service_id
+        body: dict[str, Any] = {"messageId": message_id, "channel": "viber", "from": from_, "to": service_id}
+        body |= {"receivedAt": at, "timestamp": at, "event": "MoMessage"}
+        body |= {"content": content} if postback is None else {"postback": {"data": postback}}
         if postback is not None:
-            body |= {"event": "MoMessage::Postback", "postback": {"data": postback}}
-        else:
-            body |= {"event": "MoMessage", "content": content}
-        body |= {"context": {"messageId": reply_to}} if reply_to else {}
-        self._courier.take(self.now, Errand(body["to"], lambda: body))
-        self._courier.bring()
+            body["event"] = "MoMessage::Postback"
+        if reply_to:
+            body["context"] = {"messageId": reply_to}
+        self._webhooks.schedule(self.now, PendingCallback(service_id, lambda: body))
+        self._webhooks.send_due()
         return message_id
 
-    def _media(self, media: bytes | Mapping[str, str], filename: str) -> dict[str, str]:
-        if isinstance(media, Mapping):
-            return dict(media)
+    def _store_media(self, data: bytes, filename: str) -> dict[str, str]:
         content_type = mimetypes.guess_type(filename)[0] or "application/octet-stream"
         family = content_type.partition("/")[0]
-        media_id = self._account.keep_inbound(media, content_type)
         kind = family if family in ("image", "audio", "video") else "document"
+        media_id = self._account.store_file(data, content_type)
         return {"type": kind, "mediaId": media_id, "url": f"{self.base_url}/media/{media_id}"}
 
-    # --- HTTP ------------------------------------------------------------------------------------------
+    # --- HTTP --------------------------------------------------------------------------------------
 
-    def _app(self) -> ASGIApp:
-        return Router(
-            [
-                Mount(PREFIX, app=self._serve_api),
-                Route("/sandbox/now", self._tell_now, methods=["GET"]),
-                Route("/sandbox/advance", self._serve_advance, methods=["POST"]),
-            ]
-        )
+    def respond(self, request: ApiRequest) -> Response:
+        """Return the response to a request of the API.
+
+        Override this method to simulate faults: return another response, before or after the request takes effect.
+
+        Parameters
+        ----------
+        request : ApiRequest
+            A Starlette request; `content` is its body and `received_at` the virtual instant of its arrival.
+
+        Returns
+        -------
+        starlette.responses.Response
+            The response, recorded in :attr:`requests` and sent after :attr:`latency_s`.
+
+        Examples
+        --------
+        >>> class OverloadedSandbox(Sandbox):
+        ...     def respond(self, request):
+        ...         if len(self.requests) < 2:
+        ...             return Response(status_code=429, headers={"retry-after": "0"})
+        ...         return super().respond(request)
+        >>> with OverloadedSandbox() as sandbox, sandbox.client() as client:
+        ...     sent = client.send("+491701234567", vk.Text("Hello"), rate_type="transaction")
+        ...     [request.status for request in sandbox.requests]
+        [429, 429, 202]
+        """
+        with self._account_lock:
+            return self._account.respond(request)
 
     async def _serve_api(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
+        request = ApiRequest(scope, receive)
         try:
-            body = await request.body()
+            request.content = await request.body()
         except ClientDisconnect:
             return
-        path = scope["path"].removeprefix(PREFIX)
-        call = Call(request.method, path, dict(request.query_params), request.headers, body)
-        now = self.now
-        with self._lock:
-            fault = next((one for one in self._faults if one.strikes(call)), None)
-            answer = None if fault and fault.before else self._account.answer(call, now)
-        if fault is not None:
-            answer = fault.answer(answer)
-        self.requests.append(Received(*call[:3], _json_or_none(body), answer.status if answer else None, now))
-        if delay_s := self.latency_s + (fault.delay_s if fault else 0.0):
-            await asyncio.sleep(delay_s)
-        if answer is None:
-            await hang_up(scope, receive)
-            return
-        headers = {"date": format_datetime(now, usegmt=True), **answer.headers}
-        await Response(answer.body, answer.status, headers)(scope, receive, send)
+        request.received_at = now = self.now
+        method, path, query = request.method, scope["path"].removeprefix(PREFIX), dict(request.query_params)
+        response = self.respond(request)
+        payload = None
+        with contextlib.suppress(UnreadableRecord):
+            payload = parse(request.content)
+        self.requests.append(ReceivedRequest(method, path, query, payload, response.status_code, now))
+        if self.latency_s:
+            await asyncio.sleep(self.latency_s)
+        response.headers.setdefault("date", format_datetime(now, usegmt=True))
+        await response(scope, receive, send)
 
-    async def _tell_now(self, request: Request) -> Response:
-        return JSONResponse({"now": stamp(self.now)})
+    async def _serve_now(self, request: Request) -> Response:
+        return JSONResponse({"now": format_instant(self.now)})
 
     async def _serve_advance(self, request: Request) -> Response:
         try:
             await asyncio.to_thread(self.advance, seconds=parse(await request.body())["seconds"])
-        except (InvalidRequest, UnreadableRecord, KeyError, TypeError, OverflowError) as fault:
-            return JSONResponse(
-                {"title": "Bad Request", "status": 400, "detail": f'pass {{"seconds": 60}}: {fault}'}, 400
-            )
-        return await self._tell_now(request)
+        except (InvalidRequest, UnreadableRecord, KeyError, TypeError, OverflowError) as error:
+            problem = {"title": "Bad Request", "status": 400, "detail": f'pass {{"seconds": 60}}: {error}'}
+            return JSONResponse(problem, 400)
+        return await self._serve_now(request)
 
 
-def _json_or_none(body: bytes) -> Any:
-    with contextlib.suppress(UnreadableRecord):
-        return parse(body)
-    return None
+def serve(sandbox: Sandbox, *, echo: Callable[[str], object] = print) -> None:
+    """Serve a sandbox in the foreground until Ctrl-C.
 
-
-def serve(sandbox: Sandbox, *, say: Callable[[str], object] = print) -> None:
-    """Serve in the foreground until Ctrl-C; says the address, the key, and how to move time."""
+    Parameters
+    ----------
+    sandbox : Sandbox
+        The sandbox.
+    echo : callable, default print
+        Function that receives the lines about the address, the API key and how to advance time.
+    """
     with sandbox, contextlib.suppress(KeyboardInterrupt):
-        root = sandbox.base_url.removesuffix(PREFIX)
-        say(f"VIBERKIT_BASE_URL={sandbox.base_url}")
-        say(f"TYNTEC_API_KEY={sandbox.api_key}")
-        say(f"VIBER_SERVICE_ID={sandbox.service_id}")
-        say(f'# virtual time is {stamp(sandbox.now)}; POST {{"seconds": 60}} to {root}/sandbox/advance moves it')
-        say("# Ctrl-C stops")
+        root, now = sandbox.base_url.removesuffix(PREFIX), format_instant(sandbox.now)
+        echo(f"VIBERKIT_BASE_URL={sandbox.base_url}")
+        echo(f"TYNTEC_API_KEY={sandbox.api_key}")
+        echo(f"VIBER_SERVICE_ID={sandbox.service_id}")
+        echo(f'# virtual time is {now}; POST {{"seconds": 60}} to {root}/sandbox/advance to advance it')
+        echo("# Ctrl-C stops the sandbox")
         while True:
             time.sleep(0.5)

@@ -1,9 +1,7 @@
-"""The sandbox's clock, and the courier that brings callbacks when they are due by it."""
+"""The virtual clock of the sandbox, and the sender that posts callbacks when they fall due."""
 
 from __future__ import annotations
 
-import heapq
-import ipaddress
 import json
 import threading
 import time
@@ -11,43 +9,44 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import count
+from queue import PriorityQueue
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
+from viberkit.api.settings import is_loopback
 from viberkit.models.callback import sign
-from viberkit.sandbox.message import stamp
+from viberkit.sandbox.message import format_instant
 
-__all__ = ["CalledBack", "Courier", "Errand", "VirtualClock"]
+__all__ = ["CallbackAttempt", "PendingCallback", "VirtualClock", "WebhookSender"]
 
-#: A callback that was not answered with 2xx is called again after these virtual seconds.
-AGAIN_AFTER_S = (5.0, 30.0)
-PATIENCE_S = 5.0
-_FINAL = frozenset({"MessageStatus::delivered", "MessageStatus::seen", "MessageStatus::failed"})
+#: A callback without a 2xx response is posted again after these virtual seconds.
+RETRY_AFTER_S = (5.0, 30.0)
+TIMEOUT_S = 5.0
+_DEFAULT_EVENTS = frozenset({"MessageStatus::delivered", "MessageStatus::seen", "MessageStatus::failed"})
 
 
 class VirtualClock:
-    """A clock that runs ``speed`` times as fast as the real one, and can be moved forward."""
+    """A clock that runs `speed` times as fast as the real one and can be moved forward."""
 
     def __init__(self, start: datetime, speed: float) -> None:
         self.speed = speed
-        self._mark = (start, time.monotonic())
+        self._origin = (start, time.monotonic())
 
     def now(self) -> datetime:
-        """The virtual instant."""
-        start, since = self._mark
-        return start + timedelta(seconds=(time.monotonic() - since) * self.speed)
+        virtual, real = self._origin
+        return virtual + timedelta(seconds=(time.monotonic() - real) * self.speed)
 
-    def reach(self, at: datetime) -> None:
-        """Move forward to an instant; one that has passed changes nothing."""
+    def advance_to(self, at: datetime) -> None:
+        """Move forward to an instant; an instant in the past changes nothing."""
         if at > self.now():
-            self._mark = (at, time.monotonic())
+            self._origin = (at, time.monotonic())
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
-    """A callback to bring: the service id it concerns, its body (made when due), and a URL of its own, if any."""
+class PendingCallback:
+    """A callback to post: its service id, a function that returns its body, and its own URL if it has one."""
 
     service_id: str
     body: Callable[[], Mapping[str, Any]]
@@ -56,105 +55,90 @@ class Errand:
 
 
 @dataclass(frozen=True, slots=True)
-class CalledBack:
-    """One attempt at a callback, and what the receiver answered (``status``) or why it could not be brought."""
+class CallbackAttempt:
+    """One attempt to post a callback.
+
+    Parameters
+    ----------
+    at : datetime
+        Virtual instant (UTC).
+    url : str
+        Address of the receiver.
+    body : mapping
+        The JSON body.
+    attempt : int
+        1 for the first attempt, up to 3.
+    status : int or None
+        HTTP status of the response; None if there was none.
+    error : str
+        Why there was no response, else empty.
+    """
 
     at: datetime
     url: str
     body: Mapping[str, Any]
     attempt: int
     status: int | None
-    fault: str = ""
+    error: str = ""
 
 
-class Courier:
-    """Brings callbacks in the order in which they are due; to loopback only."""
+class WebhookSender:
+    """Posts callbacks in the order of their due times, to this computer only."""
 
-    def __init__(self, clock: VirtualClock, settings_of: Callable[[str], Mapping[str, Any]]) -> None:
-        self.called: list[CalledBack] = []
-        self._clock, self._settings_of = clock, settings_of
-        self._waiting: list[tuple[datetime, int, Errand]] = []
-        self._number = count()
-        self._lock = threading.Lock()  # of the heap, for a moment
-        self._round = threading.Lock()  # of a whole round, while receivers are called
+    def __init__(self, clock: VirtualClock, settings: Callable[[str], Mapping[str, Any]]) -> None:
+        self.attempts: list[CallbackAttempt] = []
+        self._clock, self._settings = clock, settings
+        self._queue: PriorityQueue[tuple[datetime, int, PendingCallback]] = PriorityQueue()
+        self._sequence = count()
+        self._send_lock = threading.Lock()  # held while receivers are called
         self._session = requests.Session()
         self._session.trust_env = False
 
-    def take(self, due_at: datetime, errand: Errand) -> None:
-        """Take an errand, to be brought when it is due."""
-        with self._lock:
-            heapq.heappush(self._waiting, (due_at, next(self._number), errand))
+    def schedule(self, due_at: datetime, callback: PendingCallback) -> None:
+        self._queue.put((due_at, next(self._sequence), callback))
 
-    def bring(self, until: datetime | None = None) -> None:
-        """Bring all that is due by now, or by a later instant, moving the clock from one to the next."""
-        with self._round:
+    def send_due(self, until: datetime | None = None) -> None:
+        """Post all callbacks due by now, or by a later instant, moving the clock to the due time of each."""
+        with self._send_lock:
             until = until or self._clock.now()
-            while (errand := self._next(until)) is not None:
-                self._call(errand)
-            self._clock.reach(until)
+            while not self._queue.empty() and self._queue.queue[0][0] <= until:
+                due_at, _, callback = self._queue.get()
+                self._clock.advance_to(due_at)
+                self._send(callback)
+            self._clock.advance_to(until)
 
     def close(self) -> None:
-        """Close the connections to receivers."""
         self._session.close()
 
-    def _next(self, until: datetime) -> Errand | None:
-        with self._lock:
-            if not self._waiting or self._waiting[0][0] > until:
-                return None
-            due_at, _, errand = heapq.heappop(self._waiting)
-        self._clock.reach(due_at)
-        return errand
-
-    def _call(self, errand: Errand) -> None:
-        settings = self._settings_of(errand.service_id)
-        body = errand.body()
+    def _send(self, callback: PendingCallback) -> None:
+        settings, body = self._settings(callback.service_id), callback.body()
         is_status = body["event"].startswith("MessageStatus::")
-        url = errand.url or settings.get("messageStatusUrl" if is_status else "inboundMessageUrl")
-        if not url or not _is_wanted(body["event"], settings.get("eventFilter") or ()):
+        url = callback.url or settings.get("messageStatusUrl" if is_status else "inboundMessageUrl")
+        chosen = [name for name in settings.get("eventFilter", ()) if name.startswith("MessageStatus::")]
+        if not url or (is_status and body["event"] not in (chosen or _DEFAULT_EVENTS)):
             return
-        now = self._clock.now()
-        status, fault = None, "only loopback is ever called"
-        if is_loopback(url):
-            status, fault = self._post(url, json.dumps(body, ensure_ascii=False).encode(), settings, now)
-        self.called.append(CalledBack(now, url, body, errand.attempt, status, fault))
-        refused = is_loopback(url) and (status is None or not 200 <= status < 300)
-        if refused and errand.attempt <= len(AGAIN_AFTER_S):
-            again = timedelta(seconds=AGAIN_AFTER_S[errand.attempt - 1])
-            self.take(now + again, replace(errand, attempt=errand.attempt + 1))
+        now, attempt = self._clock.now(), callback.attempt
+        status, error = None, "not posted: the sandbox calls loopback addresses only"
+        is_local = is_loopback(urlsplit(url).hostname or "")
+        if is_local:
+            status, error = self._post(url, json.dumps(body, ensure_ascii=False).encode(), settings, now)
+        self.attempts.append(CallbackAttempt(now, url, body, attempt, status, error))
+        failed = status is None or not 200 <= status < 300
+        if is_local and failed and attempt <= len(RETRY_AFTER_S):
+            due_at = now + timedelta(seconds=RETRY_AFTER_S[attempt - 1])
+            self.schedule(due_at, replace(callback, attempt=attempt + 1))
 
     def _post(self, url: str, body: bytes, settings: Mapping[str, Any], now: datetime) -> tuple[int | None, str]:
         headers = {"Content-Type": "application/json"}
-        if extra := settings.get("header"):
-            headers[extra["key"]] = extra["value"]
+        if header := settings.get("header"):
+            headers[header["key"]] = header["value"]
         if signature := settings.get("signature"):
-            told = stamp(now)
-            headers["x-signature"] = sign(signature["secret"], told, body, signature.get("method", "HS256"))
-            headers["x-request-timestamp"], headers["x-signature-version"] = told, "V1.0"
+            timestamp = format_instant(now)
+            headers["x-signature"] = sign(signature["secret"], timestamp, body, signature.get("method", "HS256"))
+            headers |= {"x-request-timestamp": timestamp, "x-signature-version": "V1.0"}
+        options: dict[str, Any] = {"headers": headers, "timeout": TIMEOUT_S, "allow_redirects": False}
         try:
-            with self._session.post(
-                url, data=body, headers=headers, timeout=PATIENCE_S, allow_redirects=False
-            ) as answer:
-                return answer.status_code, ""
-        except (requests.RequestException, ValueError) as fault:
-            return None, type(fault).__name__
-
-
-def _is_wanted(event: str, chosen: tuple[str, ...] | list[str]) -> bool:
-    """Whether an event is called back: what the filter names of its kind; else inbound messages and final states."""
-    if not event.startswith("MessageStatus::"):
-        return True
-    named = [one for one in chosen if one.startswith("MessageStatus::")]
-    return event in (named or _FINAL)
-
-
-def is_loopback(url: str) -> bool:
-    """Whether a URL leads to this very machine.
-
-    >>> is_loopback("http://127.0.0.1:8000/status"), is_loopback("https://example.org/status")
-    (True, False)
-    """
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+            with self._session.post(url, data=body, **options) as response:
+                return response.status_code, ""
+        except (requests.RequestException, ValueError) as error:
+            return None, type(error).__name__
