@@ -438,7 +438,9 @@ def test_a_late_response_does_not_answer_the_next_request(scripted: ScriptedServ
 
 
 @pytest.mark.parametrize("extra", [{"callback_url": "https://example.org/\udcff"}, {"context": "half \ud83d"}])
-def test_what_no_archive_can_store_is_not_sent(scripted: ScriptedServer, client: vk.Client, extra: dict[str, str]) -> None:
+def test_what_no_archive_can_store_is_not_sent(
+    scripted: ScriptedServer, client: vk.Client, extra: dict[str, str]
+) -> None:
     with pytest.raises(errors.InvalidRequest):
         client.send(TO, vk.Text("hi"), rate_type="transaction", **extra)
     with (

@@ -134,7 +134,9 @@ def large_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with vk.Archive(archive) as opened:
         for start in range(0, STORED_BEFORE, 10_000):
             numbers = range(start, start + 10_000)
-            opened.recorder.record_callbacks(Callback(body(n, "old"), at + n * timedelta(milliseconds=1)) for n in numbers)
+            opened.recorder.record_callbacks(
+                Callback(body(n, "old"), at + n * timedelta(milliseconds=1)) for n in numbers
+            )
             opened.recorder.derive()
         assert len(opened.raw_bodies("callback")) == STORED_BEFORE
     print(f"\n{STORED_BEFORE:,} callbacks stored and read in {time.perf_counter() - started:.0f} s")

@@ -72,7 +72,9 @@ def test_latency_against_pandas(events: pd.DataFrame) -> None:
     def theirs() -> pd.DataFrame:
         return hops.groupby(["from_state", "to_state"], observed=True)["latency_s"].quantile(shares).unstack()
 
-    found = latency(hops, quantiles=shares).pivot(index=["from_state", "to_state"], columns="quantile", values="value_s")
+    found = latency(hops, quantiles=shares).pivot(
+        index=["from_state", "to_state"], columns="quantile", values="value_s"
+    )
     np.testing.assert_allclose(found.sort_index().to_numpy(), theirs().sort_index().to_numpy(), rtol=1e-12)
     ours_s, theirs_s = fastest(lambda: latency(hops), theirs, rounds=5)
     ratio = ours_s / theirs_s

@@ -222,8 +222,8 @@ def _collect(path: str, base_url: str, key: str, url: str, seconds: float) -> di
             summary = vk.collect(
                 client, archive, workers=8, per_second=100, include_final=not done["rounds"] % 8, progress=False
             )
-            assert summary["failed"].item() == 0, summary["reasons"].item()
-            done["requests"] += int(summary["asked"].item())
+            assert summary.failed == 0, summary.reasons
+            done["requests"] += summary.requested
             done["rounds"] += 1
             time.sleep(0.2)
     return done

@@ -29,9 +29,8 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event
-from tqdm.auto import tqdm
-
 from support.faults import FaultySandbox
+from tqdm.auto import tqdm
 
 import viberkit as vk
 from viberkit.api import send as client_send

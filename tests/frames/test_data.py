@@ -98,7 +98,9 @@ def test_the_parameters_in_the_description_are_those_of_the_model() -> None:
         assert f"median {duration.median_s:g} s, sigma {duration.sigma:g}" in text
     assert f"median {model.final_failure.median_s:g} s, sigma {model.final_failure.sigma:g}" in text
     assert f"promotions {model.promotion_factor:g} times" in text
-    assert f"Pareto from {model.away_s:g} s, exponent {model.away_shape:g}, cut off at {model.lifetime.days} days" in text
+    assert (
+        f"Pareto from {model.away_s:g} s, exponent {model.away_shape:g}, cut off at {model.lifetime.days} days" in text
+    )
     for name, share in (
         ("of all that fail", model.failed_share),
         ("stay dispatched", model.open_share),

@@ -67,11 +67,15 @@ def draw(
     dispatched = routed + np.ceil(1000 * times(model.dispatching))
     hour = ((started + dispatched * 1000) // (3600 * SECOND) % 24).astype(int)
     base = {"promotion": model.promotion_factor, "session": model.session_factor}.get(rate_type, 1.0)
-    pace = base * np.array(model.hourly_factors)[hour] * np.where(np.arange(n) >= (n if since is None else since), slower, 1.0)
+    pace = (
+        base
+        * np.array(model.hourly_factors)[hour]
+        * np.where(np.arange(n) >= (n if since is None else since), slower, 1.0)
+    )
     least, most = model.away_s, model.lifetime.total_seconds()
     beyond = (least / most) ** model.away_shape
     away = least * (1 - rng.random(n) * (1 - beyond)) ** (-1 / model.away_shape)
-    away *= np.where(np.arange(n) >= (n if since is None else since), slower, 1.0)
+    away *= change
     took = np.where(rng.random(n) < model.away_share, away, times(model.delivery, pace))
     delivered = dispatched + np.ceil(1000 * took)
     outcome = rng.random(n)
