@@ -10,7 +10,7 @@ import pandas as pd
 import phonenumbers
 
 import viberkit as vk
-from viberkit.cli.demo import send_campaign
+from viberkit.cli.demo import send_messages
 from viberkit.models.content import kind
 
 SEED, MESSAGES = 2026, 5_000
@@ -20,7 +20,7 @@ END = pd.Timestamp("2026-01-20", tz="UTC")
 def make(folder: Path, first: int = MESSAGES) -> None:
     """Send the first messages of the campaign to a sandbox, fetch each history at its end, and write both files."""
     with vk.Sandbox(SEED, speed=0, dialect="mixed") as sandbox, sandbox.client() as client:
-        messages = list(islice(send_campaign(sandbox, client, MESSAGES, SEED), first))
+        messages = list(islice(send_messages(sandbox, client, MESSAGES, SEED), first))
         sandbox.advance(seconds=(END - pd.Timestamp(sandbox.now)).total_seconds())
         responses = [client.fetch("events", message.message_id) for message in messages]
         observed_until = pd.Timestamp(sandbox.now)

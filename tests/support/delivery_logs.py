@@ -67,11 +67,8 @@ def draw(
     dispatched = routed + np.ceil(1000 * times(model.dispatching))
     hour = ((started + dispatched * 1000) // (3600 * SECOND) % 24).astype(int)
     base = {"promotion": model.promotion_factor, "session": model.session_factor}.get(rate_type, 1.0)
-    pace = (
-        base
-        * np.array(model.hourly_factors)[hour]
-        * np.where(np.arange(n) >= (n if since is None else since), slower, 1.0)
-    )
+    change = np.where(np.arange(n) >= (n if since is None else since), slower, 1.0)
+    pace = base * np.array(model.hourly_factors)[hour] * change
     least, most = model.away_s, model.lifetime.total_seconds()
     beyond = (least / most) ** model.away_shape
     away = least * (1 - rng.random(n) * (1 - beyond)) ** (-1 / model.away_shape)
@@ -81,7 +78,7 @@ def draw(
     outcome = rng.random(n)
     weights = np.array([failure.weight for failure in model.failures], dtype=float)
     reason = rng.choice(len(weights), n, p=weights / weights.sum())
-    at_once = np.array([failure.at_once for failure in model.failures])[reason]
+    at_once = np.array([failure.immediate for failure in model.failures])[reason]
     failing = np.where(
         at_once, routed + np.ceil(1000 * times(model.refusal)), dispatched + np.ceil(1000 * times(model.late_failure))
     )
