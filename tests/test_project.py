@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from types import FunctionType
 
 import pytest
-from numpydoc.validate import validate
 
 import viberkit as vk
 
@@ -74,37 +70,3 @@ def test_no_module_shadows_a_public_function() -> None:
     """Importing ``viberkit.x`` would replace the function ``vk.x`` by the module."""
     modules = {path.stem for path in (ROOT / "viberkit").iterdir()} - {"charts", "errors", "widgets"}
     assert not modules & set(vk.__all__)
-
-
-def public_names() -> Iterator[str]:
-    """Every public function and class, and the public methods and properties of each class."""
-    for name in vk.__all__:
-        value = getattr(vk, name)
-        members = [f"{name}.{member}" for member in value.__all__] if inspect.ismodule(value) else [name]
-        for member in members:
-            yield member
-            value = getattr(vk, name) if member == name else getattr(getattr(vk, name), member.partition(".")[2])
-            for cls in inspect.getmro(value) if inspect.isclass(value) else ():
-                if cls.__module__.startswith("viberkit"):
-                    yield from (f"{member}.{attribute}" for attribute in vars(cls) if is_documented(cls, attribute))
-
-
-def is_documented(cls: type, attribute: str) -> bool:
-    """Whether an attribute is a public method or property; the fields of dataclasses are described by their class."""
-    value = inspect.getattr_static(cls, attribute)
-    kinds = (FunctionType, classmethod, staticmethod, property)
-    return not attribute.startswith("_") and isinstance(value, kinds)
-
-
-#: What numpydoc checks; GL01 (summary on the second line) contradicts PEP 257, PR06 corrects the names of types.
-CHECKS = set(
-    "GL02 GL03 GL06 GL07 GL08 GL09 GL10 SS01 SS02 SS03 SS04 SS05 SS06 PR01 PR02 PR03 PR04 PR05 PR07 PR08 PR09 PR10 "
-    "RT01 RT02 RT03 RT04 RT05 YD01".split()
-)
-
-
-@pytest.mark.filterwarnings("ignore:Widget:DeprecationWarning")  # numpydoc reads deprecated attributes of ipywidgets
-@pytest.mark.parametrize("name", sorted(set(public_names())))
-def test_public_docstrings_follow_numpydoc(name: str) -> None:
-    errors = validate(f"viberkit.{name}")["errors"]
-    assert [f"{code} {text}" for code, text in errors if code in CHECKS] == []

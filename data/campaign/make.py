@@ -22,7 +22,7 @@ def make(folder: Path, first: int = MESSAGES) -> None:
     with vk.Sandbox(SEED, speed=0, dialect="mixed") as sandbox, sandbox.client() as client:
         messages = list(islice(send_messages(sandbox, client, MESSAGES, SEED), first))
         sandbox.advance(seconds=(END - pd.Timestamp(sandbox.now)).total_seconds())
-        responses = [client.fetch("events", message.message_id) for message in messages]
+        responses = [client.get_response("events", message.message_id) for message in messages]
         observed_until = pd.Timestamp(sandbox.now)
     lines = folder / "events.jsonl"
     lines.write_bytes(b"".join(response.body + b"\n" for response in responses))

@@ -185,7 +185,7 @@ def test_graceful_stop_by_a_signal_under_load(tmp_path: Path, by: signal.Signals
         print(f"\n{by.name}: over {time.monotonic() - started:.1f} s after the last answer; {last}")
         assert silent.recv(1) == b""
     assert receiver.returncode == 0
-    assert last.endswith("; turned away: none")
+    assert last.endswith("; rejected: none")
     assert int(last.split()[0].replace(",", "")) == len(acknowledged) == len(stored_bodies(archive))
     assert archive.with_suffix(".log").read_text() == ""
     assert_whole(archive, acknowledged)
@@ -213,7 +213,7 @@ def _collect(path: str, base_url: str, key: str, url: str, seconds: float) -> di
     """Send messages and collect their histories in rounds."""
     done = {"sent": 0, "rounds": 0, "requests": 0}
     with vk.Archive(path) as archive, vk.Client(key, "VIBERKIT", base_url=base_url, archive=archive) as client:
-        client.configure_callbacks(url, events=EVENTS, secret=SECRET)
+        client.account.configure_callbacks(url, events=EVENTS, secret=SECRET)
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
             for _ in range(5):
@@ -276,7 +276,7 @@ def test_soak_with_many_processes_on_one_archive(tmp_path: Path) -> None:
     assert code == 0
     assert archive.with_suffix(".log").read_text() == ""  # no lock error, nothing rejected
     assert (report["refused"], report["broken"]) == (0, 0)
-    assert output.endswith("turned away: none\n")
+    assert output.endswith("rejected: none\n")
     assert report["answered"] > (50 * SOAK_S if SOAK_S >= 30 else 0)  # short runs share the computer with other tests
     acknowledged = set(acknowledged_file.read_bytes().splitlines())
     assert len(acknowledged) == report["answered"]

@@ -480,7 +480,7 @@ def test_the_command_line_plans_sends_and_resolves(run: Any, sandbox: vk.Sandbox
     assert "7 accepted (0.21)" in run("status", "spring")[1]
     listed = run("resolve", "spring", "abandon", "--reason", "x")[1]
     assert listed.count("vk") >= 5
-    assert "5 decided" in run("resolve", "spring", "abandon", "--all", "--reason", "x")[1]
+    assert "5 resolved" in run("resolve", "spring", "abandon", "--all", "--reason", "x")[1]
     assert run("send", "spring")[0] == 0
     assert len(posts(sandbox)) == 12
     (tmp_path / "list.json").write_text('{"contentType": "list", "list": {"text": "Where?", "options": ["a", "b"]}}')

@@ -41,7 +41,7 @@ def normalize(to: object, field: str = "to") -> str | Violation:
         return Violation(field, f"a value of type {type(to).__name__}", "is not a text", remedy)
     digits = _digits(to)
     if not re.fullmatch("[0-9]+", digits):
-        rule = "holds something other than digits" if digits else "is missing"
+        rule = "has characters other than digits" if digits else "is missing"
         return Violation(field, repr(mask(to)), rule, remedy)
     try:
         number = phonenumbers.parse(f"+{digits}")
