@@ -1,11 +1,64 @@
 """viberkit: send Viber Business messages from a notebook, store what the API reports, and measure delivery times.
 
-Import it as ``import viberkit as vk``. The public names are listed in ``__init__.pyi`` and are loaded when they are
-first used, so that importing viberkit takes no time. Nothing deeper in the package is a stable interface.
+Import it as ``import viberkit as vk``. The public names are loaded when they are first used, so that importing viberkit
+takes no time. Nothing deeper in the package is a stable interface.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import lazy_loader
 
 __version__ = "0.1.0"
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules={"charts", "errors", "widgets"},
+    submod_attrs={
+        "analysis.change_points": ["changes"],
+        "analysis.comparison": ["compare"],
+        "analysis.curves": ["delivery_curve", "time_to"],
+        "analysis.fallback": ["fallback"],
+        "analysis.journeys": ["journeys", "transitions"],
+        "analysis.latency": ["latency"],
+        "analysis.quality": ["quality"],
+        "analysis.windows": ["over_time", "profile", "slo"],
+        "api.client": ["Client"],
+        "archive.archive": ["Archive"],
+        "callbacks.listener": ["Listener"],
+        "campaigns.campaign": ["Campaign"],
+        "campaigns.collector": ["collect"],
+        "frames.reader": ["read_events"],
+        "models.content": ["Button", "Carousel", "CarouselItem", "File", "Image", "List", "Text", "Video"],
+        "sandbox.sandbox": ["Sandbox"],
+    },
+)
+
+if TYPE_CHECKING:  # the same names, for type checkers and completion
+    from viberkit import charts as charts, errors as errors, widgets as widgets
+    from viberkit.analysis.change_points import changes as changes
+    from viberkit.analysis.comparison import compare as compare
+    from viberkit.analysis.curves import delivery_curve as delivery_curve, time_to as time_to
+    from viberkit.analysis.fallback import fallback as fallback
+    from viberkit.analysis.journeys import journeys as journeys, transitions as transitions
+    from viberkit.analysis.latency import latency as latency
+    from viberkit.analysis.quality import quality as quality
+    from viberkit.analysis.windows import over_time as over_time, profile as profile, slo as slo
+    from viberkit.api.client import Client as Client
+    from viberkit.archive.archive import Archive as Archive
+    from viberkit.callbacks.listener import Listener as Listener
+    from viberkit.campaigns.campaign import Campaign as Campaign
+    from viberkit.campaigns.collector import collect as collect
+    from viberkit.frames.reader import read_events as read_events
+    from viberkit.models.content import (
+        Button as Button,
+        Carousel as Carousel,
+        CarouselItem as CarouselItem,
+        File as File,
+        Image as Image,
+        List as List,
+        Text as Text,
+        Video as Video,
+    )
+    from viberkit.sandbox.sandbox import Sandbox as Sandbox

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from sqlalchemy import create_engine, text
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from support.archives import record_callback, record_sent

@@ -13,8 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from support import fuzz_callbacks
 from support.fuzz_callbacks import AT, NOW, ODD, REAL, SECRET, mutated, split_input
 

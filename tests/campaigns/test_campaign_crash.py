@@ -34,8 +34,7 @@ from tqdm.auto import tqdm
 
 import viberkit as vk
 from viberkit.api import send as client_send
-from viberkit.archive import engine as archive_engine
-from viberkit.archive import ingest, outbox
+from viberkit.archive import engine as archive_engine, ingest, outbox
 from viberkit.campaigns import run as campaigns_run
 from viberkit.errors import CampaignError, UnknownOutcome
 from viberkit.models.keys import find_key

@@ -17,8 +17,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from viberkit.errors import MissingColumn, UnreadableRecord
 from viberkit.frames import jsonlines

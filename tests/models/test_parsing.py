@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from viberkit.errors import ApiError, UnreadableRecord, for_status
 from viberkit.models import parsing, states, validation

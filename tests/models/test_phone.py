@@ -8,8 +8,7 @@ from typing import Any
 
 import phonenumbers
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from viberkit.errors import Violation
 from viberkit.models.phone import country, mask, mask_numbers, normalize

@@ -15,8 +15,7 @@ import requests
 from support.faults import FaultySandbox
 
 from viberkit.errors import ConfigurationError, InvalidRequest
-from viberkit.models import callback as callbacks
-from viberkit.models import parsing as wire
+from viberkit.models import callback as callbacks, parsing as wire
 from viberkit.models.content import Button, Carousel, CarouselItem, File, Image, List, Text, Video, to_wire
 from viberkit.sandbox.delivery_model import DeliveryModel
 from viberkit.sandbox.sandbox import Sandbox, serve

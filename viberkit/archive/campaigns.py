@@ -16,8 +16,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from viberkit.archive import ingest, outbox
 from viberkit.archive.ingest import SettledSend
-from viberkit.archive.tables import campaigns
-from viberkit.archive.tables import outbox as sends
+from viberkit.archive.tables import campaigns, outbox as sends
 from viberkit.errors import CampaignError
 from viberkit.models.keys import make_key
 

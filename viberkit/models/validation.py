@@ -17,9 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from viberkit.errors import Violation, quote
-from viberkit.models.content import FILE_TYPES as FILE_TYPES
-from viberkit.models.content import VIDEO_TYPES as VIDEO_TYPES
-from viberkit.models.content import Content, kind
+from viberkit.models.content import FILE_TYPES as FILE_TYPES, VIDEO_TYPES as VIDEO_TYPES, Content, kind
 
 #: The rate types of a message; they decide its price and which contents are allowed.
 RATE_TYPES = ("transaction", "promotion", "session")
