@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from viberkit.analysis import latency as module
 from viberkit.analysis.journeys import transitions
@@ -60,6 +60,7 @@ shares = st.lists(st.floats(0, 1), min_size=1, max_size=4, unique_by=lambda shar
 
 @many
 @given(rows, shares)
+@example([("a", "accepted", 1.0), ("a", "accepted", -1e9), ("a", "accepted", 0.0)], [0.0078125])
 def test_quantiles_equal_those_of_numpy(rows: list[tuple[Any, ...]], quantiles: list[float]) -> None:
     all_transitions = transitions(log(*rows))
     result = latency(log(*rows), quantiles=quantiles)

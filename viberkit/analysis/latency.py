@@ -210,8 +210,10 @@ def _estimate(
     never_left = never_left.assign(**dict.fromkeys(("n", "total_s", "time_share", "slowest_share"), 0.0))
     tables = [never_left.assign(quantile=share) for share in quantiles]
     for share in quantiles:
+        value = times.quantile(share)
         low, high = (times.order_statistic(share, (1 + side * confidence) / 2) for side in (-1, 1))
-        tables.append(table.assign(quantile=share, value_s=times.quantile(share), low_s=low, high_s=high))
+        low, high = np.minimum(low, value), np.maximum(high, value)  # of few times, the value can lie outside
+        tables.append(table.assign(quantile=share, value_s=value, low_s=low, high_s=high))
     table = pd.concat(tables).sort_index(kind="stable")
     code = table.index.to_numpy() // width
     waited = pd.DataFrame({"n_waiting": waits.n, "waiting_median_s": waits.quantile(0.5), "waiting_max_s": waits.max})
