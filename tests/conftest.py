@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from support.scripted import ScriptedServer
 import viberkit as vk
 
 mpl.use("Agg")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts a process in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
