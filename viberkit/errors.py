@@ -30,29 +30,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = [
-    "ApiError",
-    "ArchiveError",
-    "ArchiveWriteError",
-    "BadRequest",
-    "CampaignError",
-    "ConfigurationError",
-    "Forbidden",
-    "InvalidRequest",
-    "MissingColumn",
-    "NotFound",
-    "NotSupported",
-    "RateLimited",
-    "ServerError",
-    "TransportError",
-    "Unauthorized",
-    "UnexpectedResponse",
-    "UnknownOutcome",
-    "UnreadableRecord",
-    "ViberkitError",
-    "Violation",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Violation:
@@ -141,7 +118,7 @@ class ArchiveError(ViberkitError):
 
 
 class ArchiveWriteError(ArchiveError):
-    """The server accepted a message, but the archive could not store it: keep its id, and do not send it again.
+    """The server accepted a message, but the archive could not store it: note its id, and do not send it again.
 
     Parameters
     ----------
@@ -200,10 +177,8 @@ class UnknownOutcome(ViberkitError):
 
     def __str__(self) -> str:
         context = f" (context {self.context!r})" if self.context else ""
-        return (
-            f"the message to {self.to or 'the recipient'}{context} may or may not have been sent: {self.reason}; "
-            "do not send it again before a callback or the provider confirms the outcome"
-        )
+        text = f"the message to {self.to or 'the recipient'}{context} may or may not have been sent: {self.reason}"
+        return f"{text}; do not send it again before a callback or the provider confirms the outcome"
 
 
 class ApiError(ViberkitError):
@@ -311,3 +286,7 @@ def raise_violations(violations: Iterable[Violation]) -> None:
     """Raise :class:`InvalidRequest` with every distinct violation, if there are any."""
     if distinct := list(dict.fromkeys(violations)):
         raise InvalidRequest(distinct)
+
+
+#: The classes of this module.
+__all__ = [name for name, value in globals().items() if isinstance(value, type) and value.__module__ == __name__]

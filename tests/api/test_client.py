@@ -225,8 +225,8 @@ def test_long_texts_cause_a_warning(scripted: ScriptedServer, client: vk.Client)
 
 
 def test_the_guides_path_is_tried_and_remembered(scripted: ScriptedServer, client: vk.Client) -> None:
-    found = (200, {}, b'{"messageId": "m", "status": "seen"}')
-    scripted.respond_with((404, {}, b"<html>no such page</html>"), found)
+    seen = (200, {}, b'{"messageId": "m", "status": "seen"}')
+    scripted.respond_with((404, {}, b"<html>no such page</html>"), seen)
     assert client.status("m").state == client.status("m").state == "seen"
     assert [path for _, path, _, _ in scripted.requests] == ["/messages/m/status", "/m/status", "/m/status"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from viberkit.models import parsing, states, validation
 from viberkit.models.content import Text, from_wire
 from viberkit.models.parsing import error_from_response
 from viberkit.models.phone import mask_numbers
-from viberkit.models.records import AcceptedBulk, AcceptedMessage, Event, Inbound, ParsedRecord, Response
+from viberkit.models.records import Accepted, Event, Inbound, ParsedRecord, Response
 
 EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "150"))
 many = settings(max_examples=EXAMPLES, deadline=None)
@@ -71,7 +72,7 @@ def test_the_guides_status() -> None:
 
 def test_the_guides_answer_to_a_send() -> None:
     record = guide("send.response-202.json")
-    assert parsing.read_accepted(record) == AcceptedMessage(ID, None)
+    assert parsing.read_accepted(record) == Accepted(ID, (ID,), None)
     with pytest.raises(UnreadableRecord, match="has neither"):
         parsing.read_record(record)  # without an instant there is no event
 
@@ -326,7 +327,7 @@ def test_a_decimal_id_stays_exact(number: int) -> None:
             parsing.read_inbound,
         ):
             assert reader(parsed).message_id == str(number)
-        assert parsing.read_bulk(parsed) == AcceptedBulk(str(number), (str(number),), MOMENT)
+        assert parsing.read_accepted(parsed, bulk=True) == Accepted(str(number), (str(number),), MOMENT)
         assert parsing.read_media(parsed).media_id == str(number)
     assert parsing.read_record({"messageId": "007", "timestamp": AT}).message_id == "007"
 
@@ -339,7 +340,7 @@ def test_an_invalid_id_is_refused_with_its_field(bad: object) -> None:
         with pytest.raises(UnreadableRecord, match=r"^messageId: "):
             reader({"messageId": bad, "timestamp": AT, "status": "seen"})
     with pytest.raises(UnreadableRecord, match=r"^messageIds: "):
-        parsing.read_bulk({"bulkId": "b", "messageIds": ["m", bad]})
+        parsing.read_accepted({"bulkId": "b", "messageIds": ["m", bad]}, bulk=True)
     with pytest.raises(UnreadableRecord, match=r"^mediaId: "):
         parsing.read_media({"mediaId": bad})
 
@@ -397,8 +398,10 @@ def test_every_instant_of_python_is_parsed(moment: datetime, between: str) -> No
 
 def test_a_broken_instant_does_not_hide_a_paid_sends_id() -> None:
     for record in ({"timestamp": "soon"}, {"acceptedAt": 5}, {"timestamp": None}):
-        assert parsing.read_accepted({"messageId": ID, **record}) == AcceptedMessage(ID, None)
-        assert parsing.read_bulk({"bulkId": "b", "messageIds": [ID], **record}) == AcceptedBulk("b", (ID,), None)
+        assert parsing.read_accepted({"messageId": ID, **record}) == Accepted(ID, (ID,), None)
+        assert parsing.read_accepted({"bulkId": "b", "messageIds": [ID], **record}, bulk=True) == Accepted(
+            "b", (ID,), None
+        )
     assert parsing.read_accepted({"messageId": ID, "acceptedAt": AT}).accepted_at == MOMENT
 
 
@@ -470,7 +473,7 @@ READERS: list[Callable[[object], object]] = [
     parsing.read_callback,
     parsing.read_inbound,
     parsing.read_accepted,
-    parsing.read_bulk,
+    functools.partial(parsing.read_accepted, bulk=True),
     parsing.read_channel,
     parsing.read_configuration,
     parsing.read_media,

@@ -218,7 +218,7 @@ def test_size_of_a_bulk(create, count, status):
     response = web("POST", "/bulks", json=request)
     assert response.status_code == status
     if status == 202:
-        bulk = wire.read_bulk(response.json())
+        bulk = wire.read_accepted(response.json(), bulk=True)
         assert len(set(bulk.message_ids)) == count
         texts = [
             wire.read_message(web("GET", f"/messages/{message_id}").json()).content.text

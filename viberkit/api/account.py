@@ -14,7 +14,7 @@ from viberkit.errors import Violation, quote, raise_violations
 from viberkit.models.content import read_array
 from viberkit.models.parsing import read_channel, read_configuration, read_media
 from viberkit.models.records import Channel, Configuration, Media
-from viberkit.models.validation import callback_violations
+from viberkit.models.validation import callback_violations, secret_rules
 
 T = TypeVar("T")
 
@@ -134,7 +134,8 @@ class Account:
             With every broken rule; nothing was sent.
         """
         inbound_url, status_url = inbound_url or url, status_url or url
-        violations = callback_violations(inbound_url, status_url, events, version, secret, method, header)
+        violations = callback_violations(inbound_url, status_url, events, version, method)
+        violations += secret_rules(secret, header)
         local = is_loopback(urllib.parse.urlsplit(self._transport.base_url).hostname or "")
         for field, address in (("inbound_url", inbound_url), ("status_url", status_url)):
             if not local and isinstance(address, str) and address.startswith("http://"):
@@ -153,11 +154,8 @@ class Account:
         payload = {name: value for name, value in payload.items() if value is not None}
         path = "/configurations" if service_id is None else _service_path(service_id)
         response = self._transport.call("PUT", f"{path}/callbacks", json=payload)
-        if not response.body.strip():
-            return None
-        if service_id is None:
-            return read_body(read_configuration, response)
-        return read_body(read_channel, response)
+        reader: Callable[[Any], Configuration | Channel] = read_channel if service_id else read_configuration
+        return read_body(reader, response) if response.body.strip() else None
 
     def download_media(self, media: str) -> bytes:
         """Download an inbound or uploaded file.
@@ -207,8 +205,7 @@ class Account:
             filename = filename or Path(data).name
             data = Path(data).read_bytes()
         params = {"validity": validity_min, **({"filename": filename} if filename else {})}
-        content_type = mimetypes.guess_type(filename or "")[0] or "application/octet-stream"
-        headers = {"Content-Type": content_type}
+        headers = {"Content-Type": mimetypes.guess_type(filename or "")[0] or "application/octet-stream"}
         return read_body(read_media, self._transport.call("POST", "/media", data=data, params=params, headers=headers))
 
     def list_media(self) -> list[Media]:
@@ -233,16 +230,12 @@ class Account:
 
     def _read_pages(self, reader: Callable[[Any], T], path: str) -> list[T]:
         """A list, of all its pages (RFC 5988 ``next`` links, followed within the API's address only)."""
-
-        def read_page(page: Any) -> list[T]:
-            return [reader(item) for item in read_array(page, "page")]
-
         items: list[T] = []
         visited: set[str] = set()
         while path and path not in visited:
             visited.add(path)
             response = self._transport.call("GET", path)
-            items += read_body(read_page, response)
+            items += read_body(lambda page: [reader(item) for item in read_array(page, "page")], response)
             path = path_within(self._transport.base_url, response.links.get("next", ""))
         return items
 

@@ -12,13 +12,13 @@ from viberkit.api.recorder import Recording
 from viberkit.api.send import build_request, post_recorded
 from viberkit.api.settings import BASE_URL, check_key, setting
 from viberkit.api.transport import Transport, read_body
-from viberkit.errors import Violation, raise_violations
+from viberkit.errors import Violation, quote, raise_violations
 from viberkit.models import validation
 from viberkit.models.content import Content, kind, to_wire
 from viberkit.models.keys import KEY_LENGTH
 from viberkit.models.parsing import error_from_response, is_unknown_message, read_message, read_record, read_status
 from viberkit.models.phone import normalize
-from viberkit.models.records import AcceptedBulk, Event, Response, SentBulk, SentMessage, Status, StoredMessage
+from viberkit.models.records import Event, Response, SentBulk, SentMessage, Status, StoredMessage
 
 #: Where the reference and the guide disagree, the reference's path comes first.
 _PATHS = {
@@ -63,7 +63,7 @@ class Client:
     Raises
     ------
     ConfigurationError
-        If no key is found, or the address would carry the key unencrypted.
+        If there is no key, or the address would carry the key unencrypted.
 
     Notes
     -----
@@ -109,7 +109,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the kept-alive connections; the client may still be used, and opens new ones."""
+        """Close the open connections; the client may still be used, and opens new ones."""
         self._transport.close()
 
     def with_archive(self, archive: Recording) -> Client:
@@ -197,8 +197,8 @@ class Client:
         request = self._build_request(violations, to, rate_type, context, callback_url)
         _warn_of(content)
         request["content"] = to_wire(content)
-        message_id, accepted = post_recorded(self, "/messages", request, context, deduplicate=deduplicate)
-        return SentMessage(message_id, request["to"], rate_type, content, accepted.accepted_at, context)
+        accepted = post_recorded(self._transport, self.archive, "/messages", request, deduplicate=deduplicate)
+        return SentMessage(accepted.message_id, request["to"], rate_type, content, accepted.accepted_at, context)
 
     def bulk(self, to: str, contents: Sequence[Content], *, rate_type: str) -> SentBulk:
         """Check several contents and send them to one recipient together, in order.
@@ -239,9 +239,10 @@ class Client:
         for content in contents:
             _warn_of(content)
         request["messages"] = [to_wire(content) for content in contents]
-        bulk_id, accepted = post_recorded(self, "/bulks", request, None)
-        assert isinstance(accepted, AcceptedBulk)  # noqa: S101 - the type that /bulks is read as
-        return SentBulk(bulk_id, accepted.message_ids, request["to"], rate_type, tuple(contents), accepted.accepted_at)
+        accepted = post_recorded(self._transport, self.archive, "/bulks", request)
+        return SentBulk(
+            accepted.message_id, accepted.message_ids, request["to"], rate_type, tuple(contents), accepted.accepted_at
+        )
 
     def _build_request(
         self, broken: list[Violation], to: str, rate_type: str, context: str | None, callback_url: str | None
@@ -379,8 +380,7 @@ class Client:
         """
         violations = list(validation.choice_rule("kind", kind, tuple(_PATHS)))
         if not isinstance(message_id, str) or not message_id:
-            rule = f"is a {type(message_id).__name__}, not an id"
-            violations.append(Violation("message_id", "", rule, "pass sent.message_id"))
+            violations.append(Violation("message_id", quote(message_id), "is not an id", "pass sent.message_id"))
         raise_violations(violations)
         responses = []
         for path in self._working_paths.get(kind, _PATHS[kind]):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from viberkit.models.records import PreviousSend, Response, SendOutcome
+from viberkit.models.records import Accepted, Response, SendOutcome
 
 
 class Recorder(Protocol):
     """Stores sends and responses; each method is one durable transaction."""
 
-    def begin(self, request: Mapping[str, Any], context: str | None, *, deduplicate: bool) -> str | PreviousSend:
+    def begin(self, request: Mapping[str, Any], context: str | None, *, deduplicate: bool) -> str | Accepted:
         """Store a send as in flight before its first byte, and return its key; or an accepted earlier send."""
 
     def settle(self, sends: Iterable[tuple[str, SendOutcome, Mapping[str, Any], Response | None]]) -> None:

@@ -8,22 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from viberkit.api.recorder import Recorder, Recording
 from viberkit.api.transport import Transport
 from viberkit.errors import ArchiveWriteError, TransportError, UnknownOutcome, UnreadableRecord
 from viberkit.models.keys import add_key
-from viberkit.models.parsing import error_from_response, parse, read_accepted, read_bulk
+from viberkit.models.parsing import error_from_response, parse, read_accepted
 from viberkit.models.phone import mask
-from viberkit.models.records import AcceptedBulk, AcceptedMessage, PreviousSend, Response, SendOutcome
-
-
-class Sender(Protocol):
-    """What posting needs of a client."""
-
-    _transport: Transport
-    archive: Recording | None
+from viberkit.models.records import Accepted, Response, SendOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +29,7 @@ class SendAttempt:
         Outcome to store in the outbox.
     response : Response or None
         Response of the server, if one arrived.
-    accepted : AcceptedMessage or AcceptedBulk or None
+    accepted : Accepted or None
         What the server accepted, if it did.
     error : Exception or None
         The error for the caller otherwise.
@@ -44,7 +37,7 @@ class SendAttempt:
 
     outcome: SendOutcome
     response: Response | None = None
-    accepted: AcceptedMessage | AcceptedBulk | None = None
+    accepted: Accepted | None = None
     error: Exception | None = None
 
 
@@ -56,13 +49,13 @@ def build_request(service_id: str | None, to: str, rate_type: str, callback_url:
     return request
 
 
-def post(client: Sender, path: str, request: Mapping[str, Any]) -> SendAttempt:
+def post(transport: Transport, path: str, request: Mapping[str, Any]) -> SendAttempt:
     """Post a send once, for a caller who has stored it as in flight.
 
     Parameters
     ----------
-    client : Client
-        Client to send with.
+    transport : Transport
+        Connection to the API.
     path : {"/messages", "/bulks"}
         Path of the call.
     request : mapping
@@ -71,23 +64,21 @@ def post(client: Sender, path: str, request: Mapping[str, Any]) -> SendAttempt:
     Returns
     -------
     SendAttempt
-        *accepted* and *rejected* where the server clearly says so; *queued* where the send certainly did not take
-        place (no byte left this process, or 429) and may be repeated; *unknown* in every other case.
+        *accepted* and *rejected* if the response is clear; *queued* if the message was certainly not sent (no byte
+        left this process, or 429), so that it may be sent again; *unknown* in every other case.
     """
     try:
-        response = client._transport.request("POST", path, json=dict(request))
+        response = transport.request("POST", path, json=dict(request))
     except TransportError as error:
         if not error.sent:
             return SendAttempt(SendOutcome("queued", str(error)), error=error.with_traceback(None))
         return _unknown(request, str(error))
     if response.ok:
         try:
-            body = parse(response.body)
-            accepted = read_bulk(body) if path == "/bulks" else read_accepted(body)
+            accepted = read_accepted(parse(response.body), bulk=path == "/bulks")
         except UnreadableRecord as error:
             return _unknown(request, f"the response ({response.status}) could not be read: {error}", response)
-        sent_id = accepted.bulk_id if isinstance(accepted, AcceptedBulk) else accepted.message_id
-        outcome = SendOutcome("accepted", message_id=sent_id, http_status=response.status)
+        outcome = SendOutcome("accepted", message_id=accepted.message_id, http_status=response.status)
         return SendAttempt(outcome, response, accepted)
     if not 400 <= response.status < 500 or response.status == 408:  # 408 comes from a gateway, not from the API
         return _unknown(request, f"the server answered {response.status}", response)
@@ -108,28 +99,25 @@ def _unknown(request: Mapping[str, Any], reason: str, response: Response | None 
 
 
 def post_recorded(
-    client: Sender, path: str, request: dict[str, Any], context: str | None, *, deduplicate: bool = False
-) -> tuple[str, AcceptedMessage | AcceptedBulk]:
-    """Post a send once, stored in the outbox of the client's archive first, if it has one.
-
-    Returns the id of the message or bulk, and what was accepted. Raises the error of the attempt.
-    """
-    if client.archive is None:
-        attempt = post(client, path, request)
+    transport: Transport, archive: Recording | None, path: str, request: dict[str, Any], *, deduplicate: bool = False
+) -> Accepted:
+    """Post a send once, stored in the outbox first if there is an archive; raise the error of the attempt."""
+    if archive is None:
+        attempt = post(transport, path, request)
     else:
-        recorder = client.archive.recorder
+        recorder, context = archive.recorder, request.get("context")
         key = recorder.begin(request, context, deduplicate=deduplicate)
-        if isinstance(key, PreviousSend):
-            return key.message_id, AcceptedMessage(key.message_id, key.sent_at)
+        if isinstance(key, Accepted):
+            return key
         request["context"] = add_key(key, context)
         attempt = interrupted_attempt(request)
         try:
-            attempt = post(client, path, request)
+            attempt = post(transport, path, request)
         finally:
             _settle(recorder, key, attempt, request)
-    if attempt.accepted is None or attempt.outcome.message_id is None:
+    if attempt.accepted is None:
         raise attempt.error or AssertionError
-    return attempt.outcome.message_id, attempt.accepted
+    return attempt.accepted
 
 
 def _settle(recorder: Recorder, key: str, attempt: SendAttempt, request: Mapping[str, Any]) -> None:

@@ -51,11 +51,9 @@ def setting(argument: str | None, name: str) -> str | None:
 def check_key(key: str | None) -> Secret:
     """The key as a :class:`Secret`, or :class:`~viberkit.errors.ConfigurationError` with how to pass one."""
     if not key:
-        remedy = "set TYNTEC_API_KEY in the environment or in a .env file, or pass Client(api_key=…)"
-        raise ConfigurationError(f"api_key: is missing; {remedy}")
+        raise ConfigurationError("api_key: is missing; set TYNTEC_API_KEY, or pass Client(api_key=…)")
     if not re.fullmatch(r"[\x21-\x7e]+", key):
-        remedy = "copy it again from the Business Center"
-        raise ConfigurationError(f"api_key: has blanks or letters outside ASCII; {remedy}")
+        raise ConfigurationError("api_key: has blanks or letters outside ASCII; copy it again from the Business Center")
     return Secret(key)
 
 

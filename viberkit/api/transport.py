@@ -65,8 +65,6 @@ class RateLimiter:
 
     def wait(self) -> None:
         """Sleep until the next permit."""
-        if not self._interval_s:
-            return
         with self._lock:
             now = time.monotonic()
             permit_at = max(now, self._next)
@@ -74,17 +72,10 @@ class RateLimiter:
         time.sleep(max(0.0, permit_at - now))
 
 
-class _SendState(threading.local):
-    """Whether it is certain that no byte of this thread's current request has left the process.
-
-    Only one of our own connections that is still connecting proves it. With any other connection (a SOCKS proxy's,
-    one that was kept alive) the flag stays False, and the request counts as sent.
-    """
-
-    nothing_sent = False
-
-
-_send_state = _SendState()
+#: Whether it is certain that no byte of this thread's current request has left the process (`nothing_sent`).
+#: Only one of our own connections that is still connecting proves it. With any other connection (of a SOCKS proxy, or
+#: opened for an earlier request) the flag stays False, and the request counts as sent.
+_send_state = threading.local()
 
 
 class _SendDetector:
@@ -146,7 +137,7 @@ class _KeyHeader(AuthBase):
 
 
 class Transport:
-    """Sends requests to one address; thread-safe, with one kept-alive connection per thread.
+    """Sends requests to one address; thread-safe, with one persistent connection per thread.
 
     No redirect is followed: it would carry the key to another host.
 
@@ -174,7 +165,7 @@ class Transport:
         return f"Transport({self.base_url!r})"
 
     def close(self) -> None:
-        """Close the kept-alive connections of all threads."""
+        """Close the connections of all threads."""
         while self._sessions:
             self._sessions.pop().close()
         self._local = threading.local()
@@ -272,8 +263,7 @@ _CERTIFICATE = "the server's certificate could not be verified"
 #: Texts in the exceptions of requests, urllib3 and the socket module, and what they mean.
 _REASONS = {
     "certificate": _CERTIFICATE,
-    "name or service not known": "the host name was not found (DNS)",
-    "resolve": "the host name was not found (DNS)",
+    "resolve": "the host name could not be resolved (DNS)",
     "refused": "the connection was refused",
     "connect timeout": "connecting timed out",
     "timed out": "no response in time",
@@ -286,13 +276,7 @@ _REASONS = {
 
 def _describe(error: Exception) -> str:
     """What went wrong, without the request."""
-    cause: BaseException | None = error
-    texts: list[str] = []
-    while cause is not None and len(texts) < 6:
-        texts.append(str(cause))
-        reason = getattr(cause, "reason", None) or (cause.args[0] if cause.args else None)
-        cause = reason if isinstance(reason, BaseException) else cause.__cause__ or cause.__context__
-    text = " ".join(texts).lower()
+    text = str(error).lower()
     matches = (reason for sign, reason in _REASONS.items() if sign in text)
     return next(matches, f"the connection failed ({type(error).__name__})")
 

@@ -13,7 +13,7 @@ from viberkit.models import parsing
 from viberkit.models.content import from_wire, kind
 from viberkit.models.keys import find_key
 from viberkit.models.parsing import is_unknown_message
-from viberkit.models.records import AcceptanceEvidence, AcceptedBulk, Event, Inbound
+from viberkit.models.records import AcceptanceEvidence, Event, Inbound
 
 __all__ = ["DerivedRows", "RawRecord", "content_facts", "derive_rows", "micros"]
 
@@ -88,28 +88,25 @@ def derive_rows(raw: RawRecord) -> DerivedRows:
 
 def _add_sent(raw: RawRecord, rows: DerivedRows) -> None:
     request = json.loads(raw.request or b"{}")
-    payload = parsing.parse(raw.body)
-    accepted = parsing.read_bulk(payload) if raw.kind == "bulk" else parsing.read_accepted(payload)
-    if isinstance(accepted, AcceptedBulk):
-        ids, bulk_id, contents = accepted.message_ids, accepted.bulk_id, request.get("messages", [])
-    else:
-        ids, bulk_id, contents = (accepted.message_id,), None, [request.get("content")]
+    is_bulk = raw.kind == "bulk"
+    accepted = parsing.read_accepted(parsing.parse(raw.body), bulk=is_bulk)
+    contents = request.get("messages", []) if is_bulk else [request.get("content")]
     accepted_at = micros(accepted.accepted_at) if accepted.accepted_at else raw.first_seen
     context, channel = request.get("context"), request.get("channel")
     if key := find_key(context):
-        rows.evidence[key] = AcceptanceEvidence(bulk_id or ids[0], accepted_at, called_back=False)
+        rows.evidence[key] = AcceptanceEvidence(accepted.message_id, accepted_at, called_back=False)
         context = context.removeprefix(key).removeprefix(" ") or None
     shared = {
         "to": request.get("to"),
         "rate_type": request.get("rateType"),
         "service_id": request.get("from"),
         "channel": channel,
-        "bulk_id": bulk_id,
+        "bulk_id": accepted.message_id if is_bulk else None,
         "context": context,
         "sent_at": raw.first_seen,
         "accepted_at": accepted_at,
     }
-    for index, message_id in enumerate(ids):
+    for index, message_id in enumerate(accepted.message_ids):
         content = contents[index] if index < len(contents) else None
         rows.messages.append({"message_id": message_id, **shared, **content_facts(content)})
         event = Event(message_id, "accepted", _EPOCH + accepted_at * _MICROSECOND, "send", channel=channel)

@@ -16,7 +16,7 @@ from viberkit.models.callback import Callback
 from viberkit.models.keys import canonical_json
 from viberkit.models.parsing import is_unknown_message
 from viberkit.models.phone import mask
-from viberkit.models.records import PreviousSend, Response
+from viberkit.models.records import Accepted, Response
 from viberkit.models.states import FINAL
 
 __all__ = ["Recorder"]
@@ -37,7 +37,7 @@ class Recorder:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def begin(self, request: Mapping[str, Any], context: str | None, *, deduplicate: bool) -> str | PreviousSend:
+    def begin(self, request: Mapping[str, Any], context: str | None, *, deduplicate: bool) -> str | Accepted:
         """Store a single send as in flight and return its key, which is sent at the start of the context.
 
         With ``deduplicate``, an accepted send of the same content to the same recipient is returned instead.
@@ -50,8 +50,8 @@ class Recorder:
             if held := outbox.find_duplicate(connection, to, content, "in_flight", "unknown"):
                 raise UnknownOutcome(_HELD_BACK.format(held["state"].replace("_", " "), held["key"]), to=mask(to))
             if deduplicate and (sent := outbox.find_duplicate(connection, to, content, "accepted")):
-                at = sent["claimed_at"]
-                return PreviousSend(sent["message_id"], datetime.fromtimestamp(at / 1e6, UTC) if at else None)
+                message_id, at = sent["message_id"], sent["claimed_at"]
+                return Accepted(message_id, (message_id,), datetime.fromtimestamp(at / 1e6, UTC) if at else None)
             key, ordinal = outbox.next_key(connection, None, to, content)
             row = {"key": key, "to": to, "rate_type": request["rateType"], "content": content, "ordinal": ordinal}
             url = request.get("overrides", {}).get("notificationCallbackUrl")

@@ -16,7 +16,7 @@ from viberkit.callbacks.connection import limited_protocol
 from viberkit.callbacks.server import ThreadServer
 from viberkit.callbacks.writer import GroupCommit
 from viberkit.errors import ConfigurationError, Violation
-from viberkit.models.validation import EVENTS, callback_url_rule, callback_violations
+from viberkit.models.validation import EVENTS, callback_url_rule, secret_rules
 
 if TYPE_CHECKING:
     from viberkit.api.client import Client
@@ -138,9 +138,9 @@ class Listener(ThreadServer):
                 violations.append(Violation(field, value, rule, remedy))
 
         for secret in self._secrets:
-            violations += callback_violations(None, None, (), "2.13", secret, "HS256", None)
+            violations += secret_rules(secret, None)
         if self._header:
-            violations += callback_violations(None, None, (), "2.13", None, "HS256", self._header)
+            violations += secret_rules(None, self._header)
             name, value = self._header
             is_name = re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name)
             require(is_name, "header[0]", "", "is not the name of a header", "pass ('x-callback-token', '…')")

@@ -102,7 +102,7 @@ class CampaignRun:
         """Post a claimed message; a result is queued whatever happens."""
         result = interrupted_attempt(request)
         try:
-            result = post(self.client, "/messages", request)
+            result = post(self.client._transport, "/messages", request)
         finally:
             self.results.put((key, request, result))
 

@@ -230,12 +230,13 @@ class Carousel:
 Content = Text | Image | File | Video | List | Carousel
 
 _CLASSES: dict[str, Any] = {cls.__name__.lower(): cls for cls in (Image, File, Video, Button, List, Carousel)}
+_NAMES = {cls: name for name, cls in _CLASSES.items()}
 #: The names of a button's fields in a carousel.
 _CARD_BUTTON = {"caption": "label", "url": "actionUrl"}
 
 
-def _tuple(given: Any) -> Any:
-    return tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else given
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
 def kind(content: Content) -> str:
@@ -256,38 +257,51 @@ def to_wire(content: Content) -> dict[str, Any]:
     >>> to_wire(Image("https://example.org/a.png"))
     {'contentType': 'image', 'image': {'url': 'https://example.org/a.png'}}
     """
+    cls: Any = type(content)
     if not isinstance(content, Text):
-        name = kind(content)
-        return {"contentType": name, name: _write(content)}
-    parts = _write(content)
-    if parts.keys() == {"text"}:
-        return {"contentType": "text", **parts}
-    return {"contentType": "components", "components": {"body": [{"type": name, name: parts[name]} for name in parts]}}
+        return {"contentType": _NAMES[cls], _NAMES[cls]: _write(_wire_fields(cls), content)}
+    if content.image is None and content.video is None and content.button is None:
+        return {"contentType": "text", "text": content.text}
+    body = [{"type": name, name: part} for name, part in _write(_wire_fields(Text), content).items()]
+    return {"contentType": "components", "components": {"body": body}}
 
 
-def _write(value: Any, in_card: bool = False) -> Any:
-    """A value as JSON; fields that are None are left out."""
-    if isinstance(value, tuple):
-        return [_write(item) for item in value]
-    if isinstance(value, Real) and not isinstance(value, int):  # a float, or one of NumPy's numbers
-        number = float(value)
-        return int(number) if number.is_integer() else number
-    if not dataclasses.is_dataclass(value):
-        return value
-    cls: Any = type(value)
+#: Name in JSON, attribute, function that writes its value unless that is JSON, and the class of its value or values.
+_WireField = tuple[str, str, Callable[[Any], Any] | None, Any]
+
+
+def _write(fields: tuple[_WireField, ...], value: Any) -> dict[str, Any]:
+    """An object of a content class as JSON; fields that are None are left out."""
     wire = {}
-    for name, field in _wire_fields(cls, in_card).items():
-        part = getattr(value, field.name)
+    for name, attribute, write, _ in fields:
+        part = getattr(value, attribute)
         if part is not None:
-            wire[name] = part if isinstance(part, str) else _write(part, in_card=cls is CarouselItem)
+            wire[name] = part if write is None else write(part)
     return wire
 
 
-@functools.cache
-def _wire_fields(cls: Any, in_card: bool) -> dict[str, dataclasses.Field[Any]]:
-    """The fields of a content class by their names in JSON."""
-    card_names = _CARD_BUTTON if in_card else {}
-    return {card_names.get(f.name) or f.metadata["wire"] or f.name: f for f in dataclasses.fields(cls)}
+def _write_all(fields: tuple[_WireField, ...], values: Any) -> list[Any]:
+    return [_write(fields, value) for value in values]
+
+
+def _write_number(value: Any) -> Any:
+    if isinstance(value, Real) and not isinstance(value, int):  # a float, or one of NumPy's numbers
+        number = float(value)
+        return int(number) if number.is_integer() else number
+    return value
+
+
+@functools.cache  # working this out takes longer than writing a content
+def _wire_fields(cls: Any, in_card: bool = False) -> tuple[_WireField, ...]:
+    """The fields of a content class, in a card of a carousel or elsewhere."""
+    fields: list[_WireField] = []
+    for field in dataclasses.fields(cls):
+        rule, name, part = field.metadata["rule"], field.metadata["wire"] or field.name, field.metadata.get("part")
+        write: Any = {"number": _write_number, "part": _write, "parts": list if part is str else _write_all}.get(rule)
+        if part not in (None, str):
+            write = functools.partial(write, _wire_fields(part, cls is CarouselItem))
+        fields.append((_CARD_BUTTON[name] if in_card else name, field.name, write, part))
+    return tuple(fields)
 
 
 def from_wire(wire: Any) -> Content:
@@ -299,15 +313,15 @@ def from_wire(wire: Any) -> Content:
     >>> from_wire({"type": "text", "text": "Hello world!"})
     Text(text='Hello world!', image=None, video=None, button=None)
     """
-    given = read_object(wire, "content")
-    name = given.get("contentType") or given.get("type")
+    content = read_object(wire, "content")
+    name = content.get("contentType") or content.get("type")
     match name:
         case "text":
-            return Text(given.get("text"))  # type: ignore[arg-type]
+            return Text(content.get("text"))  # type: ignore[arg-type]
         case "image" | "file" | "video" | "list" | "carousel":
-            return _read(_CLASSES[name], f"content.{name}", given.get(name))  # type: ignore[no-any-return]
+            return _read(_CLASSES[name], f"content.{name}", content.get(name))  # type: ignore[no-any-return]
         case "components":
-            parts = given.get("components")
+            parts = content.get("components")
             return _read_body(parts.get("body") if isinstance(parts, Mapping) else parts)
         case None | "":
             raise UnreadableRecord("content.contentType: must not be empty")
@@ -338,17 +352,19 @@ def _read_body(body: Any) -> Content:
 
 def _read(cls: Any, path: str, wire: Any, in_card: bool = False) -> Any:
     """An object of a content class from its JSON form."""
-    given = read_object(wire, path)
-    values: dict[str, Any] = {}
-    for name, field in _wire_fields(cls, in_card).items():
-        value = given.get(name, given.get("callback") if cls is Button and name == "url" else None)
-        if field.metadata["rule"] == "part" and value is not None:
-            value = _read(field.metadata["part"], f"{path}.{name}", value, in_card=cls is CarouselItem)
-        elif cls is Carousel and name == "items":
-            items = enumerate(read_array(value, f"{path}.items"))
-            value = [_read(CarouselItem, f"{path}.items[{index}]", item) for index, item in items]
-        values[field.name] = value
-    return cls(**values)
+    record = read_object(wire, path)
+    values = []
+    for name, _, _, part in _wire_fields(cls, in_card):
+        value = record.get(name)
+        if part is CarouselItem:
+            items = enumerate(read_array(value, f"{path}.{name}"))
+            value = [_read(part, f"{path}.{name}[{index}]", item) for index, item in items]
+        elif part is Button and value is not None:
+            value = _read(part, f"{path}.{name}", value, cls is CarouselItem)
+        values.append(value)
+    if cls is Button and values[1] is None:
+        values[1] = record.get("callback")
+    return cls(*values)
 
 
 def read_object(value: Any, path: str = "record") -> Mapping[str, Any]:

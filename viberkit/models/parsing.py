@@ -2,8 +2,8 @@
 
 Histories exist in three dialects (the guide's, v2's, v3's) with the same meaning; sends, statuses, stored messages and
 callbacks vary too. Every ``read_`` function takes parsed JSON in any dialect, returns a record, and raises
-:class:`~viberkit.errors.UnreadableRecord` with the name of the field if it cannot. A history with an unreadable event
-keeps the others: see :class:`~viberkit.models.records.ParsedRecord`.
+:class:`~viberkit.errors.UnreadableRecord` with the name of the field if it cannot. Unreadable events of a
+history are listed beside the others: see :class:`~viberkit.models.records.ParsedRecord`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http import HTTPStatus
+from http.client import responses as reason_phrases
 from typing import Any
 
 from viberkit.errors import ApiError, UnreadableRecord, Violation, for_status, quote
@@ -25,7 +26,6 @@ from viberkit.models.states import parse_state
 #: Characters that no database and no file can store: NUL and half a surrogate pair.
 _INVALID = re.compile("[\0\ud800-\udfff]")
 _INSTANT = re.compile(r"\d{4}[\dW-]{3,6}[T ]\d\d[\d:.,]*(?:Z|[+-][\d:.]+)?", re.ASCII)
-_REASON_PHRASES = {int(status): status.phrase for status in HTTPStatus}
 
 
 def parse(body: bytes | str) -> Any:
@@ -71,7 +71,7 @@ def parse_instant(value: object, field: str = "timestamp") -> tuple[datetime, bo
 
 
 def parse_http_date(text: str | None) -> datetime | None:
-    """The instant of an HTTP header, in UTC; None if there is none."""
+    """The instant of an HTTP header, in UTC; None if it has none."""
     try:
         instant = parsedate_to_datetime(text or "")
         return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
@@ -103,10 +103,9 @@ def _id(payload: Mapping[str, Any], *names: str) -> str:
 
 
 def _optional_id(value: object) -> str | None:
-    try:
+    with suppress(UnreadableRecord):
         return _id({"id": value}, "id")
-    except UnreadableRecord:
-        return None
+    return None
 
 
 def _text(value: object) -> str | None:
@@ -155,30 +154,21 @@ def _channel(payload: Mapping[str, Any]) -> str | None:
 # --- responses -------------------------------------------------------------------------------------
 
 
-def read_accepted(record: object) -> records.AcceptedMessage:
-    """The 202 response to a send.
+def read_accepted(record: object, *, bulk: bool = False) -> records.Accepted:
+    """The 202 response to a send or a bulk.
 
     >>> read_accepted({"messageId": "8fb360a1"})
-    AcceptedMessage(message_id='8fb360a1', accepted_at=None)
-    """
-    payload = read_object(record)
-    accepted_at, _ = _optional_instant(payload, "acceptedAt", "timestamp", lenient=True)
-    return records.AcceptedMessage(_id(payload, "messageId"), accepted_at)
-
-
-def read_bulk(record: object) -> records.AcceptedBulk:
-    """The 202 response to a bulk.
-
-    >>> read_bulk({"bulkId": "b1", "messageIds": ["m1", "m2"]}).message_ids
+    Accepted(message_id='8fb360a1', message_ids=('8fb360a1',), accepted_at=None)
+    >>> read_accepted({"bulkId": "b1", "messageIds": ["m1", "m2"]}, bulk=True).message_ids
     ('m1', 'm2')
     """
     payload = read_object(record)
-    listed = read_array(payload.get("messageIds"), "messageIds")
+    accepted_id = _id(payload, "bulkId" if bulk else "messageId")
+    listed = read_array(payload.get("messageIds"), "messageIds") if bulk else [accepted_id]
     if not listed:
         raise UnreadableRecord("messageIds: is empty")
     ids = tuple(_id({"messageIds": item}, "messageIds") for item in listed)
-    accepted_at, _ = _optional_instant(payload, "acceptedAt", "timestamp", lenient=True)
-    return records.AcceptedBulk(_id(payload, "bulkId"), ids, accepted_at)
+    return records.Accepted(accepted_id, ids, _optional_instant(payload, "acceptedAt", "timestamp", lenient=True)[0])
 
 
 def read_status(record: object) -> records.Status:
@@ -212,10 +202,9 @@ def _stored_content(body: Mapping[str, Any]) -> Content | None:
     content = body.get("content", body)
     if "content" not in body and isinstance(body.get("components"), Sequence):
         content = {"contentType": "components", "components": {"body": body["components"]}}
-    try:
+    with suppress(UnreadableRecord):
         return from_wire(content)
-    except UnreadableRecord:
-        return None
+    return None
 
 
 def read_channel(record: object) -> records.Channel:
@@ -378,7 +367,7 @@ def error_from_response(response: records.Response, request: str = "") -> ApiErr
         if isinstance(item, Mapping)
     ]
     status, delay_s = response.status, retry_after_s(response)
-    title = _text(problem.get("title")) or _REASON_PHRASES.get(status, "")
+    title = _text(problem.get("title")) or reason_phrases.get(status, "")
     detail = _text(problem.get("detail")) or ""
     return for_status(status)(status, title, detail, violations, request=request, retry_after_s=delay_s)
 
@@ -396,10 +385,9 @@ def is_unknown_message(body: bytes) -> bool:
 
 
 def _read_problem(body: bytes) -> Mapping[str, Any]:
-    try:
+    with suppress(UnreadableRecord):
         return _optional_object(parse(body))
-    except UnreadableRecord:
-        return {}
+    return {}
 
 
 def retry_after_s(response: records.Response) -> float | None:

@@ -121,7 +121,7 @@ def _general_pattern(region: Any) -> str:
 
 
 def mask(number: str) -> str:
-    """A phone number with its middle hidden; short texts keep at most two characters.
+    """A phone number with its middle hidden; of a short text at most two characters are shown.
 
     >>> mask("+491701234567"), mask("12345"), mask("")
     ('+4917*****67', '12***', '')

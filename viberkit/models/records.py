@@ -67,18 +67,10 @@ class ParsedRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class AcceptedMessage:
-    """The response to a send."""
+class Accepted:
+    """What the server accepted: the id of a message or bulk, and one message id per content, in order."""
 
     message_id: str
-    accepted_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AcceptedBulk:
-    """The response to a bulk: its id, and one message id per content, in order."""
-
-    bulk_id: str
     message_ids: tuple[str, ...]
     accepted_at: datetime | None = None
 
@@ -243,7 +235,7 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class SentMessage:
-    """A message that the server accepted. Keep its id: no call of the API lists messages.
+    """A message that the server accepted. Store its id: no call of the API lists messages.
 
     Parameters
     ----------
@@ -314,14 +306,6 @@ class AcceptanceEvidence:
     message_id: str
     at: int
     called_back: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PreviousSend:
-    """An earlier send with the same recipient and content: its message id, and when it was sent."""
-
-    message_id: str
-    sent_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

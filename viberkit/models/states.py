@@ -1,7 +1,7 @@
 """The states of a message, their order, which of them are final, and their names in every dialect.
 
 A message passes ``accepted → routed → dispatched → delivered → seen``, or ends in ``failed`` or ``expired``, possibly
-after ``channel_failed``. A state that is in no dialect keeps its own text: it is data, not an error.
+after ``channel_failed``. A state that is in no dialect remains as it is: it is data, not an error.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def _number_rule(field: str, value: object, limit: float, unit: str) -> Iterator
     elif isinstance(value, bool) or not isinstance(value, Real) or value != value:
         yield Violation(field, quote(value), "is not a number", f"give it in {unit}")
     elif value < 0 or not value <= limit:
-        yield Violation(field, quote(value), f"is outside 0–{limit} {unit}", f"keep it within 0–{limit}")
+        yield Violation(field, quote(value), f"is outside 0–{limit} {unit}", f"pass 0 to {limit}")
 
 
 def choice_rule(field: str, value: object, choices: Sequence[str]) -> Iterator[Violation]:
@@ -180,12 +180,12 @@ def cautions(content: Content) -> list[Violation]:
     >>> print(cautions(vk.Text("x" * 1200))[0])
     text: has 1200 characters; texts above 1000 are refused by some
     """
-    found = []
+    result = []
     for path, value, limits in _values(content):
         size, unit = (len(value), "characters") if isinstance(value, str) else (value, limits.get("unit"))
         if "advised" in limits and isinstance(size, Real) and limits["advised"] < size <= limits.get("limit", size):
-            found.append(Violation(path, "", f"has {size} {unit}", limits["caution"]))
-    return found
+            result.append(Violation(path, "", f"has {size} {unit}", limits["caution"]))
+    return result
 
 
 def callback_url_rule(field: str, value: object) -> Iterator[Violation]:
@@ -200,15 +200,9 @@ def callback_url_rule(field: str, value: object) -> Iterator[Violation]:
 
 
 def callback_violations(
-    inbound_url: str | None,
-    status_url: str | None,
-    events: Sequence[str],
-    version: str,
-    secret: str | None,
-    method: str,
-    header: tuple[str, str] | None,
+    inbound_url: str | None, status_url: str | None, events: Sequence[str], version: str, method: str
 ) -> list[Violation]:
-    """Every rule that a callback setting breaks; neither the secret nor the header's value is quoted."""
+    """Every rule that a callback setting breaks, apart from its secrets."""
     broken = [*callback_url_rule("inbound_url", inbound_url), *callback_url_rule("status_url", status_url)]
     if isinstance(events, str):
         broken.append(Violation("events", quote(events), "is not a list", "pass a list of event names"))
@@ -216,13 +210,16 @@ def callback_violations(
         for index, event in enumerate(events):
             broken += choice_rule(f"events[{index}]", event, EVENTS)
     broken += choice_rule("version", version, ("2.11", "2.12", "2.13"))
+    return [*broken, *choice_rule("method", method, ("HS256", "HS512"))]
+
+
+def secret_rules(secret: object, header: Sequence[object] | None) -> Iterator[Violation]:
+    """The lengths of a callback setting's secret and extra header, if it has them; their values are not quoted."""
     if secret is not None:
-        broken += _length_rule("secret", secret, 8, 125)
-        broken += choice_rule("method", method, ("HS256", "HS512"))
+        yield from _length_rule("secret", secret, 8, 125)
     if header is not None:
-        broken += _length_rule("header[0]", header[0], 4, 125)
-        broken += _length_rule("header[1]", header[1], 8, 1024)
-    return broken
+        yield from _length_rule("header[0]", header[0], 4, 125)
+        yield from _length_rule("header[1]", header[1], 8, 1024)
 
 
 def _length_rule(field: str, value: object, least: int, most: int) -> Iterator[Violation]:
