@@ -176,8 +176,8 @@ def test_no_acknowledged_callback_is_lost_when_the_receiver_is_killed(tmp_path: 
 def test_graceful_stop_by_a_signal_under_load(tmp_path: Path, by: signal.Signals) -> None:
     archive = tmp_path / "stopped.db"
     with listening(archive) as (receiver, url), ExitStack() as held:
-        silent, begun = (held.enter_context(socket.create_connection(("127.0.0.1", port_of(url)))) for _ in range(2))
-        begun.sendall(b"POST /callbacks HT")
+        silent, partial = (held.enter_context(socket.create_connection(("127.0.0.1", port_of(url)))) for _ in range(2))
+        partial.sendall(b"POST /callbacks HT")
         then, rng = lambda: receiver.send_signal(by), random.Random("stop")
         acknowledged = asyncio.run(load_until(url, "stop", PER_KILL // 2, then, rng))
         started = time.monotonic()

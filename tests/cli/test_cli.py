@@ -230,10 +230,10 @@ def test_listen_refuses_wrong_settings(run, args: list[str], code: int, text: st
 
 
 def test_tutorials_are_copied_but_replace_nothing(tmp_path: Path) -> None:
-    (tmp_path / "mine" / "data").mkdir(parents=True)
-    notebooks = cli.copy_tutorials(tmp_path / "mine")
+    (tmp_path / "folder" / "data").mkdir(parents=True)
+    notebooks = cli.copy_tutorials(tmp_path / "folder")
     assert min(path.name for path in notebooks.glob("*.ipynb")) == "01-first-message.ipynb"
-    assert not list((tmp_path / "mine" / "data").iterdir())
+    assert not list((tmp_path / "folder" / "data").iterdir())
 
 
 def test_a_file_of_events_and_a_database_are_not_confused(run) -> None:  # type: ignore[no-untyped-def]

@@ -32,7 +32,7 @@ def components(*body: dict[str, Any]) -> dict[str, Any]:
 
 
 def fields(request: dict[str, Any]) -> list[str]:
-    return [field for field, _ in rules.check_message(request)]
+    return [field for field, _ in rules.check_send(request, "content")]
 
 
 #: The table of the reference: each kind of content, and whether a transaction may carry it.
@@ -80,9 +80,9 @@ def test_limits_of_contents(length: int, field: str, content: Any) -> None:
 @pytest.mark.parametrize(("size", "valid"), [(1, False), (2, True), (20, True), (21, False)])
 def test_size_of_a_bulk(size: int, valid: bool) -> None:
     bulk = message(content=..., messages=[{"contentType": "text", "text": "Hello"}] * size)
-    assert [field for field, _ in rules.check_bulk(bulk)] == ([] if valid else ["messages"])
+    assert [field for field, _ in rules.check_send(bulk, "messages")] == ([] if valid else ["messages"])
     bulk["messages"][0] = {"contentType": "text"}
-    assert valid is ("messages[0].text" in [field for field, _ in rules.check_bulk(bulk)])
+    assert valid is ("messages[0].text" in [field for field, _ in rules.check_send(bulk, "messages")])
 
 
 @pytest.mark.parametrize(

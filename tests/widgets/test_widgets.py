@@ -612,17 +612,17 @@ def test_inputs_are_emptied_by_a_send(form: SendForm) -> None:
     assert remaining(form) == []
 
 
-@pytest.mark.parametrize("way", ["clear", "unknown", "close", "another kind"])
-def test_inputs_are_emptied(form: SendForm, sandbox: FaultySandbox, way: str) -> None:
+@pytest.mark.parametrize("how", ["clear", "unknown", "close", "another kind"])
+def test_inputs_are_emptied(form: SendForm, sandbox: FaultySandbox, how: str) -> None:
     fill_with_secrets(form)
-    if way == "clear":
+    if how == "clear":
         form.send_button.click()
         form.cancel_button.click()
         form.clear_button.click()
-    elif way == "unknown":
+    elif how == "unknown":
         sandbox.fault("drop", method="POST")
         send(form)
-    elif way == "close":
+    elif how == "close":
         form.close()
     else:
         form.kind.input.value = "list"

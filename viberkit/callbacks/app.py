@@ -17,13 +17,11 @@ from datetime import datetime, timedelta
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from viberkit.api.settings import is_loopback
 from viberkit.errors import ArchiveError
 from viberkit.models.callback import Callback, SignatureError, signed_at
-
-__all__ = ["MAX_BODY", "MAX_HEADERS", "STORE_TIMEOUT_S", "CallbackApp"]
 
 MAX_BODY = 256 * 1024  #: bytes
 MAX_HEADERS = 16 * 1024  #: bytes
@@ -46,15 +44,11 @@ class CallbackApp:
     header: tuple[str, str] | None
     window: timedelta
     now: Callable[[], datetime]
-    lifespan: ASGIApp | None = None
     stored: int = 0
     late: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.lifespan is not None and scope["type"] == "lifespan":
-            await self.lifespan(scope, receive, send)
-            return
         try:
             await self._handle(Request(scope, receive))
             response = Response(status_code=204)
@@ -126,12 +120,8 @@ async def _read_body(request: Request) -> bytes:
     length = request.headers.get("content-length", "")
     if length.isascii() and length.isdigit() and len(length) < 20 and int(length) > 4 * MAX_BODY:
         raise HTTPException(413, "body too long")
-    body, received, more = bytearray(), 0, True
-    while more:
-        message = await request.receive()
-        if message["type"] != "http.request":
-            raise ClientDisconnect
-        chunk, more = message.get("body", b""), message.get("more_body", False)
+    body, received = bytearray(), 0
+    async for chunk in request.stream():
         received += len(chunk)
         if received <= MAX_BODY:
             body += chunk

@@ -7,8 +7,6 @@ import asyncio
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-__all__ = ["limited_protocol"]
-
 
 class _LimitedProtocol(H11Protocol):
     """Closes a connection whose request is incomplete at the deadline, and makes room when there are too many."""

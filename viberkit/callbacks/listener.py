@@ -21,10 +21,11 @@ from viberkit.models.validation import EVENTS, callback_url_rule, secret_rules
 if TYPE_CHECKING:
     from viberkit.api.client import Client
 
-__all__ = ["Listener"]
 
 REQUEST_DEADLINE_S = 10.0
 MAX_CONNECTIONS = 256
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
 
 
 class Listener(ThreadServer):
@@ -117,10 +118,9 @@ class Listener(ThreadServer):
         now = now or (lambda: datetime.now(UTC))
         self._check(host, port, window, now)
         writer = GroupCommit(archive)
-        lifespan = Router(lifespan=writer.lifespan)
-        self._app = CallbackApp(writer.store, path, self._secrets, self._header, window, now, lifespan)
+        self._app = CallbackApp(writer.store, path, self._secrets, self._header, window, now)
         super().__init__(
-            self._app,
+            Router(default=self._app, lifespan=writer.lifespan),
             host=host,
             port=port,
             name="viberkit-listener",
@@ -131,40 +131,34 @@ class Listener(ThreadServer):
         )
 
     def _check(self, host: object, port: object, window: object, now: object) -> None:
-        violations: list[Violation] = []
-
-        def require(valid: object, field: str, value: str, rule: str, remedy: str) -> None:
-            if not valid:
-                violations.append(Violation(field, value, rule, remedy))
-
-        for secret in self._secrets:
-            violations += secret_rules(secret, None)
-        if self._header:
-            violations += secret_rules(None, self._header)
-            name, value = self._header
-            is_name = re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name)
-            require(is_name, "header[0]", "", "is not the name of a header", "pass ('x-callback-token', '…')")
-            is_value = re.fullmatch(rb"[!-~]([ -~]*[!-~])?", value.encode())
-            rule = "contains characters that a header cannot carry, or begins or ends with a blank"
-            require(is_value, "header[1]", "", rule, "use ASCII letters, digits and punctuation")
-        if self.public_url is not None:
-            violations += callback_url_rule("public_url", self.public_url)
-        is_path = re.fullmatch(r"/[A-Za-z0-9._~/-]*", self.path)
-        rule = "is not a plain path that begins with a slash"
-        require(is_path, "path", repr(self.path), rule, "pass e.g. '/callbacks'")
+        violations = [*callback_url_rule("public_url", self.public_url)]
+        for secret in self._secrets or (None,):
+            violations += secret_rules(secret, self._header)
+        name, value = self._header or ("x-unused", "unused")
+        is_path = isinstance(self.path, str) and re.fullmatch(r"/[A-Za-z0-9._~/-]*", self.path)
+        path_rule, path_remedy = "is not a plain path that begins with a slash", "pass e.g. '/callbacks'"
+        value_rule = "contains characters that a header cannot carry, or begins or ends with a blank"
+        is_name, is_value = _HEADER_NAME.fullmatch(name), _HEADER_VALUE.fullmatch(value)
         is_port = type(port) is int and 0 <= port <= 65_535
-        require(is_port, "port", repr(port), "is not a port", "pass 0 for a free port")
-        is_duration = isinstance(window, timedelta) and window >= timedelta(0)
-        require(is_duration, "window", repr(window), "is not a duration", "pass timedelta(minutes=5)")
-        is_clock = callable(now) and now().tzinfo is not None
-        require(is_clock, "now", "", "does not return datetimes with a time zone", "pass lambda: datetime.now(UTC)")
+        is_window = isinstance(window, timedelta) and window >= timedelta(0)
+        is_clock, clock_rule = callable(now) and now().tzinfo, "does not return datetimes with a time zone"
         is_host = isinstance(host, str) and host
-        require(is_host, "host", repr(host), "is not an address", "pass '127.0.0.1', or '0.0.0.0' for all")
-        if is_host and not self._secrets and not self._header:
-            rule = "can be reached from other computers, so callbacks need a proof of their origin"
-            remedy = "pass secret=… (or header=…), or set VIBERKIT_CALLBACK_SECRET"
-            require(self.public_url is None, "public_url", repr(self.public_url), rule, remedy)
-            require(self.public_url or is_loopback(str(host)), "host", repr(host), rule, remedy)
+        needs_origin = is_host and not self._secrets and not self._header
+        is_local = self.public_url or is_loopback(str(host))
+        origin_rule = "can be reached from other computers, so callbacks need a proof of their origin"
+        origin_remedy = "pass secret=… (or header=…), or set VIBERKIT_CALLBACK_SECRET"
+        checks: list[tuple[object, str, str, str, str]] = [
+            (is_name, "header[0]", "", "is not the name of a header", "pass ('x-callback-token', '…')"),
+            (is_value, "header[1]", "", value_rule, "use ASCII letters, digits and punctuation"),
+            (is_path, "path", repr(self.path), path_rule, path_remedy),
+            (is_port, "port", repr(port), "is not a port", "pass 0 for a free port"),
+            (is_window, "window", repr(window), "is not a duration", "pass timedelta(minutes=5)"),
+            (is_clock, "now", "", clock_rule, "pass lambda: datetime.now(UTC)"),
+            (is_host, "host", repr(host), "is not an address", "pass '127.0.0.1', or '0.0.0.0' for all"),
+            (not (needs_origin and self.public_url), "public_url", repr(self.public_url), origin_rule, origin_remedy),
+            (not needs_origin or is_local, "host", repr(host), origin_rule, origin_remedy),
+        ]
+        violations += [Violation(*details) for is_valid, *details in checks if not is_valid]
         if violations:
             raise ConfigurationError("\n".join(dict.fromkeys(map(str, violations))))
 

@@ -16,11 +16,9 @@ from starlette.types import ASGIApp
 
 from viberkit.errors import ConfigurationError
 
-__all__ = ["ThreadServer"]
-
 
 class ThreadServer:
-    """Serves an application from a thread; port 0 selects a free port, which is then kept.
+    """Serves an application from a thread; port 0 selects a free port, which a restart uses again.
 
     While any server runs, the interpreter switches threads after 0.1 ms instead of 5 ms. Otherwise a computation that
     releases the interpreter's lock often, but briefly, would delay the responses by seconds.

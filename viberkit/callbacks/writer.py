@@ -12,8 +12,6 @@ from viberkit.archive.archive import Archive
 from viberkit.errors import ArchiveError
 from viberkit.models.callback import Callback
 
-__all__ = ["GroupCommit"]
-
 _MAX_BATCH = 256  #: callbacks in one transaction
 _DERIVE_BATCH = 64  #: raw records read in one transaction while no callback waits
 
@@ -80,9 +78,5 @@ class GroupCommit:
 
 def _resolve(futures: list[asyncio.Future[None]], error: Exception | None) -> None:
     for future in futures:
-        if future.done():
-            continue
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)
+        if not future.done():
+            future.set_result(None) if error is None else future.set_exception(error)

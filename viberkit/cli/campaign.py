@@ -15,7 +15,6 @@ from viberkit.models.parsing import parse
 if TYPE_CHECKING:
     from viberkit.campaigns.campaign import Campaign, CampaignStatus
 
-__all__ = ["campaign"]
 
 _EXIT_STOPPED, _EXIT_UNKNOWN = 4, 5
 _name = click.argument("name")

@@ -7,28 +7,22 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
+import pandas as pd
 from tqdm.auto import tqdm
 
 from viberkit import charts
 from viberkit.analysis.curves import delivery_curve, time_to
 from viberkit.analysis.journeys import journeys, transitions
 from viberkit.analysis.latency import latency
+from viberkit.api.client import Client
 from viberkit.archive.archive import Archive
 from viberkit.campaigns.collector import collect
 from viberkit.errors import ConfigurationError
 from viberkit.models.content import Button, Image, Text
+from viberkit.models.records import SentMessage
 from viberkit.sandbox.sandbox import Sandbox
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from viberkit.api.client import Client
-    from viberkit.models.records import SentMessage
-
-__all__ = ["format_latency", "run", "send_messages"]
 
 _DAYS = 14
 #: Messages sent in each hour of the day, per cent.
@@ -116,5 +110,5 @@ def format_latency(table: pd.DataFrame) -> str:
     columns = {"max_s": "{:,.3f}", "n": "{:,.0f}", "n_waiting": "{:,.0f}", "time_share": "{:.1%}"}
     for name, template in {"value_s": "{:,.3f}", **columns}.items():
         shown[name] = table[name].map(template.format)
-    wide = shown.set_index([*keys, *columns, "quantile"])["value_s"].unstack("quantile", sort=False)  # noqa: PD010 - keeps NaN
+    wide = shown.set_index([*keys, *columns, "quantile"])["value_s"].unstack("quantile", sort=False)  # noqa: PD010 - with NaN
     return wide.reset_index()[[*keys, *wide.columns, *columns]].to_string(index=False)

@@ -6,6 +6,7 @@ command failed: do not run it again.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -29,7 +30,6 @@ from viberkit.errors import ArchiveWriteError, UnknownOutcome, UnreadableRecord,
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["commands", "main"]
 
 _message_id = click.argument("message_id")
 _folder = click.Path(file_okay=False, path_type=Path)
@@ -102,9 +102,17 @@ def demo(out: Path, messages: int, seed: int) -> None:
 @click.option("--now", is_flag=True, help="Start the virtual clock now instead of on 5 January 2026.")
 def sandbox(now: bool, **settings: Any) -> None:
     """Serve a simulation of the API on loopback until Ctrl-C."""
-    from viberkit.sandbox.sandbox import START, Sandbox, serve
+    from viberkit.sandbox.sandbox import PREFIX, START, Sandbox
 
-    serve(Sandbox(start=datetime.now(UTC) if now else START, **settings), echo=click.echo)
+    start = datetime.now(UTC) if now else START
+    with contextlib.suppress(KeyboardInterrupt), Sandbox(start=start, **settings) as server:
+        root = server.base_url.removesuffix(PREFIX)
+        click.echo(f"""VIBERKIT_BASE_URL={server.base_url}
+TYNTEC_API_KEY={server.api_key}
+VIBER_SERVICE_ID={server.service_id}
+# virtual time is {server.now:%Y-%m-%d %H:%M:%S}; POST {{"seconds": 60}} to {root}/sandbox/advance to advance it
+# Ctrl-C stops the sandbox""")
+        threading.Event().wait()
 
 
 @commands.command()

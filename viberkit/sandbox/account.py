@@ -27,8 +27,6 @@ from viberkit.sandbox import rules
 from viberkit.sandbox.delivery_model import DeliveryModel
 from viberkit.sandbox.message import Message, format_instant
 
-__all__ = ["Account", "ApiRequest"]
-
 PAGE_SIZE = 50
 _SCOPES = ["messages", "configurations", "media"]
 _NOT_FOUND = "<html><body>Not Found</body></html>"
@@ -144,29 +142,26 @@ class Account:
     # --- messages ----------------------------------------------------------------------------------
 
     def _send_message(self, request: ApiRequest) -> Response:
-        body = request.json_object()
-        [message] = self._accept(request, body, rules.check_message(body), "content")
+        [message] = self._accept(request, "content")
         return JSONResponse(message.acceptance(), 202)
 
     def _send_bulk(self, request: ApiRequest) -> Response:
-        body = request.json_object()
-        accepted = self._accept(request, body, rules.check_bulk(body), "messages")
+        accepted = self._accept(request, "messages")
         ids = [message.message_id for message in accepted]
         bulk = {"bulkId": str(uuid.uuid5(uuid.UUID(ids[0]), "bulk")), "messageIds": ids, **accepted[0].acceptance()}
         del bulk["messageId"]
         return JSONResponse(bulk, 202)
 
-    def _accept(
-        self, request: ApiRequest, body: dict[str, Any], violations: Iterable[tuple[str, str]], name: str
-    ) -> list[Message]:
+    def _accept(self, request: ApiRequest, field: str) -> list[Message]:
         """Accept the contents in a field of a request, unless it violates a rule."""
-        _raise_violations(violations, "validate.request.")
+        body = request.json_object()
+        _raise_violations(rules.check_send(body, field), "validate.request.")
         if body["from"] not in self.service_ids:
             raise ProblemError(403, "the service id in 'from' does not belong to this account")
         body |= {"to": rules.e164(body["to"]), "rateType": rules.rate_type_of(body)}
         at = request.received_at.replace(microsecond=request.received_at.microsecond // 1000 * 1000)
         accepted = []
-        for content in body[name] if isinstance(body[name], list) else [body[name]]:
+        for content in body[field] if field == "messages" else [body[field]]:
             message = Message.draw(self.next_seed(body["to"]), self.model, self.dialect, at, body, content)
             self.messages[message.message_id] = message
             self.on_accepted(message)

@@ -17,12 +17,9 @@ import math
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from statistics import NormalDist
 from typing import NamedTuple
 
 from viberkit.errors import InvalidRequest, Violation
-
-__all__ = ["DeliveryModel", "Failure", "LogNormal", "Step"]
 
 
 class Step(NamedTuple):
@@ -56,11 +53,6 @@ class LogNormal:
         Median in seconds.
     sigma : float
         Standard deviation of the logarithm.
-
-    Examples
-    --------
-    >>> round(LogNormal(1.5, 0.6).quantile(0.95), 2)
-    4.02
     """
 
     median_s: float
@@ -82,36 +74,6 @@ class LogNormal:
             Duration in seconds.
         """
         return factor * self.median_s * math.exp(rng.gauss(0.0, self.sigma))
-
-    def quantile(self, share: float) -> float:
-        """Return a quantile.
-
-        Parameters
-        ----------
-        share : float
-            Probability, between 0 and 1.
-
-        Returns
-        -------
-        float
-            Duration in seconds that a share of the durations does not exceed.
-        """
-        return self.median_s * math.exp(self.sigma * NormalDist().inv_cdf(share))
-
-    def cdf(self, seconds: float) -> float:
-        """Return the cumulative distribution function.
-
-        Parameters
-        ----------
-        seconds : float
-            Duration in seconds.
-
-        Returns
-        -------
-        float
-            Share of the durations that are at most this long.
-        """
-        return NormalDist().cdf(math.log(seconds / self.median_s) / self.sigma) if seconds > 0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -266,33 +228,6 @@ class DeliveryModel:
         """
         by_rate_type = {"promotion": self.promotion_factor, "session": self.session_factor}
         return by_rate_type.get(rate_type, 1.0) * self.hourly_factors[at.hour]
-
-    def delivered_within(self, seconds: float, factor: float = 1.0) -> float:
-        """Return the share of the delivered messages that are delivered within a time of their dispatch.
-
-        Parameters
-        ----------
-        seconds : float
-            Time since dispatched, in seconds.
-        factor : float, default 1.0
-            Slowdown, see :meth:`slowdown`.
-
-        Returns
-        -------
-        float
-            Share between 0 and 1.
-
-        Examples
-        --------
-        >>> model = DeliveryModel()
-        >>> lifetime_s = model.lifetime.total_seconds()
-        >>> round(model.delivered_within(1.5), 3), round(model.delivered_within(lifetime_s), 3)
-        (0.475, 1.0)
-        """
-        shortest, longest = self.away_s, self.lifetime.total_seconds()
-        survival = (shortest / min(max(seconds, shortest), longest)) ** self.away_shape
-        away = (1 - survival) / (1 - (shortest / longest) ** self.away_shape)
-        return float((1 - self.away_share) * self.delivery.cdf(seconds / factor) + self.away_share * away)
 
     def journey(self, rng: random.Random, accepted_at: datetime, rate_type: str) -> list[Step]:
         """Draw the journey of a message.

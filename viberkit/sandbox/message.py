@@ -12,8 +12,6 @@ from typing import Any
 from viberkit.models.states import FINAL
 from viberkit.sandbox.delivery_model import DeliveryModel, Step
 
-__all__ = ["DIALECTS", "Message", "format_instant"]
-
 Json = Mapping[str, Any]
 
 #: The formats in which the API has reported journeys over the years.

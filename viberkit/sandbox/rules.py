@@ -13,8 +13,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["CALLBACK_SETTINGS", "check_bulk", "check_message", "e164", "rate_type_of"]
-
 Violations = Iterator[tuple[str, str]]
 Check = Callable[[str, Any], Violations]
 Json = Mapping[str, Any]
@@ -182,22 +180,15 @@ def _check_content(field: str, content: Any, rate_type: Any) -> Violations:
         yield "rateType", f"must not be transaction for {kind}"
 
 
-def check_message(request: Json) -> Violations:
-    """The rules that a request to send one message breaks.
+def check_send(request: Json, field: str) -> Violations:
+    """The rules that a request breaks that sends one message (`field` is content) or a bulk (`field` is messages).
 
     >>> content = {"contentType": "list", "list": {"text": "Which?", "options": ["tea", ""]}}
     >>> message = {"to": "+491701234567", "from": "SHOP", "channel": "viber", "rateType": "session", "content": content}
-    >>> list(check_message(message))
+    >>> list(check_send(message, "content"))
     [('content.list.options[1]', 'must not be empty')]
     """
     yield from REQUEST("", request)
     yield from _one_of(*RATE_TYPES)("rateType", rate_type_of(request))
-    yield from _check_content("content", request.get("content"), rate_type_of(request))
-
-
-def check_bulk(request: Json) -> Violations:
-    """The rules that a request to send several contents to one recipient breaks."""
-    yield from REQUEST("", request)
-    yield from _one_of(*RATE_TYPES)("rateType", rate_type_of(request))
-    item = functools.partial(_check_content, rate_type=rate_type_of(request))
-    yield from _list(2, 20, item)("messages", request.get("messages"))
+    check = functools.partial(_check_content, rate_type=rate_type_of(request))
+    yield from (_list(2, 20, check) if field == "messages" else check)(field, request.get(field))

@@ -14,8 +14,7 @@ import functools
 import mimetypes
 import random
 import threading
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -26,12 +25,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 from starlette.types import Receive, Scope, Send
 
+from viberkit.api.client import Client
 from viberkit.callbacks.server import ThreadServer
 from viberkit.errors import InvalidRequest, UnreadableRecord, Violation
 from viberkit.models.parsing import parse
 from viberkit.models.states import ORDER
 from viberkit.models.validation import choice_rule
-from viberkit.sandbox.account import Account, ApiRequest
+from viberkit.sandbox.account import Account, ApiRequest, ProblemError
 from viberkit.sandbox.delivery_model import DeliveryModel
 from viberkit.sandbox.message import DIALECTS, Message, format_instant
 from viberkit.sandbox.webhooks import CallbackAttempt, PendingCallback, VirtualClock, WebhookSender
@@ -39,9 +39,6 @@ from viberkit.sandbox.webhooks import CallbackAttempt, PendingCallback, VirtualC
 if TYPE_CHECKING:
     import pandas as pd
 
-    from viberkit.api.client import Client
-
-__all__ = ["ReceivedRequest", "Sandbox", "serve"]
 
 PREFIX = "/conversations/v3"
 #: The default start of the virtual clock.
@@ -100,13 +97,13 @@ class Sandbox(ThreadServer):
     dialect : {"v3", "v2", "guide", "mixed"}, default "v3"
         Format of the responses; with ``"mixed"``, each message has a random one.
     paths : {"reference", "guide"}, default "reference"
-        Where status and events are found: at the paths of the API reference, or only at those of the guide.
+        Where status and events are available: at the paths of the API reference, or only at those of the guide.
     model : DeliveryModel, optional
         Distributions of the journeys.
     start : datetime, default 2026-01-05 08:00 UTC
         Start of the virtual clock, with a time zone.
     speed : float, default 1.0
-        Virtual seconds per real second; with 0, time stands still until :meth:`advance`.
+        Virtual seconds per real second; with 0, only :meth:`advance` moves the clock.
     latency_s : float, default 0.0
         Real seconds before each response.
 
@@ -188,7 +185,6 @@ class Sandbox(ThreadServer):
         self._webhooks = WebhookSender(self._clock, self._account.callback_settings_of)
         routes = [
             Mount(PREFIX, app=self._serve_api),
-            Route("/sandbox/now", self._serve_now, methods=["GET"]),
             Route("/sandbox/advance", self._serve_advance, methods=["POST"]),
         ]
         name, app = "viberkit-sandbox", Router(routes, lifespan=self._lifespan)
@@ -237,8 +233,6 @@ class Sandbox(ThreadServer):
         Client
             A client with the base URL, API key and service id of the sandbox.
         """
-        from viberkit.api.client import Client
-
         self.start()
         return Client(self.api_key, self.service_id, base_url=self.base_url, **options)
 
@@ -352,13 +346,11 @@ class Sandbox(ThreadServer):
                 stored = media if isinstance(media, Mapping) else self._store_media(media, filename)
                 content = {"contentType": "media", "media": {**stored, **caption}}
         at, service_id = format_instant(self.now), to or self.service_id
-        body: dict[str, Any] = {"messageId": message_id, "channel": "viber", "from": from_, "to": service_id}
-        body |= {"receivedAt": at, "timestamp": at, "event": "MoMessage"}
-        body |= {"content": content} if postback is None else {"postback": {"data": postback}}
+        body = {"event": "MoMessage", "content": content}
         if postback is not None:
-            body["event"] = "MoMessage::Postback"
-        if reply_to:
-            body["context"] = {"messageId": reply_to}
+            body = {"event": "MoMessage::Postback", "postback": {"data": postback}}
+        body |= {"messageId": message_id, "channel": "viber", "from": from_, "to": service_id}
+        body |= {"receivedAt": at, "timestamp": at} | ({"context": {"messageId": reply_to}} if reply_to else {})
         self._webhooks.schedule(self.now, PendingCallback(service_id, lambda: body))
         self._webhooks.send_due()
         return message_id
@@ -420,34 +412,9 @@ class Sandbox(ThreadServer):
         response.headers.setdefault("date", format_datetime(now, usegmt=True))
         await response(scope, receive, send)
 
-    async def _serve_now(self, request: Request) -> Response:
-        return JSONResponse({"now": format_instant(self.now)})
-
     async def _serve_advance(self, request: Request) -> Response:
         try:
             await asyncio.to_thread(self.advance, seconds=parse(await request.body())["seconds"])
         except (InvalidRequest, UnreadableRecord, KeyError, TypeError, OverflowError) as error:
-            problem = {"title": "Bad Request", "status": 400, "detail": f'pass {{"seconds": 60}}: {error}'}
-            return JSONResponse(problem, 400)
-        return await self._serve_now(request)
-
-
-def serve(sandbox: Sandbox, *, echo: Callable[[str], object] = print) -> None:
-    """Serve a sandbox in the foreground until Ctrl-C.
-
-    Parameters
-    ----------
-    sandbox : Sandbox
-        The sandbox.
-    echo : callable, default print
-        Function that receives the lines about the address, the API key and how to advance time.
-    """
-    with sandbox, contextlib.suppress(KeyboardInterrupt):
-        root, now = sandbox.base_url.removesuffix(PREFIX), format_instant(sandbox.now)
-        echo(f"VIBERKIT_BASE_URL={sandbox.base_url}")
-        echo(f"TYNTEC_API_KEY={sandbox.api_key}")
-        echo(f"VIBER_SERVICE_ID={sandbox.service_id}")
-        echo(f'# virtual time is {now}; POST {{"seconds": 60}} to {root}/sandbox/advance to advance it')
-        echo("# Ctrl-C stops the sandbox")
-        while True:
-            time.sleep(0.5)
+            return ProblemError(400, f'pass {{"seconds": 60}}: {error}').response
+        return JSONResponse({"now": format_instant(self.now)})

@@ -19,8 +19,6 @@ from viberkit.api.settings import is_loopback
 from viberkit.models.callback import sign
 from viberkit.sandbox.message import format_instant
 
-__all__ = ["CallbackAttempt", "PendingCallback", "VirtualClock", "WebhookSender"]
-
 #: A callback without a 2xx response is posted again after these virtual seconds.
 RETRY_AFTER_S = (5.0, 30.0)
 TIMEOUT_S = 5.0

@@ -11,8 +11,6 @@ from viberkit.models.content import Button, Carousel, CarouselItem, Content, Fil
 from viberkit.models.validation import FILE_TYPES, VIDEO_TYPES
 from viberkit.widgets.fields import Field, parse_number
 
-__all__ = ["KINDS", "new_fields", "read_content"]
-
 _MAX_ENTRIES = 5  #: options of a list, cards of a carousel
 _URL = "https://…"
 
@@ -93,25 +91,17 @@ def read_content(kind: str, values: Mapping[str, Any]) -> Content:
 
 
 def _build(cls: type[Any], values: Mapping[str, Any]) -> Any:
-    arguments: dict[str, Any] = {}
-    for name, value in values.items():
-        if name == "options":
-            arguments[name] = _begun(value)
-        elif name == "items":
-            arguments[name] = [_build(CarouselItem, card) for card in _begun(value)]
-        elif name == "secondary" and not _is_filled(value):
-            arguments[name] = None
-        elif name in _NESTED:
-            arguments[name] = _build(_NESTED[name], value)
-        else:
-            arguments[name] = value
+    arguments = dict(values)
+    for name in arguments.keys() & _NESTED:
+        arguments[name] = _build(_NESTED[name], values[name])
+    if "secondary" in values and not _is_filled(values["secondary"]):
+        arguments["secondary"] = None
+    for name in arguments.keys() & {"options", "items"}:  # up to the last that is filled: an empty entry is a violation
+        entries = list(values[name].values())
+        last = max((index for index, entry in enumerate(entries) if _is_filled(entry)), default=0)
+        entries = entries[: max(2, last + 1)]
+        arguments[name] = [_build(CarouselItem, card) for card in entries] if name == "items" else entries
     return cls(**arguments)
-
-
-def _begun(entries: Mapping[str, Any]) -> list[Any]:
-    """Return the entries up to the last that is filled, at least two: an empty one between is a violation."""
-    last = max((index for index, entry in enumerate(entries.values()) if _is_filled(entry)), default=0)
-    return list(entries.values())[: max(2, last + 1)]
 
 
 def _is_filled(value: Any) -> bool:

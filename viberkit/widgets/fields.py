@@ -14,8 +14,6 @@ import ipywidgets as w
 from viberkit.errors import ViberkitError, Violation
 from viberkit.models.phone import mask_numbers
 
-__all__ = ["INDENT", "Field", "assign_violations", "close_widget", "error_text", "note", "show_needed"]
-
 INDENT = "140px"  #: where inputs begin, right of their labels, and what is below them
 _LABEL_STYLE = {"description_width": "130px"}
 _WIDE, _NARROW = {"width": "calc(100% - 4px)"}, {"width": "340px"}
@@ -59,7 +57,7 @@ class Field:
     """An input and the notes below it.
 
     ``path`` is the field that violations name. Inputs with the same label have the same meaning in every kind of
-    content, so their text is kept when the kind changes. A field with ``after`` is shown when that field is filled.
+    content, so their text stays when the kind changes. A field with ``after`` is shown when that field is filled.
     """
 
     path: str
@@ -155,8 +153,8 @@ def assign_violations(
 
 
 def show_needed(fields: Mapping[str, Field]) -> None:
-    """Show an option or card once the one before it is begun, and as long as it holds something itself."""
-    begun = [path for path, field in fields.items() if field.typed]
-    shown = {"", *begun, *(fields[path].after for path in begun)}
+    """Show an option or card once the previous one is filled, and as long as it is filled itself."""
+    filled = [path for path, field in fields.items() if field.typed]
+    shown = {"", *filled, *(fields[path].after for path in filled)}
     for field in fields.values():
         field.box.layout.display = "" if field.after in shown else "none"

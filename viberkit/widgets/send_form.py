@@ -22,10 +22,8 @@ from viberkit.widgets.content_fields import KINDS, new_fields, read_content
 from viberkit.widgets.fields import INDENT, Field, assign_violations, close_widget, error_text, note, show_needed
 from viberkit.widgets.status import StatusView, UnknownOutcomeView
 
-__all__ = ["SendForm"]
-
+#: What :meth:`Client.send` raises if the message was certainly not accepted.
 _NOT_SENT = (errors.ApiError, errors.TransportError, errors.InvalidRequest, errors.ConfigurationError)
-_MAYBE_SENT = (errors.ServerError, errors.UnexpectedResponse)  #: subclasses of errors.ApiError
 _MAX_VIEWS = 5
 
 
@@ -73,8 +71,8 @@ class SendForm(w.VBox):  # type: ignore[misc]
     emptied: sending it again requires typing it again.
 
     A saved notebook contains no input of the form unless widget state is saved. JupyterLab saves it only if
-    *Settings, Save Widget State Automatically* is on (default off); nbclient and nbconvert save it unless told
-    otherwise (``store_widget_state``). Inputs are emptied when a message was sent or its outcome is unknown, by
+    *Settings, Save Widget State Automatically* is on (default off); nbclient and nbconvert save it unless
+    ``store_widget_state`` is false. Inputs are emptied when a message was sent or its outcome is unknown, by
     *Clear*, by :meth:`close`, and when another kind of content removes them. The API key is in no widget.
 
     Examples
@@ -189,13 +187,13 @@ class SendForm(w.VBox):  # type: ignore[misc]
         self._typed_before |= {label: field.typed for label, field in previous.items()}
         self.fields = {}
         for field in new_fields(self.kind.value):
-            if kept := previous.pop(field.label, None):  # the same widget: the user may be typing in it
-                kept.path, kept.after = field.path, field.after
+            if same := previous.pop(field.label, None):  # the same widget: the user may be typing in it
+                same.path, same.after = field.path, field.after
             else:
                 if text := self._typed_before.get(field.label):
                     field.input.value, field.touched = text, True
                 field.on_change(self._changed)
-            self.fields[field.path] = kept or field
+            self.fields[field.path] = same or field
         self._content.children = [field.box for field in self.fields.values()]
         for removed in previous.values():
             removed.close()
@@ -289,7 +287,7 @@ class SendForm(w.VBox):  # type: ignore[misc]
         try:
             self.sent = self._client.send(to, content, rate_type=rate_type)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - shown in the form
-            if isinstance(error, _NOT_SENT) and not isinstance(error, _MAYBE_SENT):
+            if isinstance(error, _NOT_SENT):
                 self._report(f"Nothing was sent. {error_text(error)}", "error")
                 return
             if not isinstance(error, errors.UnknownOutcome):

@@ -16,8 +16,6 @@ from viberkit.models.records import Event, SentMessage
 from viberkit.models.states import FINAL, rank
 from viberkit.widgets.fields import INDENT, error_text, note
 
-__all__ = ["StatusView", "UnknownOutcomeView", "history_table"]
-
 _PAUSES_S = (0.5, 1, 1, 2, 2, 5, 5, 10)  #: between two requests; the last one repeats
 _MAX_REQUESTS = 120
 _MARGIN = f"6px 2px 6px {INDENT}"
