@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from starlette.routing import Router
 
+from viberkit.api.client import Client
 from viberkit.api.settings import Secret, is_loopback, setting
 from viberkit.archive.archive import Archive
 from viberkit.callbacks.app import MAX_HEADERS, CallbackApp
@@ -17,10 +18,6 @@ from viberkit.callbacks.server import ThreadServer
 from viberkit.callbacks.writer import GroupCommit
 from viberkit.errors import ConfigurationError, Violation
 from viberkit.models.validation import EVENTS, callback_url_rule, secret_rules
-
-if TYPE_CHECKING:
-    from viberkit.api.client import Client
-
 
 REQUEST_DEADLINE_S = 10.0
 MAX_CONNECTIONS = 256
@@ -119,16 +116,14 @@ class Listener(ThreadServer):
         self._check(host, port, window, now)
         writer = GroupCommit(archive)
         self._app = CallbackApp(writer.store, path, self._secrets, self._header, window, now)
-        super().__init__(
-            Router(default=self._app, lifespan=writer.lifespan),
-            host=host,
-            port=port,
-            name="viberkit-listener",
-            http=limited_protocol(deadline_s=REQUEST_DEADLINE_S, max_connections=MAX_CONNECTIONS),
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=10,
-            h11_max_incomplete_event_size=MAX_HEADERS,
-        )
+        router = Router(default=self._app, lifespan=writer.lifespan)
+        http = limited_protocol(deadline_s=REQUEST_DEADLINE_S, max_connections=MAX_CONNECTIONS)
+        limits = {
+            "timeout_keep_alive": 75,
+            "timeout_graceful_shutdown": 10,
+            "h11_max_incomplete_event_size": MAX_HEADERS,
+        }
+        super().__init__(router, host=host, port=port, name="viberkit-listener", http=http, **limits)
 
     def _check(self, host: object, port: object, window: object, now: object) -> None:
         violations = [*callback_url_rule("public_url", self.public_url)]
@@ -136,10 +131,9 @@ class Listener(ThreadServer):
             violations += secret_rules(secret, self._header)
         name, value = self._header or ("x-unused", "unused")
         is_path = isinstance(self.path, str) and re.fullmatch(r"/[A-Za-z0-9._~/-]*", self.path)
-        path_rule, path_remedy = "is not a plain path that begins with a slash", "pass e.g. '/callbacks'"
+        path_rule = "is not a plain path that begins with a slash"
         value_rule = "contains characters that a header cannot carry, or begins or ends with a blank"
         is_name, is_value = _HEADER_NAME.fullmatch(name), _HEADER_VALUE.fullmatch(value)
-        is_port = type(port) is int and 0 <= port <= 65_535
         is_window = isinstance(window, timedelta) and window >= timedelta(0)
         is_clock, clock_rule = callable(now) and now().tzinfo, "does not return datetimes with a time zone"
         is_host = isinstance(host, str) and host
@@ -150,8 +144,8 @@ class Listener(ThreadServer):
         checks: list[tuple[object, str, str, str, str]] = [
             (is_name, "header[0]", "", "is not the name of a header", "pass ('x-callback-token', '…')"),
             (is_value, "header[1]", "", value_rule, "use ASCII letters, digits and punctuation"),
-            (is_path, "path", repr(self.path), path_rule, path_remedy),
-            (is_port, "port", repr(port), "is not a port", "pass 0 for a free port"),
+            (is_path, "path", repr(self.path), path_rule, "pass e.g. '/callbacks'"),
+            (type(port) is int and 0 <= port <= 65_535, "port", repr(port), "is not a port", "pass 0 for a free port"),
             (is_window, "window", repr(window), "is not a duration", "pass timedelta(minutes=5)"),
             (is_clock, "now", "", clock_rule, "pass lambda: datetime.now(UTC)"),
             (is_host, "host", repr(host), "is not an address", "pass '127.0.0.1', or '0.0.0.0' for all"),

@@ -16,6 +16,10 @@ from starlette.types import ASGIApp
 
 from viberkit.errors import ConfigurationError
 
+#: Options of uvicorn: it writes no log and adds no headers of its own.
+_OPTIONS: dict[str, Any] = {"http": "h11", "ws": "none", "lifespan": "on", "log_config": None, "log_level": "critical"}
+_OPTIONS |= {"access_log": False, "proxy_headers": False, "date_header": False, "server_header": False}
+
 
 class ThreadServer:
     """Serves an application from a thread; port 0 selects a free port, which a restart uses again.
@@ -30,19 +34,7 @@ class ThreadServer:
 
     def __init__(self, app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0, name: str, **options: Any) -> None:
         self.host, self.port = host, port
-        self._configure = functools.partial(
-            uvicorn.Config,
-            app,
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            log_level="critical",
-            access_log=False,
-            proxy_headers=False,
-            date_header=False,
-            server_header=False,
-            **{"http": "h11", **options},
-        )
+        self._configure = functools.partial(uvicorn.Config, app, **_OPTIONS | options)
         self._name, self._lock = name, threading.Lock()
         self._server: uvicorn.Server | None = None
 

@@ -47,26 +47,26 @@ def campaign() -> None:
 @click.option("--content", "file", type=options.existing_file, help="Any content, as the API's JSON, in a file.")
 @options.rate_type
 @click.option("--to", metavar="COLUMN", help="Column of the phone numbers; default: to, number, phone, …")
-@click.option("--context", help="Returned with callbacks; at most 98 characters.")
+@options.context
 @click.option("--price", type=float, help="Price of one message.")
 @click.option("--price-high", type=float, help="Upper end of the price range that --price begins.")
 @click.option("--currency", default="", help="Printed before amounts.")
 @click.option("--cost-cap", type=float, help="Stop before the cost could exceed this amount.")
 @options.archive
-def plan(name: str, recipients: Path, archive_path: str, text: str | None, file: Path | None, **terms: Any) -> None:
+def plan(name: str, recipients: Path, archive_path: str, text: str | None, file: Path | None, **arguments: Any) -> None:
     """Plan the campaign NAME for the RECIPIENTS of a CSV file. Nothing is sent."""
     from viberkit.archive.archive import Archive
     from viberkit.campaigns.campaign import Campaign
 
-    image, button, price, price_high = (terms.pop(option) for option in ("image", "button", "price", "price_high"))
+    image, button, price, price_high = (arguments.pop(option) for option in ("image", "button", "price", "price_high"))
     if (text is None) == (file is None):
         raise click.UsageError("--text, --content: pass one of the two")
     content: Content = options.text_content(text or "", image, button)
     if file is not None:
         content = from_wire(parse(file.read_bytes()))
-    terms["price"] = price if price_high is None else (price, price_high)
+    arguments["price"] = price if price_high is None else (price, price_high)
     with Archive(archive_path) as archive:
-        click.echo(Campaign.plan(archive, name, recipients, content, **terms).preview())
+        click.echo(Campaign.plan(archive, name, recipients, content, **arguments).preview())
 
 
 @campaign.command()

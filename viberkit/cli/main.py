@@ -121,21 +121,21 @@ VIBER_SERVICE_ID={server.service_id}
 @options.rate_type
 @options.button
 @options.image
-@click.option("--context", help="Returned with callbacks; at most 98 characters.")
+@options.context
 @click.option("--yes", is_flag=True, help="Send without asking for confirmation.")
 @options.archive
-def send(to: str, text: str, yes: bool, archive_path: str, **terms: Any) -> None:
+def send(to: str, text: str, yes: bool, archive_path: str, **arguments: Any) -> None:
     """Send TEXT to the phone number TO (E.164), store it in the archive and print the message id."""
     from viberkit.models.phone import mask
 
     if not yes:
-        click.confirm(f"Send this {terms['rate_type']} message to {mask(to)}? It will be charged", abort=True)
-    content = options.text_content(text, terms.pop("image"), terms.pop("button"))
+        click.confirm(f"Send this {arguments['rate_type']} message to {mask(to)}? It will be charged", abort=True)
+    content = options.text_content(text, arguments.pop("image"), arguments.pop("button"))
     with options.new_client(archive_path) as client:
         try:
-            sent = client.send(to, content, **terms)
+            sent = client.send(to, content, **arguments)
         except KeyboardInterrupt:
-            raise UnknownOutcome("interrupted during the request", to=mask(to), context=terms["context"]) from None
+            raise UnknownOutcome("interrupted during the request", to=mask(to), context=arguments["context"]) from None
     click.echo(sent.message_id)
 
 
@@ -281,8 +281,7 @@ def lab(folder: Path, port: int, browser: bool, jupyter_args: tuple[str, ...]) -
 
     notebooks = copy_tutorials(folder)
     command = [sys.executable, "-m", "jupyterlab", f"--port={port}", "--ServerApp.root_dir", str(folder.resolve())]
-    if not browser:
-        command.append("--no-browser")
+    command += [] if browser else ["--no-browser"]
     with Sandbox(speed=1.0) as server:
         environment = {
             **os.environ,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 archive = click.option("--archive", "archive_path", default="deliveries.db", help="The archive's database file.")
 button = click.option("--button", nargs=2, metavar="CAPTION URL", help="A button below the text.")
+context = click.option("--context", help="Returned with callbacks; at most 98 characters.")
 image = click.option("--image", metavar="URL", help="An image below the text; needs --button.")
 per_second = click.option("--per-second", type=float, help="Maximum number of requests per second.")
 rate_type = click.option("--rate-type", required=True, type=click.Choice(RATE_TYPES))

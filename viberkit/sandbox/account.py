@@ -225,10 +225,10 @@ class Account:
 
     def _upload_file(self, request: ApiRequest) -> Any:
         minutes = request.query_params.get("validity", "1440")
-        if not request.content:
-            _raise_violations([("body", "must not be empty")])
+        violations = [] if request.content else [("body", "must not be empty")]
         if not re.fullmatch("[0-9]{1,6}", minutes):
-            _raise_violations([("validity", "must be a number of minutes")])
+            violations.append(("validity", "must be a number of minutes"))
+        _raise_violations(violations)
         content_type = request.headers.get("content-type", "application/octet-stream")
         expires_at = request.received_at + timedelta(minutes=int(minutes))
         media_id = self.store_file(request.content, content_type, request.query_params.get("filename"), expires_at)

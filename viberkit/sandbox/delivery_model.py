@@ -211,24 +211,6 @@ class DeliveryModel:
         if violations:
             raise InvalidRequest(violations)
 
-    def slowdown(self, rate_type: str, at: datetime) -> float:
-        """Return how much longer deliveries take than those of transactions by day.
-
-        Parameters
-        ----------
-        rate_type : str
-            Rate type of the message.
-        at : datetime
-            Instant of the dispatch (UTC).
-
-        Returns
-        -------
-        float
-            Factor of the delivery time.
-        """
-        by_rate_type = {"promotion": self.promotion_factor, "session": self.session_factor}
-        return by_rate_type.get(rate_type, 1.0) * self.hourly_factors[at.hour]
-
     def journey(self, rng: random.Random, accepted_at: datetime, rate_type: str) -> list[Step]:
         """Draw the journey of a message.
 
@@ -268,7 +250,8 @@ class DeliveryModel:
         if rng.random() < self.away_share:
             add("delivered", self._draw_away(rng))
         else:
-            add("delivered", self.delivery.draw(rng, self.slowdown(rate_type, steps[-1].at)))
+            rate_factor = {"promotion": self.promotion_factor, "session": self.session_factor}.get(rate_type, 1.0)
+            add("delivered", self.delivery.draw(rng, rate_factor * self.hourly_factors[steps[-1].at.hour]))
         if rng.random() < self.seen_share:
             add("seen", self.seeing.draw(rng, self.hourly_factors[steps[-1].at.hour]))
         return steps
@@ -291,7 +274,5 @@ class DeliveryModel:
         str
             ``"duplicate"`` (reported twice), ``"late"`` (reported after its successor) or ``""``.
         """
-        draw = rng.random()
-        if draw < self.duplicate_share:
-            return "duplicate"
-        return "late" if draw < self.duplicate_share + self.disorder_share else ""
+        regular_share = 1 - self.duplicate_share - self.disorder_share
+        return rng.choices(("duplicate", "late", ""), (self.duplicate_share, self.disorder_share, regular_share))[0]

@@ -1,7 +1,7 @@
 """The published rules for requests, as tables of checks.
 
-The tables are written from the API's documentation, not from :mod:`viberkit.models.validation`: the sandbox is a second
-opinion on what the library sends. Every check yields pairs of a field (its path in the JSON) and a message in the
+The tables are written from the API's documentation, not from :mod:`viberkit.models.validation`: the sandbox checks what
+the library sends independently of it. Every check yields pairs of a field (its path in the JSON) and a message in the
 wording of the server. No message quotes a value.
 """
 
@@ -52,9 +52,8 @@ def _one_of(*choices: str) -> Check:
 
 
 def _number(highest: float) -> Check:
-    return _rule(
-        f"must be between 0 and {highest:g}", lambda value: type(value) in (int, float) and 0 <= value <= highest
-    )
+    message = f"must be between 0 and {highest:g}"
+    return _rule(message, lambda value: type(value) in (int, float) and 0 <= value <= highest)
 
 
 def _list(shortest: int, longest: int, item: Check) -> Check:
@@ -168,9 +167,8 @@ def _check_content(field: str, content: Any, rate_type: Any) -> Violations:
         return
     kind: Any = content.get("contentType")
     violations = list(_one_of(*CONTENTS)(f"{field}.contentType", kind))
-    violations = violations or list(CONTENTS[kind](f"{field}.{kind}", content.get(kind)))
-    yield from violations
-    if violations:
+    if violations := violations or list(CONTENTS[kind](f"{field}.{kind}", content.get(kind))):
+        yield from violations
         return
     if kind == "components":
         kind = "+".join(sorted(part["type"] for part in content["components"]["body"]))

@@ -401,12 +401,11 @@ class Sandbox(ThreadServer):
         except ClientDisconnect:
             return
         request.received_at = now = self.now
-        method, path, query = request.method, scope["path"].removeprefix(PREFIX), dict(request.query_params)
+        path, query, payload = scope["path"].removeprefix(PREFIX), dict(request.query_params), None
         response = self.respond(request)
-        payload = None
         with contextlib.suppress(UnreadableRecord):
             payload = parse(request.content)
-        self.requests.append(ReceivedRequest(method, path, query, payload, response.status_code, now))
+        self.requests.append(ReceivedRequest(request.method, path, query, payload, response.status_code, now))
         if self.latency_s:
             await asyncio.sleep(self.latency_s)
         response.headers.setdefault("date", format_datetime(now, usegmt=True))

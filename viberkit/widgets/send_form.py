@@ -20,7 +20,7 @@ from viberkit.models.phone import mask, normalize
 from viberkit.models.records import SentMessage
 from viberkit.widgets.content_fields import KINDS, new_fields, read_content
 from viberkit.widgets.fields import INDENT, Field, assign_violations, close_widget, error_text, note, show_needed
-from viberkit.widgets.status import StatusView, UnknownOutcomeView
+from viberkit.widgets.status import StatusView, unknown_outcome_view
 
 #: What :meth:`Client.send` raises if the message was certainly not accepted.
 _NOT_SENT = (errors.ApiError, errors.TransportError, errors.InvalidRequest, errors.ConfigurationError)
@@ -292,7 +292,7 @@ class SendForm(w.VBox):  # type: ignore[misc]
                 return
             if not isinstance(error, errors.UnknownOutcome):
                 error = errors.UnknownOutcome(error_text(error), to=mask(to))
-            view = UnknownOutcomeView(error)
+            view = unknown_outcome_view(error)
         else:
             view = StatusView(self._client, self.sent)
         self._empty()

@@ -72,16 +72,12 @@ class StatusView(w.HTML):  # type: ignore[misc]
         self._show(table, note("Not final yet; vk.collect(client, archive) updates it later."))
 
 
-class UnknownOutcomeView(w.HTML):  # type: ignore[misc]
-    """A conspicuous box about a message that may or may not have been sent."""
-
-    def __init__(self, error: UnknownOutcome) -> None:
-        heading = note("It is not known whether this message was sent.", "error")
-        text = str(error)
-        reason = f'<div style="font-weight: normal">{note(f"{text[:1].upper()}{text[1:]}.")}</div>'
-        style = "border-left: 4px solid var(--jp-error-color1, #b3261e); padding: 4px 10px; font-weight: bold"
-        html = f'<div role="alert" style="{style}">{heading}{reason}</div>'
-        super().__init__(html, layout=w.Layout(margin=_MARGIN))
+def unknown_outcome_view(error: UnknownOutcome) -> w.HTML:
+    """Return a conspicuous box about a message that may or may not have been sent."""
+    heading, text = note("It is not known whether this message was sent.", "error"), str(error)
+    reason = f'<div style="font-weight: normal">{note(f"{text[:1].upper()}{text[1:]}.")}</div>'
+    style = "border-left: 4px solid var(--jp-error-color1, #b3261e); padding: 4px 10px; font-weight: bold"
+    return w.HTML(f'<div role="alert" style="{style}">{heading}{reason}</div>', layout=w.Layout(margin=_MARGIN))
 
 
 def history_table(events: Sequence[Event]) -> str:
