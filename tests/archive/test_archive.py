@@ -249,7 +249,7 @@ def test_migrations_are_applied_once(archive: vk.Archive) -> None:
 
 def test_the_query_of_pending_records_uses_its_index(archive: vk.Archive) -> None:
     """Otherwise every transaction would scan the whole of ``raw``."""
-    query = str(ingest._pending_query().compile(dialect=sqlite_dialect(), compile_kwargs={"literal_binds": True}))
+    query = str(ingest.PENDING.compile(dialect=sqlite_dialect(), compile_kwargs={"literal_binds": True}))
     with sqlite3.connect(archive.path) as connection:
         reported = connection.execute(f"EXPLAIN QUERY PLAN {query.replace(':size', '5')}").fetchall()
     connection.close()

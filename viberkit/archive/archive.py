@@ -22,8 +22,6 @@ from viberkit.errors import ArchiveError, CampaignError
 from viberkit.frames.columns import CALLBACKS, EVENTS, INBOUND, INSTANT, MESSAGES, OUTBOX, STATUSES, Schema
 from viberkit.models.phone import mask, mask_numbers
 
-__all__ = ["Archive"]
-
 
 class Archive:
     """A SQLite file that stores sends, histories, statuses and callbacks.

@@ -23,8 +23,6 @@ from viberkit.models.keys import make_key
 if TYPE_CHECKING:
     from viberkit.archive.archive import Archive
 
-__all__ = ["CHARGED", "CampaignStore", "CampaignTerms"]
-
 #: States in which a message may have been charged.
 CHARGED = ("in_flight", "accepted", "unknown", "requeued", "abandoned")
 _FIXED = ("content", "rate_type", "context", "callback_url")

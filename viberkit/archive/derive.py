@@ -15,8 +15,6 @@ from viberkit.models.keys import find_key
 from viberkit.models.parsing import is_unknown_message
 from viberkit.models.records import AcceptanceEvidence, Event, Inbound
 
-__all__ = ["DerivedRows", "RawRecord", "content_facts", "derive_rows", "micros"]
-
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 _MICROSECOND = timedelta(microseconds=1)
 

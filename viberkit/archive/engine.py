@@ -15,8 +15,6 @@ from sqlalchemy.exc import DBAPIError
 
 from viberkit.errors import ArchiveError
 
-__all__ = ["Database", "journal_mode"]
-
 _REMEDIES = {
     "file is not a database": "it is another kind of file; choose another path",
     "attempt to write a readonly database": "the file or its folder is read-only; make it writable",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, Update, and_, bindparam, func, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, func, select, update
 from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, ProgrammingError
 
@@ -18,8 +18,6 @@ from viberkit.models.callback import Callback
 from viberkit.models.records import AcceptanceEvidence, Response, SendOutcome
 from viberkit.models.states import FINAL, rank
 
-__all__ = ["SettledSend", "callback_row", "derive_pending", "known_digests", "response_row", "settle", "write_raw"]
-
 #: Key, outcome, request as it was sent, and response.
 SettledSend = tuple[str, SendOutcome, Mapping[str, Any], Response | None]
 _Derived = Sequence[tuple[RawRecord, DerivedRows]]
@@ -27,6 +25,32 @@ _Derived = Sequence[tuple[RawRecord, DerivedRows]]
 _BATCH = 500
 #: What SQLAlchemy or sqlite3 raises for a value that a column cannot hold; a full disk or a lock is none of these.
 _INVALID_VALUE = (IntegrityError, DataError, InterfaceError, ProgrammingError, OverflowError, ValueError, TypeError)
+
+
+# Statements are built once: building one takes longer than executing it.
+_raw, _event, _message, _send = tables.raw.c, tables.events.c, tables.messages.c, tables.outbox.c
+_insert_raw = insert(tables.raw)
+_new = _insert_raw.excluded
+_observed_later = and_(_raw.kind != "callback", _new.last_seen > _raw.last_seen)
+_WRITE_RAW = _insert_raw.on_conflict_do_update(
+    ["kind", "message_id", "http_status", "digest"],
+    set_={
+        "first_seen": func.min(_raw.first_seen, _new.first_seen),
+        "last_seen": func.max(_raw.last_seen, _new.last_seen),
+        "late": func.min(_raw.late, _new.late),
+        "derived": and_(_raw.derived, ~_observed_later, _new.first_seen >= _raw.first_seen),
+    },
+)
+_MARK_DERIVED = update(tables.raw).where(_raw.id == bindparam("row_id"))
+_MARK_DERIVED = _MARK_DERIVED.values(derived=True, unreadable=bindparam("reason"))
+PENDING = select(_raw.digest, *(_raw[name] for name in RawRecord.__slots__)).where(tables.is_pending)
+PENDING = PENDING.order_by(_raw.id).limit(bindparam("size"))
+# The ids are a JSON array, because the number of parameters is limited.
+_ids = select(func.json_each(bindparam("ids")).table_valued("value").c.value)
+_DIGESTS = select(_raw.digest).where(_raw.message_id.in_(_ids))
+_EVENTS = select(_event.message_id, _event.state, _event.happened_at, _event.source).where(_event.message_id.in_(_ids))
+_campaign = select(_send.campaign).where(_send.key == bindparam("row_key")).scalar_subquery()
+_NAME_CAMPAIGN = update(tables.messages).where(_message.message_id == bindparam("id")).values(campaign=_campaign)
 
 
 def response_row(kind: str, message_id: str, response: Response, request: bytes | None = None) -> dict[str, Any]:
@@ -55,31 +79,12 @@ def write_raw(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None
     new.
     """
     if rows:
-        connection.execute(_write_raw_statement(), rows)
-
-
-@cache  # building a statement takes longer than executing it
-def _write_raw_statement() -> Insert:
-    raw = tables.raw
-    statement = insert(raw)
-    new = statement.excluded
-    observed_later = and_(raw.c.kind != "callback", new.last_seen > raw.c.last_seen)
-    values = {
-        "first_seen": func.min(raw.c.first_seen, new.first_seen),
-        "last_seen": func.max(raw.c.last_seen, new.last_seen),
-        "late": func.min(raw.c.late, new.late),
-        "derived": and_(raw.c.derived, ~observed_later, new.first_seen >= raw.c.first_seen),
-    }
-    return statement.on_conflict_do_update(["kind", "message_id", "http_status", "digest"], set_=values)
+        connection.execute(_WRITE_RAW, rows)
 
 
 def known_digests(connection: Connection, ids: Iterable[str]) -> set[str]:
     """Return the digests of the bodies that are stored of some messages."""
-    digests: set[str] = set()
-    for chunk in _chunks(ids):
-        query = select(tables.raw.c.digest).where(tables.raw.c.message_id.in_(chunk))
-        digests |= set(connection.execute(query).scalars())
-    return digests
+    return set(connection.execute(_DIGESTS, {"ids": json.dumps(list(ids))}).scalars())
 
 
 def settle(connection: Connection, sends: Sequence[SettledSend]) -> None:
@@ -105,7 +110,7 @@ def derive_pending(connection: Connection, limit: int | None = None) -> dict[str
     reasons: dict[str, str | None] = {}
     while limit is None or limit > 0:
         size = _BATCH if limit is None else min(limit, _BATCH)
-        pending = connection.execute(_pending_query(), {"size": size}).fetchall()
+        pending = connection.execute(PENDING, {"size": size}).fetchall()
         derived = [(raw, derive_rows(raw)) for raw in (RawRecord(*row[1:]) for row in pending)]
         _write_valid(connection, derived)
         reasons |= {row[0]: rows.unreadable for row, (_, rows) in zip(pending, derived, strict=True)}
@@ -113,13 +118,6 @@ def derive_pending(connection: Connection, limit: int | None = None) -> dict[str
         if len(pending) < size:
             break
     return reasons
-
-
-@cache
-def _pending_query() -> Select[Any]:
-    raw = tables.raw
-    columns = [raw.c.digest, *(raw.c[name] for name in RawRecord.__slots__)]
-    return select(*columns).where(tables.is_pending).order_by(raw.c.id).limit(bindparam("size"))
 
 
 def _write_valid(connection: Connection, derived: _Derived) -> None:
@@ -146,20 +144,14 @@ def _write(connection: Connection, derived: _Derived) -> None:
     _update_latest(connection, derived)
     if derived:
         marks = [{"row_id": raw.id, "reason": rows.unreadable} for raw, rows in derived]
-        connection.execute(_mark_derived_statement(), marks)
-
-
-@cache
-def _mark_derived_statement() -> Update:
-    row = update(tables.raw).where(tables.raw.c.id == bindparam("row_id"))
-    return row.values(derived=True, unreadable=bindparam("reason"))
+        connection.execute(_MARK_DERIVED, marks)
 
 
 def _apply_evidence(connection: Connection, evidence: Mapping[str, AcceptanceEvidence]) -> None:
     """Name the campaign of messages whose send was answered; settle the sends that only callbacks prove."""
     answered = [{"row_key": key, "id": proof.message_id} for key, proof in evidence.items() if not proof.called_back]
     if answered:
-        connection.execute(_name_campaign_statement(), answered)
+        connection.execute(_NAME_CAMPAIGN, answered)
     called_back = {key: proof for key, proof in evidence.items() if proof.called_back}
     for row in outbox.settle_by_evidence(connection, called_back):
         facts = {name: row[name] for name in ("to", "rate_type", "service_id", "context", "campaign")}
@@ -170,15 +162,11 @@ def _apply_evidence(connection: Connection, evidence: Mapping[str, AcceptanceEvi
         _upsert_messages(connection, [{"message_id": message_id, "sent_at": row["claimed_at"], **facts}])
 
 
-@cache
-def _name_campaign_statement() -> Update:
-    campaign = select(tables.outbox.c.campaign).where(tables.outbox.c.key == bindparam("row_key")).scalar_subquery()
-    messages = tables.messages
-    return update(messages).where(messages.c.message_id == bindparam("id")).values(campaign=campaign)
-
-
 def _upsert_messages(connection: Connection, rows: Iterable[dict[str, Any]]) -> None:
-    """Insert messages, or fill the columns that have no value yet."""
+    """Insert messages, or fill the columns that have no value yet; the state is replaced, observations only get later.
+
+    All rows with the same columns are written together.
+    """
     rows_by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in rows:
         rows_by_columns.setdefault(tuple(row), []).append(row)
@@ -190,7 +178,12 @@ def _upsert_messages(connection: Connection, rows: Iterable[dict[str, Any]]) -> 
 def _upsert_statement(names: tuple[str, ...]) -> Insert:
     table = tables.messages
     statement = insert(table)
-    values = {name: func.coalesce(table.c[name], statement.excluded[name]) for name in names if name != "message_id"}
+    values: dict[str, Any] = {}
+    for name in set(names) - {"message_id"}:
+        old, new = table.c[name], statement.excluded[name]
+        values[name] = new if name in ("state", "state_at", "final") else func.coalesce(old, new)
+        if name in ("observed_until", "gone_at"):
+            values[name] = func.max(func.coalesce(old, 0), new)
     return statement.on_conflict_do_update(["message_id"], set_=values)
 
 
@@ -219,50 +212,14 @@ def _update_latest(connection: Connection, derived: _Derived) -> None:
         for message_id in rows.observed:
             observed[message_id] = max(observed.get(message_id, 0), raw.observed_at)
     events: dict[str, list[tuple[bool, bool, int, int, str]]] = {}
-    for chunk in _chunks(observed):
-        for message_id, state, at, source in connection.execute(_events_query(), {"ids": chunk}):
-            events.setdefault(message_id, []).append((source != "send", state in FINAL, at, rank(state), state))
+    for message_id, state, at, source in connection.execute(_EVENTS, {"ids": json.dumps(list(observed))}):
+        events.setdefault(message_id, []).append((source != "send", state in FINAL, at, rank(state), state))
     latest = []
     for message_id, observed_until in observed.items():
+        # Reported events come before the local record of the send, a final state before others however late those are
+        # reported, then the latest, then the later one in the life cycle.
+        _, final, at, _, state = max(events.get(message_id, []), default=(False, False, None, 0, None))
         row = {"message_id": message_id, "observed_until": observed_until}
-        latest.append(row | _latest(events.get(message_id, [])))
-    gone = [raw for raw, rows in derived if rows.expired]
-    expired = [{"message_id": raw.message_id, "final": False, "gone_at": raw.last_seen} for raw in gone]
-    if latest:
-        connection.execute(_observe_statement("observed_until", "state", "state_at", "final"), latest)
-    if expired:
-        connection.execute(_observe_statement("gone_at"), expired)
-
-
-@cache
-def _events_query() -> Select[Any]:
-    event = tables.events.c
-    query = select(event.message_id, event.state, event.happened_at, event.source)
-    return query.where(event.message_id.in_(bindparam("ids", expanding=True)))
-
-
-@cache
-def _observe_statement(instant: str, *replaced: str) -> Insert:
-    """Upsert messages: an instant that only moves forward, and columns that are replaced."""
-    table = tables.messages
-    statement = insert(table)
-    values: dict[str, Any] = {name: statement.excluded[name] for name in replaced}
-    values[instant] = func.max(func.coalesce(table.c[instant], 0), statement.excluded[instant])
-    return statement.on_conflict_do_update(["message_id"], set_=values)
-
-
-def _latest(events: list[tuple[bool, bool, int, int, str]]) -> dict[str, Any]:
-    """Return the state of a message.
-
-    Reported events come before the local record of the send, a final state before others however late those are
-    reported, then the latest, then the later one in the life cycle.
-    """
-    _, final, at, _, state = max(events, default=(False, False, None, 0, None))
-    return {"state": state, "state_at": at, "final": final}
-
-
-def _chunks(ids: Iterable[str]) -> Iterator[Sequence[str]]:
-    """Split ids so that no statement has more parameters than SQLite allows."""
-    listed = list(ids)
-    for start in range(0, len(listed), _BATCH):
-        yield listed[start : start + _BATCH]
+        latest.append({**row, "state": state, "state_at": at, "final": final})
+    gone = [{"message_id": raw.message_id, "gone_at": raw.last_seen} for raw, rows in derived if rows.expired]
+    _upsert_messages(connection, [*latest, *gone])

@@ -19,8 +19,6 @@ from viberkit.models.phone import mask
 from viberkit.models.records import Accepted, Response
 from viberkit.models.states import FINAL
 
-__all__ = ["Recorder"]
-
 _DERIVED_WITH_CALLBACKS = 64  # raw records derived in the transaction that stores callbacks
 _HELD_BACK = (
     "an earlier send of the same content to this recipient is {}, so nothing was sent now; wait for a callback, "

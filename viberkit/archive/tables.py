@@ -15,8 +15,6 @@ from sqlalchemy import BigInteger, Boolean, Column, Integer, Table, Text
 
 from viberkit.errors import ArchiveError
 
-__all__ = ["MIGRATIONS", "migrate"]
-
 metadata = sa.MetaData()
 
 

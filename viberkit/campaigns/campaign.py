@@ -25,8 +25,6 @@ from viberkit.models.phone import mask
 if TYPE_CHECKING:
     from viberkit.api.client import Client
 
-__all__ = ["Campaign", "CampaignStatus", "Preview"]
-
 #: The states of a message in the outbox, and what each means.
 _MEANINGS = MappingProxyType(
     {

@@ -18,8 +18,6 @@ from viberkit.archive.archive import Archive
 from viberkit.errors import ViberkitError
 from viberkit.models.records import Response
 
-__all__ = ["CollectResult", "collect"]
-
 _BATCH = 64  # responses in one transaction
 _WRITE_EVERY_S = 0.25  # the longest time that a response waits for others before it is written
 

@@ -18,16 +18,6 @@ from viberkit.models.content import Content, to_wire
 from viberkit.models.keys import KEY_LENGTH, canonical_json
 from viberkit.models.phone import normalize
 
-__all__ = [
-    "PlannedMessage",
-    "check_terms",
-    "fill",
-    "placeholders",
-    "plan_messages",
-    "problems_frame",
-    "read_recipients",
-]
-
 #: Names of the column of phone numbers, in the order in which they are tried.
 _NUMBER_COLUMNS = ("to", "number", "phone", "msisdn", "recipient")
 _NUMBER = re.compile(r"\+?[\d\s()./-]+")

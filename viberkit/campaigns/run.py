@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from viberkit.api.client import Client
     from viberkit.archive.campaigns import CampaignStore
 
-__all__ = ["CampaignRun"]
-
 _GATHER_S = 0.01  # for how long results are gathered into one transaction
 _POLL_S = 0.05  # the longest wait for a result before the queue is checked again
 _MAX_IN_A_ROW = 5  # unknown outcomes, one after the other, that stop the campaign; fewer in all never do
