@@ -7,6 +7,7 @@ follows the background.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -15,11 +16,10 @@ import numpy as np
 from matplotlib import colors
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 from scipy.optimize import isotonic_regression
 
-from viberkit.analysis.formatting import duration
-from viberkit.charts._style import DARK, LIGHT, MIDTONE, SMALL, TimeLocator, luminance
+from viberkit.charts._style import DARK, LIGHT, MIDTONE, SMALL, luminance, time_ticks
 
 #: Inches: the width of a figure created by a chart, its margins, and a line of small print.
 WIDTH, MARGIN, LINE = 7.5, 0.3, 0.135
@@ -36,7 +36,7 @@ LineLabel = tuple[float, float, str, str]
 
 
 @dataclass
-class Sheet:
+class Layout:
     """An axes whose y is inches from the top; x is a share of the width unless an axis is set."""
 
     ax: Axes
@@ -46,35 +46,32 @@ class Sheet:
     _widths: dict[tuple[str, float], float] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, ax: Axes | None, left: float = MARGIN, right: float = MARGIN) -> Sheet:
-        """Open a sheet on the caller's axes, or on a new figure of notebook width with these margins in inches."""
+    def open(cls, ax: Axes | None, left: float = MARGIN, right: float = MARGIN) -> Layout:
+        """Set up the caller's axes, or the axes of a new figure of notebook width with these margins in inches."""
         if ax is not None:
             faces = [patch.get_facecolor() for patch in (ax.patch, ax.figure.patch) if patch.get_visible()]
             background = next((face for face in map(colors.to_rgba, faces) if face[3] > 0.5), None)
             ink = MIDTONE if background is None else DARK if luminance(background[:3]) > 0.25 else LIGHT
-            return cls(ax, own=False, ink=ink)._clear()
+            return cls(ax, own=False, ink=ink)
         import matplotlib.pyplot as plt
 
-        figure, ax = plt.subplots(figsize=(WIDTH, 3.0), layout="none")
-        figure.set_facecolor("none")
-        ax.set_facecolor("none")
+        figure, ax = plt.subplots(
+            figsize=(WIDTH, 3.0), layout="none", facecolor="none", subplot_kw={"facecolor": "none"}
+        )
         figure.subplots_adjust(left=left / WIDTH, right=1 - right / WIDTH)
-        return cls(ax, own=True, ink=MIDTONE)._clear()
+        return cls(ax, own=True, ink=MIDTONE)
 
-    def _clear(self) -> Sheet:
-        for side, spine in self.ax.spines.items():
-            spine.set_visible(side == "bottom")
-            spine.set_color(self.ink)
+    def __post_init__(self) -> None:
+        self.ax.spines[["top", "left", "right"]].set_visible(False)
+        self.ax.spines["bottom"].set_color(self.ink)
         self.ax.grid(visible=False)
         self.ax.yaxis.set_major_locator(NullLocator())
-        self.ax.tick_params(colors=self.ink, labelcolor=self.ink, labelsize=SMALL)
+        self.ax.tick_params(colors=self.ink, labelsize=SMALL, length=0)
         self.ax.tick_params(axis="x", length=3, bottom=True)
-        self.ax.tick_params(axis="y", length=0)
-        return self
 
-    def inset(self, bounds: tuple[float, float, float, float]) -> Sheet:
-        """Open a sheet within this one; bounds (left, bottom, width, height) are shares of the axes."""
-        return Sheet(self.ax.inset_axes(bounds, facecolor="none"), own=False, ink=self.ink, scale=self.scale)._clear()
+    def inset(self, bounds: tuple[float, float, float, float]) -> Layout:
+        """Add axes within these; bounds (left, bottom, width, height) are shares of the axes."""
+        return Layout(self.ax.inset_axes(bounds, facecolor="none"), own=False, ink=self.ink, scale=self.scale)
 
     @property
     def inches(self) -> tuple[float, float]:
@@ -94,21 +91,15 @@ class Sheet:
         """Return the text, its middle replaced by an ellipsis if it is wider than ``room`` (a share of the width)."""
         if self.width(text, size) <= room:
             return text
-        keep = int(len(text) * room / self.width(text, size))
-        while keep > 1 and self.width(f"{text[: keep - keep // 2]}…{text[-(keep // 2) :]}", size) > room:
-            keep -= 1
-        return f"{text[: max(keep, 1) - keep // 2]}…{text[-(keep // 2) :] if keep > 1 else ''}"
+        for half in range(int(len(text) * room / self.width(text, size)) // 2, 0, -1):
+            short = f"{text[:half]}…{text[-half:]}"
+            if self.width(short, size) <= room:
+                return short
+        return f"{text[:1]}…"
 
     def wrap(self, text: str, size: float = SMALL) -> str:
-        """Return the text in lines no wider than the axes."""
-        lines = [""]
-        for word in text.split():
-            longer = f"{lines[-1]} {word}".strip()
-            if lines[-1] and self.width(longer, size) > 1:
-                lines.append(word)
-            else:
-                lines[-1] = longer
-        return "\n".join(lines)
+        """Return the text in lines about as wide as the axes."""
+        return textwrap.fill(text, max(1, int(0.97 * len(text) / (self.width(text, size) or 1))))
 
     def room(self, heights: Sequence[float], extra: float = 0.0) -> int:
         """How many lanes of these heights (inches) fit: all on a figure created by a chart, at least one anywhere."""
@@ -118,7 +109,8 @@ class Sheet:
 
     def set_height(self, height: float, notes: Sequence[str], *, axis: bool = True) -> None:
         """Set the height in inches and the notes below the x-axis; on the caller's axes the text shrinks to fit."""
-        label = self.wrap(" · ".join(notes))
+        joined = " · ".join(note.replace(" ", "\xa0") if self.width(note) < 0.97 else note for note in notes)
+        label = self.wrap(joined).replace("\xa0", " ")
         self.ax.set_xlabel(label, fontsize=SMALL, color=self.ink, linespacing=1.25)
         if self.own:
             bottom = 0.22 + 0.2 * axis + 0.15 * (label.count("\n") + 1)
@@ -149,13 +141,11 @@ class Sheet:
         left, right = np.log10(low) - spare - 0.03 * span, np.log10(high) + spare + 0.03 * span
         strip = 0.11 * (right - left) if gutter else 0.0
         start, end, middle = (float(10.0**at) for at in (left, right, left - 0.55 * strip))
-        extra = (middle, gutter) if gutter else None
+        decades = (right - left + strip) / (1 - margin)
+        ticks = time_ticks(start, end, self.inches[0] / decades, {middle: gutter} if gutter else None)
         self.ax.set_xscale("log")
-        self.ax.set_xlim(10.0 ** (left - strip), 10.0 ** (left - strip + (right - left + strip) / (1 - margin)))
-        self.ax.xaxis.set_major_locator(TimeLocator(start, end, extra))
-        self.ax.xaxis.set_major_formatter(
-            FuncFormatter(lambda x, _: gutter if extra and np.isclose(x, middle) else duration(x))
-        )
+        self.ax.set_xlim(10.0 ** (left - strip), 10.0 ** (left - strip + decades))
+        self.ax.set_xticks(list(ticks), list(ticks.values()))
         self.ax.xaxis.set_minor_locator(NullLocator())
         self.ax.spines["bottom"].set_bounds(start, end)
         return middle
@@ -168,9 +158,8 @@ class Sheet:
     def levels(self, ticks: dict[float, str], end: float = 1.0) -> None:
         """Label heights at the left, with a faint line at each up to ``end`` (a share of the width)."""
         self.ax.set_yticks(list(ticks), list(ticks.values()))
-        self.ax.hlines(
-            list(ticks), 0, end, transform=self.ax.get_yaxis_transform(), color=self.ink, lw=0.6, alpha=0.22, zorder=0.5
-        )
+        style: dict[str, Any] = {"color": self.ink, "lw": 0.6, "alpha": 0.22, "zorder": 0.5}
+        self.ax.hlines(list(ticks), 0, end, transform=self.ax.get_yaxis_transform(), **style)
 
     def text(self, x: float, y: float, text: str, *, size: float = SMALL, colour: str = "", **options: Any) -> None:
         """Draw a text at ``x`` (a share of the width) and ``y`` (on the y-axis)."""
@@ -208,18 +197,18 @@ class Sheet:
 
         Returns the index and the centre of each label by row; the last labels are dropped if they do not fit.
         """
+        widths = [self.width(text) + 0.014 for text in texts]
         for count in range(len(texts), 0, -1):
-            order = sorted(range(count), key=lambda index: positions[0][index])
+            order = sorted(range(count), key=positions[0].__getitem__)
             for rows in range(1, len(positions) + 1):
                 result = []
-                for row in range(rows):
-                    indices = sorted(order[row::rows], key=positions[row].__getitem__)
-                    widths = [self.width(texts[index]) + 0.014 for index in indices]
-                    centres = spread([positions[row][index] for index in indices], widths, 0.0, 1.0)
-                    if centres is None:
-                        break
-                    result.append(list(zip(indices, centres, strict=True)))
-                else:
+                for row, preferred in enumerate(positions[:rows]):
+                    indices = sorted(order[row::rows], key=preferred.__getitem__)
+                    centres = spread(
+                        [preferred[index] for index in indices], [widths[index] for index in indices], 0, 1
+                    )
+                    result += [list(zip(indices, centres, strict=True))] if centres is not None else []
+                if len(result) == rows:
                     return result
         return []
 

@@ -72,21 +72,13 @@ def read_latencies(transitions: pd.DataFrame, chart: str) -> tuple[dict[Transiti
     require_result(transitions, chart, "vk.transitions(events)", ("from_state", "to_state", "latency_s"))
     if not len(transitions):
         return {}, []
-    seconds = transitions["latency_s"].to_numpy(dtype=np.float64, na_value=np.nan)
-    source, target = (transitions[name].astype("category").cat for name in ("from_state", "to_state"))
-    width = max(len(target.categories), 1)
-    codes = source.codes.to_numpy().astype(np.int32) * width + target.codes.to_numpy()
+    seconds = pd.Series(transitions["latency_s"].to_numpy(dtype=np.float64, na_value=np.nan))
+    states = [transitions[name].astype("category").array for name in ("from_state", "to_state")]
+    groups = seconds[seconds >= 0].groupby([pd.Series(state)[seconds >= 0] for state in states], observed=True)
+    latencies = {(str(source), str(target)): values.to_numpy() for (source, target), values in groups}
     negative = int((seconds < 0).sum())
-    valid = (seconds >= 0) & (source.codes.to_numpy() >= 0) & (target.codes.to_numpy() >= 0)
-    if not valid.all():
-        seconds, codes = seconds[valid], codes[valid]
-    small = len(source.categories) * width < 2**15
-    order = np.argsort(codes.astype(np.int16) if small else codes, kind="stable")  # a radix sort, ten times as fast
-    keys, starts = np.unique(codes[order], return_index=True)
-    names = [(str(source.categories[key // width]), str(target.categories[key % width])) for key in keys]
-    latencies = dict(zip(names, np.split(seconds[order], starts[1:]), strict=bool(names)))
     notes = [f"below zero, not drawn: {negative:,}"] if negative else []
-    return {transition: latencies[transition] for transition in in_order(names)}, notes
+    return {transition: latencies[transition] for transition in in_order(latencies)}, notes
 
 
 def in_order(transitions: Iterable[Transition]) -> list[Transition]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from matplotlib import colors
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import Locator
 
 from viberkit.analysis.formatting import UNITS, duration
 
@@ -83,39 +80,24 @@ def luminance(colour: Any) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-class TimeLocator(Locator):
-    """Round times between ``low`` and ``high`` on a log axis of seconds, as dense as their labels allow.
+def time_ticks(
+    low: float, high: float, decade: float, first: dict[float, str] | None = None, *, vertical: bool = False
+) -> dict[float, str]:
+    """Return round times from ``low`` to ``high`` and their labels, as dense as they fit on ``decade`` inches a decade.
 
-    ``extra`` is a tick with a label of its own, in front of ``low``.
+    ``first`` has a tick in front of ``low`` and its label.
+
+    >>> time_ticks(0.05, 90.0, 1.0)
+    {0.1: '100 ms', 1.0: '1 s', 10.0: '10 s', 60.0: '1 min'}
     """
-
-    def __init__(self, low: float, high: float, extra: tuple[float, str] | None = None) -> None:
-        self.low, self.high, self.extra = low * 0.999, high * 1.001, extra
-
-    def __call__(self) -> list[float]:
-        low, high = cast(tuple[float, float], self.axis.get_view_interval())  # type: ignore[union-attr]
-        return self.tick_values(low, high)
-
-    def tick_values(self, vmin: float, vmax: float) -> list[float]:
-        """Return the ticks on an axis from ``vmin`` to ``vmax``, in seconds."""
-        accepted = [self.extra[0]] if self.extra else []
-        for level in _TICKS:
-            for (_, size), steps in zip(UNITS, level, strict=True):
-                ticks = [step * size for step in steps if self.low <= step * size <= self.high]
-                union = sorted({*accepted, *ticks})
-                if self._fit(union, abs(np.log10(vmax / vmin))):
-                    accepted = union
-        return accepted
-
-    def _fit(self, ticks: Sequence[float], decades: float) -> bool:
-        axis, axes = self.axis, cast(Axes, self.axis.axes)  # type: ignore[union-attr]
-        dpi, horizontal = cast(Figure, axes.get_figure(root=True)).dpi, axes.xaxis is axis
-        inches = (axes.bbox.width if horizontal else axes.bbox.height) / dpi / decades
-        halves = [self._half_width(tick) if horizontal else 0.12 for tick in ticks]
-        gaps = [np.log10(after / tick) * inches for tick, after in pairwise(ticks)]
-        return all(gap >= a + b for gap, (a, b) in zip(gaps, pairwise(halves), strict=True))
-
-    def _half_width(self, tick: float) -> float:
-        """Half of the width of a label with its margin, in inches, rounded up."""
-        label = self.extra[1] if self.extra and tick == self.extra[0] else duration(tick)
-        return 0.31 * len(label) * SMALL / 72 + 0.05
+    ticks = first or {}
+    for level in _TICKS:
+        for (_, size), steps in zip(UNITS, level, strict=True):
+            times = [step * size for step in steps if low * 0.999 <= step * size <= high * 1.001]
+            union = dict(sorted({**ticks, **{time: duration(time) for time in times}}.items()))
+            # Half of a label with its margin, in inches, rounded up.
+            halves = [0.12 if vertical else 0.31 * len(label) * SMALL / 72 + 0.05 for label in union.values()]
+            gaps = [np.log10(after / before) * decade for before, after in pairwise(union)]
+            if all(gap >= a + b for gap, (a, b) in zip(gaps, pairwise(halves), strict=True)):
+                ticks = union
+    return ticks

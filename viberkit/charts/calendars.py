@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from viberkit.analysis.formatting import duration, percent
 from viberkit.analysis.grouping import WEEKDAYS
-from viberkit.charts._layout import Sheet
+from viberkit.charts._layout import Layout
 from viberkit.charts._results import largest_groups, period_s, require_result
 from viberkit.charts._style import contrast, state_colour
 from viberkit.charts.heatmaps import GAP, MAX_GROUPS, MAX_HEIGHT, Grid, Ints
@@ -64,12 +64,12 @@ def slo(slo: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     columns = ("window_at", "share", "verdict", "n", "budget_left_cumulative")
     attrs = ("by", "end", "every", "target", "tz", "within_s")
     require_result(slo, "slo", "vk.slo(journeys)", columns, attrs)
-    sheet = Sheet.open(ax)
+    layout = Layout.open(ax)
     if not len(slo):
-        return sheet.show_empty("no windows")
+        return layout.show_empty("no windows")
     by, end, every, target, tz, within_s = (slo.attrs[name] for name in attrs)
     groups, left_out = largest_groups(slo, slo["n"], MAX_GROUPS)
-    calendar = _Calendar(sheet, slo, period_s(every), tz, len(groups))
+    calendar = _Calendar(layout, slo, period_s(every), tz, len(groups))
     left_out, groups = left_out + len(groups) - calendar.groups, groups[: calendar.groups]
     cells = [calendar.positions(part) for _, part in groups]
     goal = f"objective: {percent(target)} {end} within {duration(within_s)}"
@@ -78,30 +78,30 @@ def slo(slo: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         notes.append(f"earlier windows not drawn: {early:,}")
     if left_out:
         notes.append(f"groups not drawn: {left_out:,}")
-    sheet.set_height(_LEGEND + len(groups) * (_HEADING + calendar.bands * calendar.band), notes, axis=False)
+    layout.set_height(_LEGEND + len(groups) * (_HEADING + calendar.bands * calendar.band), notes, axis=False)
     verdicts = pd.concat([part["verdict"] for _, part in groups]).astype(str).value_counts()
     x = 0.0
     for verdict in _COLOURS:
         name = f"{verdict} {verdicts.get(verdict, 0):,}"
-        _draw_cells(Grid(sheet, x, 0.06, 0.14, 0.14), np.zeros((1, 2), dtype=np.int64), [verdict], [""])
-        sheet.text(x + 0.18 / sheet.inches[0], 0.17, name)
-        x += sheet.width(name) + 0.4 / sheet.inches[0]
+        _draw_cells(Grid(layout, x, 0.06, 0.14, 0.14), np.zeros((1, 2), dtype=np.int64), [verdict], [""])
+        layout.text(x + 0.18 / layout.inches[0], 0.17, name)
+        x += layout.width(name) + 0.4 / layout.inches[0]
     top = _LEGEND
     for (name, part), (column, row) in zip(groups, cells, strict=True):
-        sheet.heading(top + 0.15, name if by else goal, _describe_budget(part))
+        layout.heading(top + 0.15, name if by else goal, _describe_budget(part))
         top += _HEADING
         decimals = int(part["share"].max() - part["share"].min() < 0.03)
         texts = [f"{100 * share:.{decimals}f}".removesuffix(".0") + " %" for share in part["share"]]
         for band in range(calendar.bands):
             begin = calendar.begin + band * calendar.across
-            grid = Grid(sheet, calendar.left, top + 0.2, calendar.wide, calendar.tall)
+            grid = Grid(layout, calendar.left, top + 0.2, calendar.wide, calendar.tall)
             grid.name_rows(calendar.names)
             grid.name_columns(calendar.column_names(begin))
             shown = np.flatnonzero((column >= begin) & (column < begin + calendar.across))
             at = np.stack([column[shown] - begin, row[shown]], axis=1)
             _draw_cells(grid, at, part["verdict"].astype(str).iloc[shown].tolist(), [texts[index] for index in shown])
             top += calendar.band
-    return sheet.ax
+    return layout.ax
 
 
 class _Calendar:
@@ -110,24 +110,24 @@ class _Calendar:
     ``begin`` and ``last`` are the first and the last column, ``left`` is the width of the names of the rows.
     """
 
-    def __init__(self, sheet: Sheet, slo: pd.DataFrame, step_s: float, tz: str, groups: int) -> None:
+    def __init__(self, layout: Layout, slo: pd.DataFrame, step_s: float, tz: str, groups: int) -> None:
         self.tz, self.step = tz, int(step_s) if step_s >= 1 else _DAY
         period = _HOUR if self.step < _HOUR else _DAY if self.step < _DAY else _WEEK
         self.period = period if self.step <= _DAY and period % self.step == 0 else self.step
         rows = self.period // self.step
         self.names = [_row_name(row * self.step, self.period) for row in range(rows)] if rows > 1 else []
-        self.left = max(map(sheet.width, self.names)) + 0.02 if self.names else 0.0
+        self.left = max(map(layout.width, self.names)) + 0.02 if self.names else 0.0
         column, _ = self.positions(slo)
         self.begin, self.last = int(column.min()), int(column.max())
         self.years = (self.last - self.begin) * self.period > 300 * _DAY
-        room = (MAX_HEIGHT if sheet.own else sheet.inches[1] / 0.75) - _LEGEND
+        room = (MAX_HEIGHT if layout.own else layout.inches[1] / 0.75) - _LEGEND
         self.groups = max(1, min(groups, int(room / (_HEADING + _NAMES + 0.09 * rows))))
         count, width, room = (
             self.last - self.begin + 1,
-            sheet.inches[0] * (1 - self.left),
+            layout.inches[0] * (1 - self.left),
             room / self.groups - _HEADING,
         )
-        for least in (sheet.width("× 99.9 %") * sheet.inches[0] + 0.1, 0.13):  # wide enough for shares if they fit
+        for least in (layout.width("× 99.9 %") * layout.inches[0] + 0.1, 0.13):  # wide enough for shares if they fit
             self.across = min(count, max(1, int(width / least)))
             bands = -(-count // self.across)
             self.tall = float(np.clip((room / bands - _NAMES) / rows, 0.09, 0.22 if rows < 8 else 0.15))
@@ -181,16 +181,16 @@ def _describe_budget(part: pd.DataFrame) -> str:
 
 def _draw_cells(grid: Grid, at: Ints, verdicts: list[str], texts: list[str]) -> None:
     """Draw windows with their shares if all fit, else with crosses on those missed."""
-    sheet, cells = grid.sheet, grid.cells(at[:, 0], at[:, 1])
+    layout, cells = grid.layout, grid.cells(at[:, 0], at[:, 1])
     texts = [_PREFIXES.get(verdict, "? ") + text if text else "" for verdict, text in zip(verdicts, texts, strict=True)]
-    widest = max(map(sheet.width, filter(None, set(texts))), default=np.inf)
-    fits = grid.tall >= 0.15 and widest < grid.wide / sheet.inches[0] - 0.006
+    widest = max(map(layout.width, filter(None, set(texts))), default=np.inf)
+    fits = grid.tall >= 0.15 and widest < grid.wide / layout.inches[0] - 0.006
     for verdict, colour in _COLOURS.items():
         some = cells[[other == verdict for other in verdicts]]
-        grid.draw(some, facecolors=colour or "none", edgecolors="none" if colour else sheet.ink, lw=0.8)
+        grid.draw(some, facecolors=colour or "none", edgecolors="none" if colour else layout.ink, lw=0.8)
         if verdict == "missed" and not fits:
             grid.cross(some, contrast(colour))
     for (x, y), verdict, text in zip(cells[:, 0], verdicts, texts, strict=True) if fits else ():
-        ink = contrast(_COLOURS[verdict]) if _COLOURS.get(verdict) else sheet.ink
-        middle = (grid.wide - GAP) / 2 / sheet.inches[0]
-        sheet.text(x + middle, y + (grid.tall - GAP) / 2, text, ha="center", va="center_baseline", colour=ink)
+        ink = contrast(_COLOURS[verdict]) if _COLOURS.get(verdict) else layout.ink
+        middle = (grid.wide - GAP) / 2 / layout.inches[0]
+        layout.text(x + middle, y + (grid.tall - GAP) / 2, text, ha="center", va="center_baseline", colour=ink)

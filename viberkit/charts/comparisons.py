@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from viberkit.analysis.formatting import UNITS, duration, percentile
-from viberkit.charts._layout import Sheet
+from viberkit.charts._layout import Layout
 from viberkit.charts._results import require_result
 from viberkit.charts._style import state_colour
 from viberkit.charts.transitions import MAX_LANES
@@ -65,38 +65,38 @@ def compare(comparison: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """
     columns = ("group", "baseline", "within_s", "quantile", *_SHARES, *_TIMES)
     require_result(comparison, "compare", "vk.compare(journeys, by=…)", columns, ("end",))
-    sheet = Sheet.open(ax)
+    layout = Layout.open(ax)
     blocks = list(_blocks(comparison)) if len(comparison) else []
     if not blocks:
-        return sheet.show_empty("nothing to compare")
+        return layout.show_empty("nothing to compare")
     spare = _HEAD * len(blocks) + _FOOT * (len(blocks) - 1)
-    fitting = max(1, min(MAX_LANES, sheet.room([_ROW] * len(comparison), spare + 0.1)))
+    fitting = max(1, min(MAX_LANES, layout.room([_ROW] * len(comparison), spare + 0.1)))
     groups = list(dict.fromkeys(comparison["group"].astype("str")))
     groups = groups[: max(1, fitting * len(groups) // len(comparison))]
     for block in blocks:
         block.rows = [row for row in block.rows if row.group in groups]
     drawn = sum(len(block.rows) for block in blocks)
     total = drawn * _ROW + spare
-    baselines = ", ".join(sheet.elide(name, 0.3) for name in dict.fromkeys(comparison["baseline"].astype("str")))
+    baselines = ", ".join(layout.elide(name, 0.3) for name in dict.fromkeys(comparison["baseline"].astype("str")))
     notes = [f"difference from {baselines} · bars: confidence intervals · hollow: may be zero · orange: worse"]
     if drawn < len(comparison):
         notes.append(f"not drawn: {len(comparison) - drawn:,} of {len(comparison):,}")
-    sheet.set_height(total, notes)
-    names = max(sheet.width(row.name(sheet)) for block in blocks for row in block.rows) + 0.04
+    layout.set_height(total, notes)
+    names = max(layout.width(row.name(layout)) for block in blocks for row in block.rows) + 0.04
     for long in (True, False):
-        end = 1 - max(sheet.width(row.number(long=long)) for block in blocks for row in block.rows) - 0.04
+        end = 1 - max(layout.width(row.number(long=long)) for block in blocks for row in block.rows) - 0.04
         if end - names > 0.3:
             break
     top = 0.0
     for index, block in enumerate(blocks):
         tall = _HEAD + len(block.rows) * _ROW
-        target, offset = sheet, top
+        target, offset = layout, top
         if index < len(blocks) - 1:
-            target, offset = sheet.inset((0, 1 - (top + tall) / total, 1, tall / total)), 0.0
+            target, offset = layout.inset((0, 1 - (top + tall) / total, 1, tall / total)), 0.0
             target.ax.set_ylim(tall, 0)
         block.draw(target, offset, (names, end), long=long)
         top += tall + _FOOT
-    return sheet.ax
+    return layout.ax
 
 
 @dataclass
@@ -111,8 +111,8 @@ class _Row:
     low: float
     high: float
 
-    def name(self, sheet: Sheet) -> str:
-        return f"{sheet.elide(self.group, 0.2)} {self.label}"
+    def name(self, layout: Layout) -> str:
+        return f"{layout.elide(self.group, 0.2)} {self.label}"
 
     def number(self, *, long: bool) -> str:
         """Return the difference, with its interval if ``long``; nothing if it is not known."""
@@ -126,17 +126,17 @@ class _Row:
             return f"{value} ({low.removesuffix(' pp')} to {high.removesuffix(' pp')})"
         return f"{value} ({f'{low} or more' if low else f'{high} or less' if high else 'interval unknown'})"
 
-    def draw(self, sheet: Sheet, y: float, low: float, high: float) -> None:
+    def draw(self, layout: Layout, y: float, low: float, high: float) -> None:
         certain = self.low > 0 or self.high < 0
         worse = (self.value > 0) == self.positive_is_worse
-        colour = state_colour("failed" if worse else "delivered") if certain else sheet.ink
+        colour = state_colour("failed" if worse else "delivered") if certain else layout.ink
         if not np.isnan([self.low, self.high]).any():
             ends = np.clip([self.low, self.high], low, high)
-            sheet.ax.plot(ends, [y, y], color=colour, lw=2.2, alpha=0.6, solid_capstyle="butt")
+            layout.ax.plot(ends, [y, y], color=colour, lw=2.2, alpha=0.6, solid_capstyle="butt")
             for bound, edge, marker in ((self.low, low, "<"), (self.high, high, ">")):
                 if np.isinf(bound):
-                    sheet.ax.plot(edge, y, marker, ms=4, color=colour, mec="none")
-        sheet.ax.plot(self.value, y, "o", ms=5.5, mec=colour, mfc=colour if certain else "none")
+                    layout.ax.plot(edge, y, marker, ms=4, color=colour, mec="none")
+        layout.ax.plot(self.value, y, "o", ms=5.5, mec=colour, mfc=colour if certain else "none")
 
 
 @dataclass
@@ -148,37 +148,37 @@ class _Block:
     size: float
     rows: list[_Row]
 
-    def draw(self, sheet: Sheet, top: float, columns: tuple[float, float], *, long: bool) -> None:
+    def draw(self, layout: Layout, top: float, columns: tuple[float, float], *, long: bool) -> None:
         """Draw a lane per row between names and numbers, whose columns end and begin at these shares of the width."""
-        ax, base, (begin, end) = sheet.ax, top + _HEAD + len(self.rows) * _ROW, columns
+        ax, base, (begin, end) = layout.ax, top + _HEAD + len(self.rows) * _ROW, columns
         numbers = np.array([(row.value, row.low, row.high) for row in self.rows])
         known = np.append(numbers[np.isfinite(numbers)], 0.0)
         margin = 0.06 * (float(np.ptp(known)) or (1.0 if self.unit == "s" else 0.01))
         low, high = float(known.min()) - margin, float(known.max()) + margin
         scale = (high - low) / (end - begin)
         ax.set_xlim(low - scale * begin, high + scale * (1 - end))
-        step = _tick_step(high - low, self.unit, (end - begin) * sheet.inches[0])
+        step = _tick_step(high - low, self.unit, (end - begin) * layout.inches[0])
         ax.xaxis.set_major_locator(FixedLocator(list(np.arange(np.ceil(low / step), high / step) * step)))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _signed(x, self.unit)))
         ax.spines["bottom"].set_bounds(low, high)
-        ax.plot([0, 0], [top + 0.06, base], color=sheet.ink, lw=1.0)
+        ax.plot([0, 0], [top + 0.06, base], color=layout.ink, lw=1.0)
         zero = begin - low / scale
         less, more = ("← faster", "slower →") if self.unit == "s" else ("← fewer", "more →")
-        sheet.text(0, top + 0.16, self.title)
-        sheet.text(zero - 0.01, top + 0.16, less, ha="right")
-        sheet.text(zero + 0.01, top + 0.16, more)
+        layout.text(0, top + 0.16, self.title)
+        layout.text(zero - 0.01, top + 0.16, less, ha="right")
+        layout.text(zero + 0.01, top + 0.16, more)
         for index, row in enumerate(self.rows):
             y = top + _HEAD + (index + 0.5) * _ROW
-            sheet.text(0, y, row.name(sheet), va="center")
+            layout.text(0, y, row.name(layout), va="center")
             if np.isfinite(row.value):
-                sheet.text(1, y, row.number(long=long), ha="right", va="center")
-                row.draw(sheet, y, low, high)
+                layout.text(1, y, row.number(long=long), ha="right", va="center")
+                row.draw(layout, y, low, high)
                 continue
             text = "not reached by either, or not known"
             if np.isinf(row.value):
                 text = "not reached, only by the baseline" if row.value > 0 else "reached, not by the baseline"
-            fits = zero + 0.02 + sheet.width(text) < 1
-            sheet.text(zero + (0.015 if fits else -0.015), y, text, va="center", ha="left" if fits else "right")
+            fits = zero + 0.02 + layout.width(text) < 1
+            layout.text(zero + (0.015 if fits else -0.015), y, text, va="center", ha="left" if fits else "right")
 
 
 def _blocks(comparison: pd.DataFrame) -> Iterator[_Block]:

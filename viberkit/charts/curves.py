@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from viberkit.analysis.formatting import duration, percent
-from viberkit.charts._layout import LINE, PERCENT_TICKS, SMALLEST_TIME, Sheet
+from viberkit.charts._layout import LINE, PERCENT_TICKS, SMALLEST_TIME, Layout
 from viberkit.charts._results import Floats, empty_text, in_order, largest_groups, read_latencies, require_result
 from viberkit.charts._style import GROUP_COLOURS, state_colour, transition_colours
 from viberkit.charts.transitions import set_time_axis
@@ -62,10 +62,10 @@ def curve(delivery_curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     columns = ["time_s", "open", end, f"{end}_low", f"{end}_high", other, *counts]
     needed = ("by", "start", "end", "other", "confidence")
     require_result(delivery_curve, "curve", "vk.delivery_curve(journeys)", columns, needed)
-    sheet = Sheet.open(ax, left=_LEFT)
+    layout = Layout.open(ax, left=_LEFT)
     if not len(delivery_curve):
-        return sheet.show_empty("no messages")
-    by, tall = attrs["by"], plot_height(sheet, 0.24)
+        return layout.show_empty("no messages")
+    by, tall = attrs["by"], plot_height(layout, 0.24)
     most = max(1, min(MAX_LINES, int(tall / (LINE + 0.02))))
     groups, left_out = largest_groups(delivery_curve, delivery_curve[counts].sum(axis=1), most)
     lines = [_Line(part, end) for _, part in groups]
@@ -82,7 +82,7 @@ def curve(delivery_curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         shares = [float(line.share[-1]) for line in lines]
         facts = [f" {percent(round(share, 9))}" for share in shares]
         texts = [
-            sheet.elide(name, 0.3 - sheet.width(fact)) + fact for (name, _), fact in zip(groups, facts, strict=True)
+            layout.elide(name, 0.3 - layout.width(fact)) + fact for (name, _), fact in zip(groups, facts, strict=True)
         ]
         marks = list(zip(shares, texts, GROUP_COLOURS, strict=False))
     else:
@@ -90,32 +90,32 @@ def curve(delivery_curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         text = f"{end} {percent(round(last[end], 9))}" + (f"\n{' – '.join(interval)}" if len(interval) > 1 else "")
         marks = [(last[end] / 2, text, state_colour(end))]
         if last["open"] > 1e-9:
-            marks.append((last[end] + last["open"] / 2, f"open {percent(last['open'])}", sheet.ink))
+            marks.append((last[end] + last["open"] / 2, f"open {percent(last['open'])}", layout.ink))
         if last[other] > 1e-9:
             marks.append((1 - last[other] / 2, f"{other} {percent(last[other])}", state_colour(other)))
-    margin = max(sheet.width(text) for _, text, _ in marks) + 0.05
-    sheet.time_axis(low, high, "≤ 1 ms" if any(line.early for line in lines) else "", margin)
-    set_plot(sheet, tall, 0.24, 0.0, notes)
-    edge = sheet.share(high)
+    margin = max(layout.width(text) for _, text, _ in marks) + 0.05
+    layout.time_axis(low, high, "≤ 1 ms" if any(line.early for line in lines) else "", margin)
+    set_plot(layout, tall, 0.24, 0.0, notes)
+    edge = layout.share(high)
     if by:
         for line, colour in zip(lines, GROUP_COLOURS, strict=False):
-            line.draw(sheet, colour, 0.18 if len(lines) <= 4 else 0.1)
-            sheet.ax.plot(line.at(sheet)[-1:], line.share[-1:], "o", ms=3.5, color=colour, clip_on=False)
+            line.draw(layout, colour, 0.18 if len(lines) <= 4 else 0.1)
+            layout.ax.plot(line.at(layout)[-1:], line.share[-1:], "o", ms=3.5, color=colour, clip_on=False)
         heads = [f"share {end}; a line ends at the longest observation of its group", f"share {end}"]
     else:
-        _draw_areas(sheet, lines[0], _Line(delivery_curve, other), state_colour(end), state_colour(other))
-        sheet.ax.plot([high, high], [0, 1], color=sheet.ink, lw=1.0, ls=(0, (1.5, 1.5)))
+        _draw_areas(layout, lines[0], _Line(delivery_curve, other), state_colour(end), state_colour(other))
+        layout.ax.plot([high, high], [0, 1], color=layout.ink, lw=1.0, ls=(0, (1.5, 1.5)))
         fact = "longest observation" if last["open"] > 1e-9 else "last message ended after"
         fact += f" {duration(last['time_s'])}"
         heads = [f"n {int(delivery_curve[counts].to_numpy().sum()):,} · {fact}", fact]
-    head = next((text for text in heads if sheet.width(text) <= edge), heads[-1])
-    sheet.text(edge, 1 + 0.1 / tall, head, ha="right")
-    low_y, high_y = sheet.ax.get_ylim()
-    ends = [sheet.share(max(float(line.time[-1]), low)) for line in lines] if by else [edge] * len(marks)
+    head = next((text for text in heads if layout.width(text) <= edge), heads[-1])
+    layout.text(edge, 1 + 0.1 / tall, head, ha="right")
+    low_y, high_y = layout.ax.get_ylim()
+    ends = [layout.share(max(float(line.time[-1]), low)) for line in lines] if by else [edge] * len(marks)
     heights = [(y - low_y) / (high_y - low_y) for y, _, _ in marks]
     labels = [(x, y, text, colour) for x, y, (_, text, colour) in zip(ends, heights, marks, strict=True)]
-    sheet.label_lines(labels, edge + 0.005, 1.0)
-    return sheet.ax
+    layout.label_lines(labels, edge + 0.005, 1.0)
+    return layout.ax
 
 
 class _Line:
@@ -135,22 +135,24 @@ class _Line:
         self.time: Floats = time[keep]
         self.share, self.low, self.high = (column.to_numpy(dtype=np.float64)[keep] for column in columns)
 
-    def at(self, sheet: Sheet) -> Floats:
+    def at(self, layout: Layout) -> Floats:
         """Return the times, those too early for the axis at its left edge."""
-        return np.maximum(self.time, sheet.ax.get_xlim()[0])
+        return np.maximum(self.time, layout.ax.get_xlim()[0])
 
-    def draw(self, sheet: Sheet, colour: str, alpha: float) -> None:
-        sheet.ax.fill_between(self.at(sheet), self.low, self.high, step="post", color=colour, alpha=alpha, lw=0)
-        sheet.ax.plot(self.at(sheet), self.share, color=colour, lw=1.6, drawstyle="steps-post", solid_joinstyle="round")
+    def draw(self, layout: Layout, colour: str, alpha: float) -> None:
+        layout.ax.fill_between(self.at(layout), self.low, self.high, step="post", color=colour, alpha=alpha, lw=0)
+        layout.ax.plot(
+            self.at(layout), self.share, color=colour, lw=1.6, drawstyle="steps-post", solid_joinstyle="round"
+        )
 
 
-def _draw_areas(sheet: Sheet, end: _Line, other: _Line, end_colour: str, other_colour: str) -> None:
+def _draw_areas(layout: Layout, end: _Line, other: _Line, end_colour: str, other_colour: str) -> None:
     """Draw the end from below, the other outcome from above, and open messages between them."""
-    ax, at = sheet.ax, end.at(sheet)
+    ax, at = layout.ax, end.at(layout)
     ax.fill_between(at, 0, end.share, step="post", color=end_colour, alpha=0.3, lw=0)
-    ax.fill_between(at, end.share, 1 - other.share, step="post", color=sheet.ink, alpha=0.1, lw=0)
+    ax.fill_between(at, end.share, 1 - other.share, step="post", color=layout.ink, alpha=0.1, lw=0)
     ax.fill_between(at, 1 - other.share, 1, step="post", color=other_colour, alpha=0.55, lw=0)
-    end.draw(sheet, end_colour, 0.0)
+    end.draw(layout, end_colour, 0.0)
     for bound in (end.low, end.high):
         ax.plot(at, bound, color=end_colour, lw=0.7, alpha=0.8, drawstyle="steps-post")
 
@@ -164,17 +166,17 @@ def thin(time: Floats) -> NDArray[np.intp]:
     return np.unique(np.concatenate([[0], edges, edges + 1, [len(time) - 1]]))
 
 
-def plot_height(sheet: Sheet, head: float) -> float:
+def plot_height(layout: Layout, head: float) -> float:
     """Inches for the curves below a head."""
-    return _HEIGHT if sheet.own else max(sheet.inches[1] - head - 0.04, 0.5)
+    return _HEIGHT if layout.own else max(layout.inches[1] - head - 0.04, 0.5)
 
 
-def set_plot(sheet: Sheet, tall: float, head: float, foot: float, notes: list[str]) -> None:
+def set_plot(layout: Layout, tall: float, head: float, foot: float, notes: list[str]) -> None:
     """Let y be a share from 0 to 100 % between a head and a foot (inches)."""
     foot += 0.04
-    sheet.set_height(tall + head + foot, notes)
-    sheet.ax.set_ylim(-foot / tall, 1 + head / tall)
-    sheet.levels(PERCENT_TICKS)
+    layout.set_height(tall + head + foot, notes)
+    layout.ax.set_ylim(-foot / tall, 1 + head / tall)
+    layout.levels(PERCENT_TICKS)
 
 
 def ecdf(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
@@ -211,38 +213,38 @@ def ecdf(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ['accepted\n→ routed\nn 1']
     """
     lanes, left_out = read_latencies(transitions, "ecdf")
-    sheet = Sheet.open(ax, left=_LEFT)
+    layout = Layout.open(ax, left=_LEFT)
     if not lanes:
-        return sheet.show_empty(empty_text(left_out))
+        return layout.show_empty(empty_text(left_out))
     chosen = sorted(lanes, key=lambda transition: -len(lanes[transition]))[:MAX_LINES]
-    gutter = set_time_axis(sheet, [lanes[transition] for transition in chosen])
+    gutter = set_time_axis(layout, [lanes[transition] for transition in chosen])
     values = [np.sort(np.where(lanes[name] > SMALLEST_TIME, lanes[name], gutter)) for name in chosen]
-    names = [[sheet.elide(state, 0.3) for state in transition] for transition in chosen]
+    names = [[layout.elide(state, 0.3) for state in transition] for transition in chosen]
     texts = [f"{a}\n→ {b}\nn {len(some):,}" for (a, b), some in zip(names, values, strict=True)]
     levels = (0.97, 0.03)
     anchors = [[float(some[int(np.ceil(level * len(some))) - 1]) for some in values] for level in levels]
-    rows = sheet.label_rows(texts, *([sheet.share(x) for x in row] for row in anchors))
+    rows = layout.label_rows(texts, *([layout.share(x) for x in row] for row in anchors))
     drawn = sorted(index for row in rows for index, _ in row)
     notes = ["time from one state to the next, log scale · share of transitions that took no longer"]
     if len(lanes) > len(drawn):
         notes.append(f"less frequent transitions not drawn: {len(lanes) - len(drawn):,}")
     head = 3 * LINE + 0.24
     foot = head * (len(rows) - 1)
-    tall = plot_height(sheet, head + foot)
-    set_plot(sheet, tall, head, foot, notes + left_out)
+    tall = plot_height(layout, head + foot)
+    set_plot(layout, tall, head, foot, notes + left_out)
     colours = transition_colours(in_order(chosen[index] for index in drawn))
     for index in drawn:
         latencies = values[index]
         indices = thin(latencies)
         steps, share = np.r_[latencies[0], latencies[indices]], np.r_[0, (indices + 1) / len(latencies)]
-        sheet.ax.plot(steps, share, color=colours[chosen[index]], lw=1.6, drawstyle="steps-post")
+        layout.ax.plot(steps, share, color=colours[chosen[index]], lw=1.6, drawstyle="steps-post")
     for row, level, x, y, near, va in zip(
         rows, levels, anchors, (1, 0), (0.03, -0.03), ("bottom", "top"), strict=False
     ):
         for index, centre in row:
-            colour, at, far = colours[chosen[index]], sheet.share(x[index]), y + 5 * near / tall
+            colour, at, far = colours[chosen[index]], layout.share(x[index]), y + 5 * near / tall
             ends = [level, y + near / tall, far]
-            sheet.ax.plot([at, at, centre], ends, color=colour, lw=0.9, transform=sheet.ax.get_yaxis_transform())
-            sheet.ax.plot(x[index], level, "o", ms=4, color=colour)
-            sheet.text(centre, far + near / 3 / tall, texts[index], ha="center", va=va, linespacing=1.1)
-    return sheet.ax
+            layout.ax.plot([at, at, centre], ends, color=colour, lw=0.9, transform=layout.ax.get_yaxis_transform())
+            layout.ax.plot(x[index], level, "o", ms=4, color=colour)
+            layout.text(centre, far + near / 3 / tall, texts[index], ha="center", va=va, linespacing=1.1)
+    return layout.ax

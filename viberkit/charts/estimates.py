@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from viberkit.analysis.formatting import duration, percent, percentile
-from viberkit.charts._layout import SMALLEST_TIME, Sheet
+from viberkit.charts._layout import SMALLEST_TIME, Layout
 from viberkit.charts._results import group_label, largest_groups, require_result
 from viberkit.charts._style import GROUP_COLOURS, transition_colours
 from viberkit.charts.curves import MAX_LINES
@@ -58,10 +58,10 @@ def quantiles(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """
     columns = ("from_state", "to_state", "quantile", "value_s", "low_s", "high_s", "n")
     require_result(latency, "quantiles", "vk.latency(events)", columns, ("by",))
-    sheet = Sheet.open(ax)
+    layout = Layout.open(ax)
     rows = latency[latency["to_state"].notna() & (latency["n"] > 0)] if len(latency) else latency
     if not len(rows):
-        return sheet.show_empty("no transitions")
+        return layout.show_empty("no transitions")
     keys = [*latency.attrs["by"], "from_state", "to_state"]
     lanes = [
         (tuple(key), part.sort_values("quantile"))
@@ -69,22 +69,22 @@ def quantiles(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ]
     shown = sorted(rows["quantile"].unique())
     names = [percentile(quantile) for quantile in shown]
-    head = sheet.legend_positions(names)[-1][1] + 0.08
+    head = layout.legend_positions(names)[-1][1] + 0.08
     step = 0.34 + 0.075 * len(shown)
-    count = min(MAX_LANES, sheet.room([step] * len(lanes), head))
+    count = min(MAX_LANES, layout.room([step] * len(lanes), head))
     frequent = sorted(range(len(lanes)), key=lambda index: -lanes[index][1]["n"].iloc[0])[:count]
     left_out, lanes = len(lanes) - count, [lanes[index] for index in sorted(frequent)]
     notes = ["time from one state to the next, log scale · bars: confidence intervals, arrows: no bound known"]
     if left_out:
         notes.append(f"less frequent, not drawn: {left_out:,}")
-    sheet.set_height(head + len(lanes) * step + 0.02, notes)
+    layout.set_height(head + len(lanes) * step + 0.02, notes)
     numbers = pd.concat([part for _, part in lanes])[["value_s", "low_s", "high_s"]].to_numpy(dtype=np.float64)
     known = numbers[np.isfinite(numbers) & (numbers > SMALLEST_TIME)]
     zeros = bool((numbers[:, 0] <= SMALLEST_TIME).any())
     low, high = (float(known.min()), float(known.max())) if len(known) else (SMALLEST_TIME, 1.0)
-    gutter = sheet.time_axis(low, high, "≤ 1 ms" if zeros else "")
+    gutter = layout.time_axis(low, high, "≤ 1 ms" if zeros else "")
     markers = dict(zip(shown, _MARKERS * (len(shown) // len(_MARKERS) + 1), strict=False))
-    sheet.legend(names, [sheet.ink] * len(names), "".join(markers.values()))
+    layout.legend(names, [layout.ink] * len(names), "".join(markers.values()))
     colours = transition_colours(dict.fromkeys((str(key[-2]), str(key[-1])) for key, _ in lanes))
     for index, (key, part) in enumerate(lanes):
         estimates = part[["quantile", "value_s", "low_s", "high_s"]].to_numpy(dtype=np.float64).tolist()
@@ -92,16 +92,16 @@ def quantiles(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         size = f"n {int(part['n'].iloc[0]):,}"
         facts = [f"{percentile(quantile)} {duration(value)}" for quantile, value, *_ in estimates]
         name = " · ".join([*([group_label(key[:-2])] if key[:-2] else []), " → ".join(map(str, key[-2:]))])
-        sheet.heading(top + 0.19, name, " · ".join([size, *facts]), f"{size} · {facts[0]}", size)
+        layout.heading(top + 0.19, name, " · ".join([size, *facts]), f"{size} · {facts[0]}", size)
         for quantile, *estimate in estimates:
             if np.isfinite(estimate[0]):
                 y = top + 0.32 + 0.075 * shown.index(quantile)
-                _draw_interval(sheet, estimate, gutter, y, colour, markers[quantile])
-    return sheet.ax
+                _draw_interval(layout, estimate, gutter, y, colour, markers[quantile])
+    return layout.ax
 
 
-def _draw_interval(sheet: Sheet, estimate: list[float], gutter: float, y: float, colour: str, marker: str) -> None:
-    ax, (value, low, high), (left, right) = sheet.ax, estimate, sheet.ax.get_xlim()
+def _draw_interval(layout: Layout, estimate: list[float], gutter: float, y: float, colour: str, marker: str) -> None:
+    ax, (value, low, high), (left, right) = layout.ax, estimate, layout.ax.get_xlim()
     at = value if value > SMALLEST_TIME else gutter
     begin = low if low > SMALLEST_TIME else gutter if low > 0 and gutter < at else left
     ax.plot([begin, min(high, right)], [y, y], color=colour, lw=2.2, alpha=0.45, solid_capstyle="butt")
@@ -150,43 +150,43 @@ def fallback(fallback: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     source, shares = "vk.fallback(journeys, …)", ["fallback_share", "fallback_low", "fallback_high"]
     columns = ("wait_s", "cost", "reach_s", *shares, "meets_target", "chosen")
     require_result(fallback, "fallback", source, columns, ("by", "target", "within_s"))
-    sheet = Sheet.open(ax, left=0.52)
+    layout = Layout.open(ax, left=0.52)
     rows = fallback
     if len(rows):
         rows = rows[np.isfinite(rows["cost"]) & np.isfinite(rows["wait_s"]) & (rows["wait_s"] > 0)]
         rows = rows.sort_values("wait_s", kind="stable")
     if not len(rows):
-        return sheet.show_empty("no wait with a known cost")
+        return layout.show_empty("no wait with a known cost")
     groups, left_out = largest_groups(rows.sort_index(kind="stable"), pd.Series(1, rows.index), MAX_LINES)
     by, many = bool(fallback.attrs["by"]), len(rows) > 60 * len(groups)
     heads = []
     for name, part in groups:
-        prefix = f"{sheet.elide(name, 0.4)}: " if by else ""
+        prefix = f"{layout.elide(name, 0.4)}: " if by else ""
         texts = [prefix + text for text in _describe_choice(part, fallback.attrs["target"], fallback.attrs["within_s"])]
-        heads.append(next((text for text in texts if sheet.width(text) < 0.95), texts[-1]))
-    head, gap = len(heads) * 0.16 + 0.32, 0.34 if sheet.own else 0.3
-    lane = 0.6 if sheet.own else 0.18 * sheet.inches[1]
-    tall = 1.8 if sheet.own else max(sheet.inches[1] - head - lane - gap - 0.04, 0.4)
+        heads.append(next((text for text in texts if layout.width(text) < 0.95), texts[-1]))
+    head, gap = len(heads) * 0.16 + 0.32, 0.34 if layout.own else 0.3
+    lane = 0.6 if layout.own else 0.18 * layout.inches[1]
+    tall = 1.8 if layout.own else max(layout.inches[1] - head - lane - gap - 0.04, 0.4)
     total = head + tall + gap + lane + 0.04
     notes = ["wait before the SMS, log scale"]
     notes += ["hollow: misses the target"] * (not rows["meets_target"].all())
     notes += [f"waits of unknown cost, not drawn: {len(fallback) - len(rows):,}"] * (len(rows) < len(fallback))
     notes += [f"other groups not drawn: {left_out:,}"] * (left_out > 0)
-    sheet.time_axis(float(rows["wait_s"].min()), float(rows["wait_s"].max()))
-    sheet.set_height(total, notes)
+    layout.time_axis(float(rows["wait_s"].min()), float(rows["wait_s"].max()))
+    layout.set_height(total, notes)
     least, most = float(rows["cost"].min()), float(rows["cost"].max())
     spare = 0.06 * (most - least) or 0.05 * abs(most) or 1.0
     low, high = least - spare, most + spare
-    inch, main = (high - low) / tall, sheet.ax
+    inch, main = (high - low) / tall, layout.ax
     foot = low - inch * (gap + lane + 0.04)
     main.set_ylim(foot, high + inch * head)
     ticks = MaxNLocator(4).tick_values(low, high) if most > least else [least]
-    sheet.levels({float(tick): _money(tick) for tick in ticks if low <= tick <= high})
+    layout.levels({float(tick): _money(tick) for tick in ticks if low <= tick <= high})
     chosen_s = rows.loc[rows["chosen"].to_numpy(dtype=bool), "wait_s"]
-    right = not by and len(chosen_s) > 0 and sheet.share(float(chosen_s.iloc[0])) < 0.35
+    right = not by and len(chosen_s) > 0 and layout.share(float(chosen_s.iloc[0])) < 0.35
     for y, title in ((high + 0.08 * inch, "cost per message"), (low - 0.22 * inch, "share that falls back to SMS")):
-        sheet.text(float(right), y, title, ha="right" if right else "left")
-    below = _share_axes(sheet, (0, 0.04 / total, 1, lane / total), float(np.nanmax(rows[shares].to_numpy())) or 1.0)
+        layout.text(float(right), y, title, ha="right" if right else "left")
+    below = _share_axes(layout, (0, 0.04 / total, 1, lane / total), float(np.nanmax(rows[shares].to_numpy())) or 1.0)
     for index, ((_, part), text) in enumerate(zip(groups, heads, strict=True)):
         part, colour, y = part.sort_values("wait_s"), GROUP_COLOURS[index], high + inch * (head - 0.14 - 0.16 * index)
         wait, cost, share, share_low, share_high = (part[name].to_numpy(float) for name in ("wait_s", "cost", *shares))
@@ -203,10 +203,12 @@ def fallback(fallback: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
             main.plot(0.012, y + 0.035 * inch, "o", ms=5, color=colour, transform=main.get_yaxis_transform())
             x = 0.026
         elif chosen.any():
-            x = float(np.clip(sheet.share(wait[chosen][0]) - sheet.width(text) / 2, 0, max(1 - sheet.width(text), 0)))
-            style: dict[str, Any] = {"color": sheet.ink, "lw": 0.8, "ls": (0, (1.5, 1.5)), "zorder": 0.6}
+            x = float(
+                np.clip(layout.share(wait[chosen][0]) - layout.width(text) / 2, 0, max(1 - layout.width(text), 0))
+            )
+            style: dict[str, Any] = {"color": layout.ink, "lw": 0.8, "ls": (0, (1.5, 1.5)), "zorder": 0.6}
             main.plot([wait[chosen][0]] * 2, [foot, y - 0.05 * inch], **style)
-        sheet.text(x, y, text)
+        layout.text(x, y, text)
     return main
 
 
@@ -222,11 +224,11 @@ def _describe_choice(part: pd.DataFrame, target: float, within_s: float) -> list
     return [", ".join(facts[:count]) for count in (3, 2, 1)]
 
 
-def _share_axes(sheet: Sheet, bounds: tuple[float, float, float, float], most: float) -> Axes:
+def _share_axes(layout: Layout, bounds: tuple[float, float, float, float], most: float) -> Axes:
     """Add axes of shares below the costs, with the same axis of time."""
-    inset = sheet.inset(bounds)
+    inset = layout.inset(bounds)
     inset.ax.set_xscale("log")
-    inset.ax.set_xlim(sheet.ax.get_xlim())
+    inset.ax.set_xlim(layout.ax.get_xlim())
     inset.ax.xaxis.set_major_locator(NullLocator())
     inset.ax.xaxis.set_minor_locator(NullLocator())
     inset.ax.spines["bottom"].set_visible(False)

@@ -14,7 +14,7 @@ from matplotlib.path import Path
 from numpy.typing import NDArray
 
 from viberkit.analysis.formatting import duration, percent
-from viberkit.charts._layout import LINE, Sheet, spread
+from viberkit.charts._layout import LINE, Layout, spread
 from viberkit.charts._results import Transition, empty_text, in_order, read_latencies, require_result
 from viberkit.charts._style import contrast, state_colour, transition_colours
 from viberkit.models.states import rank
@@ -64,18 +64,18 @@ def flow(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     lanes, left_out = read_latencies(transitions, "flow")
     repeated = sum(len(values) for (source, target), values in lanes.items() if source == target)
     candidates = [name for name in sorted(lanes, key=lambda name: -len(lanes[name])) if name[0] != name[1]]
-    sheet = Sheet.open(ax)
+    layout = Layout.open(ax)
     if not candidates:
-        return sheet.show_empty(empty_text(left_out))
+        return layout.show_empty(empty_text(left_out))
     for most in range(MAX_TRANSITIONS, 0, -1):
         chosen = _most_frequent(candidates, most)
         counts = {transition: len(lanes[transition]) for transition in chosen}
         medians = {transition: duration(float(np.median(lanes[transition]))) for transition in chosen}
         texts = {transition: f"{counts[transition]:,}\nmedian {medians[transition]}" for transition in chosen}
-        if max(map(sheet.width, texts.values())) > 0.17:
+        if max(map(layout.width, texts.values())) > 0.17:
             texts = {transition: f"{counts[transition]:,}\n{medians[transition]}" for transition in chosen}
-        diagram = _Diagram(sheet, texts)
-        if sheet.own or diagram.height <= sheet.inches[1]:
+        diagram = _Diagram(layout, texts)
+        if layout.own or diagram.height <= layout.inches[1]:
             break
     notes = ["messages from one state to the next, and the median time it took"]
     if rest := [len(lanes[name]) for name in candidates if name not in counts]:
@@ -83,9 +83,9 @@ def flow(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         notes.append(f"less frequent transitions not drawn: {len(rest):,} ({sum(rest):,} {times})")
     if repeated:
         notes.append(f"back to the same state, not drawn: {repeated:,}")
-    sheet.set_height(diagram.height, notes + left_out, axis=False)
+    layout.set_height(diagram.height, notes + left_out, axis=False)
     diagram.draw(counts)
-    return sheet.ax
+    return layout.ax
 
 
 def _most_frequent(transitions: Sequence[Transition], most: int) -> list[Transition]:
@@ -107,18 +107,18 @@ class _Diagram:
     share a lane only where neither they nor their labels overlap.
     """
 
-    def __init__(self, sheet: Sheet, texts: dict[Transition, str]) -> None:
-        self.sheet, self.texts = sheet, texts
+    def __init__(self, layout: Layout, texts: dict[Transition, str]) -> None:
+        self.layout, self.texts = layout, texts
         states = sorted({state for transition in texts for state in transition}, key=lambda state: (rank(state), state))
         upper = [state for state in states if state in _STAGES] or states
         lower = [state for state in states if state not in upper]
         self.row = dict.fromkeys(upper, 0) | dict.fromkeys(lower, 1)
         self.names: dict[str, str] = {}
         for row in (upper, lower):
-            fits = sum(sheet.width(state) + 0.032 for state in row) + 0.06 * (len(row) - 1) <= 1
+            fits = sum(layout.width(state) + 0.032 for state in row) + 0.06 * (len(row) - 1) <= 1
             room = 2.0 if fits else 0.92 / max(len(row), 4) - 0.045
-            self.names |= {state: sheet.elide(state, room) for state in row}
-        self.half = {state: sheet.width(name) / 2 + 0.016 for state, name in self.names.items()}
+            self.names |= {state: layout.elide(state, room) for state in row}
+        self.half = {state: layout.width(name) / 2 + 0.016 for state, name in self.names.items()}
         self._place(upper, lower)
         neighbours = [*pairwise(upper), *pairwise(lower)]
         self.straight = [pair for pair in neighbours if pair in texts and self._fits(pair)]
@@ -156,7 +156,7 @@ class _Diagram:
         self.x |= dict(zip(lower, below or np.linspace(0.1, 0.9, len(lower)).tolist(), strict=True))
 
     def _fits(self, pair: Transition) -> bool:
-        return self.sheet.width(self.texts[pair]) + 0.02 <= self.x[pair[1]] - self.x[pair[0]]
+        return self.layout.width(self.texts[pair]) + 0.02 <= self.x[pair[1]] - self.x[pair[0]]
 
     def _peers(self, transition: Transition, state: str) -> list[Transition]:
         """Return the arrows at a state on the same side of its row, ordered by where their other end is."""
@@ -173,19 +173,19 @@ class _Diagram:
         """Return the left and right end of an arrow with its label, and where the label begins."""
         (low, state), (high, _) = sorted((self._port(transition, state), state) for state in transition)
         ports = [self._port(other, state) for other in self._peers(transition, state)]
-        width = self.sheet.width(self.texts[transition])
+        width = self.layout.width(self.texts[transition])
         label = min(max(ports) + 0.012, 1 - width)
         return min(low, label), max(high, label + width), label
 
     def draw(self, counts: dict[Transition, int]) -> None:
         """Draw states, arrows and labels."""
-        sheet, colours = self.sheet, transition_colours(self.texts)
+        layout, colours = self.layout, transition_colours(self.texts)
         for state, name in self.names.items():
             x, y, colour = self.x[state], self.y[self.row[state]], state_colour(state)
             corner, size = (x - self.half[state], y - _BOX / 2), (2 * self.half[state], _BOX)
-            style: dict[str, Any] = {"boxstyle": "Round,pad=0,rounding_size=0.008", "mutation_aspect": sheet.inches[0]}
-            sheet.ax.add_patch(FancyBboxPatch(corner, *size, fc=colour, ec="none", zorder=3, **style))
-            sheet.text(x, y, name, ha="center", va="center_baseline", colour=contrast(colour), zorder=4)
+            style: dict[str, Any] = {"boxstyle": "Round,pad=0,rounding_size=0.008", "mutation_aspect": layout.inches[0]}
+            layout.ax.add_patch(FancyBboxPatch(corner, *size, fc=colour, ec="none", zorder=3, **style))
+            layout.text(x, y, name, ha="center", va="center_baseline", colour=contrast(colour), zorder=4)
         for transition in in_order(self.texts):
             ends = [self.y[self.row[state]] for state in transition]
             if transition in self.straight:
@@ -198,12 +198,12 @@ class _Diagram:
                 begin, end = (middle + (_BOX / 2 if y > middle else -_BOX / 2) for middle in ends)
                 path = [(a, begin), (a, y), (b, y), (b, end)]
                 label, align = (self._span(transition)[2], y - 0.05), "left"
-            wide = (0.9 + 7 * counts[transition] / max(counts.values())) * sheet.scale
+            wide = (0.9 + 7 * counts[transition] / max(counts.values())) * layout.scale
             head = f"-|>,head_length={0.35 + 0.04 * wide},head_width={0.16 + 0.03 * wide}"
-            style = {"mutation_scale": 9 * sheet.scale, "joinstyle": "miter", "capstyle": "butt", "zorder": 2}
+            style = {"mutation_scale": 9 * layout.scale, "joinstyle": "miter", "capstyle": "butt", "zorder": 2}
             colour = colours[transition]
-            sheet.ax.add_patch(FancyArrowPatch(path=Path(path), arrowstyle=head, lw=wide, color=colour, **style))
-            sheet.text(*label, self.texts[transition], ha=align, va="bottom", linespacing=1.05, zorder=5)
+            layout.ax.add_patch(FancyArrowPatch(path=Path(path), arrowstyle=head, lw=wide, color=colour, **style))
+            layout.text(*label, self.texts[transition], ha=align, va="bottom", linespacing=1.05, zorder=5)
 
 
 def _assign_lanes(spans: dict[Transition, tuple[float, float, float]]) -> dict[Transition, int]:
@@ -256,21 +256,21 @@ def funnel(journeys: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ['accepted', '2 · 100 %', '1 not delivered: 1 still open', 'delivered', '1 · 50 %']
     """
     require_result(journeys, "funnel", "vk.journeys(events)", ("accepted_at", "delivered_at", "outcome"))
-    sheet = Sheet.open(ax)
+    layout = Layout.open(ax)
     if not len(journeys):
-        return sheet.show_empty("no messages")
+        return layout.show_empty("no messages")
     present = {stage: journeys[f"{stage}_at"].notna().to_numpy() for stage in _STAGES if f"{stage}_at" in journeys}
     stages = [stage for stage, mask in present.items() if mask.any()]
     if not stages:
-        return sheet.show_empty(f"{len(journeys):,} messages, none of them accepted")
+        return layout.show_empty(f"{len(journeys):,} messages, none of them accepted")
     reached: dict[str, NDArray[np.bool_]] = {}
     later = np.zeros(len(journeys), dtype=bool)
     for stage in reversed(stages):
         later = reached[stage] = later | present[stage]
     outcomes = journeys[["outcome", *(["code"] if "code" in journeys else [])]]
-    stopped = [_describe_stopped(sheet, outcomes[reached[a] & ~reached[b]], b) for a, b in pairwise(stages)]
+    stopped = [_describe_stopped(layout, outcomes[reached[a] & ~reached[b]], b) for a, b in pairwise(stages)]
     if stages[-1] not in ("delivered", "seen"):
-        stopped.append(_describe_stopped(sheet, outcomes[reached[stages[-1]]], "delivered"))
+        stopped.append(_describe_stopped(layout, outcomes[reached[stages[-1]]], "delivered"))
     stopped += [""] * (len(stages) - len(stopped))
 
     tall = 0.2
@@ -278,21 +278,21 @@ def funnel(journeys: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     notes = ["messages that reached a stage, of all"]
     if missing := len(journeys) - int(reached[stages[0]].sum()):
         notes.append(f"never {stages[0]}: {missing:,}")
-    sheet.set_height(sum(heights), notes)
-    sheet.share_axis()
+    layout.set_height(sum(heights), notes)
+    layout.share_axis()
     top = 0.0
     for stage, text, height in zip(stages, stopped, heights, strict=True):
         count, y = int(reached[stage].sum()), top + 0.24 + tall / 2
-        sheet.heading(top + 0.17, stage, f"{count:,} · {percent(count / len(journeys))}")
-        sheet.ax.barh(y, 1, tall, color=sheet.ink, alpha=0.14, linewidth=0)
-        sheet.ax.barh(y, count / len(journeys), tall, color=state_colour(stage), linewidth=0)
+        layout.heading(top + 0.17, stage, f"{count:,} · {percent(count / len(journeys))}")
+        layout.ax.barh(y, 1, tall, color=layout.ink, alpha=0.14, linewidth=0)
+        layout.ax.barh(y, count / len(journeys), tall, color=state_colour(stage), linewidth=0)
         if text:
-            sheet.text(0.012, y + tall / 2 + 0.155, text)
+            layout.text(0.012, y + tall / 2 + 0.155, text)
         top += height
-    return sheet.ax
+    return layout.ax
 
 
-def _describe_stopped(sheet: Sheet, stopped: pd.DataFrame, stage: str) -> str:
+def _describe_stopped(layout: Layout, stopped: pd.DataFrame, stage: str) -> str:
     """How many messages did not reach a stage: failed, by the most frequent codes, or still open."""
     if not len(stopped) or stage == "seen":
         return f"{len(stopped):,} not seen, or not reported" if len(stopped) else ""
@@ -302,10 +302,10 @@ def _describe_stopped(sheet: Sheet, stopped: pd.DataFrame, stage: str) -> str:
         parts.append(f"{len(failed):,} failed")
         codes = failed["code"].astype("str").value_counts() if "code" in failed else pd.Series(dtype="int64")
         codes = codes[codes > 0]
-        names = [f"{sheet.elide(str(code).rpartition('::')[2], 0.25)} {count:,}" for code, count in codes[:2].items()]
+        names = [f"{layout.elide(str(code).rpartition('::')[2], 0.25)} {count:,}" for code, count in codes[:2].items()]
         other = [f"other {len(failed) - int(codes[:2].sum()):,}"] if len(failed) > codes[:2].sum() and names else []
         choices = [f"{parts[0]} ({', '.join(some)})" for some in ([*names, *other], names, names[:1]) if some]
-        parts = [next((text for text in choices if sheet.width(text) < 0.72), parts[0])]
+        parts = [next((text for text in choices if layout.width(text) < 0.72), parts[0])]
     if len(stopped) > len(failed):
         parts.append(f"{len(stopped) - len(failed):,} still open")
     return f"{len(stopped):,} not {stage}: {' · '.join(parts)}"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from viberkit.analysis.formatting import duration, percent, percentile
 from viberkit.analysis.grouping import WEEKDAYS
-from viberkit.charts._layout import NAME, SMALLEST_TIME, Sheet
+from viberkit.charts._layout import NAME, SMALLEST_TIME, Layout
 from viberkit.charts._results import Floats, largest_groups, require_result
 from viberkit.charts._style import contrast
 
@@ -81,9 +81,9 @@ def profile(
     """
     columns = ("weekday", "hour", "within_s", "quantile", "share", "value_s", "n")
     require_result(profile, "profile", "vk.profile(journeys)", columns, ("by", "end", "tz"))
-    sheet = Sheet.open(ax)
+    layout = Layout.open(ax)
     if not len(profile):
-        return sheet.show_empty("no hours")
+        return layout.show_empty("no hours")
     key, value = chosen_estimates(profile, "profile", within, quantiles, "within_s")[0]
     rows, end = profile[profile[key] == value], profile.attrs["end"]
     column = "n" if counts else "share" if key == "within_s" else "value_s"
@@ -92,7 +92,7 @@ def profile(
     title = titles.get(column, f"{percentile(value)} of the time until {end}")
     groups, left_out = largest_groups(rows, rows["n"], MAX_GROUPS)
     heading = 0.24 if profile.attrs["by"] else 0.0
-    room = (MAX_HEIGHT if sheet.own else sheet.inches[1] / 0.75) - 0.3
+    room = (MAX_HEIGHT if layout.own else layout.inches[1] / 0.75) - 0.3
     count = max(1, min(len(groups), int(room / (heading + 0.24 + 7 * 0.14))))
     left_out, groups = left_out + len(groups) - count, groups[:count]
     tall = float(np.clip((room / count - heading - 0.24) / 7, 0.09, 0.22))
@@ -109,20 +109,20 @@ def profile(
     ):
         notes += [note] if number else []
     step = heading + 0.24 + 7 * tall
-    sheet.set_height(0.3 + count * step, notes, axis=False)
+    layout.set_height(0.3 + count * step, notes, axis=False)
     norm = Normalize(low, high)
     if column == "value_s":
         norm = LogNorm(max(low, SMALLEST_TIME), max(high, SMALLEST_TIME), clip=True)
-    _draw_scale(sheet, title, list(dict.fromkeys(map(text, (low, high)))))
-    left = sheet.width("Wed") + 0.02
+    _draw_scale(layout, title, list(dict.fromkeys(map(text, (low, high)))))
+    left = layout.width("Wed") + 0.02
     for index, (name, part) in enumerate(groups):
         top = 0.3 + index * step + heading
         if heading:
-            sheet.heading(top - 0.1, name, f"n {int(part['n'].sum()):,}")
-        grid = Grid(sheet, left, top, (1 - left) * sheet.inches[0] / 24, tall)
+            layout.heading(top - 0.1, name, f"n {int(part['n'].sum()):,}")
+        grid = Grid(layout, left, top, (1 - left) * layout.inches[0] / 24, tall)
         grid.name_rows([day[:3] for day in WEEKDAYS])
         _draw_hours(grid, part, part[column].to_numpy(dtype=np.float64), norm)
-    return sheet.ax
+    return layout.ax
 
 
 def chosen_estimates(
@@ -152,7 +152,7 @@ def chosen_estimates(
 class Grid:
     """Cells in rows and columns: the left edge (a share of the width), the top, and the cells' size in inches."""
 
-    sheet: Sheet
+    layout: Layout
     left: float
     top: float
     wide: float
@@ -160,16 +160,16 @@ class Grid:
 
     def cells(self, column: Ints, row: Ints) -> Floats:
         """Return the corners of cells."""
-        x = self.left + np.asarray(column) * self.wide / self.sheet.inches[0]
+        x = self.left + np.asarray(column) * self.wide / self.layout.inches[0]
         y = self.top + np.asarray(row) * self.tall
-        width, height = (self.wide - GAP) / self.sheet.inches[0], self.tall - GAP
+        width, height = (self.wide - GAP) / self.layout.inches[0], self.tall - GAP
         corners = np.array([(0, 0), (width, 0), (width, height), (0, height)])
         return np.asarray(np.stack([x, y], axis=1)[:, None, :] + corners, dtype=np.float64)
 
     def draw(self, cells: Floats, **style: Any) -> None:
         """Draw cells."""
         if len(cells):
-            self.sheet.ax.add_collection(PolyCollection(list(cells), **style))
+            self.layout.ax.add_collection(PolyCollection(list(cells), **style))
 
     def cross(self, cells: Floats, colour: str, size: float = 0.3) -> None:
         """Draw a cross in cells."""
@@ -178,31 +178,31 @@ class Grid:
 
     def strokes(self, cells: Floats, arms: Sequence[tuple[float, float]], colour: str) -> None:
         """Draw lines through the middle of cells, whose ends are so many inches away."""
-        ends = [np.array([(-x, -y), (x, y)]) / (self.sheet.inches[0], 1.0) for x, y in arms]
+        ends = [np.array([(-x, -y), (x, y)]) / (self.layout.inches[0], 1.0) for x, y in arms]
         lines = [line for middle in cells.mean(axis=1) for line in middle + np.array(ends)]
-        self.sheet.ax.add_collection(LineCollection(lines, colors=colour, lw=1.0))
+        self.layout.ax.add_collection(LineCollection(lines, colors=colour, lw=1.0))
 
     def name_rows(self, names: Sequence[str]) -> None:
         """Label as many rows as have room."""
         step = next((step for step in (1, 2, 3, 6, 12) if step * self.tall >= 0.125), 24)
         for row in range(0, len(names), step):
             y = self.top + (row + 0.5) * self.tall - GAP / 2
-            self.sheet.text(self.left - 0.01, y, names[row], ha="right", va="center_baseline")
+            self.layout.text(self.left - 0.01, y, names[row], ha="right", va="center_baseline")
 
     def name_columns(self, names: Sequence[str]) -> None:
         """Label as many columns as have room."""
-        wide = self.wide / self.sheet.inches[0]
-        step = int(np.ceil((max(map(self.sheet.width, names)) + 0.015) / wide))
+        wide = self.wide / self.layout.inches[0]
+        step = int(np.ceil((max(map(self.layout.width, names)) + 0.015) / wide))
         for column in range(0, len(names), step):
             x = self.left + column * wide
-            if x + self.sheet.width(names[column]) <= 1.0:
-                self.sheet.text(x, self.top - 0.06, names[column])
+            if x + self.layout.width(names[column]) <= 1.0:
+                self.layout.text(x, self.top - 0.06, names[column])
 
 
 def _draw_hours(grid: Grid, part: pd.DataFrame, values: Floats, norm: Normalize) -> None:
     """Draw the cells of a week: all hollow, then coloured where there is a value."""
     day, hour = np.divmod(np.arange(168), 24)
-    grid.draw(grid.cells(hour, day), facecolors="none", edgecolors=grid.sheet.ink, lw=0.5, alpha=0.35)
+    grid.draw(grid.cells(hour, day), facecolors="none", edgecolors=grid.layout.ink, lw=0.5, alpha=0.35)
     days = part["weekday"].astype(str).map(WEEKDAYS.index).to_numpy(dtype=np.int64)
     cells, known = grid.cells(part["hour"].to_numpy(dtype=np.int64), days), np.isfinite(values)
     colours = _COLOURS(norm(values[known]))
@@ -210,20 +210,20 @@ def _draw_hours(grid: Grid, part: pd.DataFrame, values: Floats, norm: Normalize)
     few = part["n"].to_numpy()[known] < _FEW
     dots = cells[known][few].mean(axis=1)
     inks = [contrast(colour[:3]) for colour in colours[few]]
-    grid.sheet.ax.scatter(dots[:, 0], dots[:, 1], s=7 * grid.sheet.scale, c=inks, linewidths=0, zorder=3)
-    grid.cross(cells[np.isposinf(values)], grid.sheet.ink)
-    grid.strokes(cells[np.isnan(values)], [(0.05, 0.0)], grid.sheet.ink)
+    grid.layout.ax.scatter(dots[:, 0], dots[:, 1], s=7 * grid.layout.scale, c=inks, linewidths=0, zorder=3)
+    grid.cross(cells[np.isposinf(values)], grid.layout.ink)
+    grid.strokes(cells[np.isnan(values)], [(0.05, 0.0)], grid.layout.ink)
     for at in range(0, 24, 3):
-        x = grid.left + at * grid.wide / grid.sheet.inches[0]
-        grid.sheet.text(x, grid.top + 7 * grid.tall + 0.12, f"{at:02}:00")
+        x = grid.left + at * grid.wide / grid.layout.inches[0]
+        grid.layout.text(x, grid.top + 7 * grid.tall + 0.12, f"{at:02}:00")
 
 
-def _draw_scale(sheet: Sheet, title: str, ends: list[str]) -> None:
+def _draw_scale(layout: Layout, title: str, ends: list[str]) -> None:
     """Draw the title, and a strip of the colours between the smallest and the largest value."""
-    right = 1 - sheet.width(ends[-1]) - 0.012
-    left = right - (1.2 if len(ends) > 1 else 0.2) / sheet.inches[0]
-    sheet.text(0, 0.16, sheet.elide(title, left - sheet.width(ends[0]) - 0.045, NAME), size=NAME)
+    right = 1 - layout.width(ends[-1]) - 0.012
+    left = right - (1.2 if len(ends) > 1 else 0.2) / layout.inches[0]
+    layout.text(0, 0.16, layout.elide(title, left - layout.width(ends[0]) - 0.045, NAME), size=NAME)
     for x, text in zip((1, left - 0.012), ends[::-1], strict=False):
-        sheet.text(x, 0.16, text, ha="right")
+        layout.text(x, 0.16, text, ha="right")
     colours = np.linspace(0, 1, 65)[None, 1:] if len(ends) > 1 else np.full((1, 64), 0.5)
-    sheet.ax.pcolormesh(np.linspace(left, right, 65), [0.07, 0.17], colours, cmap=_COLOURS, vmin=0, vmax=1)
+    layout.ax.pcolormesh(np.linspace(left, right, 65), [0.07, 0.17], colours, cmap=_COLOURS, vmin=0, vmax=1)

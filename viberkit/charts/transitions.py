@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from scipy.ndimage import gaussian_filter1d
 
 from viberkit.analysis.formatting import duration, percent
-from viberkit.charts._layout import SMALLEST_TIME, Sheet
+from viberkit.charts._layout import SMALLEST_TIME, Layout
 from viberkit.charts._results import (
     Floats,
     Transition,
@@ -67,21 +67,21 @@ def latency(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ['accepted → routed', 'n 1 · median 40 ms']
     """
     lanes, left_out = read_latencies(transitions, "latency")
-    sheet = Sheet.open(ax)
+    layout = Layout.open(ax)
     if not lanes:
-        return sheet.show_empty(empty_text(left_out))
+        return layout.show_empty(empty_text(left_out))
     dense = max(map(len, lanes.values())) >= _FEW
     tall = float(np.clip(1.5 / len(lanes), 0.36, 0.8)) if dense else 0.36
-    if not sheet.own:
-        tall = float(np.clip(sheet.inches[1] / len(lanes) - 0.26, 0.16, 0.8))
+    if not layout.own:
+        tall = float(np.clip(layout.inches[1] / len(lanes) - 0.26, 0.16, 0.8))
     step = tall + 0.26
-    count = min(MAX_LANES, sheet.room([step] * len(lanes)))
+    count = min(MAX_LANES, layout.room([step] * len(lanes)))
     chosen = in_order(sorted(lanes, key=lambda transition: -len(lanes[transition]))[:count])
     notes = ["time from one state to the next, log scale" + (" (solid: median, dotted: p95)" if dense else "")]
     if len(lanes) > count:
         notes.append(f"less frequent transitions not drawn: {len(lanes) - count:,}")
-    sheet.set_height(count * step + 0.06, notes + left_out)
-    gutter = set_time_axis(sheet, [lanes[transition] for transition in chosen])
+    layout.set_height(count * step + 0.06, notes + left_out)
+    gutter = set_time_axis(layout, [lanes[transition] for transition in chosen])
     colours = transition_colours(chosen)
     for index, transition in enumerate(chosen):
         values = lanes[transition]
@@ -89,24 +89,24 @@ def latency(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         fact = f"n {len(values):,} · median {duration(median)}"
         more = f" · p95 {duration(p95)}" if len(values) >= _FEW else f" · max {duration(values.max())}"
         facts = [fact + more, fact] if len(values) > 1 else [fact]
-        sheet.heading(index * step + 0.19, " → ".join(transition), *facts)
+        layout.heading(index * step + 0.19, " → ".join(transition), *facts)
         draw = _draw_density if len(values) >= _FEW else _draw_dots
-        draw(sheet, values, gutter, index * step + 0.24 + tall, tall - 0.02, colours[transition])
-    return sheet.ax
+        draw(layout, values, gutter, index * step + 0.24 + tall, tall - 0.02, colours[transition])
+    return layout.ax
 
 
-def set_time_axis(sheet: Sheet, lanes: Sequence[Floats]) -> float:
+def set_time_axis(layout: Layout, lanes: Sequence[Floats]) -> float:
     """Set an axis of time that holds all latencies; returns the middle of the gutter for those of 1 ms or less."""
     later = [values[values > SMALLEST_TIME] for values in lanes]
     low = min((float(values.min()) for values in later if len(values)), default=SMALLEST_TIME)
     high = max((float(values.max()) for values in later if len(values)), default=1.0)
     zeros = any(len(some) < len(values) for some, values in zip(later, lanes, strict=True))
-    return sheet.time_axis(low, high, "≤ 1 ms" if zeros else "")
+    return layout.time_axis(low, high, "≤ 1 ms" if zeros else "")
 
 
-def _draw_density(sheet: Sheet, values: Floats, gutter: float, base: float, tall: float, colour: str) -> None:
+def _draw_density(layout: Layout, values: Floats, gutter: float, base: float, tall: float, colour: str) -> None:
     """Draw a kernel density over log time, and the share in the gutter on the same scale of area."""
-    ax, logs = sheet.ax, np.log10(values[values > SMALLEST_TIME])
+    ax, logs = layout.ax, np.log10(values[values > SMALLEST_TIME])
     left, right = np.log10(ax.get_xlim())
     step = (right - left) / _BINS
     zero_share = 1 - len(logs) / len(values)
@@ -135,23 +135,23 @@ def _draw_density(sheet: Sheet, values: Floats, gutter: float, base: float, tall
     for quantile, style in ((0.5, "-"), (0.95, (0, (1.5, 1.5)))):
         value = float(np.quantile(values, quantile))
         ax.plot(
-            [value if value > SMALLEST_TIME else gutter] * 2, [base, base - tall], color=sheet.ink, lw=1.2, ls=style
+            [value if value > SMALLEST_TIME else gutter] * 2, [base, base - tall], color=layout.ink, lw=1.2, ls=style
         )
 
 
-def _draw_dots(sheet: Sheet, values: Floats, gutter: float, base: float, tall: float, colour: str) -> None:
+def _draw_dots(layout: Layout, values: Floats, gutter: float, base: float, tall: float, colour: str) -> None:
     """Draw a dot per latency, stacked where they would overlap."""
     at = np.sort(np.where(values > SMALLEST_TIME, values, gutter))
     last: list[float] = []  # the last dot of each level, in inches
     levels = []
     for value in at.tolist():
-        x = sheet.share(value) * sheet.inches[0]
+        x = layout.share(value) * layout.inches[0]
         level = next((index for index, other in enumerate(last) if x - other >= 0.075), len(last))
         last[level : level + 1] = [x]
         levels.append(level)
     rise = min(0.08, (tall - 0.06) / max(len(last) - 1, 1))
-    sheet.ax.plot(sheet.ax.get_xlim(), [base, base], color=sheet.ink, lw=0.6, alpha=0.4)
-    sheet.ax.plot(at, base - 0.05 - rise * np.array(levels), "o", ms=5, color=colour, mec="none", alpha=0.85)
+    layout.ax.plot(layout.ax.get_xlim(), [base, base], color=layout.ink, lw=0.6, alpha=0.4)
+    layout.ax.plot(at, base - 0.05 - rise * np.array(levels), "o", ms=5, color=colour, mec="none", alpha=0.85)
 
 
 def timeline(events: pd.DataFrame, *, message_id: str | Iterable[str] | None = None, ax: Axes | None = None) -> Axes:
@@ -202,27 +202,27 @@ def timeline(events: pd.DataFrame, *, message_id: str | Iterable[str] | None = N
     absent = sorted(set(chosen) - set(messages))
     if message_id is not None and absent and len(events):
         raise ValueError(f"message_id: {absent[0]!r} is not in the events; pass one of events['message_id']")
-    sheet = Sheet.open(ax)
+    layout = Layout.open(ax)
     if not messages:
-        return sheet.show_empty("no events")
+        return layout.show_empty("no events")
 
     full = len(messages) <= 6
     rows = pd.concat(messages.values())
     names = [] if full else sorted(rows["state"].unique(), key=rank)
-    top = sheet.legend_positions(names)[-1][1] + 0.12 if names else 0.0
+    top = layout.legend_positions(names)[-1][1] + 0.12 if names else 0.0
     later = rows.loc[rows["since_s"] > SMALLEST_TIME, "since_s"].tolist()
-    gutter = sheet.time_axis(min(later, default=SMALLEST_TIME), max(later, default=1.0), "start")
-    lanes = [_Lane(sheet, name, part, gutter, full=full) for name, part in messages.items()]
-    lanes = lanes[: sheet.room([lane.height for lane in lanes], top)]
+    gutter = layout.time_axis(min(later, default=SMALLEST_TIME), max(later, default=1.0), "start")
+    lanes = [_Lane(layout, name, part, gutter, full=full) for name, part in messages.items()]
+    lanes = lanes[: layout.room([lane.height for lane in lanes], top)]
     notes = ["time since the message's first event, log scale"]
     if len(lanes) < total:
         notes.append(f"first {len(lanes):,} of {total:,} messages, others with message_id=…")
-    sheet.set_height(top + sum(lane.height for lane in lanes), notes)
-    sheet.legend(names, [state_colour(name) for name in names])
+    layout.set_height(top + sum(lane.height for lane in lanes), notes)
+    layout.legend(names, [state_colour(name) for name in names])
     for lane in lanes:
         lane.draw(top)
         top += lane.height
-    return sheet.ax
+    return layout.ax
 
 
 def _read_messages(events: pd.DataFrame, message_ids: Sequence[str]) -> dict[str, pd.DataFrame]:
@@ -239,37 +239,37 @@ def _read_messages(events: pd.DataFrame, message_ids: Sequence[str]) -> dict[str
 class _Lane:
     """A message with labels in a row above its line, and in a row below where one row is too short."""
 
-    def __init__(self, sheet: Sheet, message_id: str, events: pd.DataFrame, gutter: float, *, full: bool) -> None:
-        self.sheet, self.message_id, self.started_at = sheet, message_id, events["happened_at"].iloc[0]
+    def __init__(self, layout: Layout, message_id: str, events: pd.DataFrame, gutter: float, *, full: bool) -> None:
+        self.layout, self.message_id, self.started_at = layout, message_id, events["happened_at"].iloc[0]
         self.states, self.since_s = events["state"].tolist(), events["since_s"].tolist()
         self.at = [seconds if seconds > SMALLEST_TIME else gutter for seconds in self.since_s]
         first = f"{self.started_at:%H:%M:%S}.{self.started_at.microsecond // 1000:03}"
         gaps = [f"+{duration(after - before)}" for before, after in pairwise(self.since_s)]
         labels = zip(self.states, [first, *gaps], strict=True)
-        self.texts = [f"{sheet.elide(name, 0.3)}\n{gap}" for name, gap in labels] if full else gaps
+        self.texts = [f"{layout.elide(name, 0.3)}\n{gap}" for name, gap in labels] if full else gaps
         self.first = len(self.at) - len(self.texts)
-        centres = [sheet.share(x) for x in self.at[self.first :]]
-        self.rows = sheet.label_rows(self.texts, centres, centres)
+        centres = [layout.share(x) for x in self.at[self.first :]]
+        self.rows = layout.label_rows(self.texts, centres, centres)
         self.label_height = 0.29 if full else 0.13
         self.above = 0.22 + (self.label_height + (0.17 if full else 0.14) if self.rows else 0.1)
         self.height = self.above + 0.07 + (self.label_height + 0.16 if len(self.rows) > 1 else 0.0)
 
     def draw(self, top: float) -> None:
-        """Draw the lane, its upper edge ``top`` inches from the top of the sheet."""
-        ax, line = self.sheet.ax, top + self.above
+        """Draw the lane, its upper edge ``top`` inches from the top of the layout."""
+        ax, line = self.layout.ax, top + self.above
         hidden = len(self.texts) - sum(map(len, self.rows))
         total = f"{duration(self.since_s[-1])} in total" + (f" · {hidden:,} labels left out" if hidden else "")
-        self.sheet.heading(top + 0.18, self.message_id, f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC · {total}", total)
+        self.layout.heading(top + 0.18, self.message_id, f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC · {total}", total)
         colours = [state_colour(state) for state in self.states]
-        ax.plot(self.at, [line] * len(self.at), color=self.sheet.ink, lw=1.0, alpha=0.6, zorder=1)
+        ax.plot(self.at, [line] * len(self.at), color=self.layout.ink, lw=1.0, alpha=0.6, zorder=1)
         ax.scatter(self.at, [line] * len(self.at), s=34, c=colours, zorder=3, linewidths=0, clip_on=False)
         for row, sign, va in zip(self.rows, (-1, 1), ("bottom", "top"), strict=False):
             edge = line + sign * (self.above - 0.24 - self.label_height)
             for index, centre in row:
                 event = index + self.first
-                x, y = [self.sheet.share(self.at[event]), centre], [line + sign * 0.05, edge]
+                x, y = [self.layout.share(self.at[event]), centre], [line + sign * 0.05, edge]
                 ax.plot(x, y, color=colours[event], lw=0.8, transform=ax.get_yaxis_transform(), zorder=2)
-                self.sheet.text(centre, edge + sign * 0.01, self.texts[index], ha="center", va=va, linespacing=1.1)
+                self.layout.text(centre, edge + sign * 0.01, self.texts[index], ha="center", va=va, linespacing=1.1)
 
 
 def time_share(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
@@ -308,10 +308,10 @@ def time_share(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ['accepted → routed  40 %', 'routed → dispatched  60 %']
     """
     require_result(latency, "time_share", "vk.latency(events)", ("from_state", "to_state", "time_share"), ("by",))
-    sheet = Sheet.open(ax)
+    layout = Layout.open(ax)
     table = latency.loc[latency["time_share"] > 0] if len(latency) else latency
     if not len(table):
-        return sheet.show_empty("no transitions")
+        return layout.show_empty("no transitions")
     by = list(latency.attrs["by"])
     bars: dict[str, dict[Transition, float]] = {}
     for *group, source, target, share in table[[*by, "from_state", "to_state", "time_share"]].itertuples(index=False):
@@ -319,46 +319,46 @@ def time_share(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     transitions = in_order({transition for bar in bars.values() for transition in bar})
     colours = transition_colours(transitions)
 
-    segments = {name: _segments(sheet, bar, transitions, tall=not by) for name, bar in bars.items()}
+    segments = {name: _segments(layout, bar, transitions, tall=not by) for name, bar in bars.items()}
     named = {transition for bar in segments.values() for transition, _, text in bar if "→" in text}
     unnamed = [transition for transition in transitions if transition not in named]
     legend = []
     for transition in unnamed:
         most = percent(max(bar.get(transition, 0.0) for bar in bars.values()))
         most = most if most.startswith("<") or len(bars) == 1 else f"up to {most}"
-        legend.append(f"{sheet.elide(' → '.join(transition), 0.8)} ({most})")
-    head = sheet.legend_positions(legend)[-1][1] + 0.1 if legend else 0.08
+        legend.append(f"{layout.elide(' → '.join(transition), 0.8)} ({most})")
+    head = layout.legend_positions(legend)[-1][1] + 0.1 if legend else 0.08
     title, tall = (0.24, 0.34) if by else (0.0, 0.5)
     step = title + tall + 0.1
-    count = min(MAX_LANES, sheet.room([step] * len(bars), head))
+    count = min(MAX_LANES, layout.room([step] * len(bars), head))
     notes = ["share of all the time spent between states, %"]
     if count < len(bars):
         notes.append(f"first {count:,} of {len(bars):,} groups")
-    sheet.set_height(head + count * step, notes)
-    sheet.share_axis()
-    sheet.legend(legend, [colours[transition] for transition in unnamed], "s")
+    layout.set_height(head + count * step, notes)
+    layout.share_axis()
+    layout.legend(legend, [colours[transition] for transition in unnamed], "s")
     for index, (name, bar) in enumerate(list(segments.items())[:count]):
         y = head + index * step + title + tall / 2
         if by:
-            sheet.heading(y - tall / 2 - 0.05, name)
+            layout.heading(y - tall / 2 - 0.05, name)
         for transition, left, text in bar:
             share, colour = bars[name][transition], colours[transition]
-            sheet.ax.barh(y, share, tall, left, color=colour, linewidth=0)
+            layout.ax.barh(y, share, tall, left, color=colour, linewidth=0)
             if left and share > 0.004:
-                sheet.ax.plot([left] * 2, [y - tall / 2, y + tall / 2], color=contrast(colour), lw=0.4, alpha=0.5)
-            sheet.text(left + share / 2, y, text, ha="center", va="center", colour=contrast(colour))
-    return sheet.ax
+                layout.ax.plot([left] * 2, [y - tall / 2, y + tall / 2], color=contrast(colour), lw=0.4, alpha=0.5)
+            layout.text(left + share / 2, y, text, ha="center", va="center", colour=contrast(colour))
+    return layout.ax
 
 
 def _segments(
-    sheet: Sheet, bar: dict[Transition, float], order: list[Transition], *, tall: bool
+    layout: Layout, bar: dict[Transition, float], order: list[Transition], *, tall: bool
 ) -> list[tuple[Transition, float, str]]:
     """Return the transitions of a bar: their left edges, and the longest labels that fit."""
     segments, left = [], 0.0
     for transition in (transition for transition in order if transition in bar):
         share, value = bar[transition], percent(bar[transition])
         choices = [f"{' → '.join(transition)}  {value}", *["{}\n→ {}\n{}".format(*transition, value)] * tall, value, ""]
-        text = next(text for text in choices if not text or sheet.width(text) + 0.012 <= share)
+        text = next(text for text in choices if not text or layout.width(text) + 0.012 <= share)
         segments.append((transition, left, text))
         left += share
     return segments

@@ -15,9 +15,9 @@ from matplotlib.dates import AutoDateLocator, date2num, num2date
 from matplotlib.ticker import NullLocator
 
 from viberkit.analysis.formatting import duration, percent, percentile
-from viberkit.charts._layout import Sheet
+from viberkit.charts._layout import Layout
 from viberkit.charts._results import Floats, group_label, largest_groups, period_s, require_result
-from viberkit.charts._style import GROUP_COLOURS, TimeLocator
+from viberkit.charts._style import GROUP_COLOURS, time_ticks
 from viberkit.charts.heatmaps import MAX_GROUPS, chosen_estimates
 
 __all__ = ["over_time"]
@@ -81,18 +81,18 @@ def over_time(
     source, attrs = "vk.over_time(journeys)", ("by", "end", "every", "tz")
     columns = ["window_at", "within_s", "quantile", "n", *_COLUMNS["within_s"], *_COLUMNS["quantile"]]
     require_result(over_time, "over_time", source, columns, attrs)
-    sheet = Sheet.open(ax, left=0.62, right=0.12)
+    layout = Layout.open(ax, left=0.62, right=0.12)
     if not len(over_time):
-        return sheet.show_empty("no windows")
+        return layout.show_empty("no windows")
     by, end, every, tz = (over_time.attrs[name] for name in attrs)
     estimates = chosen_estimates(over_time, "over_time", within, quantiles, "quantile")[: 1 if by else MAX_GROUPS]
     lines, left_out = _read_lines(over_time, estimates, every)
     share = estimates[0][0] == "within_s"
-    plot = _Plot(sheet, lines, tz, share=share)
+    plot = _Plot(layout, lines, tz, share=share)
     marks = [] if changes is None or not len(changes) else _read_changes(changes, tz)
     marks = [(at, text) for at, text in marks if plot.low <= at <= plot.high]
     marks = marks[::-1]  # the latest keep their labels if not all fit
-    rows = sheet.label_rows([text for _, text in marks], [plot.across(at) for at, _ in marks])
+    rows = layout.label_rows([text for _, text in marks], [plot.across(at) for at, _ in marks])
     labels = dict(label for row in rows for label in row)
     unknown, unreached = (int(sum(test(line.value).sum() for line in lines)) for test in (np.isnan, np.isposinf))
     naive = any(np.isfinite(line.naive).any() for line in lines)
@@ -115,13 +115,13 @@ def over_time(
         title = f"{percentile(estimates[0][1])} of the time until {end}" if by else f"time until {end}"
         title += ", log scale"
     title += f", by {' and '.join(map(str, by))}" if by else ""
-    plot.write(0.0, 0.12, sheet.elide(title, 1.0), ha="left")
+    plot.write(0.0, 0.12, layout.elide(title, 1.0), ha="left")
     for line in lines:
         plot.draw(line, faint=len(lines) > 2)
     plot.name_lines(lines, naive=naive and len(lines) == 1)
     for index, (at, text) in enumerate(marks):
         plot.mark(at, text, labels.get(index))
-    return sheet.ax
+    return layout.ax
 
 
 #: The columns of an estimate: its value, the bounds of its interval, and the naive value.
@@ -189,8 +189,8 @@ def _read_changes(changes: pd.DataFrame, tz: str) -> list[tuple[float, str]]:
 class _Plot:
     """Axes of dates, with room for the names of lines at the right and for texts at the top."""
 
-    def __init__(self, sheet: Sheet, lines: Sequence[_Line], tz: str, *, share: bool) -> None:
-        self.sheet, self.ax, self.tz, self.share = sheet, sheet.ax, tz, share
+    def __init__(self, layout: Layout, lines: Sequence[_Line], tz: str, *, share: bool) -> None:
+        self.layout, self.ax, self.tz, self.share = layout, layout.ax, tz, share
         self.low = min(float(line.days.min() - line.step / 2) for line in lines)
         self.high = max(float(line.days.max() + line.step / 2) for line in lines)
         values = np.concatenate([part for line in lines for part in (line.value, line.naive)])
@@ -207,7 +207,7 @@ class _Plot:
             high = max(values.max(), min(bounds.max(initial=-np.inf), values.max() + 1))
             spare = max(0.06 * (high - low), (0.7 - high + low) / 2)
             self.bottom, self.top = 10.0 ** (low - spare), 10.0 ** (high + spare)
-        widest = max(map(sheet.width, ["naive" * share, *(line.name for line in lines)]))
+        widest = max(map(layout.width, ["naive" * share, *(line.name for line in lines)]))
         self.names = min(widest, 0.26) + 0.035
         self.right = self.low + (self.high - self.low) / (1 - self.names)
 
@@ -222,8 +222,8 @@ class _Plot:
 
     def write(self, x: float, inches: float, text: str, *, ha: str) -> None:
         """Draw a text, its baseline so many inches below the upper edge."""
-        y = 1 - inches * self.sheet.scale / self.sheet.inches[1]
-        self.sheet.text(x, y, text, ha=ha, transform=self.ax.transAxes, linespacing=1.1)
+        y = 1 - inches * self.layout.scale / self.layout.inches[1]
+        self.layout.text(x, y, text, ha=ha, transform=self.ax.transAxes, linespacing=1.1)
 
     def dates(self) -> str:
         """From which to which day."""
@@ -232,10 +232,10 @@ class _Plot:
 
     def set_axes(self, notes: Sequence[str], *, edge: bool, head: float) -> None:
         """Set limits and ticks, with a head of so many inches, and an edge for markers below it."""
-        sheet, ax = self.sheet, self.ax
-        sheet.set_height(_HEIGHT + head, notes)
-        tall = sheet.inches[1]
-        self.head = head * sheet.scale / tall
+        layout, ax = self.layout, self.ax
+        layout.set_height(_HEIGHT + head, notes)
+        tall = layout.inches[1]
+        self.head = head * layout.scale / tall
         self.edge = self.head + (0.1 / tall if edge else 0.0)
         ax.set_xlim(self.low, self.right)
         ticks = self._date_ticks()
@@ -251,15 +251,14 @@ class _Plot:
         else:
             ax.set_yscale("log")
             ax.set_ylim(self.bottom, self.bottom * (self.top / self.bottom) ** (1 / fraction))
-            locator = TimeLocator(self.bottom, self.top)
-            locator.set_axis(ax.yaxis)
-            levels = {tick: duration(tick) for tick in locator()}
-        sheet.levels(levels, self.across(self.high))
+            decades = np.log10(self.top / self.bottom) / fraction
+            levels = time_ticks(self.bottom, self.top, tall / decades, vertical=True)
+        layout.levels(levels, self.across(self.high))
         ax.yaxis.set_minor_locator(NullLocator())
-        ax.tick_params(axis="y", labelsize=8 * sheet.scale)
+        ax.tick_params(axis="y", labelsize=8 * layout.scale)
 
     def _date_ticks(self) -> dict[float, str]:
-        most = max(4, int(self.sheet.inches[0] / 0.62))
+        most = max(4, int(self.layout.inches[0] / 0.62))
         zone = ZoneInfo(self.tz)
         locator = AutoDateLocator(tz=zone, minticks=4, maxticks=most)  # type: ignore[no-untyped-call]
         with warnings.catch_warnings():  # matplotlib warns if it finds no interval with so few ticks
@@ -296,7 +295,7 @@ class _Plot:
         if self.share:
             ax.plot(at, naive, "-" if many else ":", color=colour, lw=0.3 if many else 1.0, zorder=2)
             ax.plot(at[alone], naive[alone], "o", ms=3, mfc="none", color=colour, mew=0.8, zorder=2)
-        y = 1 - self.edge + 0.04 / self.sheet.inches[1]
+        y = 1 - self.edge + 0.04 / self.layout.inches[1]
         for where, marker in ((np.isposinf(line.value), "^"), (np.isnan(line.value), "_")):
             if where.any():
                 style: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "clip_on": False, "zorder": 4}
@@ -309,16 +308,16 @@ class _Plot:
             for name, values in ((line.name, line.value), *([("naive", line.naive)] if naive else [])):
                 known = np.flatnonzero(np.isfinite(values))
                 x, y = (line.days[known[-1]], values[known[-1]]) if len(known) else (self.high, self.top)
-                text = self.sheet.elide(name, self.names - 0.03)
+                text = self.layout.elide(name, self.names - 0.03)
                 labels.append((self.across(float(x)), self.up(float(y)), text, line.colour))
-        self.sheet.label_lines(labels, self.across(self.high), 1 - self.head + 0.05)
+        self.layout.label_lines(labels, self.across(self.high), 1 - self.head + 0.05)
 
     def mark(self, at: float, text: str, centre: float | None) -> None:
         """Draw a change as a vertical line with its label above."""
         x, top = self.across(at), 1 - self.head
-        style: dict[str, Any] = {"color": self.sheet.ink, "lw": 0.8, "zorder": 2, "transform": self.ax.transAxes}
+        style: dict[str, Any] = {"color": self.layout.ink, "lw": 0.8, "zorder": 2, "transform": self.ax.transAxes}
         self.ax.plot([x, x], [0, top], ls=(0, (4, 2)), alpha=0.8, **style)
         if centre is not None:
-            rise = 0.06 / self.sheet.inches[1]
+            rise = 0.06 / self.layout.inches[1]
             self.ax.plot([x, centre], [top, top + rise], **style)
             self.write(centre, 0.46, text, ha="center")
