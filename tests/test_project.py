@@ -1,10 +1,11 @@
-"""Properties of the project as a whole: public names and their docstrings, and what no file may contain."""
+"""Properties of the project as a whole: public names, what CONTRIBUTING lists, and what no file may contain."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,32 @@ def test_no_module_shadows_a_public_function() -> None:
     """Importing ``viberkit.x`` would replace the function ``vk.x`` by the module."""
     modules = {path.stem for path in (ROOT / "viberkit").iterdir()} - {"charts", "errors", "widgets"}
     assert not modules & set(vk.__all__)
+
+
+def section_of_contributing(heading: str) -> str:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    return text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+def test_contributing_lists_every_dependency_with_a_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = [
+        *project["dependencies"],
+        *(name for names in project["optional-dependencies"].values() for name in names),
+    ]
+    expected = {re.split(r"[<>=]", requirement)[0] for requirement in required}
+    rows = re.findall(r"^\| ([^|]+) \| [^|]+ \|$", section_of_contributing("Dependencies"), re.MULTILINE)[1:]
+    names = re.sub(r"\*[^*]*\*|\([^)]*\)", "", ", ".join(rows)).lower()
+    assert {name.strip() for name in names.split(",")} == expected
+
+
+def test_contributing_lists_every_package() -> None:
+    packages = {path.parent.name for path in (ROOT / "viberkit").glob("*/__init__.py")} | {"errors"}
+    assert set(re.findall(r"^\| `(\w+)` \|", section_of_contributing("Layout"), re.MULTILINE)) == packages
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_documents_name_existing_files(document: str) -> None:
+    names = re.findall(r"`([\w./-]+/[\w-]+\.(?:py|ipynb))`", (ROOT / document).read_text(encoding="utf-8"))
+    assert names
+    assert not [name for name in names if not (ROOT / name).exists() and not (ROOT / "viberkit" / name).exists()]
