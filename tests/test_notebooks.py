@@ -153,9 +153,9 @@ def test_nbval_reports_a_single_changed_digit(tmp_path: Path) -> None:
 
     options = ["-q", "--color=no", "--nbval", "--nbval-current-env", f"--nbval-sanitize-with={HERE / 'sanitize.cfg'}"]
     command = [sys.executable, "-m", "pytest", *options, "same.ipynb", "changed.ipynb"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    completed = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
 
-    failed = re.findall(r"^FAILED (\S+::Cell \d+)", done.stdout, re.MULTILINE)
+    failed = re.findall(r"^FAILED (\S+::Cell \d+)", completed.stdout, re.MULTILINE)
     cells = sum(cell.cell_type == "code" for cell in source.cells)
-    assert [cell_id.rpartition("/")[2] for cell_id in failed] == [f"changed.ipynb::Cell {cells - 1}"], done.stdout
-    assert f"1 failed, {2 * cells - 1} passed" in done.stdout
+    assert [cell_id.rpartition("/")[2] for cell_id in failed] == [f"changed.ipynb::Cell {cells - 1}"], completed.stdout
+    assert f"1 failed, {2 * cells - 1} passed" in completed.stdout

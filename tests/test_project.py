@@ -95,8 +95,10 @@ def test_contributing_lists_every_package() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", section_of_contributing("Layout"), re.MULTILINE)) == packages
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
-def test_documents_name_existing_files(document: str) -> None:
-    names = re.findall(r"`([\w./-]+/[\w-]+\.(?:py|ipynb))`", (ROOT / document).read_text(encoding="utf-8"))
+def test_documents_name_existing_files() -> None:
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")]
+    names = re.findall(r"`([\w./-]+/[\w-]+\.(?:py|ipynb))`", "".join(texts))
     assert names
     assert not [name for name in names if not (ROOT / name).exists() and not (ROOT / "viberkit" / name).exists()]
+    tutorials = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert set(re.findall(r"^\| `([\w-]+)` \|", texts[0], re.MULTILINE)) == tutorials
