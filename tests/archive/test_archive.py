@@ -146,8 +146,8 @@ def test_order_and_repetition_do_not_matter(order: list[int], repeated: list[int
                 archive.recorder.record(what, [("m", response(body))])
         events = archive.events()
         assert events["state"].tolist() == ["accepted", "dispatched", "delivered", "seen"]
-        tellers = ["history", "history+status", "history+callback", "history"]
-        assert events["source"].tolist() == tellers
+        sources = ["history", "history+status", "history+callback", "history"]
+        assert events["source"].tolist() == sources
         assert archive.messages()["state"].tolist() == ["seen"]
         assert archive.recorder.open_messages() == []
 

@@ -328,8 +328,9 @@ def test_without_a_row_nothing_is_posted(
 
     with_archive.send(TO, HELLO, rate_type="transaction")
     with hindrance(archive.path) as pragma:
-        with archive._database.read() as connection:  # the pooled connection
-            connection.exec_driver_sql(pragma)
+        archive._database.run(
+            lambda connection: connection.exec_driver_sql(pragma), write=False
+        )  # the pooled connection
         with pytest.raises(ArchiveError, match=reason):
             send_many()
     with vk.Archive(archive.path) as reopened:

@@ -351,12 +351,12 @@ def test_the_rate_is_limited(sandbox: vk.Sandbox, spring: Any, monkeypatch: pyte
 def test_ctrl_c_waits_for_the_messages_in_flight(
     sandbox: vk.Sandbox, spring: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turn, turns = campaigns_run.CampaignRun.step, iter(range(1000))
+    step, calls = campaigns_run.CampaignRun.step, iter(range(1000))
 
     def interrupted_attempt(self: Any) -> Any:
-        if next(turns) == 2:
+        if next(calls) == 2:
             signal.raise_signal(signal.SIGINT)
-        return turn(self)
+        return step(self)
 
     monkeypatch.setattr(campaigns_run.CampaignRun, "step", interrupted_attempt)
     sandbox.latency_s = 0.05
@@ -371,12 +371,12 @@ def test_ctrl_c_waits_for_the_messages_in_flight(
 def test_results_are_settled_after_an_exception(
     sandbox: vk.Sandbox, archive: vk.Archive, spring: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turn, turns = campaigns_run.CampaignRun.step, iter(range(1000))
+    step, calls = campaigns_run.CampaignRun.step, iter(range(1000))
 
     def breaking(self: Any) -> Any:
-        if next(turns) == 1:
+        if next(calls) == 1:
             raise vk.errors.ArchiveError("locked")
-        return turn(self)
+        return step(self)
 
     monkeypatch.setattr(campaigns_run.CampaignRun, "step", breaking)
     with pytest.raises(vk.errors.ArchiveError, match="locked"):
@@ -401,8 +401,8 @@ def test_a_resend_is_withdrawn_when_a_callback_proves_the_first_send(
 def test_a_campaign_held_on_another_computer_can_be_released(
     sandbox: vk.Sandbox, archive: vk.Archive, spring: Any
 ) -> None:
-    with archive._database.write() as connection:
-        connection.exec_driver_sql("UPDATE campaigns SET owner = 'elsewhere/1/0.00/0'")
+    command = "UPDATE campaigns SET owner = 'elsewhere/1/0.00/0'"
+    archive._database.run(lambda connection: connection.exec_driver_sql(command), write=True)
     confirm = spring.preview().confirm
     with pytest.raises(CampaignError, match="release"):
         send(spring, sandbox, confirm=confirm)

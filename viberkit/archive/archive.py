@@ -7,7 +7,6 @@ derived from it in the same transaction. The API key is never stored.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pandas as pd
 from sqlalchemy import Connection, Select, and_, func, select
 
 from viberkit.archive import events, outbox, tables
-from viberkit.archive.engine import Database
+from viberkit.archive.engine import Database, transaction
 from viberkit.archive.ingest import derive_pending
 from viberkit.archive.recorder import Recorder
 from viberkit.errors import ArchiveError, CampaignError
@@ -65,10 +64,7 @@ class Archive:
             )
         self.path = Path(text)
         self._database = Database(self.path)
-        with self._database.write() as connection:
-            tables.migrate(connection)
-            derive_pending(connection)  # what a process that ended had stored and not derived
-            outbox.mark_lost(connection)
+        self._prepare()
         self.recorder = Recorder(self._database)
 
     def __repr__(self) -> str:
@@ -79,6 +75,12 @@ class Archive:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    @transaction
+    def _prepare(self, connection: Connection) -> None:
+        tables.migrate(connection)
+        derive_pending(connection)  # what a process that ended had stored and not derived
+        outbox.mark_lost(connection)
 
     def close(self) -> None:
         """Close the connections; the archive may be used again."""
@@ -191,12 +193,10 @@ class Archive:
         facts = [message.c[name] for name in events.MESSAGE_FACTS.names if name in message.c]
         messages_query = select(*facts).order_by(message.c.sent_at, message.c.message_id)
         untimed = select(status.c.message_id).where(status.c.since == status.c.observed_at)
-        with self._database.read() as connection:
-            reported = self._frame(select(*columns), EVENTS, connection)
-            messages = self._frame(messages_query, events.MESSAGE_FACTS, connection)
-            if connection.execute(untimed.limit(1)).first():
-                polled = self._polled(untimed, reported, messages, connection)
-                reported = pd.concat([reported, polled], ignore_index=True)
+        messages = self._frame(messages_query, events.MESSAGE_FACTS)  # first: each has all its events below
+        reported = self._frame(select(*columns), EVENTS)
+        if self._database.fetch(untimed.limit(1)):
+            reported = pd.concat([reported, self._polled(untimed, reported, messages)], ignore_index=True)
         messages["country"] = events.recipient_countries(messages["to"])
         frame = events.add_message_facts(EVENTS.frame(reported), messages)
         return frame if all_sources else events.merge_sources(frame)
@@ -266,8 +266,7 @@ class Archive:
             Every different body.
         """
         query = select(tables.raw.c.body).where(tables.raw.c.kind == kind).order_by(tables.raw.c.id)
-        with self._database.read() as connection:
-            return list(connection.execute(query).scalars())
+        return [row.body for row in self._database.fetch(query)]
 
     def unreadable(self, *, unmask: bool = False) -> pd.DataFrame:
         """Return the responses and callbacks that could not be read, as a whole or in part, one row each.
@@ -345,26 +344,22 @@ class Archive:
             )
         return self.recorder.resolve(keys, resend=decision == "resend", reason=reason)
 
-    def _polled(
-        self, untimed: Select[Any], reported: pd.DataFrame, messages: pd.DataFrame, connection: Connection
-    ) -> pd.DataFrame:
+    def _polled(self, untimed: Select[Any], reported: pd.DataFrame, messages: pd.DataFrame) -> pd.DataFrame:
         """Return the states that only status responses without a time reported."""
         status, raw = tables.statuses, tables.raw
-        statuses = self._frame(select(status).where(status.c.message_id.in_(untimed)), STATUSES, connection)
+        statuses = self._frame(select(status).where(status.c.message_id.in_(untimed)), STATUSES)
         observed = and_(raw.c.kind.in_(["status", "events"]), raw.c.http_status.between(200, 299))
         columns = raw.c.message_id, raw.c.kind, raw.c.first_seen, raw.c.last_seen
-        rows = self._columns(select(*columns).where(observed, raw.c.message_id.in_(untimed)), connection)
+        rows = self._columns(select(*columns).where(observed, raw.c.message_id.in_(untimed)))
         responses = pd.DataFrame({name: pd.Series(rows[name], dtype="str") for name in ("message_id", "kind")})
         responses = responses.assign(**{name: _instants(rows[name]) for name in ("first_seen", "last_seen")})
         return events.polled_states(reported, statuses, responses, messages)
 
-    def _frame(self, query: Select[Any], schema: Schema, connection: Connection | None = None) -> pd.DataFrame:
-        return _shape(self._columns(query, connection), schema)
+    def _frame(self, query: Select[Any], schema: Schema) -> pd.DataFrame:
+        return _shape(self._columns(query), schema)
 
-    def _columns(self, query: Select[Any], connection: Connection | None = None) -> dict[str, Sequence[Any]]:
-        with nullcontext(connection) if connection else self._database.read() as connection:
-            result = connection.execute(query)
-            names, rows = list(result.keys()), result.fetchall()
+    def _columns(self, query: Select[Any]) -> dict[str, Sequence[Any]]:
+        names, rows = query.selected_columns.keys(), self._database.fetch(query)
         return dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
 
 

@@ -9,19 +9,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, select, true, update
 from sqlalchemy.dialects.sqlite import insert
 
 from viberkit.archive import ingest, outbox
+from viberkit.archive.archive import Archive
+from viberkit.archive.engine import transaction
 from viberkit.archive.ingest import SettledSend
 from viberkit.archive.tables import campaigns, outbox as sends
 from viberkit.errors import CampaignError
 from viberkit.models.keys import make_key
-
-if TYPE_CHECKING:
-    from viberkit.archive.archive import Archive
 
 #: States in which a message may have been charged.
 CHARGED = ("in_flight", "accepted", "unknown", "requeued", "abandoned")
@@ -74,133 +73,129 @@ class CampaignStore:
         self._name = name
         self._row = campaigns.c.name == name
 
-    def plan(self, terms: CampaignTerms, messages: Iterable[tuple[int, str, str]]) -> None:
+    @transaction
+    def plan(self, connection: Connection, terms: CampaignTerms, messages: Iterable[tuple[int, str, str]]) -> None:
         """Insert or update the campaign and insert its new messages: row, recipient and content of each.
 
         Other prices or another cap than before withdraw the confirmation of what was not sent.
         """
         planned_at = outbox.now()
-        with self._database.write() as connection:
-            known = self._find_terms(connection)
-            if known and (changed := [name for name in _FIXED if getattr(known, name) != getattr(terms, name)]):
-                raise CampaignError(
-                    f"campaign {self._name!r}: is already planned with another {' and '.join(changed)}; a campaign has "
-                    "one content, so that no recipient gets it twice: choose another name"
-                )
-            pricing = {name: value for name in _PRICING if (value := getattr(terms, name)) not in (None, "")}
-            if known and any(getattr(known, name) != value for name, value in pricing.items()):
-                connection.execute(update(sends).where(self._in_state("queued")).values(state="planned"))
-                connection.execute(update(campaigns).where(self._row).values(confirmed=None))
-            campaign = insert(campaigns).values(**asdict(terms), planned_at=planned_at)
-            connection.execute(campaign.on_conflict_do_update(["name"], set_={**pricing, "name": self._name}))
-            existing = select(sends.c.to).where(sends.c.campaign == self._name)
-            recipients = set(connection.execute(existing).scalars())
-            new = [message for message in messages if message[1] not in recipients]  # one message per recipient
-            salt = outbox.salt(connection)
-            shared = {name: getattr(terms, name) for name in ("rate_type", "context", "callback_url")}
-            shared |= {"campaign": self._name, "ordinal": 0, "state": "planned", "planned_at": planned_at}
-
-            def send_row(row: int, to: str, content: str) -> dict[str, Any]:
-                key = make_key(self._name, to, content, 0, salt)
-                return {"key": key, "row": row, "to": to, "content": content, **shared}
-
-            for start in range(0, len(new), 5000):
-                outbox.insert(connection, [send_row(*message) for message in new[start : start + 5000]])
+        known = self._find_terms(connection)
+        if known and (changed := [name for name in _FIXED if getattr(known, name) != getattr(terms, name)]):
+            raise CampaignError(
+                f"campaign {self._name!r}: is already planned with another {' and '.join(changed)}; a campaign has "
+                "one content, so that no recipient gets it twice: choose another name"
+            )
+        pricing = {name: value for name in _PRICING if (value := getattr(terms, name)) not in (None, "")}
+        if known and any(getattr(known, name) != value for name, value in pricing.items()):
+            connection.execute(update(sends).where(self._in_state("queued")).values(state="planned"))
+            connection.execute(update(campaigns).where(self._row).values(confirmed=None))
+        campaign = insert(campaigns).values(**asdict(terms), planned_at=planned_at)
+        connection.execute(campaign.on_conflict_do_update(["name"], set_={**pricing, "name": self._name}))
+        existing = select(sends.c.to).where(sends.c.campaign == self._name)
+        recipients = set(connection.execute(existing).scalars())
+        new = [message for message in messages if message[1] not in recipients]  # one message per recipient
+        salt = outbox.salt(connection)
+        shared = {name: getattr(terms, name) for name in ("rate_type", "context", "callback_url")}
+        shared |= {"campaign": self._name, "ordinal": 0, "state": "planned", "planned_at": planned_at}
+        for start in range(0, len(new), 5000):
+            rows = [
+                {"key": make_key(self._name, to, content, 0, salt), "row": row, "to": to, "content": content}
+                for row, to, content in new[start : start + 5000]
+            ]
+            outbox.insert(connection, [{**row, **shared} for row in rows])
 
     def terms(self) -> CampaignTerms:
         """Return the campaign's terms; raise :class:`~viberkit.errors.CampaignError` if it is not planned."""
-        with self._database.read() as connection:
-            return self._terms(connection)
+        return self._database.run(self._terms, write=False)
 
     def counts(self) -> dict[str, int]:
         """Return the number of messages by state."""
-        query = select(sends.c.state, func.count()).where(sends.c.campaign == self._name).group_by(sends.c.state)
-        with self._database.read() as connection:
-            return {row.state: row[1] for row in connection.execute(query)}
+        query = select(sends.c.state, func.count().label("n")).where(sends.c.campaign == self._name)
+        return {row.state: row.n for row in self._database.fetch(query.group_by(sends.c.state))}
 
     def planned(self) -> list[tuple[str, str]]:
         """Return the recipient and content of each message that is not confirmed, in the order of the rows."""
-        with self._database.read() as connection:
-            return self._planned(connection)
+        return self._database.run(self._planned, write=False)
 
-    def confirm(self, confirmation: str) -> None:
+    @transaction
+    def confirm(self, connection: Connection, confirmation: str) -> None:
         """Queue the planned messages if this is the text that confirms them.
 
         The last confirmation is accepted again and queues nothing: what was planned since needs its own.
         """
-        with self._database.write() as connection:
-            terms, planned = self._terms(connection), self._planned(connection)
-            if confirmation == terms.confirmed:
-                return
-            if not planned:
-                remedy = (
-                    f"to continue, pass confirm={terms.confirmed!r}" if terms.confirmed else "see campaign.problems"
-                )
-                raise CampaignError(f"campaign {self._name!r}: nothing is planned that is not confirmed; {remedy}")
-            if confirmation != (expected := terms.confirmation(planned)):
-                raise CampaignError(
-                    f"campaign {self._name!r}: confirm is {confirmation!r}, but what would be sent differs: check "
-                    f"campaign.preview(), and if it is right pass confirm={expected!r}"
-                )
-            connection.execute(update(sends).where(self._in_state("planned")).values(state="queued"))
-            connection.execute(update(campaigns).where(self._row).values(confirmed=confirmation))
+        terms, planned = self._terms(connection), self._planned(connection)
+        if confirmation == terms.confirmed:
+            return
+        if not planned:
+            remedy = f"to continue, pass confirm={terms.confirmed!r}" if terms.confirmed else "see campaign.problems"
+            raise CampaignError(f"campaign {self._name!r}: nothing is planned that is not confirmed; {remedy}")
+        if confirmation != (expected := terms.confirmation(planned)):
+            raise CampaignError(
+                f"campaign {self._name!r}: confirm is {confirmation!r}, but what would be sent differs: check "
+                f"campaign.preview(), and if it is right pass confirm={expected!r}"
+            )
+        connection.execute(update(sends).where(self._in_state("planned")).values(state="queued"))
+        connection.execute(update(campaigns).where(self._row).values(confirmed=confirmation))
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Hold the campaign, so that no other process or notebook cell sends it; its lost sends become unknown.
+    def lock(self) -> Iterator[None]:
+        """Lock the campaign, so that no other process or notebook cell sends it; its lost sends become unknown.
 
-        A holder whose process has ended does not count.
+        An owner whose process has ended is ignored.
         """
-        process = outbox.process_token()
-        token = f"{process}/{next(_run_numbers)}"
+        token = f"{outbox.process_token()}/{next(_run_numbers)}"
         _runs.add(token)
         try:
-            with self._database.write() as connection:
-                owner = connection.execute(select(campaigns.c.owner).where(self._row)).scalar()
-                if owner and outbox.is_alive(owner) and (owner in _runs or not owner.startswith(process)):
-                    raise CampaignError(
-                        f"campaign {self._name!r}: is being sent by another cell or process ({owner}); wait for it, or "
-                        "stop it; if it ran on another computer and has ended, call campaign.release()"
-                    )
-                connection.execute(update(campaigns).where(self._row).values(owner=token))
-                outbox.mark_lost(connection, campaign=self._name)
+            self._acquire(token)
             try:
                 yield
             finally:
-                with self._database.write() as connection:
-                    outbox.mark_lost(connection, campaign=self._name)
-                    held = and_(self._row, campaigns.c.owner == token)
-                    connection.execute(update(campaigns).where(held).values(owner=None))
+                self.release(token)
         finally:
             _runs.discard(token)
 
-    def release(self) -> None:
-        """Remove the holder."""
-        with self._database.write() as connection:
-            connection.execute(update(campaigns).where(self._row).values(owner=None))
+    @transaction
+    def _acquire(self, connection: Connection, token: str) -> None:
+        owner = connection.execute(select(campaigns.c.owner).where(self._row)).scalar()
+        if owner and outbox.is_alive(owner) and (owner in _runs or not owner.startswith(outbox.process_token())):
+            raise CampaignError(
+                f"campaign {self._name!r}: is being sent by another cell or process ({owner}); wait for it, or "
+                "stop it; if it ran on another computer and has ended, call campaign.release()"
+            )
+        connection.execute(update(campaigns).where(self._row).values(owner=token))
+        outbox.mark_lost(connection, campaign=self._name)
 
+    @transaction
+    def release(self, connection: Connection, token: str | None = None) -> None:
+        """Remove the owner, only if it is this one if a token is passed; sends in flight become unknown."""
+        outbox.mark_lost(connection, campaign=self._name)
+        owned = campaigns.c.owner == token if token else true()
+        connection.execute(update(campaigns).where(self._row, owned).values(owner=None))
+
+    @transaction
     def exchange(
-        self, settled: Sequence[SettledSend], limit: int, *, service_id: str | None, terms: CampaignTerms
+        self, connection: Connection, settled: Sequence[SettledSend], limit: int, *, service_id: str | None
     ) -> tuple[list[Mapping[str, Any]], bool]:
         """Settle sends, then claim at most ``limit`` queued messages.
 
-        Returns the claimed rows, and whether there are queued messages of which one more could exceed the cost cap.
+        Returns the claimed rows, and whether queued messages remain that could exceed the cost cap.
         """
-        with self._database.write() as connection:
-            ingest.settle(connection, settled)
-            if limit <= 0:
-                return [], False
-            affordable = self._affordable(connection, terms)
-            size = limit if affordable is None else max(1, min(limit, affordable))
-            query = select(sends).where(self._in_state("queued")).order_by(sends.c.row).limit(size)
-            rows: list[Mapping[str, Any]] = [dict(row) for row in connection.execute(query).mappings()]
-            if affordable is not None and affordable <= 0:
-                return [], bool(rows)
-            outbox.claim(connection, [row["key"] for row in rows], service_id=service_id)
+        ingest.settle(connection, settled)
+        if limit <= 0:
+            return [], False
+        affordable = self._affordable(connection)
+        size = limit if affordable is None else max(1, min(limit, affordable))
+        query = select(sends).where(self._in_state("queued")).order_by(sends.c.row).limit(size)
+        rows: list[Mapping[str, Any]] = [dict(row) for row in connection.execute(query).mappings()]
+        if affordable is not None and affordable <= 0:
+            return [], bool(rows)
+        outbox.claim(connection, [row["key"] for row in rows], service_id=service_id)
         return rows, False
 
-    def _affordable(self, connection: Connection, terms: CampaignTerms) -> int | None:
+    def _affordable(self, connection: Connection) -> int | None:
         """Return how many more messages can be sent before the cost could exceed the cap; None without a cap."""
+        terms = self._terms(connection)
         if terms.cost_cap is None or not terms.price_high:
             return None
         charged = select(func.count()).where(sends.c.campaign == self._name, sends.c.state.in_(CHARGED))

@@ -94,16 +94,9 @@ def _add_sent(raw: RawRecord, rows: DerivedRows) -> None:
     if key := find_key(context):
         rows.evidence[key] = AcceptanceEvidence(accepted.message_id, accepted_at, called_back=False)
         context = context.removeprefix(key).removeprefix(" ") or None
-    shared = {
-        "to": request.get("to"),
-        "rate_type": request.get("rateType"),
-        "service_id": request.get("from"),
-        "channel": channel,
-        "bulk_id": accepted.message_id if is_bulk else None,
-        "context": context,
-        "sent_at": raw.first_seen,
-        "accepted_at": accepted_at,
-    }
+    shared = {"to": request.get("to"), "rate_type": request.get("rateType"), "service_id": request.get("from")}
+    shared |= {"channel": channel, "bulk_id": accepted.message_id if is_bulk else None, "context": context}
+    shared |= {"sent_at": raw.first_seen, "accepted_at": accepted_at}
     for index, message_id in enumerate(accepted.message_ids):
         content = contents[index] if index < len(contents) else None
         rows.messages.append({"message_id": message_id, **shared, **content_facts(content)})
@@ -112,7 +105,7 @@ def _add_sent(raw: RawRecord, rows: DerivedRows) -> None:
 
 
 def content_facts(wire: Any) -> dict[str, Any]:
-    """Return what the row of a message holds of a content in its JSON form: its type, text and JSON text."""
+    """Return the columns of a message that depend on its content in JSON form: its type, text and JSON text."""
     try:
         content: Any = from_wire(wire)
     except UnreadableRecord:

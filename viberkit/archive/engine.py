@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import sqlite3
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, Row, Select, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from viberkit.errors import ArchiveError
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 _REMEDIES = {
     "file is not a database": "it is another kind of file; choose another path",
     "attempt to write a readonly database": "the file or its folder is read-only; make it writable",
@@ -37,23 +41,29 @@ class Database:
         self.engine = _create_engine(path)
         weakref.finalize(self, self.engine.dispose)
 
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """Open a transaction that holds the write lock from its start and is durable when it ends."""
-        with _archive_errors(self.path), self._connect(write=True) as connection, connection.begin():
-            yield connection
-
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """Open a transaction that only reads."""
-        with _archive_errors(self.path), self._connect() as connection:
-            yield connection
-
-    def _connect(self, *, write: bool = False) -> Connection:
+    def run(self, function: Callable[[Connection], _R], *, write: bool) -> _R:
+        """Call a function in a transaction; one that writes has the write lock from its start, and is durable after."""
         if os.getpid() != self._pid:  # a connection must not be used across a fork
             self.engine.dispose(close=False)
             self._pid = os.getpid()
-        return self.engine.connect().execution_options(write=write)
+        engine = self.engine.execution_options(write=write)
+        with _archive_errors(self.path), engine.begin() as connection:
+            return function(connection)
+
+    def fetch(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        """Return the rows of a query, read in a transaction of its own."""
+        return self.run(lambda connection: connection.execute(query).fetchall(), write=False)
+
+
+def transaction(method: Callable[Concatenate[Any, Connection, _P], _R]) -> Callable[Concatenate[Any, _P], _R]:
+    """Turn a method that takes a connection into one that runs in a transaction that writes."""
+
+    @wraps(method)
+    def run(self: Any, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        database: Database = self._database
+        return database.run(lambda connection: method(self, connection, *args, **kwargs), write=True)
+
+    return run
 
 
 def journal_mode(version: tuple[int, int, int] = sqlite3.sqlite_version_info) -> tuple[str, str]:

@@ -57,9 +57,8 @@ def polled_states(
     """
     statuses = statuses.astype({"state": "str"})
     polled = statuses[(statuses["since"] == statuses["observed_at"]).to_numpy()]
-    events = events.loc[events["message_id"].isin(polled["message_id"]), [*_KEY, "happened_at"]].astype(
-        {"state": "str"}
-    )
+    events = events.loc[events["message_id"].isin(polled["message_id"]), [*_KEY, "happened_at"]]
+    events = events.astype({"state": "str"})
     polled = polled[~pd.MultiIndex.from_frame(polled[_KEY]).isin(pd.MultiIndex.from_frame(events[_KEY]))]
     polled = polled.sort_values("observed_at", kind="stable").drop_duplicates(_KEY).reset_index(drop=True)
     for frame in (events, polled, statuses):
@@ -80,17 +79,15 @@ def polled_states(
     states = polled[["message_id", "rank", "observed_at"]].reset_index(names="row")
     pairs = states.merge(observations, on="message_id", suffixes=("", "_then"))
     later = pairs["exact"] & (pairs["rank_then"] > pairs["rank"]) & (pairs["rank_then"] < _FIRST_UNORDERED)
-    entered_by = (
-        pairs["at"].where(later).groupby(pairs["row"]).transform("min")
-    )  # a later state shows that it was there
+    # An event of a later state shows that the message was in the polled state by then.
+    entered_by = pairs["at"].where(later).groupby(pairs["row"]).transform("min")
     until = pairs["observed_at"].where(~(entered_by < pairs["observed_at"]), entered_by)
     before = (pairs["at"] < until) | (pairs["exact"] & (pairs["at"] == until))
     last = pairs[before & (pairs["rank_then"] < pairs["rank"])].groupby("row")["at"].max()
     polled["not_before"] = last.reindex(polled.index).astype(INSTANT).fillna(_NEVER_OBSERVED)
     at = polled["observed_at"]
-    return EVENTS.frame(
-        polled[[*_KEY, "channel", "not_before"]].assign(happened_at=at, received_at=at, source="status")
-    )
+    polled = polled[[*_KEY, "channel", "not_before"]]
+    return EVENTS.frame(polled.assign(happened_at=at, received_at=at, source="status"))
 
 
 def merge_sources(events: pd.DataFrame) -> pd.DataFrame:
@@ -109,10 +106,11 @@ def merge_sources(events: pd.DataFrame) -> pd.DataFrame:
     np.bitwise_or.at(reported_by, event, 1 << source)
     np.minimum.at(received_at, event, events["received_at"].astype("int64").to_numpy())
     names = ["+".join(s for index, s in enumerate(sources) if bits >> index & 1) for bits in range(1 << len(sources))]
-    kept = source == best[event]
-    merged: pd.DataFrame = events[kept].reset_index(drop=True)
-    merged["source"] = EVENTS["source"].cast(pd.Series(np.array(names, dtype=object)[reported_by[event[kept]]]))
-    merged["received_at"] = pd.Series(pd.to_datetime(received_at[event[kept]], unit="us", utc=True)).astype(INSTANT)
+    is_best = source == best[event]
+    event = event[is_best]
+    merged: pd.DataFrame = events[is_best].reset_index(drop=True)
+    merged["source"] = EVENTS["source"].cast(pd.Series(np.array(names, dtype=object)[reported_by[event]]))
+    merged["received_at"] = pd.Series(pd.to_datetime(received_at[event], unit="us", utc=True)).astype(INSTANT)
     return merged
 
 
@@ -121,19 +119,19 @@ def find_gaps(events: pd.DataFrame, fetched_at: pd.Series[Any]) -> pd.DataFrame:
 
     ``fetched_at`` is when the history of a message was fetched last, by its id.
     """
-    events = events.assign(way=events["source"].astype("str").replace({"status": "history"}))
-    events = events[events["way"].isin(["history", "callback"])]
-    n_ways = events.groupby(_KEY, observed=True)["way"].transform("nunique")
-    single = events[n_ways == 1].drop_duplicates([*_KEY, "happened_at"])
+    events = events.assign(reported_by=events["source"].astype("str").replace({"status": "history"}))
+    events = events[events["reported_by"].isin(["history", "callback"])]
+    n_sources = events.groupby(_KEY, observed=True)["reported_by"].transform("nunique")
+    single = events[n_sources == 1].drop_duplicates([*_KEY, "happened_at"])
     fetched_later = fetched_at.reindex(single["message_id"]).set_axis(single.index) >= single["happened_at"]
-    by_history = single["way"] == "history"
+    by_history = single["reported_by"] == "history"
     single = single[(by_history & single["state"].isin(_CALLBACK_STATES)) | (~by_history & fetched_later)]
-    missed_by = np.where(single["way"] == "history", "callback", "history")
+    missed_by = single["reported_by"].map({"history": "callback", "callback": "history"})
     # A source is expected to report a state that it has reported before.
-    first = events.groupby(["way", "state"], observed=True)["happened_at"].min()
+    first = events.groupby(["reported_by", "state"], observed=True)["happened_at"].min()
     reported_since = first.reindex(pd.MultiIndex.from_arrays([missed_by, single["state"].astype("str")]))
     expected = reported_since.to_numpy() <= single["happened_at"].to_numpy()
-    rows = single.assign(reported_by=single["way"], missed_by=missed_by, expected=expected)
+    rows = single.assign(missed_by=missed_by, expected=expected)
     rows = rows.sort_values(["happened_at", "message_id", "state"])[list(GAPS.names)]
     return GAPS.frame(rows.reset_index(drop=True))
 
@@ -163,6 +161,6 @@ def pair_replies(inbound: pd.DataFrame, messages: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pair(numbers: pd.Series[Any], service_ids: pd.Series[Any]) -> pd.Series[Any]:
-    """Return number and service id as one text; numbers come with a plus, two zeros or neither, and get neither."""
+    """Return number and service id as one text; a leading plus or two zeros of the number are removed."""
     digits = numbers.astype("str").str.replace(r"^\s*(tel:)?(\+|00)|[\s\u00a0()./-]", "", regex=True)
     return digits + " " + service_ids.astype("str").str.lower()

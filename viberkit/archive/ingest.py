@@ -23,7 +23,7 @@ SettledSend = tuple[str, SendOutcome, Mapping[str, Any], Response | None]
 _Derived = Sequence[tuple[RawRecord, DerivedRows]]
 
 _BATCH = 500
-#: What SQLAlchemy or sqlite3 raises for a value that a column cannot hold; a full disk or a lock is none of these.
+#: What SQLAlchemy or sqlite3 raises for a value that a column cannot hold; a full disk or a lock raises others.
 _INVALID_VALUE = (IntegrityError, DataError, InterfaceError, ProgrammingError, OverflowError, ValueError, TypeError)
 
 
@@ -72,14 +72,15 @@ def _raw_row(kind: str, message_id: str, status: int, body: bytes, seen_at: int,
     return {**row, "signed_at": None, "late": False, "derived": False, **values}
 
 
-def write_raw(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert raw rows. Of an existing row only the first and last time of receipt change.
+def store(connection: Connection, rows: Sequence[Mapping[str, Any]], limit: int | None = None) -> dict[str, str | None]:
+    """Insert raw rows, and derive what is pending (:func:`derive_pending`).
 
-    A repeated response shows its message at a later instant and is derived again; a repeated callback shows nothing
-    new.
+    Of an existing row only the first and last time of receipt change. A repeated response shows its message at a later
+    instant and is derived again; a repeated callback shows nothing new.
     """
     if rows:
         connection.execute(_WRITE_RAW, rows)
+    return derive_pending(connection, limit)
 
 
 def known_digests(connection: Connection, ids: Iterable[str]) -> set[str]:
@@ -96,9 +97,7 @@ def settle(connection: Connection, sends: Sequence[SettledSend]) -> None:
             body = json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode()
             kind = "bulk" if "messages" in request else "send"
             rows.append(response_row(kind, outcome.message_id, response, body))
-    if rows:
-        write_raw(connection, rows)
-        derive_pending(connection)
+    store(connection, rows)
 
 
 def derive_pending(connection: Connection, limit: int | None = None) -> dict[str, str | None]:

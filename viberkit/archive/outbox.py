@@ -1,4 +1,4 @@
-"""The outbox: every send is a durable row here before its first byte leaves.
+"""The outbox: every send is a durable row here before its first byte is sent.
 
 ::
 
@@ -9,7 +9,7 @@
                                                  ├─► requeued    resolved as "resend": a new row is queued
                                                  └─► abandoned   resolved as "abandon"
 
-A row is posted once. Only what was certainly not accepted (no byte left, 429) is queued again; what may have been
+A row is posted once. Only what was certainly not accepted (no byte sent, 429) is queued again; what may have been
 accepted is ``unknown`` and is never sent again automatically. A row whose process ended while it was in flight becomes
 unknown too.
 """
@@ -20,11 +20,10 @@ import os
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
 import psutil
-from sqlalchemy import Connection, RowMapping, Update, and_, bindparam, delete, func, select, update
+from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_into
 
 from viberkit.archive.derive import micros
@@ -34,6 +33,18 @@ from viberkit.models.records import AcceptanceEvidence, SendOutcome
 
 _CLOCK_TOLERANCE_S = 60  # by how much the computer's clock may be set while a process runs
 _PROCESS_ENDED = "the process ended while the message was being sent"
+_row = update(outbox).where(outbox.c.key == bindparam("row_key"))
+_CLAIM = _row.where(outbox.c.state == "queued").values(
+    state="in_flight", service_id=bindparam("service"), owner=bindparam("process"), claimed_at=bindparam("at")
+)
+_SETTLE = _row.where(outbox.c.state == "in_flight").values(
+    state=bindparam("new_state"),
+    reason=bindparam("why"),
+    message_id=func.coalesce(outbox.c.message_id, bindparam("id")),
+    http_status=bindparam("status"),
+    settled_at=bindparam("at"),
+    owner=None,
+)
 
 
 def now() -> int:
@@ -97,18 +108,9 @@ def insert(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def claim(connection: Connection, keys: Sequence[str], *, service_id: str | None) -> None:
     """Mark queued rows as in flight: from the commit on they may have been sent."""
-    owner, at = process_token(), now()
     if keys:
-        rows = [{"row_key": key, "sender": service_id, "process": owner, "at": at} for key in keys]
-        connection.execute(_claim_statement(), rows)
-
-
-@cache
-def _claim_statement() -> Update:
-    queued = update(outbox).where(outbox.c.key == bindparam("row_key"), outbox.c.state == "queued")
-    return queued.values(
-        state="in_flight", service_id=bindparam("sender"), owner=bindparam("process"), claimed_at=bindparam("at")
-    )
+        shared = {"service": service_id, "process": process_token(), "at": now()}
+        connection.execute(_CLAIM, [{"row_key": key, **shared} for key in keys])
 
 
 def settle(connection: Connection, outcomes: Mapping[str, SendOutcome]) -> None:
@@ -116,23 +118,9 @@ def settle(connection: Connection, outcomes: Mapping[str, SendOutcome]) -> None:
     rows, settled_at = [], now()
     for key, outcome in outcomes.items():
         row = {"row_key": key, "new_state": outcome.state, "why": outcome.reason or None, "id": outcome.message_id}
-        at = None if outcome.state == "queued" else settled_at
-        rows.append({**row, "status": outcome.http_status, "at": at})
+        rows.append({**row, "status": outcome.http_status, "at": None if outcome.state == "queued" else settled_at})
     if rows:
-        connection.execute(_settle_statement(), rows)
-
-
-@cache
-def _settle_statement() -> Update:
-    in_flight = update(outbox).where(outbox.c.key == bindparam("row_key"), outbox.c.state == "in_flight")
-    return in_flight.values(
-        state=bindparam("new_state"),
-        reason=bindparam("why"),
-        message_id=func.coalesce(outbox.c.message_id, bindparam("id")),
-        http_status=bindparam("status"),
-        settled_at=bindparam("at"),
-        owner=None,
-    )
+        connection.execute(_SETTLE, rows)
 
 
 def settle_by_evidence(connection: Connection, evidence: Mapping[str, AcceptanceEvidence]) -> Sequence[RowMapping]:
@@ -180,13 +168,12 @@ def resolve(connection: Connection, keys: Iterable[str], *, resend: bool, reason
         if row is None:
             continue
         count += 1
-        rejected = row["state"] == "rejected"
-        state = "queued" if rejected else "requeued" if resend else "abandoned"
+        state = "abandoned" if not resend else "queued" if row["state"] == "rejected" else "requeued"
         values = {"state": state, "reason": f"{row['reason']}; decided: {reason}"}
         connection.execute(update(outbox).where(outbox.c.key == key).values(**values))
-        if resend and not rejected:
+        if state == "requeued":
             new_key, ordinal = next_key(connection, row["campaign"], row["to"], row["content"])
-            copied = {name: row[name] for name in ("campaign", "row", "to", "rate_type", "content", "context")}
-            copied |= {"callback_url": row["callback_url"], "key": new_key, "ordinal": ordinal}
-            insert(connection, [{**copied, "state": "queued", "planned_at": now()}])
+            names = ("campaign", "row", "to", "rate_type", "content", "context", "callback_url")
+            resent = {name: row[name] for name in names} | {"key": new_key, "ordinal": ordinal}
+            insert(connection, [{**resent, "state": "queued", "planned_at": now()}])
     return count

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, or_, select, true
+from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, true
 
 from viberkit.archive import ingest, outbox, tables
-from viberkit.archive.engine import Database
+from viberkit.archive.engine import Database, transaction
 from viberkit.archive.ingest import SettledSend
 from viberkit.errors import UnknownOutcome
 from viberkit.models.callback import Callback
@@ -20,7 +20,7 @@ from viberkit.models.records import Accepted, Response
 from viberkit.models.states import FINAL
 
 _DERIVED_WITH_CALLBACKS = 64  # raw records derived in the transaction that stores callbacks
-_HELD_BACK = (
+_NOT_SENT = (
     "an earlier send of the same content to this recipient is {}, so nothing was sent now; wait for a callback, "
     "or decide with archive.resolve(['{}'], 'resend' or 'abandon', reason=…)"
 )
@@ -35,7 +35,10 @@ class Recorder:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def begin(self, request: Mapping[str, Any], context: str | None, *, deduplicate: bool) -> str | Accepted:
+    @transaction
+    def begin(
+        self, connection: Connection, request: Mapping[str, Any], context: str | None, *, deduplicate: bool
+    ) -> str | Accepted:
         """Store a single send as in flight and return its key, which is sent at the start of the context.
 
         With ``deduplicate``, an accepted send of the same content to the same recipient is returned instead.
@@ -43,43 +46,40 @@ class Recorder:
         """
         to = request["to"]
         content = canonical_json(request.get("content", request.get("messages")))
-        with self._database.write() as connection:
-            outbox.mark_lost(connection)
-            if held := outbox.find_duplicate(connection, to, content, "in_flight", "unknown"):
-                raise UnknownOutcome(_HELD_BACK.format(held["state"].replace("_", " "), held["key"]), to=mask(to))
-            if deduplicate and (sent := outbox.find_duplicate(connection, to, content, "accepted")):
-                message_id, at = sent["message_id"], sent["claimed_at"]
-                return Accepted(message_id, (message_id,), datetime.fromtimestamp(at / 1e6, UTC) if at else None)
-            key, ordinal = outbox.next_key(connection, None, to, content)
-            row = {"key": key, "to": to, "rate_type": request["rateType"], "content": content, "ordinal": ordinal}
-            url = request.get("overrides", {}).get("notificationCallbackUrl")
-            row |= {"context": context, "callback_url": url, "state": "queued", "planned_at": outbox.now()}
-            outbox.insert(connection, [row])
-            outbox.claim(connection, [key], service_id=request["from"])
+        outbox.mark_lost(connection)
+        if earlier := outbox.find_duplicate(connection, to, content, "in_flight", "unknown"):
+            raise UnknownOutcome(_NOT_SENT.format(earlier["state"].replace("_", " "), earlier["key"]), to=mask(to))
+        if deduplicate and (sent := outbox.find_duplicate(connection, to, content, "accepted")):
+            message_id, at = sent["message_id"], sent["claimed_at"]
+            return Accepted(message_id, (message_id,), datetime.fromtimestamp(at / 1e6, UTC) if at else None)
+        key, ordinal = outbox.next_key(connection, None, to, content)
+        row = {"key": key, "to": to, "rate_type": request["rateType"], "content": content, "ordinal": ordinal}
+        url = request.get("overrides", {}).get("notificationCallbackUrl")
+        row |= {"context": context, "callback_url": url, "state": "queued", "planned_at": outbox.now()}
+        outbox.insert(connection, [row])
+        outbox.claim(connection, [key], service_id=request["from"])
         return key
 
-    def settle(self, sends: Iterable[SettledSend]) -> None:
+    @transaction
+    def settle(self, connection: Connection, sends: Iterable[SettledSend]) -> None:
         """Store the outcomes of sends: key, outcome, request as it was sent, and response of each."""
-        sends = list(sends)
-        with self._database.write() as connection:
-            ingest.settle(connection, sends)
+        ingest.settle(connection, list(sends))
 
-    def resolve(self, keys: Iterable[str], *, resend: bool, reason: str) -> int:
+    @transaction
+    def resolve(self, connection: Connection, keys: Iterable[str], *, resend: bool, reason: str) -> int:
         """Store a decision about unknown sends and return how many there were."""
-        with self._database.write() as connection:
-            return outbox.resolve(connection, keys, resend=resend, reason=reason)
+        return outbox.resolve(connection, keys, resend=resend, reason=reason)
 
-    def record(self, kind: str, responses: Iterable[tuple[str, Response]]) -> dict[str, str]:
+    @transaction
+    def record(self, connection: Connection, kind: str, responses: Iterable[tuple[str, Response]]) -> dict[str, str]:
         """Store responses about messages by id; ``kind`` is status, events or message.
 
         Returns for each message what its response changed: ``changed``, ``unchanged``, ``expired`` (404: the server
         no longer has it), ``refused (status)``, or ``unreadable: …`` with the reason.
         """
         rows = [ingest.response_row(kind, message_id, response) for message_id, response in responses]
-        with self._database.write() as connection:
-            known = ingest.known_digests(connection, [row["message_id"] for row in rows])
-            ingest.write_raw(connection, rows)
-            unreadable = ingest.derive_pending(connection)
+        known = ingest.known_digests(connection, [row["message_id"] for row in rows])
+        unreadable = ingest.store(connection, rows)
         changes = {}
         for row in rows:
             status, digest = row["http_status"], row["digest"]
@@ -93,20 +93,15 @@ class Recorder:
             changes[row["message_id"]] = change
         return changes
 
-    def record_callbacks(self, callbacks: Iterable[Callback]) -> None:
+    @transaction
+    def record_callbacks(self, connection: Connection, callbacks: Iterable[Callback]) -> None:
         """Store callbacks; their rows are derived now, or later if many are pending."""
-        rows = [ingest.callback_row(callback) for callback in callbacks]
-        with self._database.write() as connection:
-            ingest.write_raw(connection, rows)
-            ingest.derive_pending(connection, _DERIVED_WITH_CALLBACKS)
+        ingest.store(connection, [ingest.callback_row(callback) for callback in callbacks], _DERIVED_WITH_CALLBACKS)
 
-    def derive(self, limit: int | None = None) -> int:
+    @transaction
+    def derive(self, connection: Connection, limit: int | None = None) -> int:
         """Derive the rows of at most ``limit`` pending raw records and return how many there were."""
-        with self._database.read() as connection:
-            if connection.execute(select(tables.raw.c.id).where(tables.is_pending).limit(1)).scalar() is None:
-                return 0
-        with self._database.write() as connection:
-            return len(ingest.derive_pending(connection, limit))
+        return len(ingest.derive_pending(connection, limit))
 
     def open_messages(self) -> list[str]:
         """Return the ids of messages that are not final and that the server still has, the oldest first."""
@@ -118,18 +113,16 @@ class Recorder:
         With ``include_final``, of all messages that the server still has.
         """
         message, event, raw = tables.messages.c, tables.events.c, tables.raw.c
-        reported = exists().where(
-            event.message_id == message.message_id, event.source == "history", event.state.in_(FINAL)
-        )
+        in_history = and_(event.message_id == message.message_id, event.source == "history", event.state.in_(FINAL))
         fetched = exists().where(
             and_(raw.message_id == message.message_id, raw.kind == "events", raw.http_status.between(200, 299)),
             and_(raw.unreadable.is_(None), raw.last_seen >= message.state_at),
         )
-        return self._available(true() if include_final else or_(~message.final, and_(~reported, ~fetched)))
+        unfetched = or_(~message.final, and_(~exists().where(in_history), ~fetched))
+        return self._available(true() if include_final else unfetched)
 
     def _available(self, condition: ColumnElement[bool]) -> list[str]:
         message = tables.messages.c
         available = or_(message.gone_at.is_(None), message.gone_at <= message.observed_until)
         query = select(message.message_id).where(condition, available).order_by(message.sent_at)
-        with self._database.read() as connection:
-            return list(connection.execute(query).scalars())
+        return [row.message_id for row in self._database.fetch(query)]

@@ -88,7 +88,7 @@ inbound = Table(
     Column("naive", Boolean, nullable=False),
 )
 
-#: The salt makes this archive's keys differ from another's, so that a callback about theirs settles nothing here.
+#: The salt makes this archive's keys differ from another's, so that callbacks about its sends settle nothing here.
 identity = Table("identity", metadata, Column("salt", Text, primary_key=True))
 
 # content: as it was passed, with placeholders, JSON; prices: of one message; confirmed: the last confirmation; owner:
@@ -123,22 +123,19 @@ outbox = Table(
 is_in_flight = sa.text("outbox.state = 'in_flight'")
 
 
-def _add_signatures(connection: sa.Connection) -> None:
-    connection.execute(sa.text("ALTER TABLE raw ADD COLUMN signed_at BIGINT"))
-    connection.execute(sa.text("ALTER TABLE raw ADD COLUMN late BOOLEAN NOT NULL DEFAULT 0"))
-
-
-def _add_outbox(connection: sa.Connection) -> None:
-    metadata.create_all(connection, tables=[identity, campaigns, outbox])
-    _insert_salt(connection)
-
-
-def _insert_salt(connection: sa.Connection) -> None:
+def _create(connection: sa.Connection, *names: Table) -> None:
+    metadata.create_all(connection, tables=names or None)
     connection.execute(sa.insert(identity).values(salt=secrets.token_hex(8)))
 
 
+def _add_signatures_and_outbox(connection: sa.Connection) -> None:
+    connection.execute(sa.text("ALTER TABLE raw ADD COLUMN signed_at BIGINT"))
+    connection.execute(sa.text("ALTER TABLE raw ADD COLUMN late BOOLEAN NOT NULL DEFAULT 0"))
+    _create(connection, identity, campaigns, outbox)
+
+
 #: Step n brings an archive from version n to n + 1; a new archive has the newest version. Steps are only ever added.
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_add_signatures, _add_outbox)
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_add_signatures_and_outbox,)
 
 
 def migrate(connection: sa.Connection, steps: Sequence[Callable[[sa.Connection], None]] = MIGRATIONS) -> None:
@@ -149,8 +146,7 @@ def migrate(connection: sa.Connection, steps: Sequence[Callable[[sa.Connection],
     tables = sa.inspect(connection).get_table_names()
     newest = 1 + len(steps)
     if not tables:
-        metadata.create_all(connection)
-        _insert_salt(connection)
+        _create(connection)
         connection.execute(sa.insert(version).values(version=newest))
         return
     if version.name not in tables:

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from viberkit.api.client import Client
 from viberkit.api.transport import RateLimiter
 from viberkit.archive.archive import Archive
 from viberkit.archive.campaigns import CHARGED, CampaignStore, CampaignTerms
 from viberkit.archive.derive import content_facts
 from viberkit.campaigns.plan import check_terms, plan_messages, problems_frame, read_recipients
 from viberkit.campaigns.run import CampaignRun
-from viberkit.errors import CampaignError, InvalidRequest, Violation
+from viberkit.errors import CampaignError, Violation, raise_violations
 from viberkit.models import validation
 from viberkit.models.content import Content, to_wire
 from viberkit.models.keys import canonical_json
 from viberkit.models.phone import mask
-
-if TYPE_CHECKING:
-    from viberkit.api.client import Client
 
 #: The states of a message in the outbox, and what each means.
 _MEANINGS = MappingProxyType(
@@ -163,7 +161,7 @@ class Campaign:
         self._store = CampaignStore(archive, name)
 
     def __repr__(self) -> str:
-        counts = ", ".join(f"{n:,} {state}" for state, n in self._counts().items())
+        counts = ", ".join(f"{n:,} {state}" for state, n in self.status().counts.items())
         return f"Campaign({self.name!r}: {counts or 'empty'})"
 
     @classmethod
@@ -310,7 +308,10 @@ class Campaign:
         CampaignStatus
             Counts and costs by state.
         """
-        return self._status(None)
+        stored, terms = self._store.counts(), self._store.terms()
+        counts = {state: stored[state] for state in _MEANINGS if state in stored}
+        costs = {state: cost for state, n in counts.items() if state in CHARGED and (cost := terms.cost(n))}
+        return CampaignStatus(self.name, counts, costs)
 
     def send(
         self,
@@ -366,14 +367,13 @@ class Campaign:
         violations = validation.service_id_violations(client.service_id)
         if not 1 <= workers <= 1000:
             violations.append(Violation("workers", repr(workers), "is not between 1 and 1000", "pass e.g. 32"))
-        if violations:
-            raise InvalidRequest(violations)
+        raise_violations(violations)
         RateLimiter(per_second)  # raises for a rate that is not positive
-        with self._store.hold():
+        with self._store.lock():
             self._store.confirm(confirm)
             run = CampaignRun(self._store, client, workers, per_second, max_unknown_share)
             stopped = run.send(progress=progress)
-        return self._status(stopped)
+        return replace(self.status(), stopped=stopped)
 
     def release(self) -> None:
         """Release a campaign that a process on another computer was sending when it ended.
@@ -409,15 +409,6 @@ class Campaign:
         if foreign := [key for key in keys if key not in known]:
             raise CampaignError(f"{foreign[0]!r} is not a key of the campaign {self.name!r}; see campaign.messages()")
         return self.archive.resolve(keys, decision, reason=reason)
-
-    def _counts(self) -> Mapping[str, int]:
-        counts = self._store.counts()
-        return {state: counts[state] for state in _MEANINGS if state in counts}
-
-    def _status(self, stopped: str | None) -> CampaignStatus:
-        counts, terms = dict(self._counts()), self._store.terms()
-        costs = {state: cost for state, n in counts.items() if state in CHARGED and (cost := terms.cost(n))}
-        return CampaignStatus(self.name, counts, costs, stopped)
 
 
 def _text(content: str) -> str | None:

@@ -24,7 +24,7 @@ _WRITE_EVERY_S = 0.25  # the longest time that a response waits for others befor
 
 @dataclass(frozen=True, slots=True)
 class CollectResult:
-    """What a call of :func:`collect` brought.
+    """The result of a call of :func:`collect`.
 
     Parameters
     ----------

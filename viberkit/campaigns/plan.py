@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from viberkit.errors import CampaignError, InvalidRequest, MissingColumn, Violation
+from viberkit.errors import CampaignError, MissingColumn, Violation, raise_violations
 from viberkit.models import validation
 from viberkit.models.content import Content, to_wire
 from viberkit.models.keys import KEY_LENGTH, canonical_json
@@ -66,11 +66,11 @@ def placeholders(content: Content) -> list[str]:
     """
     names: list[str] = []
 
-    def find(text: str) -> str:
+    def collect(text: str) -> str:
         names.extend(match[1] for match in _PLACEHOLDER.finditer(text) if match[1])
         return text
 
-    _map_texts(content, find)
+    _map_texts(content, collect)
     return list(dict.fromkeys(names))
 
 
@@ -111,8 +111,8 @@ def plan_messages(
     """
     column = to or next((name for name in _NUMBER_COLUMNS if name in recipients.columns), _NUMBER_COLUMNS[0])
     names = placeholders(content)
-    if missing := [name for name in (column, *names) if name not in recipients.columns]:
-        raise MissingColumn(f"campaign {name!r}", missing, map(str, recipients.columns))
+    if absent := [name for name in (column, *names) if name not in recipients.columns]:
+        raise MissingColumn(f"campaign {name!r}", absent, map(str, recipients.columns))
     columns = [map(_text, recipients[name]) for name in names]
     unfilled = None if names else _checked(fill(content, {}), rate_type)
     first_rows: dict[str, int] = {}
@@ -120,22 +120,14 @@ def plan_messages(
     problems: list[tuple[int, Violation]] = []
     for row, (number, *values) in enumerate(zip(map(_text, recipients[column]), *columns, strict=True), start=1):
         cells = dict(zip(names, values, strict=True))
-        violations = [
-            Violation(name, "", "is missing in this row", "fill it in")
-            for name, value in cells.items()
-            if value is None
-        ]
+        missing = [name for name, value in cells.items() if value is None]
+        violations = [Violation(name, "", "is missing in this row", "fill it in") for name in missing]
         recipient = normalize(re.sub(r"\.0$", "", number or ""), column)  # pandas may have read the number as a float
         if isinstance(recipient, Violation):
             violations.append(recipient)
         elif (first := first_rows.setdefault(recipient, row)) != row:
             violations.append(Violation(column, "", f"is also the number of row {first}", "remove one of them"))
-        if unfilled is not None:
-            wire, more = unfilled
-        elif None in values:
-            wire, more = "", []
-        else:
-            wire, more = _checked(fill(content, cells), rate_type)
+        wire, more = unfilled or (("", []) if missing else _checked(fill(content, cells), rate_type))
         violations += more
         problems += [(row, violation) for violation in violations]
         if not violations and isinstance(recipient, str):
@@ -172,8 +164,7 @@ def check_terms(
     """Check what concerns all messages; raise :class:`~viberkit.errors.InvalidRequest` with every violation."""
     violations = list(validation.text_rule("name", name, 128))
     if recipients is None:
-        remedy = "pass a DataFrame, the path of a CSV file, or a list of numbers"
-        violations.append(Violation("recipients", "", "are missing", remedy))
+        violations.append(Violation("recipients", "", "are missing", "pass a DataFrame, a path, or a list of numbers"))
     if not isinstance(content, Content):
         violations += validation.violations(content)
     violations += validation.choice_rule("rate_type", rate_type, validation.RATE_TYPES)
@@ -192,8 +183,7 @@ def check_terms(
         violations.append(Violation("price", repr(price), "is a range whose end is below its start", remedy))
     if cost_cap is not None and price is None:
         violations.append(Violation("cost_cap", repr(cost_cap), "needs a price", "pass price=… too"))
-    if violations:
-        raise InvalidRequest(list(dict.fromkeys(violations)))
+    raise_violations(violations)
 
 
 def _is_amount(value: object) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import queue
 import signal
@@ -12,24 +11,21 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm.auto import tqdm
 
-from viberkit.api.send import SendAttempt, build_request, interrupted_attempt, post
+from viberkit.api.client import Client
+from viberkit.api.send import build_request, interrupted_attempt, post
+from viberkit.archive.campaigns import CampaignStore
+from viberkit.archive.ingest import SettledSend
 from viberkit.models.keys import add_key
 from viberkit.models.records import SendOutcome
-
-if TYPE_CHECKING:
-    from viberkit.api.client import Client
-    from viberkit.archive.campaigns import CampaignStore
 
 _GATHER_S = 0.01  # for how long results are gathered into one transaction
 _POLL_S = 0.05  # the longest wait for a result before the queue is checked again
 _MAX_IN_A_ROW = 5  # unknown outcomes, one after the other, that stop the campaign; fewer in all never do
 _MIN_OUTCOMES = 100  # outcomes before a share of them can stop the campaign
-
-_Result = tuple[str, Mapping[str, Any], SendAttempt]
 
 
 class CampaignRun:
@@ -40,8 +36,8 @@ class CampaignRun:
     ) -> None:
         self.store, self.client, self.terms = store, client, store.terms()
         self.workers, self.per_second, self.max_unknown_share = workers, per_second, max_unknown_share
-        self.results: queue.SimpleQueue[_Result] = queue.SimpleQueue()
-        self.unsettled: list[_Result] = []
+        self.results: queue.SimpleQueue[SettledSend] = queue.SimpleQueue()
+        self.unsettled: list[SettledSend] = []
         self.in_flight: set[str] = set()
         self.outcomes: Counter[str] = Counter()
         self.in_a_row: Counter[str] = Counter()
@@ -71,9 +67,10 @@ class CampaignRun:
         free = min(self.workers - len(self.in_flight) + len(self.unsettled), self._due())
         if not self.unsettled and free <= 0 and not self.stopped:
             return []
-        for _, _, result in self.unsettled:
-            self._check_outcome(result.outcome)
-        rows, over_cap = self._exchange(0 if self.stopped else free)
+        for _, outcome, *_ in self.unsettled:
+            self._check_outcome(outcome)
+        limit, service_id = 0 if self.stopped else free, self.client.service_id
+        rows, over_cap = self.store.exchange(self.unsettled, limit, service_id=service_id)
         self.in_flight -= {key for key, *_ in self.unsettled}
         if over_cap and not self.in_flight:  # what is in flight may yet be rejected, and not be charged
             self.stopped = f"one more message could exceed the cost cap of {self.terms.cost_cap:,.2f}"
@@ -85,16 +82,10 @@ class CampaignRun:
 
     def settle_results(self) -> None:
         """Settle the results that an exception left unsettled."""
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self.unsettled.append(self.results.get_nowait())
+        self.unsettled += [self.results.get() for _ in range(self.results.qsize())]
         if self.unsettled:
-            self._exchange(0)
+            self.store.exchange(self.unsettled, 0, service_id=self.client.service_id)
             self.unsettled.clear()
-
-    def _exchange(self, limit: int) -> tuple[Sequence[Mapping[str, Any]], bool]:
-        settled = [(key, result.outcome, request, result.response) for key, request, result in self.unsettled]
-        return self.store.exchange(settled, limit, service_id=self.client.service_id, terms=self.terms)
 
     def post(self, key: str, request: Mapping[str, Any]) -> None:
         """Post a claimed message; a result is queued whatever happens."""
@@ -102,7 +93,7 @@ class CampaignRun:
         try:
             result = post(self.client._transport, "/messages", request)
         finally:
-            self.results.put((key, request, result))
+            self.results.put((key, result.outcome, request, result.response))
 
     def request(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Return the request of a row; its key is at the start of the context."""
@@ -123,13 +114,13 @@ class CampaignRun:
             time.sleep(_POLL_S)
 
     def _due(self) -> int:
-        """Return how many more messages may be claimed by now at this rate: none waits in flight for its turn."""
+        """Return how many more messages may be claimed by now at this rate; none waits while it is in flight."""
         if self.per_second is None:
             return self.workers
         return int((time.monotonic() - self.started) * self.per_second) + 1 - self.claimed
 
     def _check_outcome(self, outcome: SendOutcome) -> None:
-        """Stop if this outcome, after the ones before, is a reason to."""
+        """Count an outcome, and stop if the outcomes so far are a reason to."""
         state, reason = outcome.state, outcome.reason
         self.outcomes[state] += 1
         self.in_a_row = Counter({state: self.in_a_row[state] + 1})
