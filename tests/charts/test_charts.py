@@ -267,7 +267,7 @@ def test_time_share_names_each_transition_with_its_percentage() -> None:
     text = text_of(ax)
     assert "delivered → seen  " in text
     assert "accepted → routed (< 0.1 %)" in text.split("\n")
-    assert "%" in ax.get_xlabel()
+    assert "share of all the time" in ax.get_xlabel()
     assert ticks(ax) == ["0 %", "25 %", "50 %", "75 %", "100 %"]
 
 

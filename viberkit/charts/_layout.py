@@ -31,7 +31,7 @@ PERCENT_TICKS = {0.0: "0 %", 0.25: "25 %", 0.5: "50 %", 0.75: "75 %", 1.0: "100 
 _TOP = 0.08
 
 
-#: The label of a line at its right end: x and y (shares of the axes), text and colour.
+#: The label of a line at its right end: x, y, text and colour.
 LineLabel = tuple[float, float, str, str]
 
 
@@ -109,8 +109,9 @@ class Layout:
 
     def set_height(self, height: float, notes: Sequence[str], *, axis: bool = True) -> None:
         """Set the height in inches and the notes below the x-axis; on the caller's axes the text shrinks to fit."""
-        joined = " · ".join(note.replace(" ", "\xa0") if self.width(note) < 0.97 else note for note in notes)
-        label = self.wrap(joined).replace("\xa0", " ")
+        # A break is between two notes if each of them fits into a line.
+        joined = " · ".join(note.replace(" ", "\xa0") if self.width(note) < 0.97 else note for note in notes if note)
+        label = self.wrap(joined).replace("\xa0", " ").replace(" ·\n", "\n")
         self.ax.set_xlabel(label, fontsize=SMALL, color=self.ink, linespacing=1.25)
         if self.own:
             bottom = 0.22 + 0.2 * axis + 0.15 * (label.count("\n") + 1)
@@ -216,16 +217,19 @@ class Layout:
         """Label lines at the right of ``edge`` and below ``top`` (shares of the axes), each with a leader."""
         labels = sorted(labels, key=lambda label: label[1])
         heights = [(LINE * (text.count("\n") + 1) + 0.02) / self.inches[1] for _, _, text, _ in labels]
-        preferred = [y for _, y, _, _ in labels]
-        for (x, y, text, colour), height in zip(labels, spread(preferred, heights, 0.0, top) or preferred, strict=True):
+        to_axes = self.ax.transData + self.ax.transAxes.inverted()
+        points = np.clip(to_axes.transform([(x, y) for x, y, _, _ in labels]), 0, 1).tolist()
+        centres = spread([y for _, y in points], heights, 0.0, top) or [y for _, y in points]
+        for (x, y), height, (_, _, text, colour) in zip(points, centres, labels, strict=True):
             style: dict[str, Any] = {"color": colour, "transform": self.ax.transAxes, "clip_on": False}
             self.ax.plot([x, edge], [y, y], lw=0.9, ls=(0, (1, 2)), **style)
             self.ax.plot([edge, edge + 0.014, edge + 0.024], [y, height, height], lw=1.4, **style)
             self.text(edge + 0.03, height, text, va="center", linespacing=1.15, transform=self.ax.transAxes)
 
-    def show_empty(self, text: str) -> Axes:
+    def show_empty(self, text: str, note: str = "") -> Axes:
         """Draw a text in the middle in place of a chart."""
         self.set_height(0.9, [], axis=False)
+        text += f" ({note})" if note else ""
         self.text(0.5, 0.45, self.wrap(text, NAME), size=NAME, ha="center", va="center")
         return self.ax
 

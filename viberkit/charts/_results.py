@@ -67,18 +67,17 @@ def period_s(every: object) -> float:
     return float(pd.Timedelta(every).total_seconds())  # type: ignore[arg-type]
 
 
-def read_latencies(transitions: pd.DataFrame, chart: str) -> tuple[dict[Transition, Floats], list[str]]:
+def read_latencies(transitions: pd.DataFrame, chart: str) -> tuple[dict[Transition, Floats], str]:
     """Return the latencies of each transition in life-cycle order, and a note about those that are not drawn."""
     require_result(transitions, chart, "vk.transitions(events)", ("from_state", "to_state", "latency_s"))
     if not len(transitions):
-        return {}, []
+        return {}, ""
     seconds = pd.Series(transitions["latency_s"].to_numpy(dtype=np.float64, na_value=np.nan))
     states = [transitions[name].astype("category").array for name in ("from_state", "to_state")]
     groups = seconds[seconds >= 0].groupby([pd.Series(state)[seconds >= 0] for state in states], observed=True)
     latencies = {(str(source), str(target)): values.to_numpy() for (source, target), values in groups}
-    negative = int((seconds < 0).sum())
-    notes = [f"below zero, not drawn: {negative:,}"] if negative else []
-    return {transition: latencies[transition] for transition in in_order(latencies)}, notes
+    note = not_drawn("below zero,", int((seconds < 0).sum()))
+    return {transition: latencies[transition] for transition in in_order(latencies)}, note
 
 
 def in_order(transitions: Iterable[Transition]) -> list[Transition]:
@@ -86,6 +85,6 @@ def in_order(transitions: Iterable[Transition]) -> list[Transition]:
     return sorted(transitions, key=lambda transition: (rank(transition[0]), rank(transition[1]), transition))
 
 
-def empty_text(notes: Sequence[str]) -> str:
-    """Return the text of a chart without transitions."""
-    return " ".join(["no transitions", *(f"({note})" for note in notes)])
+def not_drawn(items: str, count: int) -> str:
+    """Return a note about what a chart leaves out, an empty text if it leaves nothing out."""
+    return f"{items} not drawn: {count:,}" if count else ""

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from viberkit.analysis.formatting import duration, percent
 from viberkit.analysis.grouping import WEEKDAYS
 from viberkit.charts._layout import Layout
-from viberkit.charts._results import largest_groups, period_s, require_result
+from viberkit.charts._results import largest_groups, not_drawn, period_s, require_result
 from viberkit.charts._style import contrast, state_colour
-from viberkit.charts.heatmaps import GAP, MAX_GROUPS, MAX_HEIGHT, Grid, Ints
+from viberkit.charts.heatmaps import MAX_GROUPS, MAX_HEIGHT, Grid, Ints
 
 __all__ = ["slo"]
 
@@ -73,32 +73,30 @@ def slo(slo: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     left_out, groups = left_out + len(groups) - calendar.groups, groups[: calendar.groups]
     cells = [calendar.positions(part) for _, part in groups]
     goal = f"objective: {percent(target)} {end} within {duration(within_s)}"
-    notes = [tz if every is None else f"a cell: {duration(period_s(every))}, {tz}", *([goal] if by else [])]
-    if early := sum(int((column < calendar.begin).sum()) for column, _ in cells):
-        notes.append(f"earlier windows not drawn: {early:,}")
-    if left_out:
-        notes.append(f"groups not drawn: {left_out:,}")
+    notes = [tz if every is None else f"a cell: {duration(period_s(every))}, {tz}", goal if by else ""]
+    notes.append(not_drawn("earlier windows", sum(int((column < calendar.first).sum()) for column, _ in cells)))
+    notes.append(not_drawn("groups", left_out))
     layout.set_height(_LEGEND + len(groups) * (_HEADING + calendar.bands * calendar.band), notes, axis=False)
     verdicts = pd.concat([part["verdict"] for _, part in groups]).astype(str).value_counts()
     x = 0.0
     for verdict in _COLOURS:
         name = f"{verdict} {verdicts.get(verdict, 0):,}"
-        _draw_cells(Grid(layout, x, 0.06, 0.14, 0.14), np.zeros((1, 2), dtype=np.int64), [verdict], [""])
+        _draw_cells(Grid(layout, x, 0.06, 0.14, 0.14), np.zeros((2, 1), dtype=np.int64), [verdict], [""])
         layout.text(x + 0.18 / layout.inches[0], 0.17, name)
         x += layout.width(name) + 0.4 / layout.inches[0]
     top = _LEGEND
     for (name, part), (column, row) in zip(groups, cells, strict=True):
-        layout.heading(top + 0.15, name if by else goal, _describe_budget(part))
+        layout.heading(top + 0.2, name if by else goal, _describe_budget(part))
         top += _HEADING
         decimals = int(part["share"].max() - part["share"].min() < 0.03)
         texts = [f"{100 * share:.{decimals}f}".removesuffix(".0") + " %" for share in part["share"]]
         for band in range(calendar.bands):
-            begin = calendar.begin + band * calendar.across
+            start = calendar.first + band * calendar.across
             grid = Grid(layout, calendar.left, top + 0.2, calendar.wide, calendar.tall)
             grid.name_rows(calendar.names)
-            grid.name_columns(calendar.column_names(begin))
-            shown = np.flatnonzero((column >= begin) & (column < begin + calendar.across))
-            at = np.stack([column[shown] - begin, row[shown]], axis=1)
+            grid.name_columns(calendar.column_names(start))
+            shown = np.flatnonzero((column >= start) & (column < start + calendar.across))
+            at = np.stack([column[shown] - start, row[shown]])
             _draw_cells(grid, at, part["verdict"].astype(str).iloc[shown].tolist(), [texts[index] for index in shown])
             top += calendar.band
     return layout.ax
@@ -107,7 +105,7 @@ def slo(slo: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 class _Calendar:
     """Windows of ``step`` seconds in rows, and periods in columns, of which ``across`` fit in each of the bands.
 
-    ``begin`` and ``last`` are the first and the last column, ``left`` is the width of the names of the rows.
+    ``first`` and ``last`` are the first and the last column, ``left`` is the width of the names of the rows.
     """
 
     def __init__(self, layout: Layout, slo: pd.DataFrame, step_s: float, tz: str, groups: int) -> None:
@@ -118,15 +116,12 @@ class _Calendar:
         self.names = [_row_name(row * self.step, self.period) for row in range(rows)] if rows > 1 else []
         self.left = max(map(layout.width, self.names)) + 0.02 if self.names else 0.0
         column, _ = self.positions(slo)
-        self.begin, self.last = int(column.min()), int(column.max())
-        self.years = (self.last - self.begin) * self.period > 300 * _DAY
+        self.first, self.last = int(column.min()), int(column.max())
+        self.years = (self.last - self.first) * self.period > 300 * _DAY
         room = (MAX_HEIGHT if layout.own else layout.inches[1] / 0.75) - _LEGEND
         self.groups = max(1, min(groups, int(room / (_HEADING + _NAMES + 0.09 * rows))))
-        count, width, room = (
-            self.last - self.begin + 1,
-            layout.inches[0] * (1 - self.left),
-            room / self.groups - _HEADING,
-        )
+        room, width = room / self.groups - _HEADING, layout.inches[0] * (1 - self.left)
+        count = self.last - self.first + 1
         for least in (layout.width("× 99.9 %") * layout.inches[0] + 0.1, 0.13):  # wide enough for shares if they fit
             self.across = min(count, max(1, int(width / least)))
             bands = -(-count // self.across)
@@ -135,7 +130,7 @@ class _Calendar:
                 break
         self.wide = min(width / self.across, 0.8)
         self.bands = max(1, min(bands, int(room / self.band + 1e-9)))
-        self.begin += (bands - self.bands) * self.across
+        self.first += (bands - self.bands) * self.across
 
     @property
     def band(self) -> float:
@@ -152,15 +147,12 @@ class _Calendar:
         seconds = local.to_numpy("datetime64[s]").astype(np.int64) - self._offset
         return seconds // self.period, seconds % self.period // self.step
 
-    def column_names(self, begin: int) -> list[str]:
+    def column_names(self, start: int) -> list[str]:
         """Return the names of the columns of a band, with the year on the first if there are many."""
-        names = []
-        for column in range(begin, min(begin + self.across, self.last + 1)):
-            at = pd.Timestamp(column * self.period + self._offset, unit="s")
-            names.append(f"{at.day} {at:%b}" + (f" {at:%H:%M}" if self.period < _DAY else ""))
-            if column == begin and self.years:
-                names[0] += f" {at.year}"
-        return names
+        columns = range(start, min(start + self.across, self.last + 1))
+        starts = [pd.Timestamp(column * self.period + self._offset, unit="s") for column in columns]
+        names = [f"{at.day} {at:%b}" + (f" {at:%H:%M}" if self.period < _DAY else "") for at in starts]
+        return [names[0] + f" {starts[0].year}" * self.years, *names[1:]]
 
 
 def _row_name(seconds: int, period: int) -> str:
@@ -181,16 +173,15 @@ def _describe_budget(part: pd.DataFrame) -> str:
 
 def _draw_cells(grid: Grid, at: Ints, verdicts: list[str], texts: list[str]) -> None:
     """Draw windows with their shares if all fit, else with crosses on those missed."""
-    layout, cells = grid.layout, grid.cells(at[:, 0], at[:, 1])
-    texts = [_PREFIXES.get(verdict, "? ") + text if text else "" for verdict, text in zip(verdicts, texts, strict=True)]
+    layout = grid.layout
+    texts = [_PREFIXES[verdict] + text if text else "" for verdict, text in zip(verdicts, texts, strict=True)]
     widest = max(map(layout.width, filter(None, set(texts))), default=np.inf)
     fits = grid.tall >= 0.15 and widest < grid.wide / layout.inches[0] - 0.006
     for verdict, colour in _COLOURS.items():
-        some = cells[[other == verdict for other in verdicts]]
-        grid.draw(some, facecolors=colour or "none", edgecolors="none" if colour else layout.ink, lw=0.8)
+        column, row = at[:, [other == verdict for other in verdicts]]
+        grid.draw(column, row, facecolor=colour or "none", edgecolor="none" if colour else layout.ink, lw=0.8)
         if verdict == "missed" and not fits:
-            grid.cross(some, contrast(colour))
-    for (x, y), verdict, text in zip(cells[:, 0], verdicts, texts, strict=True) if fits else ():
-        ink = contrast(_COLOURS[verdict]) if _COLOURS.get(verdict) else layout.ink
-        middle = (grid.wide - GAP) / 2 / layout.inches[0]
-        layout.text(x + middle, y + (grid.tall - GAP) / 2, text, ha="center", va="center_baseline", colour=ink)
+            grid.mark(column, row, "x", contrast(colour))
+    for x, y, verdict, text in zip(*grid.middles(*at), verdicts, texts, strict=True) if fits else ():
+        ink = contrast(_COLOURS[verdict]) if _COLOURS[verdict] else layout.ink
+        layout.text(x, y, text, ha="center", va="center_baseline", colour=ink)

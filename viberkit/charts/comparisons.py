@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter
+from matplotlib.ticker import MaxNLocator
 
 from viberkit.analysis.formatting import UNITS, duration, percentile
 from viberkit.charts._layout import Layout
@@ -66,7 +65,7 @@ def compare(comparison: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     columns = ("group", "baseline", "within_s", "quantile", *_SHARES, *_TIMES)
     require_result(comparison, "compare", "vk.compare(journeys, by=…)", columns, ("end",))
     layout = Layout.open(ax)
-    blocks = list(_blocks(comparison)) if len(comparison) else []
+    blocks = _blocks(comparison) if len(comparison) else []
     if not blocks:
         return layout.show_empty("nothing to compare")
     spare = _HEAD * len(blocks) + _FOOT * (len(blocks) - 1)
@@ -79,8 +78,7 @@ def compare(comparison: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     total = drawn * _ROW + spare
     baselines = ", ".join(layout.elide(name, 0.3) for name in dict.fromkeys(comparison["baseline"].astype("str")))
     notes = [f"difference from {baselines} · bars: confidence intervals · hollow: may be zero · orange: worse"]
-    if drawn < len(comparison):
-        notes.append(f"not drawn: {len(comparison) - drawn:,} of {len(comparison):,}")
+    notes.append(f"not drawn: {len(comparison) - drawn:,} of {len(comparison):,}" if drawn < len(comparison) else "")
     layout.set_height(total, notes)
     names = max(layout.width(row.name(layout)) for block in blocks for row in block.rows) + 0.04
     for long in (True, False):
@@ -157,9 +155,12 @@ class _Block:
         low, high = float(known.min()) - margin, float(known.max()) + margin
         scale = (high - low) / (end - begin)
         ax.set_xlim(low - scale * begin, high + scale * (1 - end))
-        step = _tick_step(high - low, self.unit, (end - begin) * layout.inches[0])
-        ax.xaxis.set_major_locator(FixedLocator(list(np.arange(np.ceil(low / step), high / step) * step)))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _signed(x, self.unit)))
+        size = max((size for _, size in UNITS if size <= high - low), default=1e-3) if self.unit == "s" else 0.01
+        bins = max(1, int((end - begin) * layout.inches[0] / 0.6))
+        locator = MaxNLocator(bins, steps=[1, 2.5 if size >= 60 else 2, 5, 10])
+        ticks = [round(tick, 9) * size for tick in locator.tick_values(low / size, high / size)]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        ax.set_xticks(ticks, [_signed(tick, self.unit) for tick in ticks])
         ax.spines["bottom"].set_bounds(low, high)
         ax.plot([0, 0], [top + 0.06, base], color=layout.ink, lw=1.0)
         zero = begin - low / scale
@@ -181,11 +182,11 @@ class _Block:
             layout.text(zero + (0.015 if fits else -0.015), y, text, va="center", ha="left" if fits else "right")
 
 
-def _blocks(comparison: pd.DataFrame) -> Iterator[_Block]:
+def _blocks(comparison: pd.DataFrame) -> list[_Block]:
     """Blocks of one axis each: the shares, then the times as far as they are of one order of magnitude."""
     end = comparison.attrs["end"]
     failing = end in ("failed", "expired", "channel_failed")
-    block = None
+    blocks: list[_Block] = []
     for key, unit, columns in (("within_s", "share", _SHARES), ("quantile", "s", _TIMES)):
         for estimate in comparison[key].dropna().unique().tolist():
             part = comparison[comparison[key] == estimate]
@@ -194,26 +195,17 @@ def _blocks(comparison: pd.DataFrame) -> Iterator[_Block]:
                 label = f"within {duration(estimate)}" if np.isfinite(estimate) else "in total"
                 label = label if end == "delivered" else f"{end} {label}"
             numbers = part[list(columns)].to_numpy(dtype=np.float64)
-            rows = [
-                _Row(str(group), label, unit, unit == "s" or failing, *row)
-                for group, row in zip(part["group"], numbers.tolist(), strict=True)
-            ]
+            items = zip(part["group"].astype("str"), numbers.tolist(), strict=True)
+            rows = [_Row(group, label, unit, unit == "s" or failing, *row) for group, row in items]
             size = float(np.abs(numbers[np.isfinite(numbers)]).max(initial=0.0))
-            if (
-                block
-                and block.unit == unit
-                and (unit == "share" or not size or 0.1 <= (block.size or size) / size <= 10)
-            ):
-                block.size = block.size or size
-                block.rows += rows
-                continue
-            title = "percentage points" if unit == "share" else "time"
-            if block:
-                yield block
-                title += ", on another scale" if block.unit == unit else ""
-            block = _Block(unit, title, size, rows)
-    if block:
-        yield block
+            last = blocks[-1] if blocks and blocks[-1].unit == unit else None
+            if last and (unit == "share" or not size or 0.1 <= (last.size or size) / size <= 10):
+                last.size = last.size or size
+                last.rows += rows
+            else:
+                title = "percentage points" if unit == "share" else "time, on another scale" if last else "time"
+                blocks.append(_Block(unit, title, size, rows))
+    return blocks
 
 
 def _signed(value: float, unit: str) -> str:
@@ -226,13 +218,3 @@ def _signed(value: float, unit: str) -> str:
         return "0"
     text = duration(abs(value)) if unit == "s" else f"{100 * abs(value):.1f}".removesuffix(".0") + " pp"
     return ("+" if value > 0 else "−") + text
-
-
-def _tick_step(span: float, unit: str, inches: float) -> float:
-    """Return the smallest round step whose labels fit."""
-    steps = [step * 10.0**power for power in (-3, -2, -1) for step in (1, 2, 5)]
-    if unit == "s":
-        tens = (1, 2, 5, 10, 20, 50, 100, 200, 500)
-        multiples = (tens, (1, 2, 5, 10, 20, 30), (1, 2, 5, 10, 20, 30), (1, 2, 6, 12), (*tens, 1000, 10000))
-        steps = [0.0001, *(step * size for (_, size), some in zip(UNITS, multiples, strict=True) for step in some)]
-    return next((step for step in steps if span / step * 0.6 <= inches), span / 2)

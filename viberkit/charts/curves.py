@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from viberkit.analysis.formatting import duration, percent
 from viberkit.charts._layout import LINE, PERCENT_TICKS, SMALLEST_TIME, Layout
-from viberkit.charts._results import Floats, empty_text, in_order, largest_groups, read_latencies, require_result
+from viberkit.charts._results import Floats, in_order, largest_groups, not_drawn, read_latencies, require_result
 from viberkit.charts._style import GROUP_COLOURS, state_colour, transition_colours
 from viberkit.charts.transitions import set_time_axis
 
@@ -69,90 +69,78 @@ def curve(delivery_curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     most = max(1, min(MAX_LINES, int(tall / (LINE + 0.02))))
     groups, left_out = largest_groups(delivery_curve, delivery_curve[counts].sum(axis=1), most)
     lines = [_Line(part, end) for _, part in groups]
-    low = min((line.begin for line in lines if line.begin > 0), default=1.0)
+    low = min((line.first for line in lines if line.first > 0), default=1.0)
     high = max(low, *(float(line.time[-1]) for line in lines))
     low = min(low, high / 32)
 
     notes = [f"time since {attrs['start']}, log scale · share of all messages"]
     notes.append(f"{'band' if by else 'thin lines'}: {percent(attrs['confidence'])} interval")
-    if left_out:
-        notes.append(f"smaller groups not drawn: {left_out:,}")
+    notes.append(not_drawn("smaller groups", left_out))
     last = {name: float(delivery_curve[name].iloc[-1]) for name in columns}
     if by:
-        shares = [float(line.share[-1]) for line in lines]
-        facts = [f" {percent(round(share, 9))}" for share in shares]
-        texts = [
-            layout.elide(name, 0.3 - layout.width(fact)) + fact for (name, _), fact in zip(groups, facts, strict=True)
-        ]
-        marks = list(zip(shares, texts, GROUP_COLOURS, strict=False))
+        marks = []
+        for (name, _), line, colour in zip(groups, lines, GROUP_COLOURS, strict=False):
+            share = f" {percent(round(line.share[-1], 9))}"
+            text = layout.elide(name, 0.3 - layout.width(share)) + share
+            marks.append((max(line.time[-1], low), line.share[-1], text, colour))
     else:
         interval = dict.fromkeys(percent(last[f"{end}_{side}"]) for side in ("low", "high"))
         text = f"{end} {percent(round(last[end], 9))}" + (f"\n{' – '.join(interval)}" if len(interval) > 1 else "")
-        marks = [(last[end] / 2, text, state_colour(end))]
+        marks = [(high, last[end] / 2, text, state_colour(end))]
         if last["open"] > 1e-9:
-            marks.append((last[end] + last["open"] / 2, f"open {percent(last['open'])}", layout.ink))
+            marks.append((high, last[end] + last["open"] / 2, f"open {percent(last['open'])}", layout.ink))
         if last[other] > 1e-9:
-            marks.append((1 - last[other] / 2, f"{other} {percent(last[other])}", state_colour(other)))
-    margin = max(layout.width(text) for _, text, _ in marks) + 0.05
+            marks.append((high, 1 - last[other] / 2, f"{other} {percent(last[other])}", state_colour(other)))
+    margin = max(layout.width(text) for _, _, text, _ in marks) + 0.05
     layout.time_axis(low, high, "≤ 1 ms" if any(line.early for line in lines) else "", margin)
-    set_plot(layout, tall, 0.24, 0.0, notes)
     edge = layout.share(high)
+    set_plot(layout, tall, 0.24, 0.0, notes, edge)
     if by:
         for line, colour in zip(lines, GROUP_COLOURS, strict=False):
-            line.draw(layout, colour, 0.18 if len(lines) <= 4 else 0.1)
-            layout.ax.plot(line.at(layout)[-1:], line.share[-1:], "o", ms=3.5, color=colour, clip_on=False)
-        heads = [f"share {end}; a line ends at the longest observation of its group", f"share {end}"]
+            line.draw(layout.ax, colour, 0.18 if len(lines) <= 4 else 0.1)
+            layout.ax.plot(line.time[-1:], line.share[-1:], "o", ms=3.5, color=colour, clip_on=False)
+        head = f"share {end}; a line ends at the longest observation of its group"
     else:
         _draw_areas(layout, lines[0], _Line(delivery_curve, other), state_colour(end), state_colour(other))
         layout.ax.plot([high, high], [0, 1], color=layout.ink, lw=1.0, ls=(0, (1.5, 1.5)))
-        fact = "longest observation" if last["open"] > 1e-9 else "last message ended after"
-        fact += f" {duration(last['time_s'])}"
-        heads = [f"n {int(delivery_curve[counts].to_numpy().sum()):,} · {fact}", fact]
-    head = next((text for text in heads if layout.width(text) <= edge), heads[-1])
-    layout.text(edge, 1 + 0.1 / tall, head, ha="right")
-    low_y, high_y = layout.ax.get_ylim()
-    ends = [layout.share(max(float(line.time[-1]), low)) for line in lines] if by else [edge] * len(marks)
-    heights = [(y - low_y) / (high_y - low_y) for y, _, _ in marks]
-    labels = [(x, y, text, colour) for x, y, (_, text, colour) in zip(ends, heights, marks, strict=True)]
-    layout.label_lines(labels, edge + 0.005, 1.0)
+        head = "longest observation" if last["open"] > 1e-9 else "last message ended after"
+        head = f"n {int(delivery_curve[counts].to_numpy().sum()):,} · {head} {duration(last['time_s'])}"
+    layout.text(edge, 1 + 0.1 / tall, layout.elide(head, edge), ha="right")
+    layout.label_lines(marks, edge + 0.005, 1.0)
     return layout.ax
 
 
 class _Line:
     """A share over time with its band, thinned to what an axis can show.
 
-    ``begin`` is the first step later than 1 ms; ``early`` says whether there is a step up to 1 ms.
+    ``first`` is the first step later than 1 ms, ``early`` whether there is a step up to 1 ms.
     """
 
     def __init__(self, part: pd.DataFrame, name: str) -> None:
         time, still_open = (part[column].to_numpy(dtype=np.float64) for column in ("time_s", "open"))
         steps = time[np.diff(still_open, prepend=1.0) < 0]
         later = steps[steps > SMALLEST_TIME] if (steps > SMALLEST_TIME).any() else time[time > SMALLEST_TIME]
-        self.begin = float(later[0]) if len(later) else 0.0
+        self.first = float(later[0]) if len(later) else 0.0
         self.early = bool((steps <= SMALLEST_TIME).any())
-        keep = thin(np.maximum(time, self.begin))
+        indices = thin(np.maximum(time, self.first))
         columns = [part.get(column, part[name]) for column in (name, f"{name}_low", f"{name}_high")]
-        self.time: Floats = time[keep]
-        self.share, self.low, self.high = (column.to_numpy(dtype=np.float64)[keep] for column in columns)
+        self.time: Floats = time[indices]
+        self.share, self.low, self.high = (column.to_numpy(dtype=np.float64)[indices] for column in columns)
 
-    def at(self, layout: Layout) -> Floats:
-        """Return the times, those too early for the axis at its left edge."""
-        return np.maximum(self.time, layout.ax.get_xlim()[0])
-
-    def draw(self, layout: Layout, colour: str, alpha: float) -> None:
-        layout.ax.fill_between(self.at(layout), self.low, self.high, step="post", color=colour, alpha=alpha, lw=0)
-        layout.ax.plot(
-            self.at(layout), self.share, color=colour, lw=1.6, drawstyle="steps-post", solid_joinstyle="round"
-        )
+    def draw(self, ax: Axes, colour: str, alpha: float) -> None:
+        """Draw the line and its band, times that are too early for the axis at its left edge."""
+        time = np.maximum(self.time, ax.get_xlim()[0])
+        ax.fill_between(time, self.low, self.high, step="post", color=colour, alpha=alpha, lw=0)
+        ax.plot(time, self.share, color=colour, lw=1.6, drawstyle="steps-post", solid_joinstyle="round")
 
 
 def _draw_areas(layout: Layout, end: _Line, other: _Line, end_colour: str, other_colour: str) -> None:
     """Draw the end from below, the other outcome from above, and open messages between them."""
-    ax, at = layout.ax, end.at(layout)
+    ax, at = layout.ax, np.maximum(end.time, layout.ax.get_xlim()[0])
     ax.fill_between(at, 0, end.share, step="post", color=end_colour, alpha=0.3, lw=0)
     ax.fill_between(at, end.share, 1 - other.share, step="post", color=layout.ink, alpha=0.1, lw=0)
     ax.fill_between(at, 1 - other.share, 1, step="post", color=other_colour, alpha=0.55, lw=0)
-    end.draw(layout, end_colour, 0.0)
+    end.draw(ax, end_colour, 0.0)
     for bound in (end.low, end.high):
         ax.plot(at, bound, color=end_colour, lw=0.7, alpha=0.8, drawstyle="steps-post")
 
@@ -171,12 +159,12 @@ def plot_height(layout: Layout, head: float) -> float:
     return _HEIGHT if layout.own else max(layout.inches[1] - head - 0.04, 0.5)
 
 
-def set_plot(layout: Layout, tall: float, head: float, foot: float, notes: list[str]) -> None:
-    """Let y be a share from 0 to 100 % between a head and a foot (inches)."""
+def set_plot(layout: Layout, tall: float, head: float, foot: float, notes: list[str], end: float = 1.0) -> None:
+    """Let y be a share from 0 to 100 % between a head and a foot (inches), with lines up to ``end``."""
     foot += 0.04
     layout.set_height(tall + head + foot, notes)
     layout.ax.set_ylim(-foot / tall, 1 + head / tall)
-    layout.levels(PERCENT_TICKS)
+    layout.levels(PERCENT_TICKS, end)
 
 
 def ecdf(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
@@ -212,39 +200,37 @@ def ecdf(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     >>> [text.get_text() for text in ax.texts]
     ['accepted\n→ routed\nn 1']
     """
-    lanes, left_out = read_latencies(transitions, "ecdf")
+    lanes, note = read_latencies(transitions, "ecdf")
     layout = Layout.open(ax, left=_LEFT)
     if not lanes:
-        return layout.show_empty(empty_text(left_out))
+        return layout.show_empty("no transitions", note)
     chosen = sorted(lanes, key=lambda transition: -len(lanes[transition]))[:MAX_LINES]
     gutter = set_time_axis(layout, [lanes[transition] for transition in chosen])
     values = [np.sort(np.where(lanes[name] > SMALLEST_TIME, lanes[name], gutter)) for name in chosen]
     names = [[layout.elide(state, 0.3) for state in transition] for transition in chosen]
-    texts = [f"{a}\n→ {b}\nn {len(some):,}" for (a, b), some in zip(names, values, strict=True)]
+    texts = [f"{a}\n→ {b}\nn {len(sample):,}" for (a, b), sample in zip(names, values, strict=True)]
     levels = (0.97, 0.03)
-    anchors = [[float(some[int(np.ceil(level * len(some))) - 1]) for some in values] for level in levels]
+    anchors = [[float(np.quantile(sample, level, method="inverted_cdf")) for sample in values] for level in levels]
     rows = layout.label_rows(texts, *([layout.share(x) for x in row] for row in anchors))
     drawn = sorted(index for row in rows for index, _ in row)
     notes = ["time from one state to the next, log scale · share of transitions that took no longer"]
-    if len(lanes) > len(drawn):
-        notes.append(f"less frequent transitions not drawn: {len(lanes) - len(drawn):,}")
+    notes += [not_drawn("less frequent transitions", len(lanes) - len(drawn)), note]
     head = 3 * LINE + 0.24
     foot = head * (len(rows) - 1)
     tall = plot_height(layout, head + foot)
-    set_plot(layout, tall, head, foot, notes + left_out)
+    set_plot(layout, tall, head, foot, notes)
     colours = transition_colours(in_order(chosen[index] for index in drawn))
     for index in drawn:
         latencies = values[index]
         indices = thin(latencies)
         steps, share = np.r_[latencies[0], latencies[indices]], np.r_[0, (indices + 1) / len(latencies)]
         layout.ax.plot(steps, share, color=colours[chosen[index]], lw=1.6, drawstyle="steps-post")
-    for row, level, x, y, near, va in zip(
-        rows, levels, anchors, (1, 0), (0.03, -0.03), ("bottom", "top"), strict=False
-    ):
+    for row, level, x in zip(rows, levels, anchors, strict=False):
+        edge, inch, va = (1, 1 / tall, "bottom") if level > 0.5 else (0, -1 / tall, "top")
         for index, centre in row:
-            colour, at, far = colours[chosen[index]], layout.share(x[index]), y + 5 * near / tall
-            ends = [level, y + near / tall, far]
+            colour, at = colours[chosen[index]], layout.share(x[index])
+            ends = [level, edge + 0.03 * inch, edge + 0.15 * inch]
             layout.ax.plot([at, at, centre], ends, color=colour, lw=0.9, transform=layout.ax.get_yaxis_transform())
             layout.ax.plot(x[index], level, "o", ms=4, color=colour)
-            layout.text(centre, far + near / 3 / tall, texts[index], ha="center", va=va, linespacing=1.1)
+            layout.text(centre, edge + 0.16 * inch, texts[index], ha="center", va=va, linespacing=1.1)
     return layout.ax

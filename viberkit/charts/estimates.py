@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from viberkit.analysis.formatting import duration, percent, percentile
 from viberkit.charts._layout import SMALLEST_TIME, Layout
-from viberkit.charts._results import group_label, largest_groups, require_result
+from viberkit.charts._results import group_label, largest_groups, not_drawn, require_result
 from viberkit.charts._style import GROUP_COLOURS, transition_colours
 from viberkit.charts.curves import MAX_LINES
-from viberkit.charts.transitions import MAX_LANES
+from viberkit.charts.transitions import MAX_LANES, set_time_axis
 
 __all__ = ["fallback", "quantiles"]
 
@@ -63,10 +63,7 @@ def quantiles(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     if not len(rows):
         return layout.show_empty("no transitions")
     keys = [*latency.attrs["by"], "from_state", "to_state"]
-    lanes = [
-        (tuple(key), part.sort_values("quantile"))
-        for key, part in rows.groupby(keys, sort=False, observed=True, dropna=False)
-    ]
+    lanes = list(rows.sort_values("quantile", kind="stable").groupby(keys, sort=False, observed=True, dropna=False))
     shown = sorted(rows["quantile"].unique())
     names = [percentile(quantile) for quantile in shown]
     head = layout.legend_positions(names)[-1][1] + 0.08
@@ -75,14 +72,11 @@ def quantiles(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     frequent = sorted(range(len(lanes)), key=lambda index: -lanes[index][1]["n"].iloc[0])[:count]
     left_out, lanes = len(lanes) - count, [lanes[index] for index in sorted(frequent)]
     notes = ["time from one state to the next, log scale · bars: confidence intervals, arrows: no bound known"]
-    if left_out:
-        notes.append(f"less frequent, not drawn: {left_out:,}")
+    notes.append(not_drawn("less frequent,", left_out))
     layout.set_height(head + len(lanes) * step + 0.02, notes)
     numbers = pd.concat([part for _, part in lanes])[["value_s", "low_s", "high_s"]].to_numpy(dtype=np.float64)
-    known = numbers[np.isfinite(numbers) & (numbers > SMALLEST_TIME)]
-    zeros = bool((numbers[:, 0] <= SMALLEST_TIME).any())
-    low, high = (float(known.min()), float(known.max())) if len(known) else (SMALLEST_TIME, 1.0)
-    gutter = layout.time_axis(low, high, "≤ 1 ms" if zeros else "")
+    later = numbers[np.isfinite(numbers) & (numbers > SMALLEST_TIME)]
+    gutter = set_time_axis(layout, [later, numbers[np.isfinite(numbers[:, 0]), 0]])
     markers = dict(zip(shown, _MARKERS * (len(shown) // len(_MARKERS) + 1), strict=False))
     layout.legend(names, [layout.ink] * len(names), "".join(markers.values()))
     colours = transition_colours(dict.fromkeys((str(key[-2]), str(key[-1])) for key, _ in lanes))
@@ -103,8 +97,8 @@ def quantiles(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 def _draw_interval(layout: Layout, estimate: list[float], gutter: float, y: float, colour: str, marker: str) -> None:
     ax, (value, low, high), (left, right) = layout.ax, estimate, layout.ax.get_xlim()
     at = value if value > SMALLEST_TIME else gutter
-    begin = low if low > SMALLEST_TIME else gutter if low > 0 and gutter < at else left
-    ax.plot([begin, min(high, right)], [y, y], color=colour, lw=2.2, alpha=0.45, solid_capstyle="butt")
+    start = low if low > SMALLEST_TIME else gutter if low > 0 and gutter < at else left
+    ax.plot([start, min(high, right)], [y, y], color=colour, lw=2.2, alpha=0.45, solid_capstyle="butt")
     for bounded, x, arrow in ((low > 0, 0.006, "<"), (np.isfinite(high), 0.994, ">")):
         if not bounded:
             ax.plot(x, y, arrow, ms=4, color=colour, mec="none", transform=ax.get_yaxis_transform())
@@ -154,10 +148,9 @@ def fallback(fallback: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     rows = fallback
     if len(rows):
         rows = rows[np.isfinite(rows["cost"]) & np.isfinite(rows["wait_s"]) & (rows["wait_s"] > 0)]
-        rows = rows.sort_values("wait_s", kind="stable")
     if not len(rows):
         return layout.show_empty("no wait with a known cost")
-    groups, left_out = largest_groups(rows.sort_index(kind="stable"), pd.Series(1, rows.index), MAX_LINES)
+    groups, left_out = largest_groups(rows, pd.Series(1, rows.index), MAX_LINES)
     by, many = bool(fallback.attrs["by"]), len(rows) > 60 * len(groups)
     heads = []
     for name, part in groups:
@@ -168,10 +161,9 @@ def fallback(fallback: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     lane = 0.6 if layout.own else 0.18 * layout.inches[1]
     tall = 1.8 if layout.own else max(layout.inches[1] - head - lane - gap - 0.04, 0.4)
     total = head + tall + gap + lane + 0.04
-    notes = ["wait before the SMS, log scale"]
-    notes += ["hollow: misses the target"] * (not rows["meets_target"].all())
-    notes += [f"waits of unknown cost, not drawn: {len(fallback) - len(rows):,}"] * (len(rows) < len(fallback))
-    notes += [f"other groups not drawn: {left_out:,}"] * (left_out > 0)
+    notes = ["wait before the SMS, log scale", "" if rows["meets_target"].all() else "hollow: misses the target"]
+    notes.append(not_drawn("waits of unknown cost,", len(fallback) - len(rows)))
+    notes.append(not_drawn("other groups", left_out))
     layout.time_axis(float(rows["wait_s"].min()), float(rows["wait_s"].max()))
     layout.set_height(total, notes)
     least, most = float(rows["cost"].min()), float(rows["cost"].max())
@@ -180,32 +172,37 @@ def fallback(fallback: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     inch, main = (high - low) / tall, layout.ax
     foot = low - inch * (gap + lane + 0.04)
     main.set_ylim(foot, high + inch * head)
-    ticks = MaxNLocator(4).tick_values(low, high) if most > least else [least]
-    layout.levels({float(tick): _money(tick) for tick in ticks if low <= tick <= high})
+    largest = float(np.nanmax(rows[shares].to_numpy())) or 1.0
+    up = inch * lane / (1.12 * largest)  # the height of a share
+    zero = foot + 0.04 * (inch + up * largest)
+    ticks = {least: _money(least)}
+    if most > least:
+        costs = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high)
+        places = max(0, int(np.ceil(-np.log10(costs[1] - costs[0]) - 1e-9)))
+        ticks = {float(cost): f"{cost:,.{places}f}" for cost in costs if low <= cost <= high}
+    layout.levels(ticks | {zero: "0 %", zero + up * largest: percent(largest)})
     chosen_s = rows.loc[rows["chosen"].to_numpy(dtype=bool), "wait_s"]
     right = not by and len(chosen_s) > 0 and layout.share(float(chosen_s.iloc[0])) < 0.35
     for y, title in ((high + 0.08 * inch, "cost per message"), (low - 0.22 * inch, "share that falls back to SMS")):
         layout.text(float(right), y, title, ha="right" if right else "left")
-    below = _share_axes(layout, (0, 0.04 / total, 1, lane / total), float(np.nanmax(rows[shares].to_numpy())) or 1.0)
     for index, ((_, part), text) in enumerate(zip(groups, heads, strict=True)):
         part, colour, y = part.sort_values("wait_s"), GROUP_COLOURS[index], high + inch * (head - 0.14 - 0.16 * index)
-        wait, cost, share, share_low, share_high = (part[name].to_numpy(float) for name in ("wait_s", "cost", *shares))
+        wait, cost = part["wait_s"].to_numpy(float), part["cost"].to_numpy(float)
+        share, share_low, share_high = (zero + up * part[name].to_numpy(float) for name in shares)
         meets, chosen = part["meets_target"].to_numpy(dtype=bool), part["chosen"].to_numpy(dtype=bool)
         main.plot(wait, cost, color=colour, lw=1.4, alpha=0.7)
-        for some, face in ((meets, colour), (~meets, "none")):
-            main.plot(wait[some], cost[some], "o", ms=2.5 if many else 5.0, mec=colour, mfc=face)
+        for mask, face in ((meets, colour), (~meets, "none")):
+            main.plot(wait[mask], cost[mask], "o", ms=2.5 if many else 5.0, mec=colour, mfc=face)
         main.plot(wait[chosen], cost[chosen], "o", ms=10, mec=colour, mfc="none", mew=1.6)
-        below.fill_between(wait, share_low, share_high, color=colour, alpha=0.2, lw=0)
-        below.plot(wait, share, color=colour, lw=1.2, alpha=0.8)
-        below.plot(wait[chosen], share[chosen], "o", ms=4, color=colour)
-        x = 0.0
+        main.fill_between(wait, share_low, share_high, color=colour, alpha=0.2, lw=0)
+        main.plot(wait, share, "o-", ms=2, color=colour, lw=1.2, alpha=0.8)
+        main.plot(wait[chosen], share[chosen], "o", ms=4, color=colour)
+        x = 0.026 if by else 0.0
         if by:
             main.plot(0.012, y + 0.035 * inch, "o", ms=5, color=colour, transform=main.get_yaxis_transform())
-            x = 0.026
         elif chosen.any():
-            x = float(
-                np.clip(layout.share(wait[chosen][0]) - layout.width(text) / 2, 0, max(1 - layout.width(text), 0))
-            )
+            width = layout.width(text)
+            x = float(np.clip(layout.share(wait[chosen][0]) - width / 2, 0, max(1 - width, 0)))
             style: dict[str, Any] = {"color": layout.ink, "lw": 0.8, "ls": (0, (1.5, 1.5)), "zorder": 0.6}
             main.plot([wait[chosen][0]] * 2, [foot, y - 0.05 * inch], **style)
         layout.text(x, y, text)
@@ -224,25 +221,11 @@ def _describe_choice(part: pd.DataFrame, target: float, within_s: float) -> list
     return [", ".join(facts[:count]) for count in (3, 2, 1)]
 
 
-def _share_axes(layout: Layout, bounds: tuple[float, float, float, float], most: float) -> Axes:
-    """Add axes of shares below the costs, with the same axis of time."""
-    inset = layout.inset(bounds)
-    inset.ax.set_xscale("log")
-    inset.ax.set_xlim(layout.ax.get_xlim())
-    inset.ax.xaxis.set_major_locator(NullLocator())
-    inset.ax.xaxis.set_minor_locator(NullLocator())
-    inset.ax.spines["bottom"].set_visible(False)
-    inset.ax.set_ylim(-0.04 * most, 1.08 * most)
-    inset.levels({0.0: "0 %", most: percent(most)})
-    return inset.ax
-
-
 def _money(cost: float) -> str:
     """Return a price with at least three significant digits.
 
     >>> [_money(cost) for cost in (0.0132, 0.08, 1.5, 12345.678)]
-    ['0.0132', '0.08', '1.50', '12,346']
+    ['0.0132', '0.0800', '1.50', '12,346']
     """
     places = int(np.clip(2 - np.floor(np.log10(abs(cost))), 0, 6)) if cost else 0
-    text = f"{cost:,.{places}f}"
-    return text if places <= 2 else text.rstrip("0").rstrip(".")
+    return f"{cost:,.{places}f}"

@@ -11,11 +11,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
-from numpy.typing import NDArray
 
 from viberkit.analysis.formatting import duration, percent
 from viberkit.charts._layout import LINE, Layout, spread
-from viberkit.charts._results import Transition, empty_text, in_order, read_latencies, require_result
+from viberkit.charts._results import Transition, in_order, not_drawn, read_latencies, require_result
 from viberkit.charts._style import contrast, state_colour, transition_colours
 from viberkit.models.states import rank
 
@@ -61,30 +60,26 @@ def flow(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     >>> [text.get_text() for text in ax.texts]
     ['accepted', 'routed', '1\nmedian 40 ms']
     """
-    lanes, left_out = read_latencies(transitions, "flow")
+    lanes, note = read_latencies(transitions, "flow")
     repeated = sum(len(values) for (source, target), values in lanes.items() if source == target)
     candidates = [name for name in sorted(lanes, key=lambda name: -len(lanes[name])) if name[0] != name[1]]
     layout = Layout.open(ax)
     if not candidates:
-        return layout.show_empty(empty_text(left_out))
+        return layout.show_empty("no transitions", note)
+    median = "median " if layout.width("median 999 ms") < 0.17 else ""
     for most in range(MAX_TRANSITIONS, 0, -1):
         chosen = _most_frequent(candidates, most)
-        counts = {transition: len(lanes[transition]) for transition in chosen}
-        medians = {transition: duration(float(np.median(lanes[transition]))) for transition in chosen}
-        texts = {transition: f"{counts[transition]:,}\nmedian {medians[transition]}" for transition in chosen}
-        if max(map(layout.width, texts.values())) > 0.17:
-            texts = {transition: f"{counts[transition]:,}\n{medians[transition]}" for transition in chosen}
+        texts = {name: f"{len(lanes[name]):,}\n{median}{duration(float(np.median(lanes[name])))}" for name in chosen}
         diagram = _Diagram(layout, texts)
         if layout.own or diagram.height <= layout.inches[1]:
             break
     notes = ["messages from one state to the next, and the median time it took"]
-    if rest := [len(lanes[name]) for name in candidates if name not in counts]:
+    if rest := [len(lanes[name]) for name in candidates if name not in texts]:
         times = "time" if sum(rest) == 1 else "times"
         notes.append(f"less frequent transitions not drawn: {len(rest):,} ({sum(rest):,} {times})")
-    if repeated:
-        notes.append(f"back to the same state, not drawn: {repeated:,}")
-    layout.set_height(diagram.height, notes + left_out, axis=False)
-    diagram.draw(counts)
+    notes += [not_drawn("back to the same state,", repeated), note]
+    layout.set_height(diagram.height, notes, axis=False)
+    diagram.draw({name: len(lanes[name]) for name in chosen})
     return layout.ax
 
 
@@ -123,10 +118,9 @@ class _Diagram:
         neighbours = [*pairwise(upper), *pairwise(lower)]
         self.straight = [pair for pair in neighbours if pair in texts and self._fits(pair)]
         self.bands: dict[Transition, int] = {}  # 0: over the upper row, 1: between the rows, 2: under the lower row
-        for transition in texts:
-            source, target = (self.row[state] for state in transition)
-            if transition not in self.straight:
-                self.bands[transition] = 2 * source if source == target else 1
+        for a, b in texts:
+            if (a, b) not in self.straight:
+                self.bands[a, b] = 2 * self.row[a] if self.row[a] == self.row[b] else 1
         spans = {transition: self._span(transition) for transition in self.bands}
         lanes = [_assign_lanes({name: spans[name] for name, band in self.bands.items() if band == k}) for k in range(3)]
         lanes[0] = {transition: max(lanes[0].values()) - lane for transition, lane in lanes[0].items()}
@@ -136,12 +130,8 @@ class _Diagram:
         self.y = [top + _BOX / 2, top + 1.5 * _BOX + depths[1] + 0.22]
         bottom = self.y[1 if lower else 0] + _BOX / 2 + labels[1]
         self.height = bottom + depths[2] + 0.06
-        starts = (0.08, top + _BOX, bottom)
-        self.lane_y = {
-            transition: starts[index] + _LANE * (lane + 1) - 0.06
-            for index, band in enumerate(lanes)
-            for transition, lane in band.items()
-        }
+        tops = [start + _LANE - 0.06 for start in (0.08, top + _BOX, bottom)]
+        self.lane_y = {name: tops[k] + _LANE * lane for k, band in enumerate(lanes) for name, lane in band.items()}
 
     def _place(self, upper: list[str], lower: list[str]) -> None:
         """Set the centre of each state: the upper row evenly, the lower row from under ``dispatched`` on."""
@@ -177,6 +167,20 @@ class _Diagram:
         label = min(max(ports) + 0.012, 1 - width)
         return min(low, label), max(high, label + width), label
 
+    def _label_x(self, transition: Transition) -> float:
+        """Where the label of an arrow begins: as far left as no other arrow crosses it, if there is room."""
+        (_, high, first), y = self._span(transition), self.lane_y[transition]
+        width = self.layout.width(self.texts[transition])
+        crossing = []
+        for other in self.bands:
+            for state in other:
+                low, top = sorted((self.y[self.row[state]], self.lane_y[other]))
+                crossing += [self._port(other, state)] if low < y - 0.03 and top > y - _LABEL else []
+        for x in (first, *(x + 0.012 for x in sorted(crossing) if first < x <= high - width)):
+            if not any(x - 0.01 < other < x + width for other in crossing):
+                return x
+        return first
+
     def draw(self, counts: dict[Transition, int]) -> None:
         """Draw states, arrows and labels."""
         layout, colours = self.layout, transition_colours(self.texts)
@@ -197,7 +201,7 @@ class _Diagram:
                 (a, b), y = (self._port(transition, state) for state in transition), self.lane_y[transition]
                 begin, end = (middle + (_BOX / 2 if y > middle else -_BOX / 2) for middle in ends)
                 path = [(a, begin), (a, y), (b, y), (b, end)]
-                label, align = (self._span(transition)[2], y - 0.05), "left"
+                label, align = (self._label_x(transition), y - 0.05), "left"
             wide = (0.9 + 7 * counts[transition] / max(counts.values())) * layout.scale
             head = f"-|>,head_length={0.35 + 0.04 * wide},head_width={0.16 + 0.03 * wide}"
             style = {"mutation_scale": 9 * layout.scale, "joinstyle": "miter", "capstyle": "butt", "zorder": 2}
@@ -208,15 +212,11 @@ class _Diagram:
 
 def _assign_lanes(spans: dict[Transition, tuple[float, float, float]]) -> dict[Transition, int]:
     """Return the lane of each arrow, the shortest in the first lane: nested arrows do not cross."""
-    lanes: list[list[tuple[float, float]]] = []
-    result = {}
+    result: dict[Transition, int] = {}
     for transition in sorted(spans, key=lambda transition: (spans[transition][1] - spans[transition][0], transition)):
         low, high, _ = spans[transition]
-        free = (index for index, lane in enumerate(lanes) if all(high + 0.02 <= a or b + 0.02 <= low for a, b in lane))
-        index = next(free, len(lanes))
-        lanes[index:] = lanes[index:] or [[]]
-        lanes[index].append((low, high))
-        result[transition] = index
+        others = [other for other in result if spans[other][0] < high + 0.02 and low < spans[other][1] + 0.02]
+        result[transition] = min(set(range(len(spans))) - {result[other] for other in others})
     return result
 
 
@@ -263,10 +263,9 @@ def funnel(journeys: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     stages = [stage for stage, mask in present.items() if mask.any()]
     if not stages:
         return layout.show_empty(f"{len(journeys):,} messages, none of them accepted")
-    reached: dict[str, NDArray[np.bool_]] = {}
-    later = np.zeros(len(journeys), dtype=bool)
-    for stage in reversed(stages):
-        later = reached[stage] = later | present[stage]
+    last_first = stages[::-1]
+    masks = np.logical_or.accumulate([present[stage] for stage in last_first])
+    reached = dict(zip(last_first, masks, strict=True))
     outcomes = journeys[["outcome", *(["code"] if "code" in journeys else [])]]
     stopped = [_describe_stopped(layout, outcomes[reached[a] & ~reached[b]], b) for a, b in pairwise(stages)]
     if stages[-1] not in ("delivered", "seen"):
@@ -275,9 +274,8 @@ def funnel(journeys: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
     tall = 0.2
     heights = [0.24 + tall + (0.24 if text else 0.06) for text in stopped]
-    notes = ["messages that reached a stage, of all"]
-    if missing := len(journeys) - int(reached[stages[0]].sum()):
-        notes.append(f"never {stages[0]}: {missing:,}")
+    missing = len(journeys) - int(reached[stages[0]].sum())
+    notes = ["messages that reached a stage, of all", f"never {stages[0]}: {missing:,}" if missing else ""]
     layout.set_height(sum(heights), notes)
     layout.share_axis()
     top = 0.0
@@ -303,9 +301,10 @@ def _describe_stopped(layout: Layout, stopped: pd.DataFrame, stage: str) -> str:
         codes = failed["code"].astype("str").value_counts() if "code" in failed else pd.Series(dtype="int64")
         codes = codes[codes > 0]
         names = [f"{layout.elide(str(code).rpartition('::')[2], 0.25)} {count:,}" for code, count in codes[:2].items()]
-        other = [f"other {len(failed) - int(codes[:2].sum()):,}"] if len(failed) > codes[:2].sum() and names else []
-        choices = [f"{parts[0]} ({', '.join(some)})" for some in ([*names, *other], names, names[:1]) if some]
-        parts = [next((text for text in choices if layout.width(text) < 0.72), parts[0])]
+        rest = len(failed) - int(codes[:2].sum())
+        choices = [[*names, *[f"other {rest:,}"] * (rest > 0)], names, names[:1]] if names else []
+        texts = [f"{parts[0]} ({', '.join(choice)})" for choice in choices]
+        parts = [next((text for text in texts if layout.width(text) < 0.72), parts[0])]
     if len(stopped) > len(failed):
         parts.append(f"{len(stopped) - len(failed):,} still open")
     return f"{len(stopped):,} not {stage}: {' · '.join(parts)}"

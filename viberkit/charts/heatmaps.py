@@ -10,17 +10,16 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from numpy.typing import NDArray
 
 from viberkit.analysis.formatting import duration, percent, percentile
 from viberkit.analysis.grouping import WEEKDAYS
 from viberkit.charts._layout import NAME, SMALLEST_TIME, Layout
-from viberkit.charts._results import Floats, largest_groups, require_result
+from viberkit.charts._results import Floats, largest_groups, not_drawn, require_result
 from viberkit.charts._style import contrast
 
-__all__ = ["GAP", "MAX_GROUPS", "MAX_HEIGHT", "Grid", "Ints", "profile"]
+__all__ = ["MAX_GROUPS", "MAX_HEIGHT", "Grid", "Ints", "profile"]
 
 #: More groups are illegible; a note below the axis counts those left out.
 MAX_GROUPS = 6
@@ -101,13 +100,9 @@ def profile(
     known = values[np.isfinite(values)]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
     notes = [f"hour of the day, {profile.attrs['tz']}"]
-    for number, note in (
-        (((sizes < _FEW) & np.isfinite(values)).sum(), f"dot: fewer than {_FEW} messages"),
-        (np.isposinf(values).sum(), "cross: not reached"),
-        (np.isnan(values).sum(), "dash: unknown"),
-        (left_out, f"groups not drawn: {left_out:,}"),
-    ):
-        notes += [note] if number else []
+    notes.append(f"dot: fewer than {_FEW} messages" if ((sizes < _FEW) & np.isfinite(values)).any() else "")
+    notes.append("cross: not reached" if np.isposinf(values).any() else "")
+    notes += ["dash: unknown" if np.isnan(values).any() else "", not_drawn("groups", left_out)]
     step = heading + 0.24 + 7 * tall
     layout.set_height(0.3 + count * step, notes, axis=False)
     norm = Normalize(low, high)
@@ -158,29 +153,21 @@ class Grid:
     wide: float
     tall: float
 
-    def cells(self, column: Ints, row: Ints) -> Floats:
-        """Return the corners of cells."""
-        x = self.left + np.asarray(column) * self.wide / self.layout.inches[0]
-        y = self.top + np.asarray(row) * self.tall
-        width, height = (self.wide - GAP) / self.layout.inches[0], self.tall - GAP
-        corners = np.array([(0, 0), (width, 0), (width, height), (0, height)])
-        return np.asarray(np.stack([x, y], axis=1)[:, None, :] + corners, dtype=np.float64)
+    def middles(self, column: Ints, row: Ints) -> tuple[Floats, Floats]:
+        """Return the middle of cells: shares of the width, and inches from the top."""
+        x = (column.astype(np.float64) + 0.5) * self.wide - GAP / 2
+        y = (row.astype(np.float64) + 0.5) * self.tall - GAP / 2
+        return self.left + x / self.layout.inches[0], self.top + y
 
-    def draw(self, cells: Floats, **style: Any) -> None:
+    def draw(self, column: Ints, row: Ints, **style: Any) -> None:
         """Draw cells."""
-        if len(cells):
-            self.layout.ax.add_collection(PolyCollection(list(cells), **style))
+        (x, y), height = self.middles(column, row), self.tall - GAP
+        self.layout.ax.bar(x, height, (self.wide - GAP) / self.layout.inches[0], y - height / 2, **style)
 
-    def cross(self, cells: Floats, colour: str, size: float = 0.3) -> None:
-        """Draw a cross in cells."""
-        arm = size * min(self.wide, self.tall)
-        self.strokes(cells, [(arm, arm), (arm, -arm)], colour)
-
-    def strokes(self, cells: Floats, arms: Sequence[tuple[float, float]], colour: str) -> None:
-        """Draw lines through the middle of cells, whose ends are so many inches away."""
-        ends = [np.array([(-x, -y), (x, y)]) / (self.layout.inches[0], 1.0) for x, y in arms]
-        lines = [line for middle in cells.mean(axis=1) for line in middle + np.array(ends)]
-        self.layout.ax.add_collection(LineCollection(lines, colors=colour, lw=1.0))
+    def mark(self, column: Ints, row: Ints, marker: str, colour: str) -> None:
+        """Draw a marker in cells."""
+        size = 72 * 0.5 * min(self.wide, self.tall) * self.layout.scale
+        self.layout.ax.plot(*self.middles(column, row), marker, ls="", ms=size, color=colour)
 
     def name_rows(self, names: Sequence[str]) -> None:
         """Label as many rows as have room."""
@@ -202,17 +189,16 @@ class Grid:
 def _draw_hours(grid: Grid, part: pd.DataFrame, values: Floats, norm: Normalize) -> None:
     """Draw the cells of a week: all hollow, then coloured where there is a value."""
     day, hour = np.divmod(np.arange(168), 24)
-    grid.draw(grid.cells(hour, day), facecolors="none", edgecolors=grid.layout.ink, lw=0.5, alpha=0.35)
-    days = part["weekday"].astype(str).map(WEEKDAYS.index).to_numpy(dtype=np.int64)
-    cells, known = grid.cells(part["hour"].to_numpy(dtype=np.int64), days), np.isfinite(values)
-    colours = _COLOURS(norm(values[known]))
-    grid.draw(cells[known], facecolors=colours, edgecolors="none")
-    few = part["n"].to_numpy()[known] < _FEW
-    dots = cells[known][few].mean(axis=1)
+    grid.draw(hour, day, facecolor="none", edgecolor=grid.layout.ink, lw=0.5, alpha=0.35)
+    day = part["weekday"].astype(str).map(WEEKDAYS.index).to_numpy(dtype=np.int64)
+    hour, known = part["hour"].to_numpy(dtype=np.int64), np.isfinite(values)
+    colours = _COLOURS(norm(values))
+    grid.draw(hour[known], day[known], color=colours[known], lw=0)
+    few = known & (part["n"].to_numpy() < _FEW)
     inks = [contrast(colour[:3]) for colour in colours[few]]
-    grid.layout.ax.scatter(dots[:, 0], dots[:, 1], s=7 * grid.layout.scale, c=inks, linewidths=0, zorder=3)
-    grid.cross(cells[np.isposinf(values)], grid.layout.ink)
-    grid.strokes(cells[np.isnan(values)], [(0.05, 0.0)], grid.layout.ink)
+    grid.layout.ax.scatter(*grid.middles(hour[few], day[few]), 7 * grid.layout.scale, inks, linewidths=0, zorder=3)
+    for mask, marker in ((np.isposinf(values), "x"), (np.isnan(values), "_")):
+        grid.mark(hour[mask], day[mask], marker, grid.layout.ink)
     for at in range(0, 24, 3):
         x = grid.left + at * grid.wide / grid.layout.inches[0]
         grid.layout.text(x, grid.top + 7 * grid.tall + 0.12, f"{at:02}:00")
@@ -225,5 +211,5 @@ def _draw_scale(layout: Layout, title: str, ends: list[str]) -> None:
     layout.text(0, 0.16, layout.elide(title, left - layout.width(ends[0]) - 0.045, NAME), size=NAME)
     for x, text in zip((1, left - 0.012), ends[::-1], strict=False):
         layout.text(x, 0.16, text, ha="right")
-    colours = np.linspace(0, 1, 65)[None, 1:] if len(ends) > 1 else np.full((1, 64), 0.5)
+    colours = np.linspace(0, len(ends) - 1, 64)[None]  # a single value has the first colour
     layout.ax.pcolormesh(np.linspace(left, right, 65), [0.07, 0.17], colours, cmap=_COLOURS, vmin=0, vmax=1)

@@ -15,9 +15,9 @@ from viberkit.charts._layout import SMALLEST_TIME, Layout
 from viberkit.charts._results import (
     Floats,
     Transition,
-    empty_text,
     group_label,
     in_order,
+    not_drawn,
     read_latencies,
     require_result,
 )
@@ -66,10 +66,10 @@ def latency(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     >>> [text.get_text() for text in ax.texts]
     ['accepted → routed', 'n 1 · median 40 ms']
     """
-    lanes, left_out = read_latencies(transitions, "latency")
+    lanes, note = read_latencies(transitions, "latency")
     layout = Layout.open(ax)
     if not lanes:
-        return layout.show_empty(empty_text(left_out))
+        return layout.show_empty("no transitions", note)
     dense = max(map(len, lanes.values())) >= _FEW
     tall = float(np.clip(1.5 / len(lanes), 0.36, 0.8)) if dense else 0.36
     if not layout.own:
@@ -78,9 +78,8 @@ def latency(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     count = min(MAX_LANES, layout.room([step] * len(lanes)))
     chosen = in_order(sorted(lanes, key=lambda transition: -len(lanes[transition]))[:count])
     notes = ["time from one state to the next, log scale" + (" (solid: median, dotted: p95)" if dense else "")]
-    if len(lanes) > count:
-        notes.append(f"less frequent transitions not drawn: {len(lanes) - count:,}")
-    layout.set_height(count * step + 0.06, notes + left_out)
+    notes += [not_drawn("less frequent transitions", len(lanes) - count), note]
+    layout.set_height(count * step + 0.06, notes)
     gutter = set_time_axis(layout, [lanes[transition] for transition in chosen])
     colours = transition_colours(chosen)
     for index, transition in enumerate(chosen):
@@ -105,38 +104,31 @@ def set_time_axis(layout: Layout, lanes: Sequence[Floats]) -> float:
 
 
 def _draw_density(layout: Layout, values: Floats, gutter: float, base: float, tall: float, colour: str) -> None:
-    """Draw a kernel density over log time, and the share in the gutter on the same scale of area."""
-    ax, logs = layout.ax, np.log10(values[values > SMALLEST_TIME])
+    """Draw a kernel density over log time, in which latencies of 1 ms or less are spread over the gutter."""
+    ax, later = layout.ax, values > SMALLEST_TIME
     left, right = np.log10(ax.get_xlim())
     step = (right - left) / _BINS
-    zero_share = 1 - len(logs) / len(values)
-    gutter_width = 0.05 * (right - left)
-    zero_height, peak = zero_share / gutter_width, 0.0
-    if len(logs):
-        bins = np.clip(((logs - left) / step).astype(np.int64), 0, _BINS - 1)
-        quartiles = np.quantile(logs, [0.25, 0.75])
-        # Silverman's rule, but never narrower than what can be seen.
-        bandwidth = 0.9 * min(float(logs.std()), float(np.diff(quartiles)[0]) / 1.34) * len(logs) ** -0.2
-        sigma = max(bandwidth / step, 0.008 * _BINS)
-        counts = np.bincount(bins, minlength=_BINS).astype(np.float64)
-        density = gaussian_filter1d(counts, sigma, mode="constant") / len(values) / step
-        peak = float(density.max())
-        at = left + step * (np.arange(_BINS) + 0.5)
-        reach = 3 * sigma * step if np.ptp(logs) < 6 * sigma * step else 0.0  # else equal latencies would vanish
-        shown = (at >= logs.min() - reach) & (at <= logs.max() + reach)
-        y = base - tall * density / max(peak, zero_height)
-        ax.fill_between(10**at, base, y, where=shown, color=colour, alpha=0.5, lw=0)
-        ax.plot(10**at, np.where(shown, y, np.nan), color=colour, lw=1.2)
-        ax.plot(10 ** np.array([logs.min(), logs.max()]), [base, base], color=colour, lw=1.4, solid_capstyle="butt")
-    if zero_share:
-        sides = 10 ** (np.log10(gutter) + np.array([-gutter_width, gutter_width]) / 2)
-        ax.fill_between(sides, base, base - tall * zero_height / max(peak, zero_height), color=colour, alpha=0.5, lw=0)
-        ax.plot(sides, [base, base], color=colour, lw=1.4, solid_capstyle="butt")
+    logs = np.log10(np.where(later, values, gutter))
+    spread_out = logs[later] if later.any() else logs
+    # Silverman's rule, but never narrower than what can be seen.
+    quartiles = np.quantile(spread_out, [0.25, 0.75])
+    bandwidth = 0.9 * min(float(spread_out.std()), float(np.ptp(quartiles)) / 1.34) * len(spread_out) ** -0.2
+    sigma = max(bandwidth / step, 0.008 * _BINS)
+    logs[~later] += np.linspace(-0.025, 0.025, len(logs) - int(later.sum())) * (right - left)
+    counts = np.histogram(logs, _BINS, (left, right))[0].astype(np.float64)
+    density = gaussian_filter1d(counts, sigma, mode="constant")
+    at = left + step * (np.arange(_BINS) + 0.5)
+    reach = 3 * sigma * step if np.ptp(logs) < 6 * sigma * step else 0.0  # else equal latencies would vanish
+    shown = (at >= logs.min() - reach) & (at <= logs.max() + reach) & (density > 1e-3 * density.max())
+    y = np.where(shown, base - tall * density / density.max(), np.nan)
+    ax.fill_between(10**at, base, y, color=colour, alpha=0.5, lw=0)
+    ax.plot(10**at, y, color=colour, lw=1.2)
+    ends = 10 ** np.array([spread_out.min(), spread_out.max()])
+    ax.plot(ends, [base, base], color=colour, lw=1.4, solid_capstyle="butt")
     for quantile, style in ((0.5, "-"), (0.95, (0, (1.5, 1.5)))):
         value = float(np.quantile(values, quantile))
-        ax.plot(
-            [value if value > SMALLEST_TIME else gutter] * 2, [base, base - tall], color=layout.ink, lw=1.2, ls=style
-        )
+        x = value if value > SMALLEST_TIME else gutter
+        ax.plot([x, x], [base, base - tall], color=layout.ink, lw=1.2, ls=style)
 
 
 def _draw_dots(layout: Layout, values: Floats, gutter: float, base: float, tall: float, colour: str) -> None:
@@ -192,12 +184,10 @@ def timeline(events: pd.DataFrame, *, message_id: str | Iterable[str] | None = N
     ['m1', '2026-03-01 09:00:00 UTC · 40 ms in total', 'accepted\n09:00:00.000', 'routed\n+40 ms']
     """
     require_result(events, "timeline", "vk.read_events(…)", ("message_id", "state", "happened_at"))
-    if message_id is None:
-        known = events["message_id"].dropna().unique() if len(events) else ()
-        chosen, total = [str(name) for name in known[:MAX_LANES]], len(known)
-    else:
-        chosen = [message_id] if isinstance(message_id, str) else list(dict.fromkeys(message_id))
-        total = len(chosen)
+    known = events["message_id"].dropna().unique() if len(events) else ()
+    names = known[:MAX_LANES] if message_id is None else [message_id] if isinstance(message_id, str) else message_id
+    chosen = [str(name) for name in dict.fromkeys(names)]
+    total = len(known) if message_id is None else len(chosen)
     messages = _read_messages(events, chosen) if len(events) else {}
     absent = sorted(set(chosen) - set(messages))
     if message_id is not None and absent and len(events):
@@ -208,17 +198,16 @@ def timeline(events: pd.DataFrame, *, message_id: str | Iterable[str] | None = N
 
     full = len(messages) <= 6
     rows = pd.concat(messages.values())
-    names = [] if full else sorted(rows["state"].unique(), key=rank)
-    top = layout.legend_positions(names)[-1][1] + 0.12 if names else 0.0
+    states = [] if full else sorted(rows["state"].unique(), key=rank)
+    top = layout.legend_positions(states)[-1][1] + 0.12 if states else 0.0
     later = rows.loc[rows["since_s"] > SMALLEST_TIME, "since_s"].tolist()
     gutter = layout.time_axis(min(later, default=SMALLEST_TIME), max(later, default=1.0), "start")
     lanes = [_Lane(layout, name, part, gutter, full=full) for name, part in messages.items()]
     lanes = lanes[: layout.room([lane.height for lane in lanes], top)]
-    notes = ["time since the message's first event, log scale"]
-    if len(lanes) < total:
-        notes.append(f"first {len(lanes):,} of {total:,} messages, others with message_id=…")
+    rest = f"first {len(lanes):,} of {total:,} messages, others with message_id=…" if len(lanes) < total else ""
+    notes = ["time since the message's first event, log scale", rest]
     layout.set_height(top + sum(lane.height for lane in lanes), notes)
-    layout.legend(names, [state_colour(name) for name in names])
+    layout.legend(states, [state_colour(state) for state in states])
     for lane in lanes:
         lane.draw(top)
         top += lane.height
@@ -230,10 +219,9 @@ def _read_messages(events: pd.DataFrame, message_ids: Sequence[str]) -> dict[str
     rows = events.loc[events["message_id"].isin(list(message_ids)), ["message_id", "state", "happened_at"]].dropna()
     rows = rows.assign(state=rows["state"].astype(str), happened_at=pd.to_datetime(rows["happened_at"], utc=True))
     rows = rows.assign(rank=rows["state"].map(rank)).sort_values(["happened_at", "rank"], kind="stable")
-    first = rows.groupby("message_id", observed=True)["happened_at"].transform("first")
-    rows = rows.assign(since_s=(rows["happened_at"] - first).dt.total_seconds())
-    parts = {str(name): part for name, part in rows.groupby("message_id", observed=True)}
-    return {name: parts[name] for name in message_ids if name in parts}
+    parts = rows.groupby("message_id", observed=True)
+    rows["since_s"] = (rows["happened_at"] - parts["happened_at"].transform("first")).dt.total_seconds()
+    return {name: parts.get_group(name) for name in message_ids if name in parts.groups}
 
 
 class _Lane:
@@ -255,7 +243,7 @@ class _Lane:
         self.height = self.above + 0.07 + (self.label_height + 0.16 if len(self.rows) > 1 else 0.0)
 
     def draw(self, top: float) -> None:
-        """Draw the lane, its upper edge ``top`` inches from the top of the layout."""
+        """Draw the lane, its upper edge ``top`` inches from the top of the axes."""
         ax, line = self.layout.ax, top + self.above
         hidden = len(self.texts) - sum(map(len, self.rows))
         total = f"{duration(self.since_s[-1])} in total" + (f" · {hidden:,} labels left out" if hidden else "")
@@ -269,7 +257,7 @@ class _Lane:
                 event = index + self.first
                 x, y = [self.layout.share(self.at[event]), centre], [line + sign * 0.05, edge]
                 ax.plot(x, y, color=colours[event], lw=0.8, transform=ax.get_yaxis_transform(), zorder=2)
-                self.layout.text(centre, edge + sign * 0.01, self.texts[index], ha="center", va=va, linespacing=1.1)
+                self.layout.text(centre, edge + sign * 0.02, self.texts[index], ha="center", va=va, linespacing=1.1)
 
 
 def time_share(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
@@ -318,47 +306,38 @@ def time_share(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         bars.setdefault(group_label(group), {})[str(source), str(target)] = float(share)
     transitions = in_order({transition for bar in bars.values() for transition in bar})
     colours = transition_colours(transitions)
-
-    segments = {name: _segments(layout, bar, transitions, tall=not by) for name, bar in bars.items()}
-    named = {transition for bar in segments.values() for transition, _, text in bar if "→" in text}
-    unnamed = [transition for transition in transitions if transition not in named]
-    legend = []
-    for transition in unnamed:
-        most = percent(max(bar.get(transition, 0.0) for bar in bars.values()))
-        most = most if most.startswith("<") or len(bars) == 1 else f"up to {most}"
-        legend.append(f"{layout.elide(' → '.join(transition), 0.8)} ({most})")
-    head = layout.legend_positions(legend)[-1][1] + 0.1 if legend else 0.08
+    segments = [(name, transition, share) for name, bar in bars.items() for transition, share in bar.items()]
+    texts = {(name, key): _segment_text(layout, key, share, tall=not by) for name, key, share in segments}
+    named = {transition for (_, transition), text in texts.items() if "→" in text}
+    legend = {}
+    for transition in transitions:
+        if transition not in named:
+            most = percent(max(bar.get(transition, 0.0) for bar in bars.values()))
+            most = most if most.startswith("<") or len(bars) == 1 else f"up to {most}"
+            legend[transition] = f"{layout.elide(' → '.join(transition), 0.8)} ({most})"
+    head = layout.legend_positions([*legend.values()])[-1][1] + 0.1 if legend else 0.08
     title, tall = (0.24, 0.34) if by else (0.0, 0.5)
     step = title + tall + 0.1
     count = min(MAX_LANES, layout.room([step] * len(bars), head))
-    notes = ["share of all the time spent between states, %"]
-    if count < len(bars):
-        notes.append(f"first {count:,} of {len(bars):,} groups")
-    layout.set_height(head + count * step, notes)
+    rest = f"first {count:,} of {len(bars):,} groups" if count < len(bars) else ""
+    layout.set_height(head + count * step, ["share of all the time spent between states", rest])
     layout.share_axis()
-    layout.legend(legend, [colours[transition] for transition in unnamed], "s")
-    for index, (name, bar) in enumerate(list(segments.items())[:count]):
-        y = head + index * step + title + tall / 2
+    layout.legend([*legend.values()], [colours[transition] for transition in legend], "s")
+    for index, (name, bar) in enumerate(list(bars.items())[:count]):
+        y, left = head + index * step + title + tall / 2, 0.0
         if by:
             layout.heading(y - tall / 2 - 0.05, name)
-        for transition, left, text in bar:
-            share, colour = bars[name][transition], colours[transition]
+        for transition in (transition for transition in transitions if transition in bar):
+            share, colour = bar[transition], colours[transition]
             layout.ax.barh(y, share, tall, left, color=colour, linewidth=0)
-            if left and share > 0.004:
-                layout.ax.plot([left] * 2, [y - tall / 2, y + tall / 2], color=contrast(colour), lw=0.4, alpha=0.5)
-            layout.text(left + share / 2, y, text, ha="center", va="center", colour=contrast(colour))
+            text, ink = texts[name, transition], contrast(colour)
+            layout.text(left + share / 2, y, text, ha="center", va="center", colour=ink)
+            left += share
     return layout.ax
 
 
-def _segments(
-    layout: Layout, bar: dict[Transition, float], order: list[Transition], *, tall: bool
-) -> list[tuple[Transition, float, str]]:
-    """Return the transitions of a bar: their left edges, and the longest labels that fit."""
-    segments, left = [], 0.0
-    for transition in (transition for transition in order if transition in bar):
-        share, value = bar[transition], percent(bar[transition])
-        choices = [f"{' → '.join(transition)}  {value}", *["{}\n→ {}\n{}".format(*transition, value)] * tall, value, ""]
-        text = next(text for text in choices if not text or layout.width(text) + 0.012 <= share)
-        segments.append((transition, left, text))
-        left += share
-    return segments
+def _segment_text(layout: Layout, transition: Transition, share: float, *, tall: bool) -> str:
+    """Return the longest label that fits into a segment of a bar."""
+    value = percent(share)
+    choices = [f"{' → '.join(transition)}  {value}", *["{}\n→ {}\n{}".format(*transition, value)] * tall, value]
+    return next((text for text in choices if layout.width(text) + 0.012 <= share), "")

@@ -16,7 +16,7 @@ from matplotlib.ticker import NullLocator
 
 from viberkit.analysis.formatting import duration, percent, percentile
 from viberkit.charts._layout import Layout
-from viberkit.charts._results import Floats, group_label, largest_groups, period_s, require_result
+from viberkit.charts._results import Floats, group_label, largest_groups, not_drawn, period_s, require_result
 from viberkit.charts._style import GROUP_COLOURS, time_ticks
 from viberkit.charts.heatmaps import MAX_GROUPS, chosen_estimates
 
@@ -88,40 +88,49 @@ def over_time(
     estimates = chosen_estimates(over_time, "over_time", within, quantiles, "quantile")[: 1 if by else MAX_GROUPS]
     lines, left_out = _read_lines(over_time, estimates, every)
     share = estimates[0][0] == "within_s"
-    plot = _Plot(layout, lines, tz, share=share)
+    plot = _Plot(layout, lines, _step(every), tz, share=share)
     marks = [] if changes is None or not len(changes) else _read_changes(changes, tz)
-    marks = [(at, text) for at, text in marks if plot.low <= at <= plot.high]
-    marks = marks[::-1]  # the latest keep their labels if not all fit
+    # In reverse, because the latest changes have labels if not all fit.
+    marks = [(at, text) for at, text in marks[::-1] if plot.low <= at <= plot.high]
     rows = layout.label_rows([text for _, text in marks], [plot.across(at) for at, _ in marks])
     labels = dict(label for row in rows for label in row)
-    unknown, unreached = (int(sum(test(line.value).sum() for line in lines)) for test in (np.isnan, np.isposinf))
-    naive = any(np.isfinite(line.naive).any() for line in lines)
+    unknown, unreached = (int(sum(test(line.numbers[0]).sum() for line in lines)) for test in (np.isnan, np.isposinf))
+    interval, naive = (any(np.isfinite(line.numbers[row]).any() for line in lines) for row in (1, 3))
     notes = [] if every is None else [f"each point: the messages of {duration(period_s(every))}"]
-    notes.append(f"{plot.dates()}, {tz}")
+    first, last = (_day(at, f" {at:%Y}") for at in map(plot.local, (plot.low + 1e-5, plot.high - 1e-5)))
+    notes.append(" – ".join(dict.fromkeys([first, last])) + f", {tz}")
     for condition, note in (
-        (any(np.isfinite(line.low).any() for line in lines), "shaded: confidence interval"),
+        (interval, "shaded: confidence interval"),
         (naive and len(lines) > 1, "dotted: naive"),
         (unreached, f"triangle: not reached, {unreached:,} {'window' if unreached == 1 else 'windows'}"),
         (unknown, f"dash: not yet known, {unknown:,} {'window' if unknown == 1 else 'windows'}"),
         (max(len(line.days) for line in lines) > MAX_WINDOWS, "longer windows (every=…) would be more legible"),
-        (left_out, f"groups not drawn: {left_out:,}"),
         (len(labels) < len(marks), f"changes without a label: {len(marks) - len(labels):,}"),
     ):
         notes += [note] if condition else []
-    plot.set_axes(notes, edge=bool(unreached or unknown), head=0.58 if marks else 0.2)
+    notes.append(not_drawn("groups", left_out))
+    plot.set_axes(notes, head=0.58 if marks else 0.2)
     if share:
         title = f"share {end} within {duration(estimates[0][1])}" if len(estimates) == 1 else f"share {end} in time"
     else:
-        title = f"{percentile(estimates[0][1])} of the time until {end}" if by else f"time until {end}"
-        title += ", log scale"
+        title = (f"{percentile(estimates[0][1])} of the " if by else "") + f"time until {end}, log scale"
     title += f", by {' and '.join(map(str, by))}" if by else ""
     plot.write(0.0, 0.12, layout.elide(title, 1.0), ha="left")
+    names = []
     for line in lines:
         plot.draw(line, faint=len(lines) > 2)
-    plot.name_lines(lines, naive=naive and len(lines) == 1)
+        for name, row in ((line.name, 0), ("naive", 3))[: 2 if naive and len(lines) == 1 else 1]:
+            known = np.flatnonzero(np.isfinite(line.numbers[row]))
+            end_point = (line.days[known[-1]], line.numbers[row, known[-1]]) if len(known) else (plot.high, plot.top)
+            names.append((*end_point, layout.elide(name, plot.names - 0.03), line.colour))
+    layout.label_lines(names, plot.across(plot.high), 1 - plot.head + 0.05)
     for index, (at, text) in enumerate(marks):
         plot.mark(at, text, labels.get(index))
     return layout.ax
+
+
+def _day(at: pd.Timestamp, more: str = "") -> str:
+    return f"{at.day} {at:%b}{more}"
 
 
 #: The columns of an estimate: its value, the bounds of its interval, and the naive value.
@@ -130,38 +139,36 @@ _COLUMNS = {"within_s": ("share", "low", "high", "naive_share"), "quantile": ("v
 
 @dataclass
 class _Line:
-    """A line by window: its name, its colour, the middle of each window and its length in days, and the values."""
+    """A line by window: the middle of each window in days since 1970; rows of values, lower and upper bounds, naive."""
 
     name: str
     colour: str
     days: Floats
-    step: float
-    value: Floats
-    low: Floats
-    high: Floats
-    naive: Floats
+    numbers: Floats
+
+
+def _step(every: object) -> float:
+    """Return the length of a window in days; an hour if there is only one window."""
+    return period_s(every) / 86400 if period_s(every) > 0 else 1 / 24
 
 
 def _read_lines(
     over_time: pd.DataFrame, estimates: Sequence[tuple[str, float]], every: object
 ) -> tuple[list[_Line], int]:
     """Return the lines to draw, and the number of groups left out."""
-    step = period_s(every) / 86400
-    step = step if step > 0 else 1 / 24
     lines: list[_Line] = []
     for key, estimate in estimates:
         rows = over_time[over_time[key] == estimate]
         groups, left_out = largest_groups(rows, rows["n"], MAX_GROUPS)
         for group, part in groups:
             part = part.sort_values("window_at", kind="stable")
-            values = [part[column].to_numpy(dtype=np.float64) for column in _COLUMNS[key]]
-            values += [np.full(len(part), np.nan)] * (4 - len(values))
-            text = duration if key == "quantile" else percent
+            values = np.full((4, len(part)), np.nan)
+            values[: len(_COLUMNS[key])] = part[[*_COLUMNS[key]]].to_numpy(dtype=np.float64).T
             name = group or (percentile(estimate) if key == "quantile" else f"within {duration(estimate)}")
-            if len(part) == 1 and np.isfinite(values[0][0]):
-                name += f" {text(values[0][0])}"
-            at = date2num(part["window_at"]) + step / 2  # type: ignore[no-untyped-call]
-            lines.append(_Line(name, GROUP_COLOURS[len(lines) % len(GROUP_COLOURS)], at, step, *values))
+            if len(part) == 1 and np.isfinite(values[0, 0]):
+                name += f" {(duration if key == 'quantile' else percent)(values[0, 0])}"
+            at = date2num(part["window_at"]) + _step(every) / 2  # type: ignore[no-untyped-call]
+            lines.append(_Line(name, GROUP_COLOURS[len(lines) % len(GROUP_COLOURS)], at, values))
     return lines, left_out
 
 
@@ -181,7 +188,7 @@ def _read_changes(changes: pd.DataFrame, tz: str) -> list[tuple[float, str]]:
                 "not reached" if np.isposinf(row[f"{side}_s"]) else duration(row[f"{side}_s"])
                 for side in ("before", "after")
             )
-        title = " · ".join(filter(None, [group, f"{at.day} {at:%b %H:%M}"]))
+        title = " · ".join(filter(None, [group, _day(at, f" {at:%H:%M}")]))
         marks.append((at.timestamp() / 86400, f"{title}\n{name} {before} → {after}"))
     return marks
 
@@ -189,13 +196,12 @@ def _read_changes(changes: pd.DataFrame, tz: str) -> list[tuple[float, str]]:
 class _Plot:
     """Axes of dates, with room for the names of lines at the right and for texts at the top."""
 
-    def __init__(self, layout: Layout, lines: Sequence[_Line], tz: str, *, share: bool) -> None:
-        self.layout, self.ax, self.tz, self.share = layout, layout.ax, tz, share
-        self.low = min(float(line.days.min() - line.step / 2) for line in lines)
-        self.high = max(float(line.days.max() + line.step / 2) for line in lines)
-        values = np.concatenate([part for line in lines for part in (line.value, line.naive)])
-        bounds = np.concatenate([part for line in lines for part in (line.low, line.high)])
-        values, bounds = values[np.isfinite(values)], bounds[np.isfinite(bounds)]
+    def __init__(self, layout: Layout, lines: Sequence[_Line], step: float, tz: str, *, share: bool) -> None:
+        self.layout, self.ax, self.step, self.tz, self.share = layout, layout.ax, step, tz, share
+        self.low = min(float(line.days.min()) for line in lines) - step / 2
+        self.high = max(float(line.days.max()) for line in lines) + step / 2
+        numbers = np.concatenate([line.numbers for line in lines], axis=1)
+        values, bounds = (rows[np.isfinite(rows)] for rows in (numbers[[0, 3]], numbers[[1, 2]]))
         if share:
             smallest = min(values.min(initial=1.0), bounds.min(initial=1.0))
             self.bottom, self.top = (0.0 if smallest < 0.5 else 0.5 if smallest < 0.79 else 0.8), 1.0
@@ -209,45 +215,39 @@ class _Plot:
             self.bottom, self.top = 10.0 ** (low - spare), 10.0 ** (high + spare)
         widest = max(map(layout.width, ["naive" * share, *(line.name for line in lines)]))
         self.names = min(widest, 0.26) + 0.035
+        rows = sum(not np.isfinite(line.numbers[0]).all() for line in lines)
+        self.markers, self.marker_step = min(0.1 * rows, 0.3), min(0.1, 0.3 / max(rows, 1))
         self.right = self.low + (self.high - self.low) / (1 - self.names)
 
     def across(self, at: float) -> float:
         """Return the position of an instant as a share of the width."""
         return (at - self.low) / (self.right - self.low)
 
-    def up(self, value: float) -> float:
-        """Return the position of a value as a share of the height."""
-        point = self.ax.transAxes.inverted().transform(self.ax.transData.transform((self.low, value)))
-        return float(np.clip(point[1], 0.0, 1.0))
+    def local(self, day: float) -> pd.Timestamp:
+        """Return the local time of an instant in days since 1970."""
+        return pd.Timestamp(round(day * 86400), unit="s", tz=self.tz)
 
     def write(self, x: float, inches: float, text: str, *, ha: str) -> None:
         """Draw a text, its baseline so many inches below the upper edge."""
         y = 1 - inches * self.layout.scale / self.layout.inches[1]
         self.layout.text(x, y, text, ha=ha, transform=self.ax.transAxes, linespacing=1.1)
 
-    def dates(self) -> str:
-        """From which to which day."""
-        ends = [pd.Timestamp(day * 86400, unit="s", tz=self.tz) for day in (self.low + 1e-6, self.high - 1e-6)]
-        return " – ".join(dict.fromkeys(f"{at.day} {at:%b %Y}" for at in ends))
-
-    def set_axes(self, notes: Sequence[str], *, edge: bool, head: float) -> None:
-        """Set limits and ticks, with a head of so many inches, and an edge for markers below it."""
+    def set_axes(self, notes: Sequence[str], *, head: float) -> None:
+        """Set limits and ticks, with a head of so many inches, and rows for markers below it."""
         layout, ax = self.layout, self.ax
         layout.set_height(_HEIGHT + head, notes)
         tall = layout.inches[1]
         self.head = head * layout.scale / tall
-        self.edge = self.head + (0.1 / tall if edge else 0.0)
         ax.set_xlim(self.low, self.right)
         ticks = self._date_ticks()
         ax.set_xticks(list(ticks), list(ticks.values()))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.spines["bottom"].set_bounds(self.low, self.high)
-        fraction = 1 - self.edge - 0.04
+        fraction = 0.96 - self.head - self.markers / tall
         if self.share:
             ax.set_ylim(self.bottom, self.bottom + (self.top - self.bottom) / fraction)
-            levels = {
-                float(tick): percent(tick) for tick in np.linspace(self.bottom, 1.0, 6 if self.bottom == 0.5 else 5)
-            }
+            shares = np.linspace(self.bottom, 1.0, 6 if self.bottom == 0.5 else 5)
+            levels = {float(share): percent(share) for share in shares}
         else:
             ax.set_yscale("log")
             ax.set_ylim(self.bottom, self.bottom * (self.top / self.bottom) ** (1 / fraction))
@@ -258,59 +258,43 @@ class _Plot:
         ax.tick_params(axis="y", labelsize=8 * layout.scale)
 
     def _date_ticks(self) -> dict[float, str]:
-        most = max(4, int(self.layout.inches[0] / 0.62))
         zone = ZoneInfo(self.tz)
+        most = max(4, int(self.layout.inches[0] / 0.62))
         locator = AutoDateLocator(tz=zone, minticks=4, maxticks=most)  # type: ignore[no-untyped-call]
         with warnings.catch_warnings():  # matplotlib warns if it finds no interval with so few ticks
             warnings.simplefilter("ignore")
-            ends = (num2date(day, tz=zone) for day in (self.low, self.high))  # type: ignore[no-untyped-call]
-            days = locator.tick_values(*ends)  # type: ignore[no-untyped-call]
+            days = locator.tick_values(*num2date([self.low, self.high], tz=zone))  # type: ignore[no-untyped-call]
         ticks = {}
-        for day in days:
-            at = pd.Timestamp(round(float(day) * 86400), unit="s", tz=self.tz)
-            text = f"{at:%H:%M}" if at.hour or at.minute else f"{at.day} {at:%b}"
+        for day in map(float, days):
             if self.low - 1e-6 <= day <= self.high + 1e-6:
-                ticks[float(day)] = f"{at:%b %Y}" if self.high - self.low > 300 else text
+                at = self.local(day)
+                text = f"{at:%H:%M}" if at.hour or at.minute else _day(at)
+                ticks[day] = f"{at:%b %Y}" if self.high - self.low > 300 else text
         return ticks
 
     def draw(self, line: _Line, *, faint: bool) -> None:
         """Draw a line, broken where windows are missing, with a dot where a window is alone."""
         ax, colour, many = self.ax, line.colour, len(line.days) >= 400
-        gaps = np.flatnonzero(np.diff(line.days) > 1.5 * line.step) + 1
-        at = np.insert(line.days, gaps, line.days[gaps] - line.step / 2)
-        value, low, high, naive = (
-            np.insert(part, gaps, np.nan) for part in (line.value, line.low, line.high, line.naive)
-        )
+        gaps = np.flatnonzero(np.diff(line.days) > 1.5 * self.step) + 1
+        at = np.insert(line.days, gaps, line.days[gaps] - self.step / 2)
+        value, low, high, naive = np.insert(line.numbers, gaps, np.nan, axis=1)
         value = np.where(np.isfinite(value), value if self.share else np.maximum(value, self.bottom), np.nan)
         known = np.isfinite(value) & ~np.isnan(low) & ~np.isnan(high)
         low, high = np.clip(low, self.bottom, self.top), np.clip(high, self.bottom, self.top)
         ax.fill_between(at, low, high, where=known, color=colour, alpha=0.14 if faint else 0.28, lw=0, zorder=1)
-        ax.plot(at, value, color=colour, lw=0.7 if many else 1.6, zorder=3)
-        missing = np.isnan(np.concatenate([[np.nan], value, [np.nan]]))
+        missing = np.pad(np.isnan(value), 1, constant_values=True)
         alone = np.flatnonzero(~missing[1:-1] & missing[:-2] & missing[2:])
-        dots = np.arange(len(at)) if len(at) <= 60 else alone
-        ax.plot(at[dots], value[dots], "o", ms=4, color=colour, mec="none", zorder=4)
+        dots, width = list(range(len(at))) if len(at) <= 60 else alone.tolist(), 0.7 if many else 1.6
+        ax.plot(at, value, "o-", markevery=dots, ms=4, mec="none", color=colour, lw=width, zorder=3)
         bars = alone[known[alone]]
         ax.vlines(at[bars], low[bars], high[bars], color=colour, lw=2.5, alpha=0.4, zorder=2)
-        if self.share:
-            ax.plot(at, naive, "-" if many else ":", color=colour, lw=0.3 if many else 1.0, zorder=2)
-            ax.plot(at[alone], naive[alone], "o", ms=3, mfc="none", color=colour, mew=0.8, zorder=2)
-        y = 1 - self.edge + 0.04 / self.layout.inches[1]
-        for where, marker in ((np.isposinf(line.value), "^"), (np.isnan(line.value), "_")):
-            if where.any():
-                style: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "clip_on": False, "zorder": 4}
-                ax.plot(line.days[where], np.full(where.sum(), y), marker, ms=4.5, color=colour, **style)
-
-    def name_lines(self, lines: Sequence[_Line], *, naive: bool) -> None:
-        """Label each line at its last value."""
-        labels = []
-        for line in lines:
-            for name, values in ((line.name, line.value), *([("naive", line.naive)] if naive else [])):
-                known = np.flatnonzero(np.isfinite(values))
-                x, y = (line.days[known[-1]], values[known[-1]]) if len(known) else (self.high, self.top)
-                text = self.layout.elide(name, self.names - 0.03)
-                labels.append((self.across(float(x)), self.up(float(y)), text, line.colour))
-        self.layout.label_lines(labels, self.across(self.high), 1 - self.head + 0.05)
+        style: dict[str, Any] = {"markevery": alone.tolist(), "ms": 3, "mfc": "none", "mew": 0.8, "zorder": 2}
+        ax.plot(at, naive, "o-" if many else "o:", color=colour, lw=0.3 if many else 1.0, **style)
+        y = 1 - self.head - (self.markers - 0.04) / self.layout.inches[1]
+        self.markers -= self.marker_step * (not np.isfinite(line.numbers[0]).all())
+        for where, marker in ((np.isposinf(line.numbers[0]), "^"), (np.isnan(line.numbers[0]), "_")):
+            style = {"transform": ax.get_xaxis_transform(), "clip_on": False, "zorder": 4}
+            ax.plot(line.days[where], np.full(where.sum(), y), marker, ms=4.5, color=colour, **style)
 
     def mark(self, at: float, text: str, centre: float | None) -> None:
         """Draw a change as a vertical line with its label above."""
