@@ -279,9 +279,9 @@ def journeys(n: int) -> pd.DataFrame:
     failed = rng.random(n) < 0.04
     delivered = ~failed & (seconds < 3600)
 
-    def after(delay_s: float | np.ndarray, keep: np.ndarray) -> pd.Series:
+    def after(delay_s: float | np.ndarray, mask: np.ndarray) -> pd.Series:
         at = accepted + pd.to_timedelta((np.minimum(delay_s, 1e6) * 1e6 * np.ones(n)).astype(np.int64), unit="us")
-        return pd.Series(np.where(keep, at.to_numpy("datetime64[us]"), np.datetime64("NaT"))).dt.tz_localize("UTC")
+        return pd.Series(np.where(mask, at.to_numpy("datetime64[us]"), np.datetime64("NaT"))).dt.tz_localize("UTC")
 
     all_rows = np.ones(n, dtype=bool)
     return JOURNEYS.frame(

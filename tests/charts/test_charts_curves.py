@@ -19,10 +19,10 @@ from viberkit.charts.transitions import MAX_LANES
 
 def test_a_million_messages_take_less_than_two_seconds() -> None:
     for draw, frame in ((charts.curve, curve(1_000_000)), (charts.ecdf, transitions(1_000_000))):
-        begin = time.perf_counter()
+        started = time.perf_counter()
         ax = draw(frame)
         ax.figure.savefig(BytesIO(), format="png")
-        assert time.perf_counter() - begin < 2.0
+        assert time.perf_counter() - started < 2.0
         assert sum(len(line.get_xdata()) for line in ax.lines) < 40_000
         check_legible(ax)
 

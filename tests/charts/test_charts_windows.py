@@ -1,4 +1,4 @@
-"""Charts of windows, and of the way of messages: over time, calendars, hours of the week, flows and funnels."""
+"""Charts of windows, and of the paths of messages: over time, calendars, hours of the week, flows and funnels."""
 
 from __future__ import annotations
 
@@ -285,8 +285,8 @@ def test_funnel_skips_stages_that_never_occur_and_counts_stages_missing_from_a_m
 @pytest.mark.parametrize("draw", ["flow", "funnel"])
 def test_a_million_rows_take_less_than_two_seconds(draw: str) -> None:
     frame = transitions(1_000_000) if draw == "flow" else journeys(1_000_000)
-    begin = time.perf_counter()
+    started = time.perf_counter()
     ax = getattr(charts, draw)(frame)
     ax.figure.savefig(BytesIO(), format="png")
-    assert time.perf_counter() - begin < 2.0
+    assert time.perf_counter() - started < 2.0
     check_legible(ax)

@@ -102,7 +102,7 @@ class Layout:
         return textwrap.fill(text, max(1, int(0.97 * len(text) / (self.width(text, size) or 1))))
 
     def room(self, heights: Sequence[float], extra: float = 0.0) -> int:
-        """How many lanes of these heights (inches) fit: all on a figure created by a chart, at least one anywhere."""
+        """Return how many lanes of these heights (inches) fit: all on a new figure, at least one elsewhere."""
         if self.own:
             return len(heights)
         return max(1, int(np.sum(np.cumsum(heights) + extra <= self.inches[1] / 0.75 + 1e-9)))
@@ -135,7 +135,7 @@ class Layout:
         """Set a log x-axis of seconds.
 
         ``gutter`` is the label of a strip at the left, for what has no logarithm; ``margin`` (a share of the width)
-        stays free at the right. Returns the position of the middle of the gutter.
+        is left empty at the right. Returns the position of the middle of the gutter.
         """
         spare = max(0.0, 1.5 - np.log10(high / low)) / 2
         span = np.log10(high / low) + 2 * spare
@@ -175,14 +175,14 @@ class Layout:
             self.text(1, y, fact, ha="right")
 
     def legend_positions(self, names: Sequence[str]) -> list[tuple[float, float]]:
-        """Where the entries of a legend at the top begin: share of the width, inches from the top."""
+        """Return the left ends of the entries of a legend at the top: share of the width, inches from the top."""
         positions, x, y = [], 0.0, 0.17
         for name in names:
-            wide = self.width(name) + 0.045
-            if x and x + wide > 1:
+            width = self.width(name) + 0.045
+            if x and x + width > 1:
                 x, y = 0.0, y + 0.17
             positions.append((x, y))
-            x += wide
+            x += width
         return positions
 
     def legend(self, names: Sequence[str], colours: Sequence[str], markers: str = "o") -> None:

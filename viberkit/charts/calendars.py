@@ -42,7 +42,7 @@ def slo(slo: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     -------
     matplotlib.axes.Axes
         The axes. The six largest groups are drawn, and the latest windows if not all fit; a note below the chart
-        says how many are not.
+        counts the others.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def slo(slo: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         texts = [f"{100 * share:.{decimals}f}".removesuffix(".0") + " %" for share in part["share"]]
         for band in range(calendar.bands):
             start = calendar.first + band * calendar.across
-            grid = Grid(layout, calendar.left, top + 0.2, calendar.wide, calendar.tall)
+            grid = Grid(layout, calendar.left, top + 0.2, calendar.width, calendar.height)
             grid.name_rows(calendar.names)
             grid.name_columns(calendar.column_names(start))
             shown = np.flatnonzero((column >= start) & (column < start + calendar.across))
@@ -103,7 +103,7 @@ def slo(slo: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 
 class _Calendar:
-    """Windows of ``step`` seconds in rows, and periods in columns, of which ``across`` fit in each of the bands.
+    """Windows of ``step`` seconds in rows, and periods in columns; each of the bands has ``across`` columns.
 
     ``first`` and ``last`` are the first and the last column, ``left`` is the width of the names of the rows.
     """
@@ -125,17 +125,17 @@ class _Calendar:
         for least in (layout.width("× 99.9 %") * layout.inches[0] + 0.1, 0.13):  # wide enough for shares if they fit
             self.across = min(count, max(1, int(width / least)))
             bands = -(-count // self.across)
-            self.tall = float(np.clip((room / bands - _NAMES) / rows, 0.09, 0.22 if rows < 8 else 0.15))
-            if bands < 3 and self.tall >= 0.15:
+            self.height = float(np.clip((room / bands - _NAMES) / rows, 0.09, 0.22 if rows < 8 else 0.15))
+            if bands < 3 and self.height >= 0.15:
                 break
-        self.wide = min(width / self.across, 0.8)
+        self.width = min(width / self.across, 0.8)
         self.bands = max(1, min(bands, int(room / self.band + 1e-9)))
         self.first += (bands - self.bands) * self.across
 
     @property
     def band(self) -> float:
         """The height of a band with the names of its columns."""
-        return _NAMES + self.period // self.step * self.tall
+        return _NAMES + self.period // self.step * self.height
 
     @property
     def _offset(self) -> int:
@@ -176,7 +176,7 @@ def _draw_cells(grid: Grid, at: Ints, verdicts: list[str], texts: list[str]) -> 
     layout = grid.layout
     texts = [_PREFIXES[verdict] + text if text else "" for verdict, text in zip(verdicts, texts, strict=True)]
     widest = max(map(layout.width, filter(None, set(texts))), default=np.inf)
-    fits = grid.tall >= 0.15 and widest < grid.wide / layout.inches[0] - 0.006
+    fits = grid.height >= 0.15 and widest < grid.width / layout.inches[0] - 0.006
     for verdict, colour in _COLOURS.items():
         column, row = at[:, [other == verdict for other in verdicts]]
         grid.draw(column, row, facecolor=colour or "none", edgecolor="none" if colour else layout.ink, lw=0.8)

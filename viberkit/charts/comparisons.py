@@ -41,7 +41,7 @@ def compare(comparison: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib.axes.Axes
-        The axes. At most 20 lanes are drawn; a note below the axis says how many are not.
+        The axes. At most 20 lanes are drawn; a note below the axis counts the others.
 
     Raises
     ------
@@ -87,13 +87,13 @@ def compare(comparison: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
             break
     top = 0.0
     for index, block in enumerate(blocks):
-        tall = _HEAD + len(block.rows) * _ROW
+        height = _HEAD + len(block.rows) * _ROW
         target, offset = layout, top
         if index < len(blocks) - 1:
-            target, offset = layout.inset((0, 1 - (top + tall) / total, 1, tall / total)), 0.0
-            target.ax.set_ylim(tall, 0)
+            target, offset = layout.inset((0, 1 - (top + height) / total, 1, height / total)), 0.0
+            target.ax.set_ylim(height, 0)
         block.draw(target, offset, (names, end), long=long)
-        top += tall + _FOOT
+        top += height + _FOOT
     return layout.ax
 
 
@@ -147,23 +147,23 @@ class _Block:
     rows: list[_Row]
 
     def draw(self, layout: Layout, top: float, columns: tuple[float, float], *, long: bool) -> None:
-        """Draw a lane per row between names and numbers, whose columns end and begin at these shares of the width."""
-        ax, base, (begin, end) = layout.ax, top + _HEAD + len(self.rows) * _ROW, columns
+        """Draw a lane per row between names and numbers, whose columns end and start at these shares of the width."""
+        ax, base, (start, end) = layout.ax, top + _HEAD + len(self.rows) * _ROW, columns
         numbers = np.array([(row.value, row.low, row.high) for row in self.rows])
         known = np.append(numbers[np.isfinite(numbers)], 0.0)
         margin = 0.06 * (float(np.ptp(known)) or (1.0 if self.unit == "s" else 0.01))
         low, high = float(known.min()) - margin, float(known.max()) + margin
-        scale = (high - low) / (end - begin)
-        ax.set_xlim(low - scale * begin, high + scale * (1 - end))
+        scale = (high - low) / (end - start)
+        ax.set_xlim(low - scale * start, high + scale * (1 - end))
         size = max((size for _, size in UNITS if size <= high - low), default=1e-3) if self.unit == "s" else 0.01
-        bins = max(1, int((end - begin) * layout.inches[0] / 0.6))
+        bins = max(1, int((end - start) * layout.inches[0] / 0.6))
         locator = MaxNLocator(bins, steps=[1, 2.5 if size >= 60 else 2, 5, 10])
         ticks = [round(tick, 9) * size for tick in locator.tick_values(low / size, high / size)]
         ticks = [tick for tick in ticks if low <= tick <= high]
         ax.set_xticks(ticks, [_signed(tick, self.unit) for tick in ticks])
         ax.spines["bottom"].set_bounds(low, high)
         ax.plot([0, 0], [top + 0.06, base], color=layout.ink, lw=1.0)
-        zero = begin - low / scale
+        zero = start - low / scale
         less, more = ("← faster", "slower →") if self.unit == "s" else ("← fewer", "more →")
         layout.text(0, top + 0.16, self.title)
         layout.text(zero - 0.01, top + 0.16, less, ha="right")

@@ -15,7 +15,7 @@ from viberkit.charts.transitions import set_time_axis
 
 __all__ = ["MAX_LINES", "curve", "ecdf"]
 
-#: More lines cannot be told from each other; the notes below the axis count those left out.
+#: More lines cannot be distinguished; a note below the axis counts those left out.
 MAX_LINES = 8
 _COLUMNS, _HEIGHT, _LEFT = 2000, 2.4, 0.52
 
@@ -38,7 +38,7 @@ def curve(delivery_curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib.axes.Axes
-        The axes. The 8 largest groups are drawn; a note below the axis says how many are not.
+        The axes. The 8 largest groups are drawn; a note below the axis counts the others.
 
     Raises
     ------
@@ -65,8 +65,8 @@ def curve(delivery_curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     layout = Layout.open(ax, left=_LEFT)
     if not len(delivery_curve):
         return layout.show_empty("no messages")
-    by, tall = attrs["by"], plot_height(layout, 0.24)
-    most = max(1, min(MAX_LINES, int(tall / (LINE + 0.02))))
+    by, height = attrs["by"], plot_height(layout, 0.24)
+    most = max(1, min(MAX_LINES, int(height / (LINE + 0.02))))
     groups, left_out = largest_groups(delivery_curve, delivery_curve[counts].sum(axis=1), most)
     lines = [_Line(part, end) for _, part in groups]
     low = min((line.first for line in lines if line.first > 0), default=1.0)
@@ -94,7 +94,7 @@ def curve(delivery_curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     margin = max(layout.width(text) for _, _, text, _ in marks) + 0.05
     layout.time_axis(low, high, "≤ 1 ms" if any(line.early for line in lines) else "", margin)
     edge = layout.share(high)
-    set_plot(layout, tall, 0.24, 0.0, notes, edge)
+    set_plot(layout, height, 0.24, 0.0, notes, edge)
     if by:
         for line, colour in zip(lines, GROUP_COLOURS, strict=False):
             line.draw(layout.ax, colour, 0.18 if len(lines) <= 4 else 0.1)
@@ -105,7 +105,7 @@ def curve(delivery_curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         layout.ax.plot([high, high], [0, 1], color=layout.ink, lw=1.0, ls=(0, (1.5, 1.5)))
         head = "longest observation" if last["open"] > 1e-9 else "last message ended after"
         head = f"n {int(delivery_curve[counts].to_numpy().sum()):,} · {head} {duration(last['time_s'])}"
-    layout.text(edge, 1 + 0.1 / tall, layout.elide(head, edge), ha="right")
+    layout.text(edge, 1 + 0.1 / height, layout.elide(head, edge), ha="right")
     layout.label_lines(marks, edge + 0.005, 1.0)
     return layout.ax
 
@@ -159,18 +159,18 @@ def plot_height(layout: Layout, head: float) -> float:
     return _HEIGHT if layout.own else max(layout.inches[1] - head - 0.04, 0.5)
 
 
-def set_plot(layout: Layout, tall: float, head: float, foot: float, notes: list[str], end: float = 1.0) -> None:
+def set_plot(layout: Layout, height: float, head: float, foot: float, notes: list[str], end: float = 1.0) -> None:
     """Let y be a share from 0 to 100 % between a head and a foot (inches), with lines up to ``end``."""
     foot += 0.04
-    layout.set_height(tall + head + foot, notes)
-    layout.ax.set_ylim(-foot / tall, 1 + head / tall)
+    layout.set_height(height + head + foot, notes)
+    layout.ax.set_ylim(-foot / height, 1 + head / height)
     layout.levels(PERCENT_TICKS, end)
 
 
 def ecdf(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     r"""Draw the empirical distribution function of the latency of each transition.
 
-    One line per transition on a log axis of time: the share of its latencies that are no larger. Names are above and
+    One line per transition on a log axis of time: the share of its latencies that are not larger. Names are above and
     below the lines. Latencies of 1 ms or less are drawn in a gutter at the left.
 
     Parameters
@@ -184,7 +184,7 @@ def ecdf(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     -------
     matplotlib.axes.Axes
         The axes. At most 8 transitions are drawn, the most frequent; latencies that are negative or missing are
-        not. A note below the axis says how many are left out.
+        not. A note below the axis counts those left out.
 
     Raises
     ------
@@ -217,8 +217,8 @@ def ecdf(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     notes += [not_drawn("less frequent transitions", len(lanes) - len(drawn)), note]
     head = 3 * LINE + 0.24
     foot = head * (len(rows) - 1)
-    tall = plot_height(layout, head + foot)
-    set_plot(layout, tall, head, foot, notes)
+    height = plot_height(layout, head + foot)
+    set_plot(layout, height, head, foot, notes)
     colours = transition_colours(in_order(chosen[index] for index in drawn))
     for index in drawn:
         latencies = values[index]
@@ -226,7 +226,7 @@ def ecdf(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         steps, share = np.r_[latencies[0], latencies[indices]], np.r_[0, (indices + 1) / len(latencies)]
         layout.ax.plot(steps, share, color=colours[chosen[index]], lw=1.6, drawstyle="steps-post")
     for row, level, x in zip(rows, levels, anchors, strict=False):
-        edge, inch, va = (1, 1 / tall, "bottom") if level > 0.5 else (0, -1 / tall, "top")
+        edge, inch, va = (1, 1 / height, "bottom") if level > 0.5 else (0, -1 / height, "top")
         for index, centre in row:
             colour, at = colours[chosen[index]], layout.share(x[index])
             ends = [level, edge + 0.03 * inch, edge + 0.15 * inch]

@@ -38,7 +38,7 @@ def quantiles(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib.axes.Axes
-        The axes. The 20 lanes with most latencies are drawn; a note below the axis says how many are not.
+        The axes. The 20 lanes with most latencies are drawn; a note below the axis counts the others.
 
     Raises
     ------
@@ -159,8 +159,8 @@ def fallback(fallback: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         heads.append(next((text for text in texts if layout.width(text) < 0.95), texts[-1]))
     head, gap = len(heads) * 0.16 + 0.32, 0.34 if layout.own else 0.3
     lane = 0.6 if layout.own else 0.18 * layout.inches[1]
-    tall = 1.8 if layout.own else max(layout.inches[1] - head - lane - gap - 0.04, 0.4)
-    total = head + tall + gap + lane + 0.04
+    height = 1.8 if layout.own else max(layout.inches[1] - head - lane - gap - 0.04, 0.4)
+    total = head + height + gap + lane + 0.04
     notes = ["wait before the SMS, log scale", "" if rows["meets_target"].all() else "hollow: misses the target"]
     notes.append(not_drawn("waits of unknown cost,", len(fallback) - len(rows)))
     notes.append(not_drawn("other groups", left_out))
@@ -169,7 +169,7 @@ def fallback(fallback: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     least, most = float(rows["cost"].min()), float(rows["cost"].max())
     spare = 0.06 * (most - least) or 0.05 * abs(most) or 1.0
     low, high = least - spare, most + spare
-    inch, main = (high - low) / tall, layout.ax
+    inch, main = (high - low) / height, layout.ax
     foot = low - inch * (gap + lane + 0.04)
     main.set_ylim(foot, high + inch * head)
     largest = float(np.nanmax(rows[shares].to_numpy())) or 1.0

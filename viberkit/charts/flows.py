@@ -1,4 +1,4 @@
-"""Charts of the way of all messages: the transitions between states, and the counts that reached each stage."""
+"""Charts of the paths of messages: the transitions between states, and the counts that reached each stage."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def flow(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     -------
     matplotlib.axes.Axes
         The axes. At most 12 transitions are drawn, the most frequent, and six states on the lower row. A note below
-        the chart says how many are left out, lead back to the same state, or have a negative latency.
+        the chart counts those left out, those that lead back to the same state, and negative latencies.
 
     Raises
     ------
@@ -114,7 +114,7 @@ class _Diagram:
             room = 2.0 if fits else 0.92 / max(len(row), 4) - 0.045
             self.names |= {state: layout.elide(state, room) for state in row}
         self.half = {state: layout.width(name) / 2 + 0.016 for state, name in self.names.items()}
-        self._place(upper, lower)
+        self._set_centres(upper, lower)
         neighbours = [*pairwise(upper), *pairwise(lower)]
         self.straight = [pair for pair in neighbours if pair in texts and self._fits(pair)]
         self.bands: dict[Transition, int] = {}  # 0: over the upper row, 1: between the rows, 2: under the lower row
@@ -133,7 +133,7 @@ class _Diagram:
         tops = [start + _LANE - 0.06 for start in (0.08, top + _BOX, bottom)]
         self.lane_y = {name: tops[k] + _LANE * lane for k, band in enumerate(lanes) for name, lane in band.items()}
 
-    def _place(self, upper: list[str], lower: list[str]) -> None:
+    def _set_centres(self, upper: list[str], lower: list[str]) -> None:
         """Set the centre of each state: the upper row evenly, the lower row from under ``dispatched`` on."""
         first, last = (self.half[upper[0]], 1 - self.half[upper[-1]]) if len(upper) > 2 else (0.25, 0.75)
         centres = np.linspace(first, last, len(upper)) if len(upper) > 1 else [0.5]
@@ -154,13 +154,13 @@ class _Diagram:
         return sorted(peers, key=lambda other: (self.x[other[0]] + self.x[other[1]], other))
 
     def _port(self, transition: Transition, state: str) -> float:
-        """Where an arrow begins or ends on a state."""
+        """Return the position where an arrow starts or ends at a state."""
         peers = self._peers(transition, state)
         step = min(0.035, 1.5 * self.half[state] / len(peers))
         return self.x[state] + (peers.index(transition) - (len(peers) - 1) / 2) * step
 
     def _span(self, transition: Transition) -> tuple[float, float, float]:
-        """Return the left and right end of an arrow with its label, and where the label begins."""
+        """Return the left and right end of an arrow with its label, and the left end of the label."""
         (low, state), (high, _) = sorted((self._port(transition, state), state) for state in transition)
         ports = [self._port(other, state) for other in self._peers(transition, state)]
         width = self.layout.width(self.texts[transition])
@@ -168,7 +168,7 @@ class _Diagram:
         return min(low, label), max(high, label + width), label
 
     def _label_x(self, transition: Transition) -> float:
-        """Where the label of an arrow begins: as far left as no other arrow crosses it, if there is room."""
+        """Return the left end of the label of an arrow: the first position where no other arrow crosses the label."""
         (_, high, first), y = self._span(transition), self.lane_y[transition]
         width = self.layout.width(self.texts[transition])
         crossing = []
@@ -199,14 +199,14 @@ class _Diagram:
                 label, align = ((path[0][0] + path[1][0]) / 2, y + below), "center"
             else:
                 (a, b), y = (self._port(transition, state) for state in transition), self.lane_y[transition]
-                begin, end = (middle + (_BOX / 2 if y > middle else -_BOX / 2) for middle in ends)
-                path = [(a, begin), (a, y), (b, y), (b, end)]
+                start, end = (middle + (_BOX / 2 if y > middle else -_BOX / 2) for middle in ends)
+                path = [(a, start), (a, y), (b, y), (b, end)]
                 label, align = (self._label_x(transition), y - 0.05), "left"
-            wide = (0.9 + 7 * counts[transition] / max(counts.values())) * layout.scale
-            head = f"-|>,head_length={0.35 + 0.04 * wide},head_width={0.16 + 0.03 * wide}"
+            width = (0.9 + 7 * counts[transition] / max(counts.values())) * layout.scale
+            head = f"-|>,head_length={0.35 + 0.04 * width},head_width={0.16 + 0.03 * width}"
             style = {"mutation_scale": 9 * layout.scale, "joinstyle": "miter", "capstyle": "butt", "zorder": 2}
             colour = colours[transition]
-            layout.ax.add_patch(FancyArrowPatch(path=Path(path), arrowstyle=head, lw=wide, color=colour, **style))
+            layout.ax.add_patch(FancyArrowPatch(path=Path(path), arrowstyle=head, lw=width, color=colour, **style))
             layout.text(*label, self.texts[transition], ha=align, va="bottom", linespacing=1.05, zorder=5)
 
 
@@ -223,7 +223,7 @@ def _assign_lanes(spans: dict[Transition, tuple[float, float, float]]) -> dict[T
 def funnel(journeys: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw how many messages reached each stage from accepted to seen, and what happened to the others.
 
-    One bar per stage; between two stages, the count of messages that did not get further: failed, with the most
+    One bar per stage; between two stages, the count of messages that went no further: failed, with the most
     frequent codes, or still open. A message that reached a later stage passed the earlier ones, even if the log
     does not contain them; stages that never occur in the log are left out.
 
@@ -272,26 +272,26 @@ def funnel(journeys: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         stopped.append(_describe_stopped(layout, outcomes[reached[stages[-1]]], "delivered"))
     stopped += [""] * (len(stages) - len(stopped))
 
-    tall = 0.2
-    heights = [0.24 + tall + (0.24 if text else 0.06) for text in stopped]
+    bar = 0.2
+    heights = [0.24 + bar + (0.24 if text else 0.06) for text in stopped]
     missing = len(journeys) - int(reached[stages[0]].sum())
     notes = ["messages that reached a stage, of all", f"never {stages[0]}: {missing:,}" if missing else ""]
     layout.set_height(sum(heights), notes)
     layout.share_axis()
     top = 0.0
     for stage, text, height in zip(stages, stopped, heights, strict=True):
-        count, y = int(reached[stage].sum()), top + 0.24 + tall / 2
+        count, y = int(reached[stage].sum()), top + 0.24 + bar / 2
         layout.heading(top + 0.17, stage, f"{count:,} · {percent(count / len(journeys))}")
-        layout.ax.barh(y, 1, tall, color=layout.ink, alpha=0.14, linewidth=0)
-        layout.ax.barh(y, count / len(journeys), tall, color=state_colour(stage), linewidth=0)
+        layout.ax.barh(y, 1, bar, color=layout.ink, alpha=0.14, linewidth=0)
+        layout.ax.barh(y, count / len(journeys), bar, color=state_colour(stage), linewidth=0)
         if text:
-            layout.text(0.012, y + tall / 2 + 0.155, text)
+            layout.text(0.012, y + bar / 2 + 0.155, text)
         top += height
     return layout.ax
 
 
 def _describe_stopped(layout: Layout, stopped: pd.DataFrame, stage: str) -> str:
-    """How many messages did not reach a stage: failed, by the most frequent codes, or still open."""
+    """Describe the messages that did not reach a stage: failed, by the most frequent codes, or still open."""
     if not len(stopped) or stage == "seen":
         return f"{len(stopped):,} not seen, or not reported" if len(stopped) else ""
     failed = stopped[stopped["outcome"] == "failed"]

@@ -60,7 +60,7 @@ def profile(
     Returns
     -------
     matplotlib.axes.Axes
-        The axes. The six largest groups are drawn; a note below the chart says how many are not.
+        The axes. The six largest groups are drawn; a note below the chart counts the others.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def profile(
     room = (MAX_HEIGHT if layout.own else layout.inches[1] / 0.75) - 0.3
     count = max(1, min(len(groups), int(room / (heading + 0.24 + 7 * 0.14))))
     left_out, groups = left_out + len(groups) - count, groups[:count]
-    tall = float(np.clip((room / count - heading - 0.24) / 7, 0.09, 0.22))
+    height = float(np.clip((room / count - heading - 0.24) / 7, 0.09, 0.22))
     values = np.concatenate([part[column].to_numpy(dtype=np.float64) for _, part in groups])
     sizes = np.concatenate([part["n"].to_numpy(dtype=np.float64) for _, part in groups])
     known = values[np.isfinite(values)]
@@ -103,7 +103,7 @@ def profile(
     notes.append(f"dot: fewer than {_FEW} messages" if ((sizes < _FEW) & np.isfinite(values)).any() else "")
     notes.append("cross: not reached" if np.isposinf(values).any() else "")
     notes += ["dash: unknown" if np.isnan(values).any() else "", not_drawn("groups", left_out)]
-    step = heading + 0.24 + 7 * tall
+    step = heading + 0.24 + 7 * height
     layout.set_height(0.3 + count * step, notes, axis=False)
     norm = Normalize(low, high)
     if column == "value_s":
@@ -114,7 +114,7 @@ def profile(
         top = 0.3 + index * step + heading
         if heading:
             layout.heading(top - 0.1, name, f"n {int(part['n'].sum()):,}")
-        grid = Grid(layout, left, top, (1 - left) * layout.inches[0] / 24, tall)
+        grid = Grid(layout, left, top, (1 - left) * layout.inches[0] / 24, height)
         grid.name_rows([day[:3] for day in WEEKDAYS])
         _draw_hours(grid, part, part[column].to_numpy(dtype=np.float64), norm)
     return layout.ax
@@ -150,38 +150,38 @@ class Grid:
     layout: Layout
     left: float
     top: float
-    wide: float
-    tall: float
+    width: float
+    height: float
 
     def middles(self, column: Ints, row: Ints) -> tuple[Floats, Floats]:
         """Return the middle of cells: shares of the width, and inches from the top."""
-        x = (column.astype(np.float64) + 0.5) * self.wide - GAP / 2
-        y = (row.astype(np.float64) + 0.5) * self.tall - GAP / 2
+        x = (column.astype(np.float64) + 0.5) * self.width - GAP / 2
+        y = (row.astype(np.float64) + 0.5) * self.height - GAP / 2
         return self.left + x / self.layout.inches[0], self.top + y
 
     def draw(self, column: Ints, row: Ints, **style: Any) -> None:
         """Draw cells."""
-        (x, y), height = self.middles(column, row), self.tall - GAP
-        self.layout.ax.bar(x, height, (self.wide - GAP) / self.layout.inches[0], y - height / 2, **style)
+        (x, y), height = self.middles(column, row), self.height - GAP
+        self.layout.ax.bar(x, height, (self.width - GAP) / self.layout.inches[0], y - height / 2, **style)
 
     def mark(self, column: Ints, row: Ints, marker: str, colour: str) -> None:
         """Draw a marker in cells."""
-        size = 72 * 0.5 * min(self.wide, self.tall) * self.layout.scale
+        size = 72 * 0.5 * min(self.width, self.height) * self.layout.scale
         self.layout.ax.plot(*self.middles(column, row), marker, ls="", ms=size, color=colour)
 
     def name_rows(self, names: Sequence[str]) -> None:
         """Label as many rows as have room."""
-        step = next((step for step in (1, 2, 3, 6, 12) if step * self.tall >= 0.125), 24)
+        step = next((step for step in (1, 2, 3, 6, 12) if step * self.height >= 0.125), 24)
         for row in range(0, len(names), step):
-            y = self.top + (row + 0.5) * self.tall - GAP / 2
+            y = self.top + (row + 0.5) * self.height - GAP / 2
             self.layout.text(self.left - 0.01, y, names[row], ha="right", va="center_baseline")
 
     def name_columns(self, names: Sequence[str]) -> None:
         """Label as many columns as have room."""
-        wide = self.wide / self.layout.inches[0]
-        step = int(np.ceil((max(map(self.layout.width, names)) + 0.015) / wide))
+        width = self.width / self.layout.inches[0]
+        step = int(np.ceil((max(map(self.layout.width, names)) + 0.015) / width))
         for column in range(0, len(names), step):
-            x = self.left + column * wide
+            x = self.left + column * width
             if x + self.layout.width(names[column]) <= 1.0:
                 self.layout.text(x, self.top - 0.06, names[column])
 
@@ -200,8 +200,8 @@ def _draw_hours(grid: Grid, part: pd.DataFrame, values: Floats, norm: Normalize)
     for mask, marker in ((np.isposinf(values), "x"), (np.isnan(values), "_")):
         grid.mark(hour[mask], day[mask], marker, grid.layout.ink)
     for at in range(0, 24, 3):
-        x = grid.left + at * grid.wide / grid.layout.inches[0]
-        grid.layout.text(x, grid.top + 7 * grid.tall + 0.12, f"{at:02}:00")
+        x = grid.left + at * grid.width / grid.layout.inches[0]
+        grid.layout.text(x, grid.top + 7 * grid.height + 0.12, f"{at:02}:00")
 
 
 def _draw_scale(layout: Layout, title: str, ends: list[str]) -> None:

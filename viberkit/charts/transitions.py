@@ -50,7 +50,7 @@ def latency(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     -------
     matplotlib.axes.Axes
         The axes. At most 20 transitions are drawn, the most frequent; latencies that are negative or missing are
-        not. A note below the axis says how many are left out.
+        not. A note below the axis counts those left out.
 
     Raises
     ------
@@ -71,10 +71,10 @@ def latency(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     if not lanes:
         return layout.show_empty("no transitions", note)
     dense = max(map(len, lanes.values())) >= _FEW
-    tall = float(np.clip(1.5 / len(lanes), 0.36, 0.8)) if dense else 0.36
+    height = float(np.clip(1.5 / len(lanes), 0.36, 0.8)) if dense else 0.36
     if not layout.own:
-        tall = float(np.clip(layout.inches[1] / len(lanes) - 0.26, 0.16, 0.8))
-    step = tall + 0.26
+        height = float(np.clip(layout.inches[1] / len(lanes) - 0.26, 0.16, 0.8))
+    step = height + 0.26
     count = min(MAX_LANES, layout.room([step] * len(lanes)))
     chosen = in_order(sorted(lanes, key=lambda transition: -len(lanes[transition]))[:count])
     notes = ["time from one state to the next, log scale" + (" (solid: median, dotted: p95)" if dense else "")]
@@ -90,7 +90,7 @@ def latency(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         facts = [fact + more, fact] if len(values) > 1 else [fact]
         layout.heading(index * step + 0.19, " → ".join(transition), *facts)
         draw = _draw_density if len(values) >= _FEW else _draw_dots
-        draw(layout, values, gutter, index * step + 0.24 + tall, tall - 0.02, colours[transition])
+        draw(layout, values, gutter, index * step + 0.24 + height, height - 0.02, colours[transition])
     return layout.ax
 
 
@@ -99,11 +99,11 @@ def set_time_axis(layout: Layout, lanes: Sequence[Floats]) -> float:
     later = [values[values > SMALLEST_TIME] for values in lanes]
     low = min((float(values.min()) for values in later if len(values)), default=SMALLEST_TIME)
     high = max((float(values.max()) for values in later if len(values)), default=1.0)
-    zeros = any(len(some) < len(values) for some, values in zip(later, lanes, strict=True))
+    zeros = any(len(part) < len(values) for part, values in zip(later, lanes, strict=True))
     return layout.time_axis(low, high, "≤ 1 ms" if zeros else "")
 
 
-def _draw_density(layout: Layout, values: Floats, gutter: float, base: float, tall: float, colour: str) -> None:
+def _draw_density(layout: Layout, values: Floats, gutter: float, base: float, height: float, colour: str) -> None:
     """Draw a kernel density over log time, in which latencies of 1 ms or less are spread over the gutter."""
     ax, later = layout.ax, values > SMALLEST_TIME
     left, right = np.log10(ax.get_xlim())
@@ -120,7 +120,7 @@ def _draw_density(layout: Layout, values: Floats, gutter: float, base: float, ta
     at = left + step * (np.arange(_BINS) + 0.5)
     reach = 3 * sigma * step if np.ptp(logs) < 6 * sigma * step else 0.0  # else equal latencies would vanish
     shown = (at >= logs.min() - reach) & (at <= logs.max() + reach) & (density > 1e-3 * density.max())
-    y = np.where(shown, base - tall * density / density.max(), np.nan)
+    y = np.where(shown, base - height * density / density.max(), np.nan)
     ax.fill_between(10**at, base, y, color=colour, alpha=0.5, lw=0)
     ax.plot(10**at, y, color=colour, lw=1.2)
     ends = 10 ** np.array([spread_out.min(), spread_out.max()])
@@ -128,10 +128,10 @@ def _draw_density(layout: Layout, values: Floats, gutter: float, base: float, ta
     for quantile, style in ((0.5, "-"), (0.95, (0, (1.5, 1.5)))):
         value = float(np.quantile(values, quantile))
         x = value if value > SMALLEST_TIME else gutter
-        ax.plot([x, x], [base, base - tall], color=layout.ink, lw=1.2, ls=style)
+        ax.plot([x, x], [base, base - height], color=layout.ink, lw=1.2, ls=style)
 
 
-def _draw_dots(layout: Layout, values: Floats, gutter: float, base: float, tall: float, colour: str) -> None:
+def _draw_dots(layout: Layout, values: Floats, gutter: float, base: float, height: float, colour: str) -> None:
     """Draw a dot per latency, stacked where they would overlap."""
     at = np.sort(np.where(values > SMALLEST_TIME, values, gutter))
     last: list[float] = []  # the last dot of each level, in inches
@@ -141,7 +141,7 @@ def _draw_dots(layout: Layout, values: Floats, gutter: float, base: float, tall:
         level = next((index for index, other in enumerate(last) if x - other >= 0.075), len(last))
         last[level : level + 1] = [x]
         levels.append(level)
-    rise = min(0.08, (tall - 0.06) / max(len(last) - 1, 1))
+    rise = min(0.08, (height - 0.06) / max(len(last) - 1, 1))
     layout.ax.plot(layout.ax.get_xlim(), [base, base], color=layout.ink, lw=0.6, alpha=0.4)
     layout.ax.plot(at, base - 0.05 - rise * np.array(levels), "o", ms=5, color=colour, mec="none", alpha=0.85)
 
@@ -165,7 +165,7 @@ def timeline(events: pd.DataFrame, *, message_id: str | Iterable[str] | None = N
     Returns
     -------
     matplotlib.axes.Axes
-        The axes. A note below the axis says how many messages are not drawn.
+        The axes. A note below the axis counts the messages that are not drawn.
 
     Raises
     ------
@@ -263,7 +263,7 @@ class _Lane:
 def time_share(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw the share of the total time that each transition takes.
 
-    One bar per group, divided into transitions. A segment carries its name if it fits; a legend has the other names.
+    One bar per group, divided into transitions. The name of a segment is on it if it fits, otherwise in a legend.
 
     Parameters
     ----------
@@ -276,7 +276,7 @@ def time_share(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib.axes.Axes
-        The axes. At most 20 groups are drawn; a note below the axis says how many are not.
+        The axes. At most 20 groups are drawn; a note below the axis counts the others.
 
     Raises
     ------
@@ -307,7 +307,7 @@ def time_share(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     transitions = in_order({transition for bar in bars.values() for transition in bar})
     colours = transition_colours(transitions)
     segments = [(name, transition, share) for name, bar in bars.items() for transition, share in bar.items()]
-    texts = {(name, key): _segment_text(layout, key, share, tall=not by) for name, key, share in segments}
+    texts = {(name, key): _segment_text(layout, key, share, multiline=not by) for name, key, share in segments}
     named = {transition for (_, transition), text in texts.items() if "→" in text}
     legend = {}
     for transition in transitions:
@@ -316,28 +316,28 @@ def time_share(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
             most = most if most.startswith("<") or len(bars) == 1 else f"up to {most}"
             legend[transition] = f"{layout.elide(' → '.join(transition), 0.8)} ({most})"
     head = layout.legend_positions([*legend.values()])[-1][1] + 0.1 if legend else 0.08
-    title, tall = (0.24, 0.34) if by else (0.0, 0.5)
-    step = title + tall + 0.1
+    title, height = (0.24, 0.34) if by else (0.0, 0.5)
+    step = title + height + 0.1
     count = min(MAX_LANES, layout.room([step] * len(bars), head))
     rest = f"first {count:,} of {len(bars):,} groups" if count < len(bars) else ""
     layout.set_height(head + count * step, ["share of all the time spent between states", rest])
     layout.share_axis()
     layout.legend([*legend.values()], [colours[transition] for transition in legend], "s")
     for index, (name, bar) in enumerate(list(bars.items())[:count]):
-        y, left = head + index * step + title + tall / 2, 0.0
+        y, left = head + index * step + title + height / 2, 0.0
         if by:
-            layout.heading(y - tall / 2 - 0.05, name)
+            layout.heading(y - height / 2 - 0.05, name)
         for transition in (transition for transition in transitions if transition in bar):
             share, colour = bar[transition], colours[transition]
-            layout.ax.barh(y, share, tall, left, color=colour, linewidth=0)
+            layout.ax.barh(y, share, height, left, color=colour, linewidth=0)
             text, ink = texts[name, transition], contrast(colour)
             layout.text(left + share / 2, y, text, ha="center", va="center", colour=ink)
             left += share
     return layout.ax
 
 
-def _segment_text(layout: Layout, transition: Transition, share: float, *, tall: bool) -> str:
+def _segment_text(layout: Layout, transition: Transition, share: float, *, multiline: bool) -> str:
     """Return the longest label that fits into a segment of a bar."""
     value = percent(share)
-    choices = [f"{' → '.join(transition)}  {value}", *["{}\n→ {}\n{}".format(*transition, value)] * tall, value]
+    choices = [f"{' → '.join(transition)}  {value}", *["{}\n→ {}\n{}".format(*transition, value)] * multiline, value]
     return next((text for text in choices if layout.width(text) + 0.012 <= share), "")

@@ -59,7 +59,7 @@ def over_time(
     -------
     matplotlib.axes.Axes
         The axes. With groups, only the first estimate and the six largest groups are drawn; a note below the axis
-        says how many groups are not.
+        counts the other groups.
 
     Raises
     ------
@@ -173,7 +173,7 @@ def _read_lines(
 
 
 def _read_changes(changes: pd.DataFrame, tz: str) -> list[tuple[float, str]]:
-    """When each change happened, in days since 1970, and its label."""
+    """Return the time of each change, in days since 1970, and its label."""
     columns = ("since_at", "metric", "quantile", "before_s", "after_s", "failed_before", "failed_after")
     require_result(changes, "over_time", "vk.changes(journeys) as changes", columns, ("by",))
     marks = []
@@ -228,22 +228,22 @@ class _Plot:
         return pd.Timestamp(round(day * 86400), unit="s", tz=self.tz)
 
     def write(self, x: float, inches: float, text: str, *, ha: str) -> None:
-        """Draw a text, its baseline so many inches below the upper edge."""
+        """Draw a text, its baseline at this distance below the upper edge."""
         y = 1 - inches * self.layout.scale / self.layout.inches[1]
         self.layout.text(x, y, text, ha=ha, transform=self.ax.transAxes, linespacing=1.1)
 
     def set_axes(self, notes: Sequence[str], *, head: float) -> None:
-        """Set limits and ticks, with a head of so many inches, and rows for markers below it."""
+        """Set limits and ticks, with a head (inches) for texts, and rows for markers below it."""
         layout, ax = self.layout, self.ax
         layout.set_height(_HEIGHT + head, notes)
-        tall = layout.inches[1]
-        self.head = head * layout.scale / tall
+        height = layout.inches[1]
+        self.head = head * layout.scale / height
         ax.set_xlim(self.low, self.right)
         ticks = self._date_ticks()
         ax.set_xticks(list(ticks), list(ticks.values()))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.spines["bottom"].set_bounds(self.low, self.high)
-        fraction = 0.96 - self.head - self.markers / tall
+        fraction = 0.96 - self.head - self.markers / height
         if self.share:
             ax.set_ylim(self.bottom, self.bottom + (self.top - self.bottom) / fraction)
             shares = np.linspace(self.bottom, 1.0, 6 if self.bottom == 0.5 else 5)
@@ -252,7 +252,7 @@ class _Plot:
             ax.set_yscale("log")
             ax.set_ylim(self.bottom, self.bottom * (self.top / self.bottom) ** (1 / fraction))
             decades = np.log10(self.top / self.bottom) / fraction
-            levels = time_ticks(self.bottom, self.top, tall / decades, vertical=True)
+            levels = time_ticks(self.bottom, self.top, height / decades, vertical=True)
         layout.levels(levels, self.across(self.high))
         ax.yaxis.set_minor_locator(NullLocator())
         ax.tick_params(axis="y", labelsize=8 * layout.scale)
