@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 
 from viberkit.frames.columns import JOURNEYS
 from viberkit.models.states import ORDER
@@ -355,6 +356,13 @@ def check_legible(ax: Axes, *, inside: bool = True) -> None:
     for (first, a), (second, b) in combinations(boxes, 2):
         wide, tall = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
         assert wide <= 0.5 or tall <= 2.0, f"{first!r} and {second!r} overlap by {wide:.1f} by {tall:.1f} px"
+    for grid in (lines for lines in ax.collections if isinstance(lines, LineCollection) and lines.get_zorder() == 0.5):
+        for path in grid.get_paths():
+            (left, y), (right, _) = grid.get_transform().transform(path.vertices)
+            for text, box in boxes:
+                assert right <= box.x0 + 1 or box.x1 <= left or not box.y0 + 2 < y < box.y1 - 2, (
+                    f"a line crosses {text!r}"
+                )
     for text, box in boxes if inside else ():
         assert box.x0 >= 0, text
         assert box.y0 >= 0, text

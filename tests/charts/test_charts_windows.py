@@ -27,6 +27,7 @@ from chart_data import (
     transitions,
 )
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
@@ -135,7 +136,7 @@ def test_over_time_labels_changes_of_failures() -> None:
 
 
 def cells(ax: Axes) -> int:
-    return sum(len(bars) for bars in ax.containers)
+    return sum(len(cells.get_paths()) for cells in ax.collections if isinstance(cells, PolyCollection))
 
 
 def test_slo_is_a_calendar_of_weeks_with_shares_and_budget() -> None:
@@ -194,10 +195,10 @@ def test_profile_marks_what_is_not_reached_and_leaves_empty_hours_hollow() -> No
     frame.loc[3:4, "value_s"] = np.nan
     ax = charts.profile(frame)
     assert "cross: not reached · dash: unknown" in ax.get_xlabel().replace("\n", " ")
-    hollow, full = ax.containers
-    assert len(hollow) == 168
-    assert len(full) == 95
-    colours = np.array([bar.get_facecolor()[:3] for bar in full])
+    hollow, full = [cells for cells in ax.collections if isinstance(cells, PolyCollection)]
+    assert len(hollow.get_paths()) == 168
+    assert len(full.get_paths()) == 95
+    colours = full.get_facecolor()[:, :3]
     order = np.argsort(frame["value_s"].to_numpy()[5:])
     brightness = colours[order] @ [0.2126, 0.7152, 0.0722]
     assert brightness[-1] > brightness[0] + 0.3

@@ -178,7 +178,7 @@ class Layout:
         """Return the left ends of the entries of a legend at the top: share of the width, inches from the top."""
         positions, x, y = [], 0.0, 0.17
         for name in names:
-            width = self.width(name) + 0.045
+            width = self.width(name) + 0.31 / self.inches[0]
             if x and x + width > 1:
                 x, y = 0.0, y + 0.17
             positions.append((x, y))
@@ -187,11 +187,11 @@ class Layout:
 
     def legend(self, names: Sequence[str], colours: Sequence[str], markers: str = "o") -> None:
         """Draw a legend at the top, with one marker per entry or the same for all."""
-        transform = self.ax.get_yaxis_transform()
+        transform, inch = self.ax.get_yaxis_transform(), 1 / self.inches[0]
         for index, (name, colour, (x, y)) in enumerate(zip(names, colours, self.legend_positions(names), strict=True)):
             marker = markers[index % len(markers)]
-            self.ax.plot(x + 0.009, y - 0.04, marker, ms=5, color=colour, transform=transform, clip_on=False)
-            self.text(x + 0.022, y, name)
+            self.ax.plot(x + 0.06 * inch, y - 0.04, marker, ms=5, color=colour, transform=transform, clip_on=False)
+            self.text(x + 0.15 * inch, y, name)
 
     def label_rows(self, texts: Sequence[str], *positions: Sequence[float]) -> list[list[tuple[int, float]]]:
         """Distribute labels over as few rows as they fit in, at most one per sequence of preferred centres.

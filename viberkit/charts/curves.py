@@ -141,8 +141,7 @@ def _draw_areas(layout: Layout, end: _Line, other: _Line, end_colour: str, other
     ax.fill_between(at, end.share, 1 - other.share, step="post", color=layout.ink, alpha=0.1, lw=0)
     ax.fill_between(at, 1 - other.share, 1, step="post", color=other_colour, alpha=0.55, lw=0)
     end.draw(ax, end_colour, 0.0)
-    for bound in (end.low, end.high):
-        ax.plot(at, bound, color=end_colour, lw=0.7, alpha=0.8, drawstyle="steps-post")
+    ax.plot(at, np.stack([end.low, end.high], axis=1), color=end_colour, lw=0.7, alpha=0.8, drawstyle="steps-post")
 
 
 def thin(time: Floats) -> NDArray[np.intp]:

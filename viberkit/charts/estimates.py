@@ -197,9 +197,9 @@ def fallback(fallback: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         main.fill_between(wait, share_low, share_high, color=colour, alpha=0.2, lw=0)
         main.plot(wait, share, "o-", ms=2, color=colour, lw=1.2, alpha=0.8)
         main.plot(wait[chosen], share[chosen], "o", ms=4, color=colour)
-        x = 0.026 if by else 0.0
+        x = 0.17 / layout.inches[0] if by else 0.0
         if by:
-            main.plot(0.012, y + 0.035 * inch, "o", ms=5, color=colour, transform=main.get_yaxis_transform())
+            main.plot(x / 2, y + 0.035 * inch, "o", ms=5, color=colour, transform=main.get_yaxis_transform())
         elif chosen.any():
             width = layout.width(text)
             x = float(np.clip(layout.share(wait[chosen][0]) - width / 2, 0, max(1 - width, 0)))

@@ -115,8 +115,8 @@ class _Diagram:
             self.names |= {state: layout.elide(state, room) for state in row}
         self.half = {state: layout.width(name) / 2 + 0.016 for state, name in self.names.items()}
         self._set_centres(upper, lower)
-        neighbours = [*pairwise(upper), *pairwise(lower)]
-        self.straight = [pair for pair in neighbours if pair in texts and self._fits(pair)]
+        neighbours = [pair for pair in (*pairwise(upper), *pairwise(lower)) if pair in texts]
+        self.straight = [(a, b) for a, b in neighbours if layout.width(texts[a, b]) + 0.02 <= self.x[b] - self.x[a]]
         self.bands: dict[Transition, int] = {}  # 0: over the upper row, 1: between the rows, 2: under the lower row
         for a, b in texts:
             if (a, b) not in self.straight:
@@ -144,9 +144,6 @@ class _Diagram:
         widths = [2 * self.half[state] + gap for state in lower]
         below = spread([start + 0.31 * index for index in range(len(lower))], widths, -gap / 2, 1 + gap / 2)
         self.x |= dict(zip(lower, below or np.linspace(0.1, 0.9, len(lower)).tolist(), strict=True))
-
-    def _fits(self, pair: Transition) -> bool:
-        return self.layout.width(self.texts[pair]) + 0.02 <= self.x[pair[1]] - self.x[pair[0]]
 
     def _peers(self, transition: Transition, state: str) -> list[Transition]:
         """Return the arrows at a state on the same side of its row, ordered by where their other end is."""

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from numpy.typing import NDArray
 
@@ -161,8 +162,10 @@ class Grid:
 
     def draw(self, column: Ints, row: Ints, **style: Any) -> None:
         """Draw cells."""
-        (x, y), height = self.middles(column, row), self.height - GAP
-        self.layout.ax.bar(x, height, (self.width - GAP) / self.layout.inches[0], y - height / 2, **style)
+        width, height = (self.width - GAP) / self.layout.inches[0] / 2, (self.height - GAP) / 2
+        corners = np.array([(-width, -height), (width, -height), (width, height), (-width, height)])
+        cells = np.stack(self.middles(column, row), axis=1)[:, None, :] + corners
+        self.layout.ax.add_collection(PolyCollection(cells, **style))
 
     def mark(self, column: Ints, row: Ints, marker: str, colour: str) -> None:
         """Draw a marker in cells."""
@@ -193,7 +196,7 @@ def _draw_hours(grid: Grid, part: pd.DataFrame, values: Floats, norm: Normalize)
     day = part["weekday"].astype(str).map(WEEKDAYS.index).to_numpy(dtype=np.int64)
     hour, known = part["hour"].to_numpy(dtype=np.int64), np.isfinite(values)
     colours = _COLOURS(norm(values))
-    grid.draw(hour[known], day[known], color=colours[known], lw=0)
+    grid.draw(hour[known], day[known], facecolors=colours[known], edgecolors="none")
     few = known & (part["n"].to_numpy() < _FEW)
     inks = [contrast(colour[:3]) for colour in colours[few]]
     grid.layout.ax.scatter(*grid.middles(hour[few], day[few]), 7 * grid.layout.scale, inks, linewidths=0, zorder=3)
