@@ -136,6 +136,20 @@ def test_open_messages_are_no_change() -> None:
         assert len(vk.changes(log, confidence=0.999)) == 0
 
 
+def test_a_time_that_open_messages_could_still_reach_is_not_known() -> None:
+    outcomes = ["delivered"] * 200 + ["open"] * 150 + ["delivered"] * 50
+    accepted = BEGIN + pd.to_timedelta(np.arange(len(outcomes)), unit="s")
+    journeys = {"message_id": [f"m{n}" for n in range(len(outcomes))], "accepted_at": accepted, "outcome": outcomes}
+    delivered = (accepted + pd.Timedelta("1s")).where(np.array(outcomes) == "delivered")
+    log = pd.DataFrame(journeys).assign(delivered_at=delivered, observed_until=accepted + pd.Timedelta("1h"))
+    result = vk.changes(log, max_changes=1, quantiles=0.9)
+    row = result.iloc[0]
+    assert row["metric"] == "time"
+    assert row["before_s"] == 1
+    assert np.isnan(row["after_s"])
+    assert row["summary"].endswith(" p90 rose from 1 s to not known yet")
+
+
 def test_each_group_is_searched_on_its_own() -> None:
     rng = np.random.default_rng(12)
     same, slower = draw(3_000, rng), draw(3_000, rng, slower=2.5, since=1_500)

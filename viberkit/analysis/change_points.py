@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import special
 
 from viberkit.analysis.durations import COMPETING, REACHED, Durations, check_shares, durations, estimate_rows
-from viberkit.analysis.formatting import duration, percent, percentile
+from viberkit.analysis.formatting import percent, percentile, time
 from viberkit.analysis.grouping import BY
 from viberkit.analysis.incidence import Floats, Incidence, incidence
 from viberkit.analysis.ordering import SECOND, Ints, instants
@@ -75,7 +75,7 @@ def changes(
         - ``metric``: "time" or "failed", whichever moved with more certainty.
         - ``quantile``: the quantile of the time, NaN for "failed".
         - ``before_s``, ``after_s``: the quantile of the time to ``end`` of the messages that do not fail, in seconds,
-          ``inf`` where it is not reached, NaN for "failed".
+          NaN where open messages could still reach it (see :mod:`viberkit.analysis`), and for "failed".
         - ``failed_before``, ``failed_after``: share of failed messages, NaN for "time".
         - ``p_value``: probability that a log without any change shows a change as large.
         - ``n_before``, ``n_after``: number of messages.
@@ -241,11 +241,17 @@ def _largest_movement(before: Durations, after: Durations, quantiles: list[float
     ]
     certainty, size, rows = [], [], []
     for quantile in quantiles:
+        seconds = [curve.quantile_estimate(quantile)[0] for curve in of_delivered]
         times = [curve.quantile(quantile) for curve in of_delivered]
         certainty.append(_standard_errors(of_delivered, 0, min(times)))
-        size.append(0.0 if times[0] == times[1] else abs(math.log1p(times[1]) - math.log1p(times[0])))
-        seconds = {"before_s": times[0] / SECOND, "after_s": times[1] / SECOND}
-        rows.append({"metric": "time", "quantile": quantile, **seconds})
+        if np.isfinite(least := min(times)):  # a time that is not known is later than every time observed
+            times = [
+                min(time, max(float(curve.time[-1]), least)) for time, curve in zip(times, of_delivered, strict=True)
+            ]
+            size.append(abs(math.log1p(times[1]) - math.log1p(times[0])))
+        else:
+            size.append(0.0)
+        rows.append({"metric": "time", "quantile": quantile, "before_s": seconds[0], "after_s": seconds[1]})
     curves = [side.curve() for side in sides]
     last = min(int(curve.time[-1]) for curve in curves)
     if _standard_errors(curves, 1, last) > max(certainty):
@@ -270,9 +276,10 @@ def _standard_errors(curves: Sequence[Incidence], end: int, time: float) -> floa
 def _summary(row: dict[str, Any], since: pd.Timestamp) -> str:
     if row["metric"] == "time":
         metric, before, after = percentile(row["quantile"]), row["before_s"], row["after_s"]
-        texts = [duration(seconds) if np.isfinite(seconds) else "not reached" for seconds in (before, after)]
+        texts = [time(before), time(after)]
+        before, after = np.nan_to_num([before, after], nan=np.inf)  # later than any time observed
     else:
         metric, before, after = "failed", row["failed_before"], row["failed_after"]
         texts = [percent(before), percent(after)]
-    verb = "rose" if after > before else "fell"
+    verb = "rose" if after > before else "fell" if after < before else "changed"
     return f"since {since.day} {since:%b %H:%M} {metric} {verb} from {texts[0]} to {texts[1]}"

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import special
 
 from viberkit.analysis.durations import OPEN, Durations, as_journeys, check_shares, check_within, durations
-from viberkit.analysis.formatting import duration, percentile
+from viberkit.analysis.formatting import duration, percentile, time
 from viberkit.analysis.grouping import BY, group_names
 from viberkit.analysis.incidence import Floats, incidence, mover
 from viberkit.analysis.ordering import SECOND, Ints
@@ -178,12 +178,12 @@ def estimate_differences(
         shared = {"group": name, "baseline": base_name, "n": part.count(), "baseline_n": base.count()}
         shared |= {"p_gray": gray(part, base), "p_logrank": log_rank(part, base)}
         for limit in limits:
-            when, time = limit, f"{limit / SECOND:g} s"
+            when, text = limit, f"{limit / SECOND:g} s"
             if np.isinf(limit):  # the last time at which both groups were observed
                 when = min(curve.time[-1] for curve in curves)
-                time = duration(when / SECOND)
+                text = duration(when / SECOND)
             values = _difference(*(np.array(curve.share_at(when, 0, confidence)) for curve in curves))
-            summary = _summarize(shared, f"{observed.attrs['end']} within {time}", values, is_time=False)
+            summary = _summarize(shared, f"{observed.attrs['end']} within {text}", values, is_time=False)
             numbers = dict(zip(_SHARE_COLUMNS, values, strict=True))
             rows.append(shared | {"within_s": limit / SECOND, "summary": summary} | numbers)
         for level in quantiles:
@@ -234,8 +234,7 @@ def _summarize(shared: dict[str, Any], what: str, values: tuple[float, ...], *, 
     if np.isnan(value) or np.isnan(base_value):
         return f"{group} and {baseline}: {what} not known yet{counts}"
     if not np.isfinite(gap):
-        times = [duration(time) if np.isfinite(time) else "not reached" for time in (value, base_value)]
-        return f"{group} at {what}: {times[0]}, {baseline}: {times[1]}{counts}"
+        return f"{group} at {what}: {time(value)}, {baseline}: {time(base_value)}{counts}"
     if gap < 0:
         low, high = -high, -low
     unclear = "; the interval includes 0" if low <= 0 <= high else ""

@@ -50,6 +50,17 @@ def percentile(share: float) -> str:
     return f"p{share * 100:.10g}"
 
 
+def time(seconds: float) -> str:
+    """An estimated duration in seconds; infinite is not reached, NaN not known yet.
+
+    >>> time(2.34), time(float("inf"))
+    ('2.3 s', 'not reached')
+    """
+    if math.isfinite(seconds):
+        return duration(seconds)
+    return "not known yet" if math.isnan(seconds) else "not reached"
+
+
 def interval(value: float, low: float, high: float) -> str:
     """A duration in seconds with its confidence interval; infinite is not reached, NaN not known yet.
 
@@ -57,5 +68,5 @@ def interval(value: float, low: float, high: float) -> str:
     ('2.3 s (1.9 s – 3.1 s)', '2.3 s (1.9 s or more)', 'not reached')
     """
     if not math.isfinite(value):
-        return "not known yet" if math.isnan(value) else "not reached"
+        return time(value)
     return f"{duration(value)} ({duration(low)} " + ("or more)" if math.isinf(high) else f"– {duration(high)})")

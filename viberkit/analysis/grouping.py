@@ -12,6 +12,8 @@ from viberkit.analysis.ordering import Ints, instants
 from viberkit.errors import MissingColumn
 from viberkit.frames.columns import require
 
+_DENSE = 1 << 24  # codes below this number are counted in an array
+
 #: The type of ``by``: the name of a column, or several.
 BY = str | Sequence[str] | None
 
@@ -69,10 +71,28 @@ def group_columns(
 
 def factorize(frame: pd.DataFrame, names: Sequence[str]) -> tuple[pd.DataFrame, Ints]:
     """The groups in order, one row each, and the group of each row; a missing value is a group of its own."""
-    if not names:
-        return pd.DataFrame(index=range(1)), np.zeros(len(frame), dtype=np.int64)
-    grouped = frame.groupby(list(names), sort=True, dropna=False, observed=True)
-    number = grouped.ngroup().to_numpy()
-    first = np.full(grouped.ngroups, -1)
-    first[number[::-1]] = np.arange(len(number))[::-1]
-    return frame[list(names)].iloc[first].reset_index(drop=True), number
+    groups: dict[str, Any] = {}
+    group = np.zeros(len(frame), dtype=np.int64)
+    for name in names:  # one column after the other: much faster than groupby on several
+        column = frame[name]
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            codes, count = column.cat.codes.to_numpy(dtype=np.int64, copy=True), len(column.cat.categories)
+            codes[codes < 0] = count
+            values: Any = pd.Categorical.from_codes([*range(count), -1], dtype=column.dtype)
+        else:
+            codes, index = pd.factorize(column, sort=True, use_na_sentinel=False)
+            values = index.array
+        observed, group = distinct(group.astype(np.int64) * len(values) + codes if groups else codes)
+        groups = {previous: groups[previous].take(observed // len(values)) for previous in groups}
+        groups[name] = values.take(observed % max(len(values), 1))
+    return pd.DataFrame(groups, index=None if names else range(1)), group
+
+
+def distinct(codes: Ints) -> tuple[Ints, Ints]:
+    """The distinct codes in order, and the index of each code among them."""
+    if len(codes) and codes.max() >= _DENSE:
+        values, index = np.unique(codes, return_inverse=True)
+        return values, index
+    present = np.bincount(codes) > 0
+    index = np.cumsum(present) - 1
+    return np.flatnonzero(present), index.astype(np.min_scalar_type(len(index)))[codes]  # small integers sort faster

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from numbers import Real
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from viberkit.analysis.durations import check_share
-from viberkit.analysis.grouping import BY, check_name_clash, factorize, group_columns, group_names
+from viberkit.analysis.grouping import BY, check_name_clash, distinct, factorize, group_columns, group_names
 from viberkit.analysis.incidence import Floats, fractional_order
 from viberkit.analysis.journeys import FAILED_STATES, build_journeys, build_transitions, categorical
 from viberkit.analysis.ordering import SECOND, Ints, factorize_ids, instants, microseconds, order_events, run_starts
@@ -20,7 +21,6 @@ from viberkit.frames.columns import EVENTS, INSTANT, TRANSITIONS, require
 __all__ = ["latency"]
 
 _FEW_ROWS = 4_096  # up to this number, sorting the times of each row is faster than sorting all at once
-_DENSE = 1 << 24  # codes below this number are counted in an array
 _SLOWEST = 0.05
 _COLUMNS = (
     "quantile value_s low_s high_s n n_waiting max_s total_s time_share slowest_share waiting_median_s waiting_max_s"
@@ -192,10 +192,10 @@ def _estimate(
 
     # A row of the result is a pair of group and from_state, and a to_state, of which the last is none.
     width = len(states) + 1
-    pair = left if len(groups) == 1 else group * len(states) + left
-    pair_waiting = group_waiting * len(states) + waited_in
-    rows, row = _distinct(pair * width + entered)
-    pairs_waiting, row_waiting = _distinct(pair_waiting)
+    pair = left if len(groups) == 1 else group * np.int64(len(states)) + left
+    pair_waiting = group_waiting * np.int64(len(states)) + waited_in
+    rows, row = distinct(pair * width + entered)
+    pairs_waiting, row_waiting = distinct(pair_waiting)
     seconds = transitions["latency_s"].to_numpy()
     times = _SortedTimes(row, len(rows), seconds, n)
     waits = _SortedTimes(row_waiting, len(pairs_waiting), waiting["waited_s"].to_numpy(), n_waiting)
@@ -227,16 +227,6 @@ def _estimate(
     table = pd.concat([table.reset_index(drop=True), waited.reset_index(drop=True)], axis=1)
     table = table.astype({"n": "int64", "n_waiting": "float64"})
     return pd.DataFrame(result | {name: table[name] for name in _COLUMNS})
-
-
-def _distinct(codes: Ints) -> tuple[Ints, Ints]:
-    """The distinct codes in order, and the index of each code among them."""
-    if len(codes) and codes.max() >= _DENSE:
-        values, index = np.unique(codes, return_inverse=True)
-        return values, index
-    present = np.bincount(codes) > 0
-    index = np.cumsum(present) - 1
-    return np.flatnonzero(present), index.astype(np.min_scalar_type(len(index)))[codes]  # small integers sort faster
 
 
 class _SortedTimes:
@@ -297,15 +287,19 @@ def _slowest(transitions: pd.DataFrame, group: Ints, seconds: Floats, n: Ints | 
     counts = None if n is None else n[first_row]
     slowest = np.zeros(len(total))
     order = np.argsort(of_group.astype(np.min_scalar_type(of_group.max())), kind="stable")
-    for messages in np.split(order, np.flatnonzero(np.diff(of_group[order])) + 1):
+    edges = np.flatnonzero(np.diff(of_group[order])) + 1
+    for messages in np.split(order, edges) if len(edges) else [slice(None)]:
         times, weights = total[messages], None if counts is None else counts[messages]
         size = len(times) if weights is None else int(weights.sum())
-        wanted = np.ceil(_SLOWEST * size)
-        least = np.quantile(times, max(size - wanted - 0.5, 0.0) / size, method="inverted_cdf", weights=weights)
+        count = math.ceil(_SLOWEST * size)
+        if weights is None:
+            least = np.partition(times, size - count)[size - count]
+        else:
+            least = np.quantile(times, max(size - count - 0.5, 0.0) / size, method="inverted_cdf", weights=weights)
         above, equal = (
             float((chosen if weights is None else chosen * weights).sum()) for chosen in (times > least, times == least)
         )
-        slowest[messages] = np.where(times > least, 1.0, (times == least) * (wanted - above) / equal)
+        slowest[messages] = np.where(times > least, 1.0, (times == least) * (count - above) / equal)
     chosen = np.flatnonzero((slowest > 0)[message])
     weight = slowest[message[chosen]]
     return chosen, weight if n is None else weight * n[chosen]

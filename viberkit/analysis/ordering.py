@@ -119,7 +119,9 @@ def run_starts(ids: pd.Series[Any]) -> npt.NDArray[np.bool_]:
 
 def _arrow(ids: pd.Series[Any]) -> Any:
     texts = pa.array(ids.array)
-    return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+    if isinstance(texts, pa.ChunkedArray):
+        return texts.chunk(0) if texts.num_chunks == 1 else texts.combine_chunks()
+    return texts
 
 
 def _positions(states: pd.Index[Any]) -> Ints:

@@ -269,6 +269,8 @@ def _to_category(values: pd.Series[Any], first: tuple[str, ...]) -> pd.Series[An
         values = values.astype("str").astype("category")
     texts, codes = values.cat.categories.astype("str"), values.cat.codes
     categories = pd.Index(first, dtype="str")
+    if categories.identical(values.cat.categories) and not values.cat.ordered:
+        return values
     if not texts.isin(categories).all():
         observed = codes.unique()
         categories = categories.append(texts[observed[observed >= 0]]).unique()
