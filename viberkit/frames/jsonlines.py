@@ -101,7 +101,8 @@ def read_lines(path: Path) -> ParsedEvents:
     if len(bounds) != len(lines.numbers) + 1:
         return read_lines_one_by_one(path)
     irregular = lines.suspect
-    irregular[np.searchsorted(bounds, np.flatnonzero(~_to_numpy(bulk["regular"])), side="right") - 1] = True
+    rows = np.flatnonzero(~_to_numpy(bulk["regular"]) | _may_not_be_texts(bulk))
+    irregular[np.searchsorted(bounds, rows, side="right") - 1] = True
     if not _in_file_order(path, lines, irregular, bulk["message_id"], bounds):
         return read_lines_one_by_one(path)
     return _replace_irregular(path, lines, irregular, bulk.select(_COLUMNS.names), bounds)
@@ -207,8 +208,20 @@ def _read_bulk(path: Path) -> pa.Table:
         connection.execute("SET enable_progress_bar = false")
         connection.execute("SET arrow_large_buffer_size = true")
         table = connection.sql(_QUERY, params={"path": glob.escape(str(path))}).to_arrow_table()
+    table = table.combine_chunks()
     source = pa.DictionaryArray.from_arrays(table["source"].combine_chunks(), pa.array(EVENTS["source"].categories))
-    return table.set_column(table.column_names.index("source"), "source", source).combine_chunks()
+    return table.set_column(table.column_names.index("source"), "source", source)
+
+
+def _may_not_be_texts(bulk: pa.Table) -> npt.NDArray[np.bool_]:
+    """The rows whose channel or code may have been another JSON value, which DuckDB returns as its notation."""
+    result = np.zeros(len(bulk), dtype=bool)
+    for name in ("channel", "code"):
+        values = pc.unique(bulk[name])
+        notations = values.filter(pc.match_substring_regex(values, r"^([-{\[0-9]|(?i:true|false|nan|inf))"))
+        if len(notations):
+            result |= _to_numpy(pc.is_in(bulk[name], notations))
+    return result
 
 
 def _replace_irregular(
@@ -240,7 +253,7 @@ _SUSPECT = (
     *(r"\v", r"\f"),  # not white space of JSON
     r"\\u00[0-7]",  # an ASCII character written as an escape: NUL, or part of a key
     *(rf'{key}"[ \t\r]*:[ \t\r]*[^\[n \t\r]' for key in ("history", "vents")),  # not a list
-    *(rf'{key}"[ \t\r]*:[ \t\r]*[^"n \t\r]' for key in ("messageId", "hannel", "code", "message")),  # not a text
+    r'message(Id)?"[ \t\r]*:[ \t\r]*[^"n \t\r]',  # not a text
 )
 
 
