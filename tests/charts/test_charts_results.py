@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from io import BytesIO
 
-import numpy as np
 import pandas as pd
 import pytest
 from chart_data import (
@@ -71,12 +70,9 @@ def png(ax: Axes) -> bytes:
 def test_the_order_of_columns_does_not_matter(case: str) -> None:
     draw, frame = RESULTS[case]
     expected = png(draw(frame))
-    columns = list(frame.columns)
-    for seed in range(1):
-        shuffled = frame[[columns[index] for index in np.random.default_rng(seed).permutation(len(columns))]]
-        assert shuffled.attrs == frame.attrs
-        assert png(draw(shuffled)) == expected
-    assert png(draw(frame[columns[::-1]])) == expected
+    shuffled = frame[list(frame.columns)[::-1]]
+    assert shuffled.attrs == frame.attrs
+    assert png(draw(shuffled)) == expected
 
 
 @pytest.mark.parametrize("case", [case for case in RESULTS if case.endswith(("by", "two"))])
