@@ -136,6 +136,9 @@ def test_texts_neither_overlap_nor_leave_the_figure(case: str) -> None:
     width, height = ax.figure.get_size_inches()
     assert width == 7.5
     assert 0.8 < height < 15
+    cropped = ax.figure.get_tightbbox()  # what a notebook shows
+    assert cropped.min.min() >= -0.02
+    assert (cropped.max <= (width + 0.02, height + 0.02)).all()
 
 
 LARGE = ("latency 10000", "timeline many", "time_share by", "curve 50", "curve by 50", "ecdf 10000", "quantiles 50")

@@ -168,7 +168,7 @@ def test_quantiles_of_groups_draw_the_lanes_with_most_latencies() -> None:
 def test_differences_of_times_and_of_shares_have_an_axis_each() -> None:
     ax = charts.compare(comparison(10_000))
     axes = (*ax.child_axes, ax)
-    dots = [[line.get_xdata()[0] for line in part.lines if line.get_marker() == "o"] for part in axes]
+    dots = [[line.get_xdata()[0] for line in part.lines if line.get_marker() in ("o", "D")] for part in axes]
     expected = [[-0.021, -0.042, 0.004, 0.008], [0.4, 0.8], [-12.0, -24.0]]
     assert all(np.allclose(*both) for both in zip(dots, expected, strict=True))
     shares, small, large = (set(text_of(part).split("\n")) for part in axes)
@@ -193,12 +193,15 @@ def test_more_failures_are_worse() -> None:
         frame = comparison(100, 1, end=end).query("within_s == 60")
         ax = charts.compare(frame.assign(share_difference=share, share_low=share - 0.01, share_high=share + 0.01))
         assert [line.get_color() for line in ax.lines if line.get_linewidth() == 2.2] == [colour]
+        assert [line.get_marker() for line in ax.lines if line.get_markersize() == 5.5] == [
+            "D" if colour == "#d55e00" else "o"
+        ]
         assert (f"promotion {'failed ' * (end == 'failed')}within 1 min") in text_of(ax)
 
 
 def test_a_difference_that_may_be_zero_is_hollow() -> None:
     frame = comparison(100).query("quantile == 0.95").assign(low_s=[-20.0, -30.0], high_s=[3.0, -1.0])
-    faces = [line.get_markerfacecolor() for line in charts.compare(frame).lines if line.get_marker() == "o"]
+    faces = [line.get_markerfacecolor() for line in charts.compare(frame).lines if line.get_marker() in ("o", "D")]
     assert faces[0] == "none"
     assert faces[1] != "none"
 
@@ -215,7 +218,7 @@ def test_a_quantile_that_is_not_reached_is_described() -> None:
         "+3 s (+1 s or more)",
     ):
         assert expected in text
-    assert sum(line.get_marker() == "o" for line in ax.lines) == 1
+    assert sum(line.get_marker() == "D" for line in ax.lines) == 1
     assert sum(line.get_marker() == ">" for line in ax.lines) == 1
     check_legible(ax)
 

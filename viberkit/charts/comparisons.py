@@ -28,7 +28,7 @@ def compare(comparison: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
     One lane per group and estimate, with zero marked. Shares are in percentage points; times are on an axis of time,
     those more than ten times larger on another below it. A hollow marker is a difference whose interval contains
-    zero; orange is worse than the baseline. A quantile that is not reached is described by a text.
+    zero; an orange diamond is worse than the baseline. A quantile that is not reached is described by a text.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def compare(comparison: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     drawn = sum(len(block.rows) for block in blocks)
     total = drawn * _ROW + spare
     baselines = ", ".join(layout.elide(name, 0.3) for name in dict.fromkeys(comparison["baseline"].astype("str")))
-    notes = [f"difference from {baselines} · bars: confidence intervals · hollow: may be zero · orange: worse"]
+    notes = [f"difference from {baselines} · bars: confidence intervals · hollow: may be zero · diamond: worse"]
     notes.append(f"not drawn: {len(comparison) - drawn:,} of {len(comparison):,}" if drawn < len(comparison) else "")
     layout.set_height(total, notes)
     names = max(layout.width(row.name(layout)) for block in blocks for row in block.rows) + 0.04
@@ -134,7 +134,8 @@ class _Row:
             for bound, edge, marker in ((self.low, low, "<"), (self.high, high, ">")):
                 if np.isinf(bound):
                     layout.ax.plot(edge, y, marker, ms=4, color=colour, mec="none")
-        layout.ax.plot(self.value, y, "o", ms=5.5, mec=colour, mfc=colour if certain else "none")
+        shape = "D" if certain and worse else "o"  # so that colour is not the only difference
+        layout.ax.plot(self.value, y, shape, ms=5.5, mec=colour, mfc=colour if certain else "none")
 
 
 @dataclass

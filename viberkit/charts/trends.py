@@ -294,7 +294,8 @@ class _Plot:
         self.markers -= self.marker_step * (not np.isfinite(line.numbers[0]).all())
         for where, marker in ((np.isposinf(line.numbers[0]), "^"), (np.isnan(line.numbers[0]), "_")):
             style = {"transform": ax.get_xaxis_transform(), "clip_on": False, "zorder": 4}
-            ax.plot(line.days[where], np.full(where.sum(), y), marker, ms=4.5, color=colour, **style)
+            if where.any():
+                ax.plot(line.days[where], np.full(where.sum(), y), marker, ms=4.5, color=colour, **style)
 
     def mark(self, at: float, text: str, centre: float | None) -> None:
         """Draw a change as a vertical line with its label above."""
