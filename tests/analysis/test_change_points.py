@@ -26,7 +26,7 @@ from viberkit.frames.columns import JOURNEYS
 from viberkit.sandbox.delivery_model import DeliveryModel, Failure
 
 EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "40"))
-LOGS = int(os.environ.get("VIBERKIT_LOGS", "20"))
+LOGS = int(os.environ.get("VIBERKIT_LOGS", "10"))
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 SIZE = 20_000
 COLUMNS = (

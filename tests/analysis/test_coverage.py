@@ -20,7 +20,7 @@ from support.delivery_logs import NEVER, SECOND, draw
 from viberkit.analysis.incidence import Incidence, incidence, mover
 from viberkit.sandbox.delivery_model import DeliveryModel
 
-LOGS = int(os.environ.get("VIBERKIT_LOGS", "120"))
+LOGS = int(os.environ.get("VIBERKIT_LOGS", "60"))
 SIZES = (50, 500, 5000) if LOGS >= 1000 else (50, 500)
 SHARES = (0.0, 0.1, 0.2, 0.4) if LOGS >= 1000 else (0.0, 0.2)
 CHECKED = 2_000_000 if LOGS >= 1000 else 500_000  # messages from which the true values are computed

@@ -20,14 +20,14 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from viberkit.analysis import fallback as module
 from viberkit.analysis.curves import delivery_curve
 from viberkit.analysis.durations import durations
-from viberkit.analysis.failure_codes import falls_back_at_once
-from viberkit.analysis.fallback import ADVICE, WAITS, advise, fallback
+from viberkit.analysis.failure_codes import ADVICE, advise, falls_back_at_once
+from viberkit.analysis.fallback import WAITS, fallback
 from viberkit.analysis.journeys import journeys
 from viberkit.errors import MissingColumn
 from viberkit.frames.columns import EVENTS
 from viberkit.sandbox.delivery_model import DeliveryModel, Failure, LogNormal
 
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "30"))
 LOGS = int(os.environ.get("VIBERKIT_LOGS", "9"))
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 START = datetime(2026, 3, 2, tzinfo=UTC)

@@ -17,7 +17,8 @@ from bench_logs import MEASURED, MESSAGES, fastest
 from scipy import stats
 
 import viberkit as vk
-from viberkit.frames.columns import EVENTS, INSTANT, JOURNEYS
+from viberkit.frames.columns import EVENTS, JOURNEYS
+from viberkit.frames.schema import INSTANT
 
 SECOND = 1_000_000
 BEGIN = pd.Timestamp("2026-03-02T00:00:00Z").value // 1000

@@ -9,7 +9,8 @@ import pytest
 
 from viberkit.errors import MissingColumn, ViberkitError
 from viberkit.frames import columns as frames
-from viberkit.frames.columns import EVENTS, Schema
+from viberkit.frames.columns import EVENTS
+from viberkit.frames.schema import Schema, require
 from viberkit.models.states import ORDER
 
 ALL = [schema for schema in vars(frames).values() if isinstance(schema, Schema)]
@@ -94,7 +95,7 @@ def test_a_value_that_cannot_be_converted_names_its_column() -> None:
 
 def test_an_error_names_the_missing_and_the_available_columns() -> None:
     with pytest.raises(MissingColumn) as raised:
-        frames.require(pd.DataFrame({"a": [1]}), ["a", "b"], "function")
+        require(pd.DataFrame({"a": [1]}), ["a", "b"], "function")
     assert str(raised.value) == "function: no column 'b'; the columns are: 'a'"
     assert isinstance(raised.value, KeyError)
     assert isinstance(raised.value, ViberkitError)

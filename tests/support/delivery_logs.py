@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from viberkit.frames.columns import INSTANT, JOURNEYS
+from viberkit.frames.columns import JOURNEYS
+from viberkit.frames.schema import INSTANT
 from viberkit.sandbox.delivery_model import DeliveryModel
 
 BEGIN = pd.Timestamp("2026-03-02T00:00:00Z")

@@ -15,13 +15,11 @@ from viberkit.analysis.formatting import percent, percentile, time
 from viberkit.analysis.grouping import BY
 from viberkit.analysis.incidence import Floats, Incidence, incidence
 from viberkit.analysis.ordering import SECOND, Ints, instants
-from viberkit.frames.columns import INSTANT
-
-__all__ = ["changes"]
+from viberkit.frames.schema import INSTANT
 
 _STAGES = (0.0, 0.5, 0.75, 0.9, 1.0)  # shares of the deliveries at which the stages of the wait begin and end
 _MIN_MESSAGES = 40  # on either side of a change
-_MIN_DAYS = 3  # of a log whose hours of the day can be told from changes
+_MIN_DAYS = 3  # of a log whose hours of the day differ from changes recognisably
 _SIMILAR = 0.8  # of the quantiles that moved at least this part of the largest movement, the highest is reported
 _CERTAIN = 3.0  # standard errors
 _HOUR = 3_600 * SECOND
@@ -59,7 +57,7 @@ def changes(
     max_changes : int, default 5
         Largest number of changes per group.
     confidence : float, default 0.95
-        Confidence of the search: where nothing changed, a change is found in at most a share ``1 - confidence`` of
+        Confidence of the search: where nothing changed, a change is reported in at most a share ``1 - confidence`` of
         the logs.
     messages : DataFrame, optional
         Further columns to group by, joined by ``message_id``, for example ``archive.messages()``.
@@ -101,7 +99,7 @@ def changes(
     (Bonferroni). A change splits the log, and both parts are searched again.
 
     The hours of the day have rates of their own in logs of three days or more, otherwise each night would be a change;
-    in shorter logs the two cannot be told apart. The standard deviation is that of neighbouring blocks of messages
+    in shorter logs the two cannot be distinguished. The standard deviation is that of neighbouring blocks of messages
     where it is larger, because messages that are sent in bursts have correlated times.
 
     References
@@ -150,7 +148,7 @@ def _estimate(observed: Durations, quantiles: list[float], max_changes: int) -> 
 
 
 def _search(part: Durations, alpha: float, max_changes: int, tz: str) -> list[tuple[int, float]]:
-    """The first entry after each change and the p-values: found by bisection, then each tested between its neighbours.
+    """The first entry after each change and its p-value: located by bisection, then tested between its neighbours.
 
     The entries are in order of their start.
     """

@@ -16,8 +16,6 @@ from viberkit.analysis.grouping import BY, group_names
 from viberkit.analysis.incidence import Floats, incidence, mover
 from viberkit.analysis.ordering import SECOND, Ints
 
-__all__ = ["UnequalFollowUpWarning", "compare"]
-
 _UNEQUAL = 2.0  # times as long
 _MIN_OPEN = 5  # open messages from which the length of the observation is estimated
 _SHARE_COLUMNS = ("share", "baseline_share", "share_difference", "share_low", "share_high")
@@ -211,12 +209,12 @@ def _name(values: Iterable[Any]) -> str:
 def _find_baseline(groups: list[tuple[str, Durations]], baseline: Any) -> tuple[str, Durations]:
     if baseline is None:
         return max(groups, key=lambda group: group[1].count())
-    wanted = _name(baseline if isinstance(baseline, tuple) else [baseline])
+    sought = _name(baseline if isinstance(baseline, tuple) else [baseline])
     for name, part in groups:
-        if name == wanted:
+        if name == sought:
             return name, part
     names = ", ".join(repr(name) for name, _ in groups)
-    raise ValueError(f"baseline: {wanted!r} is not a group; pass one of {names}")
+    raise ValueError(f"baseline: {sought!r} is not a group; pass one of {names}")
 
 
 def _difference(estimate: Floats, base: Floats) -> tuple[float, ...]:

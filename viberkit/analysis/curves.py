@@ -15,8 +15,6 @@ from viberkit.analysis.incidence import BANDS, Incidence, incidence
 from viberkit.analysis.journeys import FAILED_STATES
 from viberkit.analysis.ordering import SECOND
 
-__all__ = ["delivery_curve", "time_to"]
-
 
 def delivery_curve(
     journeys: pd.DataFrame,

@@ -19,7 +19,8 @@ from viberkit.analysis.incidence import Incidence, incidence
 from viberkit.analysis.journeys import DELIVERED_STATES, DELIVERY_PATH, FAILED_STATES
 from viberkit.analysis.ordering import NEVER, SECOND, Ints, microseconds
 from viberkit.errors import MissingColumn
-from viberkit.frames.columns import JOURNEYS, require
+from viberkit.frames.columns import JOURNEYS
+from viberkit.frames.schema import require
 from viberkit.models.states import ORDER, parse_state
 
 #: The causes: right-censored, the end state, or the outcome that competes with it.
@@ -175,7 +176,7 @@ def durations(
     """The durations of journeys (or events) from one state to another.
 
     A later state proves that a message passed ``end`` (seen without *delivered*): it did so between the last event
-    before and the first after, ``earliest`` and ``time``. The same holds for a state found by polling, whose
+    before and the first after, ``earliest`` and ``time``. The same holds for a state observed by polling, whose
     ``<state>_not_before`` is set. Delivered outweighs failed. A failure without a time counts from the end of the
     observation. Negative times (clock skew) count as zero.
     """
@@ -186,7 +187,7 @@ def durations(
     journeys = as_journeys(frame, function)
     start, end = (_journey_state(field, state) for field, state in (("start", start), ("end", end)))
     if end == "expired":
-        raise ValueError("end: 'expired' is one way to fail; pass 'failed', which counts both")
+        raise ValueError("end: 'expired' is one kind of failure; pass 'failed', which counts both")
     _require_outcome_times(journeys, function)
     at = {state: _instants(journeys, f"{state}_at") for state in _JOURNEY_STATES if f"{state}_at" in journeys.columns}
     started = at[start] != NEVER if start in at else np.zeros(len(journeys), dtype=bool)

@@ -14,8 +14,6 @@ import pandas as pd
 from viberkit.analysis.durations import as_journeys
 from viberkit.frames.columns import JOURNEYS
 
-__all__ = ["ADVICE", "UNKNOWN", "Advice", "advise", "falls_back_at_once"]
-
 
 class Advice(NamedTuple):
     """What to do about a failure: "fall back" (send an SMS at once), "fix the request" or "wait"; and the reason."""

@@ -15,14 +15,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from viberkit.analysis.durations import COMPETING, Durations, check_share, durations, estimate_by_group
-from viberkit.analysis.failure_codes import ADVICE, advise, falls_back_at_once
+from viberkit.analysis.failure_codes import falls_back_at_once
 from viberkit.analysis.formatting import duration, percent
 from viberkit.analysis.grouping import BY
 from viberkit.analysis.incidence import Floats, incidence
 from viberkit.analysis.ordering import SECOND, Ints
-from viberkit.frames.columns import require
-
-__all__ = ["ADVICE", "WAITS", "advise", "fallback"]
+from viberkit.frames.schema import require
 
 #: The default waits, in seconds.
 WAITS = (5, 10, 20, 30, 60, 120, 180, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 43200, 86400)

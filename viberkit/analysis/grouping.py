@@ -10,7 +10,7 @@ import pandas as pd
 
 from viberkit.analysis.ordering import Ints, instants
 from viberkit.errors import MissingColumn
-from viberkit.frames.columns import require
+from viberkit.frames.schema import require
 
 _DENSE = 1 << 24  # codes below this number are counted in an array
 
@@ -72,7 +72,7 @@ def group_columns(
 def factorize(frame: pd.DataFrame, names: Sequence[str]) -> tuple[pd.DataFrame, Ints]:
     """The groups in order, one row each, and the group of each row; a missing value is a group of its own."""
     groups: dict[str, Any] = {}
-    group = np.zeros(len(frame), dtype=np.int64)
+    group: Ints = np.zeros(len(frame), dtype=np.int64)
     for name in names:  # one column after the other: much faster than groupby on several
         column = frame[name]
         if isinstance(column.dtype, pd.CategoricalDtype):

@@ -102,12 +102,17 @@ class Incidence:
             return result
         sums, gone, least = np.zeros(3), 0, np.inf
         for rows in _blocks(len(self.time)):
-            risk, mine, share, still = self.at_risk[rows], self.ended[end, rows], self.share[end, rows], self.open[rows]
+            risk, reached, share, still = (
+                self.at_risk[rows],
+                self.ended[end, rows],
+                self.share[end, rows],
+                self.open[rows],
+            )
             ended = self.ended[0, rows] if len(self.ended) == 1 else self.ended[:, rows].sum(axis=0)
             observed = np.maximum(risk, 1)
             left = observed - ended
             lost = ended / (observed * np.where(left > 0, left, np.inf))
-            hazard = mine / observed
+            hazard = reached / observed
             before = np.append(self.open[rows.start - 1] if rows.start else 1.0, still[:-1])
             met = before * hazard / observed
             own = met * before * (1 - hazard)
@@ -133,7 +138,7 @@ class Incidence:
                 whole = np.where(before[last] > 0, before[last], np.inf)
                 size[last] = np.minimum(size[last], (risk[last] / whole).max())
             uncensored = (risk - ended) / np.where(still > 0, still, np.inf)
-            at_rise = np.minimum(np.minimum.accumulate(np.where(mine > 0, uncensored, np.inf)), least)
+            at_rise = np.minimum(np.minimum.accumulate(np.where(reached > 0, uncensored, np.inf)), least)
             least = float(at_rise[-1])
             flat = (uncensored > 0) & (uncensored < at_rise) & np.isfinite(at_rise)
             result.size[rows] = size
@@ -275,20 +280,21 @@ def incidence(time: Ints, cause: Ints, causes: int = 2, entry: Ints | None = Non
     packed = np.asarray(time, dtype=np.int64) << bits | cause
     if n is None:
         packed.sort()  # sorting integers is much faster than sorting indices
-        cumulative = np.arange(len(packed) + 1)
+        total = len(packed)
     else:
         order = np.argsort(packed, kind="stable")
         packed, weights = packed[order], n[order]
         cumulative = np.append(0, np.cumsum(weights))
+        total = cumulative[-1]
     ordered, kinds = packed >> bits, (packed & ((1 << bits) - 1)).astype(np.int8)
     first = np.ones(len(ordered), dtype=bool)
     first[1:] = ordered[1:] != ordered[:-1]
     starts = np.flatnonzero(first)
+    before = starts if n is None else cumulative[starts]
     zero = int(not len(starts) or ordered[0] > 0)  # the curve begins with a row at zero
     at, risk, censored = (np.zeros(len(starts) + zero, dtype=np.int64) for _ in range(3))
     ended = np.zeros((causes, len(at)), dtype=np.int64)
-    total = cumulative[-1]
-    at[zero:], risk[zero:] = ordered[starts], total - cumulative[starts]
+    at[zero:], risk[zero:] = ordered[starts], total - before
     risk[:zero] = total
     if entry is not None:
         order = np.argsort(entry)
@@ -300,7 +306,7 @@ def incidence(time: Ints, cause: Ints, causes: int = 2, entry: Ints | None = Non
             of_kind = kinds == kind + 1
             counts = of_kind if n is None else of_kind * weights
             ended[kind, zero:] = np.add.reduceat(counts, starts, dtype=np.int64)
-        censored[zero:] = np.diff(np.append(cumulative[starts], total))
+        censored[zero:] = np.diff(np.append(before, total))
     all_ended = ended.sum(axis=0)
     censored -= all_ended
     observed = np.maximum(risk, 1)

@@ -12,8 +12,6 @@ import pandas as pd
 from viberkit.analysis.ordering import NEVER, SECOND, Ints, OrderedEvents, instants, microseconds, order_events
 from viberkit.frames.columns import EVENTS, JOURNEYS, TRANSITIONS
 
-__all__ = ["journeys", "transitions"]
-
 #: The states of a message that is delivered, and of one that failed for good.
 DELIVERED_STATES = ("delivered", "seen")
 FAILED_STATES = ("failed", "expired")
@@ -124,7 +122,7 @@ def journeys(events: pd.DataFrame, *, observed_until: Any = None) -> pd.DataFram
         - ``last_state``: latest state in time
         - ``code``: code of the last failure
         - ``observed_until``: end of the observation (UTC)
-        - ``<state>_not_before``: for states found by polling (events with ``not_before``), the last instant at which
+        - ``<state>_not_before``: for states observed by polling (events with ``not_before``), the last instant at which
           the message had not entered the state (UTC), NaT where the time is exact; only if there are any
         - further columns of ``events`` as in :func:`transitions`
 

@@ -16,9 +16,8 @@ from viberkit.analysis.grouping import BY, check_name_clash, distinct, factorize
 from viberkit.analysis.incidence import Floats, fractional_order
 from viberkit.analysis.journeys import FAILED_STATES, build_journeys, build_transitions, categorical
 from viberkit.analysis.ordering import SECOND, Ints, factorize_ids, instants, microseconds, order_events, run_starts
-from viberkit.frames.columns import EVENTS, INSTANT, TRANSITIONS, require
-
-__all__ = ["latency"]
+from viberkit.frames.columns import EVENTS, TRANSITIONS
+from viberkit.frames.schema import INSTANT, require
 
 _FEW_ROWS = 4_096  # up to this number, sorting the times of each row is faster than sorting all at once
 _SLOWEST = 0.05
@@ -190,7 +189,7 @@ def _estimate(
     states = cats[0].categories.append([cat.categories for cat in cats[1:]]).unique()  # in order of the life cycle
     left, entered, waited_in = (states.get_indexer(cat.categories)[cat.codes] for cat in cats)
 
-    # A row of the result is a pair of group and from_state, and a to_state, of which the last is none.
+    # A row of the result is a pair of group and from_state, and a to_state; the last to_state stands for a missing one.
     width = len(states) + 1
     pair = left if len(groups) == 1 else group * np.int64(len(states)) + left
     pair_waiting = group_waiting * np.int64(len(states)) + waited_in
@@ -278,7 +277,7 @@ class _SortedTimes:
 def _slowest(transitions: pd.DataFrame, group: Ints, seconds: Floats, n: Ints | None) -> tuple[Ints, Floats]:
     """The transitions of the slowest 5 % of the messages of each group, by their total time, and how often each counts.
 
-    Of messages with the same total, of which only some are among them, each counts in part.
+    Messages with the same total at the limit count in part.
     """
     if "message_id" not in transitions.columns or not len(transitions):
         return np.arange(len(transitions)), np.full(len(transitions), np.nan)

@@ -12,7 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from viberkit.frames.columns import EVENTS, INSTANT, require
+from viberkit.frames.columns import EVENTS
+from viberkit.frames.schema import INSTANT, require
 from viberkit.models.states import rank
 
 Ints = npt.NDArray[np.integer[Any]]

@@ -1,6 +1,6 @@
 """Data quality of an event log: which faults it has, how often, what they do to the results, and the remedy.
 
-Each check is a function: its docstring says what it finds, and its decorator has the effect and the remedy.
+Each check is a function: its docstring describes what it counts, and its decorator has the effect and the remedy.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ import pandas as pd
 from viberkit.analysis.incidence import Floats
 from viberkit.analysis.journeys import DELIVERY_PATH, build_journeys
 from viberkit.analysis.ordering import NEVER, SECOND, Ints, microseconds, order_events
-from viberkit.frames.columns import EVENTS, JOURNEYS, QUALITY, require
+from viberkit.frames.columns import EVENTS, JOURNEYS, QUALITY
+from viberkit.frames.schema import require
 from viberkit.models.states import ORDER, parse_state
 from viberkit.models.validation import EVENTS as CALLBACK_EVENTS
-
-__all__ = ["quality"]
 
 _EPOCH = 0  # a not_before of 1970-01-01: no earlier poll is known
 _SOURCES = list(EVENTS.empty()["source"].cat.categories)
@@ -300,7 +299,7 @@ def not_observed_again(log: _Log) -> list[_Finding]:
 
 @_check(
     "From callbacks alone these messages would seem to be still open.",
-    "See archive.gaps(); keep the listener running, and run vk.collect(client, archive) regularly.",
+    "See archive.gaps(); do not stop the listener, and run vk.collect(client, archive) regularly.",
 )
 def callbacks_missed(log: _Log) -> list[_Finding]:
     """States of messages that no callback reported, out of those that a history or status reported.
@@ -369,7 +368,7 @@ def quality(events: pd.DataFrame, *, journeys: pd.DataFrame | None = None) -> pd
     ----------
     events : DataFrame
         Events with ``message_id``, ``state`` and ``happened_at``. With ``archive.events(all_sources=True)``, missed
-        callbacks are found, too.
+        callbacks are counted, too.
     journeys : DataFrame, optional
         Journeys of the same messages, for example with their own ``observed_until``. By default they are derived
         from the events.
@@ -377,7 +376,7 @@ def quality(events: pd.DataFrame, *, journeys: pd.DataFrame | None = None) -> pd
     Returns
     -------
     DataFrame
-        One row per check, whether or not it found anything, and of *clock_skew* one row per source:
+        One row per check, also where its count is 0, and of *clock_skew* one row per source:
 
         - ``check``: name of the check (category).
         - ``source``: source of the events, of *clock_skew* only (category).

@@ -14,9 +14,7 @@ from viberkit.analysis.durations import OPEN, REACHED, Durations, check_shares, 
 from viberkit.analysis.formatting import UNITS
 from viberkit.analysis.grouping import BY, check_name_clash, factorize, group_columns
 from viberkit.analysis.ordering import SECOND, instants
-from viberkit.frames.columns import INSTANT
-
-__all__ = ["over_time", "profile", "slo"]
+from viberkit.frames.schema import INSTANT
 
 _MONDAY = pd.Timestamp("1970-01-05")  # weeks begin on Mondays
 _WINDOW = r"(\d+(?:\.\d+)?)(ms|s|min|h|d|w)"

@@ -18,7 +18,8 @@ from viberkit.archive.engine import Database, transaction
 from viberkit.archive.ingest import derive_pending
 from viberkit.archive.recorder import Recorder
 from viberkit.errors import ArchiveError, CampaignError
-from viberkit.frames.columns import CALLBACKS, EVENTS, INBOUND, INSTANT, MESSAGES, OUTBOX, STATUSES, Schema
+from viberkit.frames.columns import CALLBACKS, EVENTS, INBOUND, MESSAGES, OUTBOX, STATUSES
+from viberkit.frames.schema import INSTANT, Schema
 from viberkit.models.phone import mask, mask_numbers
 
 

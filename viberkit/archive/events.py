@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from viberkit.frames.columns import EVENTS, GAPS, INSTANT, MESSAGES, Schema
+from viberkit.frames.columns import EVENTS, GAPS, MESSAGES
+from viberkit.frames.schema import INSTANT, Schema
 from viberkit.models.phone import country
 from viberkit.models.states import parse_state, rank
 from viberkit.models.validation import EVENTS as CALLBACK_EVENTS

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from viberkit.frames.columns import require
+from viberkit.frames.schema import require
 from viberkit.models.states import rank
 
 Transition = tuple[str, str]

@@ -15,26 +15,8 @@ Columns that a schema does not declare (a rate type joined to events, say) follo
 
 from __future__ import annotations
 
-from viberkit.frames.schema import INSTANT, Column, Schema, require
+from viberkit.frames.schema import INSTANT, Column, Schema
 from viberkit.models.states import ORDER
-
-__all__ = [
-    "CALLBACKS",
-    "EVENTS",
-    "GAPS",
-    "INBOUND",
-    "INSTANT",
-    "JOURNEYS",
-    "LATENCY",
-    "MESSAGES",
-    "OUTBOX",
-    "QUALITY",
-    "STATUSES",
-    "TRANSITIONS",
-    "Column",
-    "Schema",
-    "require",
-]
 
 _CHANNELS = ("viber",)
 _SOURCES = ("history", "callback", "status", "send")
@@ -91,7 +73,7 @@ EVENTS = Schema(
         _instant("received_at", "when the event was first received; NaT: not recorded"),
         _OBSERVED_UNTIL,
         _NAIVE,
-        _instant("not_before", "for an event found by polling: lower bound of happened_at (1970: none); NaT: exact"),
+        _instant("not_before", "for an event observed by polling: lower bound of happened_at (1970: none); NaT: exact"),
     ),
 )
 
@@ -152,7 +134,7 @@ INBOUND = Schema(
         _text("postback", "data of the button that was pressed"),
         _NAIVE,
         _text("answers", "id of the sent message that this one answers"),
-        _category("paired_by", "how that message was found: by reply_to, or by phone number", ("reply", "number")),
+        _category("paired_by", "how that message was identified: by reply_to, or by phone number", ("reply", "number")),
         _seconds("response_s", "time from the acceptance of that message to happened_at"),
     ),
 )

@@ -34,8 +34,6 @@ from viberkit.models.parsing import excerpt, parse, read_record
 from viberkit.models.records import Event
 from viberkit.models.states import NAMES
 
-__all__ = ["ParsedEvents", "read_lines", "read_lines_one_by_one", "read_objects", "skip"]
-
 _LOG = logging.getLogger(__name__)
 _BATCH = 100_000
 _BLOCK = 1 << 20
@@ -285,9 +283,9 @@ def _scan(path: Path) -> _Lines:
             whole, texts = _texts(block, [0, len(block)]), _texts(block, starts)
             indented = values[starts[:-1]] <= ord(" ")
             blank.append(_to_numpy(pc.match_substring_regex(texts, r"^[\s\v]*$")) if indented.any() else indented)
-            found = [pattern for pattern in _SUSPECT if pc.match_substring_regex(whole, pattern)[0].as_py()]
-            matches = [_to_numpy(pc.match_substring_regex(texts, pattern)) for pattern in found]
-            suspect.append(np.any(matches, axis=0) if found else np.zeros(len(stops), dtype=bool))
+            present = [pattern for pattern in _SUSPECT if pc.match_substring_regex(whole, pattern)[0].as_py()]
+            matches = [_to_numpy(pc.match_substring_regex(texts, pattern)) for pattern in present]
+            suspect.append(np.any(matches, axis=0) if present else np.zeros(len(stops), dtype=bool))
             ends.append(stops + offset)
             offset += len(block)
     bounds = np.concatenate(ends)

@@ -18,13 +18,11 @@ import pandas as pd
 import pyarrow as pa
 
 from viberkit.errors import UnreadableRecord, quote
-from viberkit.frames.columns import EVENTS, INSTANT, require
+from viberkit.frames.columns import EVENTS
 from viberkit.frames.jsonlines import ParsedEvents, read_lines, read_objects, skip
-from viberkit.frames.schema import recode
+from viberkit.frames.schema import INSTANT, recode, require
 from viberkit.models.parsing import parse, parse_instant
 from viberkit.models.states import parse_state
-
-__all__ = ["SkippedRows", "SkippedRowsWarning", "read_events"]
 
 
 class SkippedRowsWarning(UserWarning):
@@ -63,7 +61,7 @@ def read_events(source: str | os.PathLike[str] | pd.DataFrame | Iterable[Any]) -
         One row per event, in the order of the source; every column has its dtype, in an empty frame too.
 
         - ``message_id`` : id of the message, as text
-        - ``state`` : state that the message entered; an unrecognised state keeps its text
+        - ``state`` : state that the message entered; an unrecognised state is returned as its text
         - ``happened_at`` : when the message entered the state (UTC)
         - ``source`` : what reported the event: history, callback, status or send
         - ``channel`` : channel of the message
@@ -71,7 +69,7 @@ def read_events(source: str | os.PathLike[str] | pd.DataFrame | Iterable[Any]) -
         - ``received_at`` : when the event was first received (UTC); NaT if the source does not contain it
         - ``observed_until`` : when the message was last observed (UTC); NaT if the source does not contain it
         - ``naive`` : whether the instant had no zone and was taken as UTC
-        - ``not_before`` : for an event found by polling, the lower bound of ``happened_at`` (UTC)
+        - ``not_before`` : for an event observed by polling, the lower bound of ``happened_at`` (UTC)
 
         ``attrs["skipped"]`` lists the records that could not be read: ``line`` (from 1), ``field``, ``reason`` and
         ``text`` (its beginning, phone numbers masked).

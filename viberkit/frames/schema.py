@@ -12,8 +12,6 @@ import pandas as pd
 
 from viberkit.errors import MissingColumn
 
-__all__ = ["INSTANT", "Column", "Schema", "recode", "require"]
-
 #: The dtype of every instant.
 INSTANT: Final = "datetime64[us, UTC]"
 
