@@ -17,9 +17,8 @@ from viberkit.analysis import journeys as journeys_module
 from viberkit.analysis.grouping import BY, check_name_clash, factorize, group_columns, group_names
 from viberkit.analysis.incidence import Incidence, incidence
 from viberkit.analysis.journeys import DELIVERED_STATES, DELIVERY_PATH, FAILED_STATES
-from viberkit.analysis.ordering import NEVER, SECOND, Ints, microseconds
+from viberkit.analysis.ordering import NEVER, SECOND, Ints, by_message, instants_of
 from viberkit.errors import MissingColumn
-from viberkit.frames.columns import JOURNEYS
 from viberkit.frames.schema import require
 from viberkit.models.states import ORDER, parse_state
 
@@ -76,13 +75,8 @@ class Durations:
 
     def take(self, chosen: npt.NDArray[Any]) -> Durations:
         """Some of the entries, by a mask or by index."""
-        arrays = {
-            name: getattr(self, name)[chosen] for name in ("started", "time", "cause", "earliest", "group", "row")
-        }
-        for name in ("entry", "n"):
-            values = getattr(self, name)
-            arrays[name] = None if values is None else values[chosen]
-        return replace(self, **arrays)
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        return replace(self, **{name: values[chosen] for name, values in arrays.items() if values is not None})
 
     def by_group(self) -> Iterator[tuple[dict[str, Any], Durations]]:
         """The values of the columns grouped by, and the entries, of each group in order."""
@@ -189,7 +183,7 @@ def durations(
     if end == "expired":
         raise ValueError("end: 'expired' is one kind of failure; pass 'failed', which counts both")
     _require_outcome_times(journeys, function)
-    at = {state: _instants(journeys, f"{state}_at") for state in _JOURNEY_STATES if f"{state}_at" in journeys.columns}
+    at = {state: instants_of(journeys, f"{state}_at") for state in _JOURNEY_STATES if f"{state}_at" in journeys.columns}
     started = at[start] != NEVER if start in at else np.zeros(len(journeys), dtype=bool)
     if len(journeys) and not started.any():
         available = [state for state, times in at.items() if (times != NEVER).any()]
@@ -204,7 +198,7 @@ def durations(
     begin = at.get(start, np.zeros(len(journeys), dtype=np.int64))
     reached, earliest = _reached(journeys, at, end)
     competing = _first(at, DELIVERED_STATES if end in FAILED_STATES else FAILED_STATES, len(journeys))
-    until = _instants(journeys, "observed_until")
+    until = instants_of(journeys, "observed_until")
     if at and (unknown := until == NEVER).any():
         until = np.where(unknown, np.maximum.reduce(list(at.values())), until)
     undated = (journeys["outcome"] == "failed").to_numpy() & (competing == NEVER)
@@ -240,12 +234,6 @@ def _require_outcome_times(journeys: pd.DataFrame, function: str) -> None:
             raise MissingColumn(function, [f"{outcome}_at"], map(str, journeys.columns))
 
 
-def _instants(journeys: pd.DataFrame, name: str) -> Ints:
-    if name not in journeys.columns:
-        return np.full(len(journeys), NEVER)
-    return microseconds(JOURNEYS["observed_until"].cast(journeys[name]))
-
-
 def _reached(journeys: pd.DataFrame, at: dict[str, Ints], end: str) -> tuple[Ints, Ints]:
     """The latest and the earliest instant at which each message reached the end; the same array if exact."""
     if end in FAILED_STATES:
@@ -260,7 +248,7 @@ def _reached(journeys: pd.DataFrame, at: dict[str, Ints], end: str) -> tuple[Int
         before = np.maximum.reduce([at[state] for state in DELIVERY_PATH[:index] if state in at] or [proven])
         reached, earliest = np.where(passed, proven, exact), np.where(passed, np.minimum(before, proven), exact)
     if f"{end}_not_before" in journeys.columns:
-        bound = _instants(journeys, f"{end}_not_before")
+        bound = instants_of(journeys, f"{end}_not_before")
         earliest = np.where((exact != NEVER) & (bound != NEVER), np.minimum(bound, exact), earliest)
     return reached, earliest
 
@@ -276,16 +264,9 @@ def _first(at: dict[str, Ints], states: Sequence[str], count: int) -> Ints:
 
 def _entry(journeys: pd.DataFrame, begin: Ints, observed_from: Any) -> Ints | None:
     """The start of each observation after ``begin``, -1 for its beginning; None if that holds for all."""
-    cast = JOURNEYS["observed_until"].cast
     if observed_from is None:
-        if "observed_from" not in journeys.columns:
-            return None
-        since = microseconds(cast(journeys["observed_from"]))
-    elif isinstance(observed_from, pd.Series):
-        by_id = cast(observed_from)
-        ids = journeys["message_id"].astype("str")
-        since = microseconds(by_id.groupby(by_id.index.astype("str")).min().reindex(ids))
+        since = instants_of(journeys, "observed_from")
     else:
-        since = np.full(len(journeys), microseconds(cast(pd.Series([observed_from], dtype=object)))[0])
+        since = by_message(observed_from, journeys["message_id"], "min")
     late = (since != NEVER) & (since > begin)
     return np.where(late, since - begin, -1) if late.any() else None

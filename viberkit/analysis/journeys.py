@@ -9,7 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from viberkit.analysis.ordering import NEVER, SECOND, Ints, OrderedEvents, instants, microseconds, order_events
+from viberkit.analysis.ordering import (
+    NEVER,
+    SECOND,
+    Ints,
+    OrderedEvents,
+    by_message,
+    instants,
+    instants_of,
+    order_events,
+)
 from viberkit.frames.columns import EVENTS, JOURNEYS, TRANSITIONS
 
 #: The states of a message that is delivered, and of one that failed for good.
@@ -192,9 +201,7 @@ def _by_message(ordered: OrderedEvents, times: Ints, entries: Ints) -> npt.NDArr
 
 def _not_before(ordered: OrderedEvents) -> Ints | None:
     """The lower bound of the time of each event; None if all times are exact."""
-    if "not_before" not in ordered.events:
-        return None
-    bounds = microseconds(EVENTS["not_before"].cast(ordered.events["not_before"]))
+    bounds = instants_of(ordered.events, "not_before")
     return np.minimum(bounds[ordered.row], ordered.time) if (bounds != NEVER).any() else None
 
 
@@ -212,15 +219,12 @@ def _failure_codes(ordered: OrderedEvents) -> pd.Series[Any]:
 
 def _observed_until(ordered: OrderedEvents, observed_until: Any) -> npt.NDArray[np.int64]:
     """The end of each message's observation: as given, else from its events, else the last instant of all events."""
-    given = np.full(len(ordered.ids), NEVER)
-    if isinstance(observed_until, pd.Series):
-        by_id = JOURNEYS["observed_until"].cast(observed_until)
-        given = microseconds(by_id.groupby(by_id.index.astype("str")).max().reindex(pd.Index(ordered.ids)))
-    elif observed_until is not None:
-        given[:] = microseconds(JOURNEYS["observed_until"].cast(pd.Series([observed_until], dtype=object)))
-    latest = np.full(len(ordered.ids), NEVER)
-    for name in {"observed_until", "received_at"} & {*ordered.events.columns}:
-        values = microseconds(EVENTS[name].cast(ordered.events[name]))
+    given = latest = np.full(len(ordered.ids), NEVER)
+    if observed_until is not None:
+        given = by_message(observed_until, ordered.ids, "max")
+    latest = latest.copy()
+    for name in ("observed_until", "received_at"):
+        values = instants_of(ordered.events, name)
         if (values != NEVER).any():
             np.maximum.at(latest, ordered.row_message, values)
     if len(latest):

@@ -58,7 +58,7 @@ def order_events(events: pd.DataFrame, function: str) -> OrderedEvents:
     """Sort events and drop duplicates; events without a message, a state or an instant are ignored."""
     require(events, ("message_id", "state", "happened_at"), function)
     ids = EVENTS["message_id"].cast(events["message_id"])
-    at = microseconds(EVENTS["happened_at"].cast(events["happened_at"]))
+    at = instants_of(events, "happened_at")
     states = EVENTS["state"].cast(events["state"]).cat
     state = states.codes.to_numpy()
     complete = (at != NEVER) & (state >= 0) & ids.notna().to_numpy()
@@ -84,6 +84,21 @@ def order_events(events: pd.DataFrame, function: str) -> OrderedEvents:
 def microseconds(values: pd.Series[Any]) -> npt.NDArray[np.int64]:
     """Instants as microseconds since 1970; NaT is NEVER."""
     return np.asarray(values.astype("int64"), dtype=np.int64)
+
+
+def instants_of(frame: pd.DataFrame, name: str) -> Ints:
+    """A column as microseconds since 1970; NEVER where it is missing."""
+    if name not in frame.columns:
+        return np.full(len(frame), NEVER)
+    return microseconds(EVENTS["happened_at"].cast(frame[name]).rename(name))
+
+
+def by_message(given: Any, ids: pd.Series[Any], choose: str) -> npt.NDArray[np.int64]:
+    """One instant, or the least or greatest of a Series by message id, as microseconds for each message."""
+    if not isinstance(given, pd.Series):
+        return np.full(len(ids), microseconds(EVENTS["happened_at"].cast(pd.Series([given], dtype=object)))[0])
+    grouped = EVENTS["happened_at"].cast(given).groupby(given.index.astype("str"))
+    return microseconds(grouped.agg(choose).reindex(ids.astype("str")))
 
 
 def instants(values: Ints) -> pd.Series[Any]:

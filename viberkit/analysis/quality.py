@@ -16,8 +16,8 @@ import pandas as pd
 
 from viberkit.analysis.incidence import Floats
 from viberkit.analysis.journeys import DELIVERY_PATH, build_journeys
-from viberkit.analysis.ordering import NEVER, SECOND, Ints, microseconds, order_events
-from viberkit.frames.columns import EVENTS, JOURNEYS, QUALITY
+from viberkit.analysis.ordering import NEVER, SECOND, Ints, instants_of, order_events
+from viberkit.frames.columns import EVENTS, QUALITY
 from viberkit.frames.schema import require
 from viberkit.models.states import ORDER, parse_state
 from viberkit.models.validation import EVENTS as CALLBACK_EVENTS
@@ -39,7 +39,7 @@ class _Log:
         self.message = self.ordered.row_message  # of each event, the position of its message in ids
         # A transition leads from the event at this position of the ordered events to the next.
         self.transition = np.flatnonzero(self.ordered.message[1:] == self.ordered.message[:-1])
-        self.happened, self.not_before = self.instants("happened_at"), self.instants("not_before")
+        self.happened, self.not_before = (instants_of(self.events, name) for name in ("happened_at", "not_before"))
         states, sources = (EVENTS[name].cast(self.column(name)).cat for name in ("state", "source"))
         self.state, self.states = states.codes.to_numpy(), list(states.categories)
         self.source, self.sources = sources.codes.to_numpy(), list(sources.categories)
@@ -57,13 +57,8 @@ class _Log:
             return self.events[name]
         return pd.Series(np.full(len(self.events), None, dtype=object), index=self.events.index)
 
-    def instants(self, name: str) -> Ints:
-        return microseconds(EVENTS[name].cast(self.column(name)))
-
     def journey_times(self, name: str) -> Floats:
-        if name not in self.journeys.columns:
-            return np.full(len(self.journeys), np.nan)
-        times = microseconds(JOURNEYS["observed_until"].cast(self.journeys[name]))
+        times = instants_of(self.journeys, name)
         return np.where(times == NEVER, np.nan, times)
 
 
@@ -333,7 +328,7 @@ def clock_skew(log: _Log) -> list[_Finding]:
 
     ``value_s`` is the median delay from the event to its receipt.
     """
-    received = log.instants("received_at")
+    received = instants_of(log.events, "received_at")
     timed = (received != NEVER) & (log.not_before == NEVER)
     delay = np.where(timed, received, 0) - np.where(timed, log.happened, 0)
     findings = []

@@ -65,12 +65,7 @@ class ParsedEvents:
 def skip(line: int, error: UnreadableRecord, record: object) -> dict[str, Any]:
     """The entry for a record that could not be read: line, field, reason and the beginning of its text, masked."""
     field = str(error).partition(":")[0]
-    return {
-        "line": line,
-        "field": "record" if " " in field else field,
-        "reason": str(error),
-        "text": excerpt(record),
-    }
+    return {"line": line, "field": "record" if " " in field else field, "reason": str(error), "text": excerpt(record)}
 
 
 def read_objects(records: Iterable[object]) -> ParsedEvents:
