@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 from scipy import stats
 from support.delivery_logs import BEGIN, NEVER, SECOND, Truth, draw
 
@@ -224,6 +224,7 @@ def test_any_log_keeps_within_bounds(pattern: list[Any], times: int, step: int, 
     st.sampled_from([1, 3_600]),
     st.lists(st.integers(1, 5), min_size=1, max_size=7),
 )
+@example([(0, 0.0, "delivered"), (7, 1.0, "delivered"), (0, 0.0, "delivered")], 15, 1, [2])  # two equal changes
 def test_weighted_messages_equal_repeated_rows(pattern: list[Any], times: int, step: int, weights: list[int]) -> None:
     log = repeat(pattern, times, step)
     n = np.resize(weights, len(log))

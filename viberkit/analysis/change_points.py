@@ -22,6 +22,7 @@ _MIN_MESSAGES = 40  # on either side of a change
 _MIN_DAYS = 3  # of a log whose hours of the day differ from changes recognisably
 _SIMILAR = 0.8  # of the quantiles that moved at least this part of the largest movement, the highest is reported
 _CERTAIN = 3.0  # standard errors
+_EQUAL = 1 - 1e-9  # sums of numbers in another order differ by less: the earlier of two equal changes is reported
 _HOUR = 3_600 * SECOND
 _SIDES = ("before_s", "after_s", "failed_before", "failed_after")
 _DTYPES = {"since_at": INSTANT, "metric": "str", "quantile": "float64", **dict.fromkeys(_SIDES, "float64")}
@@ -194,10 +195,11 @@ def _strongest_change(part: Durations, hour: Ints) -> tuple[int, float]:
         np.cumsum(weighted, out=sums[1:])
         deviation = _standard_deviation(float(weighted @ score), sums, count)
         distance = np.where(allowed, np.abs(sums[1:]), 0.0)
-        last = int(np.argmax(distance))
+        last = int(np.argmax(distance >= _EQUAL * distance.max()))
         if deviation > 0:
             p_value = len(scores) * float(special.kolmogorov(distance[last] / (deviation * np.sqrt(count[-1]))))
-            best = min(best, (last + 1, p_value), key=lambda change: change[1])
+            if p_value < _EQUAL * best[1]:
+                best = last + 1, p_value
     return best
 
 
