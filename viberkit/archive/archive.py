@@ -242,7 +242,7 @@ class Archive:
         pandas.DataFrame
             - ``received_at``, ``last_received_at``: first and last time of receipt
             - ``signed_at``: time of the signature; NaT without a signature
-            - ``late``: whether it was signed correctly, but longer ago than the receiver's limit
+            - ``late``: whether it was signed correctly, but too long ago for the receiver, or at an unknown time
             - ``unreadable``: why it, or a part of it, could not be read
             - ``body``: the body as text
         """

@@ -105,7 +105,7 @@ class CallbackApp:
             at = signed_at(request.headers, body, self.secrets)
         except SignatureError as error:
             raise HTTPException(401, str(error)) from None
-        return Callback(body, now, at, late=abs(now - at) > self.window)
+        return Callback(body, now, at, late=at is None or abs(now - at) > self.window)
 
     def _count_rejection(self, reason: str, status: int) -> None:
         self.rejected[reason] += 1

@@ -51,7 +51,8 @@ class Listener(ThreadServer):
     public_url : str, optional
         Public https URL that leads to this listener. It requires a secret or a header.
     window : timedelta, default 5 minutes
-        Largest difference between the time of a signature and its arrival; other callbacks are stored and marked late.
+        Largest difference between the time of a signature and its arrival. Other callbacks, and those whose time cannot
+        be read, are stored and marked late.
     now : callable, optional
         Clock that returns a datetime with a time zone, such as ``lambda: sandbox.now``; by default the system's.
 
@@ -183,7 +184,7 @@ class Listener(ThreadServer):
 
     @property
     def late(self) -> int:
-        """Number of stored callbacks whose signature was older than the window."""
+        """Number of stored callbacks whose signature was older than the window, or whose time could not be read."""
         return self._app.late
 
     @property

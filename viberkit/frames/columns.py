@@ -145,8 +145,8 @@ CALLBACKS = Schema(
     (
         _instant("received_at", "when the callback was first received"),
         _instant("last_received_at", "when it was last received again"),
-        _instant("signed_at", "when the provider signed it; NaT: not signed"),
-        Column("late", "bool", "whether the signature is valid but too old"),
+        _instant("signed_at", "when the provider signed it; NaT: not signed, or unreadable"),
+        Column("late", "bool", "whether the signature is valid, but its time too old or unreadable"),
         _text("unreadable", "why the callback, or a part of it, could not be read"),
         _text("body", "body of the callback"),
     ),
