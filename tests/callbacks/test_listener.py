@@ -9,16 +9,20 @@ import hmac
 import itertools
 import json
 import logging
+import os
 import pickle
 import socket
 import sqlite3
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import requests
 
@@ -595,6 +599,69 @@ def test_silent_connections_do_not_block_others(archive: vk.Archive, monkeypatch
                 closed += 1
         assert 30 < closed < len(silent)
         assert listener.stored == 4
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of descriptors")
+def test_idle_connections_beyond_the_limit_of_descriptors(tmp_path: Path) -> None:
+    program = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)); "
+        "from viberkit.cli.main import main; main(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", program, "listen", "--port", "0", "--archive", str(tmp_path / "a.db")]
+    log = tmp_path / "log"
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+        ExitStack() as connections,
+    ):
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().split()[2].rstrip(";")
+            port = int(url.rpartition(":")[2].partition("/")[0])
+            used, started = psutil.Process(process.pid).cpu_times(), time.monotonic()
+            for number in range(120):
+                connections.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+                if number % 10 == 9:
+                    callback = {**DELIVERED, "messageId": f"m{number}"}
+                    assert requests.post(url, json=callback, timeout=4).status_code == 204
+            time.sleep(1.2)  # the event loop accepts again a second after it failed
+            assert requests.post(url, json=DELIVERED, timeout=4).status_code == 204
+            elapsed_s, after = time.monotonic() - started, psutil.Process(process.pid).cpu_times()
+            assert after.user + after.system - used.user - used.system < 0.6 * elapsed_s
+        finally:
+            process.terminate()
+            assert "13 stored" in process.communicate(timeout=20)[0]
+    lines = log.read_text().splitlines()
+    assert 0 < len(lines) < 15
+    assert "closed an idle connection to make room (1 so far)" in lines[0]
+    assert not [line for line in lines if "accept" in line], "a cap below the limit"
+
+
+def test_a_process_without_free_descriptors_recovers(archive: vk.Archive, caplog: pytest.LogCaptureFixture) -> None:
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Listener(archive) as listener, ExitStack() as files, ExitStack() as connections:
+        for _ in range(3):
+            connections.enter_context(connect(listener))
+        assert post(listener) == 204
+        waiting = connections.enter_context(socket.socket())
+        try:
+            highest = files.enter_context(open(os.devnull)).fileno()  # noqa: PTH123
+            resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, limits[1]))
+            with suppress(OSError):
+                while True:
+                    files.enter_context(open(os.devnull))  # noqa: PTH123
+            waiting.connect(("127.0.0.1", listener.port))
+            waiting.sendall(wire())
+            time.sleep(0.3)
+        finally:
+            files.close()
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        waiting.settimeout(10)
+        assert waiting.recv(4096).startswith(b"HTTP/1.1 204")
+    logged = [record.getMessage() for record in caplog.records if "viberkit" in record.name]
+    assert "viberkit-listener could not accept a connection (1 so far): Too many open files" in logged
+    assert len(logged) < 8
 
 
 def test_switch_interval_while_servers_run(archive: vk.Archive) -> None:

@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from viberkit.api.settings import is_loopback
+from viberkit.callbacks.server import is_logged
 from viberkit.errors import ArchiveError
 from viberkit.models.callback import Callback, SignatureError, signed_at
 
@@ -109,10 +110,9 @@ class CallbackApp:
 
     def _count_rejection(self, reason: str, status: int) -> None:
         self.rejected[reason] += 1
-        count = self.rejected[reason]
-        if count & (count - 1) == 0:  # log the 1st, 2nd, 4th, 8th, …, so that a flood does not fill the log
+        if is_logged(self.rejected[reason]):
             level = logging.WARNING if status >= 500 else logging.INFO
-            _log.log(level, "rejected a callback (%d so far): %s", count, reason)
+            _log.log(level, "rejected a callback (%d so far): %s", self.rejected[reason], reason)
 
 
 async def _read_body(request: Request) -> bytes:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from itertools import count
 
 import h11
+import psutil
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from viberkit.callbacks.server import is_logged
+
+_log = logging.getLogger("viberkit.callbacks.listener")
 
 
 class _LimitedProtocol(H11Protocol):
@@ -13,14 +20,16 @@ class _LimitedProtocol(H11Protocol):
 
     deadline_s: float
     max_connections: int
+    closed: count[int]  #: how many connections were closed to make room
     #: Connections without a request in progress, the oldest first, and whether they ever sent a complete request.
     waiting: dict[_LimitedProtocol, bool]
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self.max_connections:
-            min(self.waiting, key=self.waiting.__getitem__, default=self).drop()
+        is_full = len(self.connections) > self.max_connections
+        if is_full or _is_short_of_descriptors():
+            self.make_room(default=self if is_full else None)
         if not transport.is_closing():
             self.waiting[self] = False
             self._set_deadline()
@@ -46,6 +55,14 @@ class _LimitedProtocol(H11Protocol):
             self.transport.write(self.conn.send(h11.Response(status_code=400, headers=headers, reason=b"")) or b"")
         self.transport.close()
 
+    @classmethod
+    def make_room(cls, default: _LimitedProtocol | None = None) -> None:
+        """Close the oldest connection without a request in progress, or else the default."""
+        if oldest := min(cls.waiting, key=cls.waiting.__getitem__, default=default):
+            oldest.drop()
+            if is_logged(number := next(cls.closed)):
+                _log.warning("closed an idle connection to make room (%d so far): too many connections", number)
+
     def drop(self) -> None:
         """Close the connection at once."""
         self._forget()
@@ -68,12 +85,22 @@ class _LimitedProtocol(H11Protocol):
             self._deadline = None
 
 
-def limited_protocol(*, deadline_s: float, max_connections: int) -> type[H11Protocol]:
+def limited_protocol(*, deadline_s: float, max_connections: int) -> type[_LimitedProtocol]:
     """The protocol class of one server.
 
     A request must be complete `deadline_s` after its first byte (the first request: after the connection was made).
-    When there are more than `max_connections`, the oldest connection without a complete request is closed, or else the
-    oldest between two requests.
+    When there are more than `max_connections`, or so many that few files can be opened, the oldest connection without a
+    complete request is closed, or else the oldest between two requests.
     """
-    limits = {"deadline_s": deadline_s, "max_connections": max_connections, "waiting": {}}
+    limits = {"deadline_s": deadline_s, "max_connections": max_connections, "waiting": {}, "closed": count(1)}
     return type("LimitedProtocol", (_LimitedProtocol,), limits)
+
+
+def _is_short_of_descriptors() -> bool:
+    """Whether few files can be opened, of which the archive needs some."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return False
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return limit != resource.RLIM_INFINITY and psutil.Process().num_fds() > limit - min(32, limit // 4)

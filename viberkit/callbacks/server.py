@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import errno
 import functools
+import logging
 import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import uvicorn
@@ -16,13 +19,26 @@ from starlette.types import ASGIApp
 
 from viberkit.errors import ConfigurationError
 
-#: Options of uvicorn: it writes no log and adds no headers of its own.
+#: Options of uvicorn: it writes no log and adds no headers of its own. The event loop accepts `backlog` connections
+#: at a time, and when it fails because of too many open files, tries as often without a pause.
 _OPTIONS: dict[str, Any] = {"http": "h11", "ws": "none", "lifespan": "on", "log_config": None, "log_level": "critical"}
-_OPTIONS |= {"access_log": False, "proxy_headers": False, "date_header": False, "server_header": False}
+_OPTIONS |= {"backlog": 1, "access_log": False, "proxy_headers": False, "date_header": False, "server_header": False}
+
+
+_BACKLOG = 1024  #: connections that wait to be accepted
+
+_log = logging.getLogger(__name__)
+
+
+def is_logged(count: int) -> bool:
+    """Whether to log an event of its kind: the 1st, 2nd, 4th, 8th, …, so that a flood does not fill the log."""
+    return count & (count - 1) == 0
 
 
 class ThreadServer:
     """Serves an application from a thread; port 0 selects a free port, which a restart uses again.
+
+    When no connection can be accepted because too many files are open, ``_make_room`` is called.
 
     While any server runs, the interpreter switches threads after 0.1 ms instead of 5 ms. Otherwise a computation that
     releases the interpreter's lock often, but briefly, would delay the responses by seconds.
@@ -31,9 +47,10 @@ class ThreadServer:
     _interval_lock = threading.Lock()
     _running: ClassVar[set[int]] = set()
     _default_interval_s: ClassVar[float] = 0.0
+    _make_room: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(self, app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0, name: str, **options: Any) -> None:
-        self.host, self.port = host, port
+        self.host, self.port, self._failed_accepts = host, port, 0
         self._configure = functools.partial(uvicorn.Config, app, **_OPTIONS | options)
         self._name, self._lock = name, threading.Lock()
         self._server: uvicorn.Server | None = None
@@ -55,13 +72,14 @@ class ThreadServer:
             if self._server is None:
                 listening = self._listen()
                 self.port = listening.getsockname()[1]
-                self._server = uvicorn.Server(self._configure())
+                self._server = server = uvicorn.Server(self._configure())
                 self._use_short_interval(True)
-                run = functools.partial(self._server.run, sockets=[listening])
+                run = functools.partial(asyncio.run, self._serve(server, listening))
                 self._thread = threading.Thread(target=run, name=self._name, daemon=True)
                 self._thread.start()
                 while not self._server.started and self._thread.is_alive():
                     time.sleep(0.001)
+                listening.listen(_BACKLOG)  # uvicorn has set that of its options
                 atexit.register(self.stop)
         return self
 
@@ -81,10 +99,23 @@ class ThreadServer:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
+    async def _serve(self, server: uvicorn.Server, listening: socket.socket) -> None:
+        asyncio.get_running_loop().set_exception_handler(self._handle_loop_error)
+        await server.serve(sockets=[listening])
+
+    def _handle_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if "socket.accept" not in context["message"]:
+            return loop.default_exception_handler(context)
+        self._failed_accepts += 1
+        if is_logged(self._failed_accepts):
+            error = context["exception"].strerror
+            _log.warning("%s could not accept a connection (%d so far): %s", self._name, self._failed_accepts, error)
+        return self._make_room()
+
     def _listen(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         try:
-            listening = socket.create_server((self.host, self.port), family=family, backlog=1024)
+            listening = socket.create_server((self.host, self.port), family=family, backlog=_BACKLOG)
         except OSError as error:
             in_use = error.errno == errno.EADDRINUSE
             reason = "is in use" if in_use else f"is not an address of this computer ({error.strerror})"
