@@ -329,6 +329,24 @@ def test_forwarded_requests_need_a_secret(archive: vk.Archive, name: str) -> Non
         assert post(listener, BODY, {**signed(), name: "192.0.2.1"}) == 204
 
 
+def test_unsigned_callbacks_are_stored_up_to_a_limit(
+    archive: vk.Archive, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("viberkit.callbacks.app.MAX_UNSIGNED", 10_500)
+    bodies = [json.dumps({**DELIVERED, "messageId": f"m{number}"}).encode() for number in range(40)]
+    with Listener(archive, now=lambda: NOW) as listener:
+        statuses = [post(listener, body) for body in bodies]
+        assert statuses == [204] * 9 + [507] * 31
+        assert (listener.stored, [*listener.rejected.values()]) == (9, [31])
+        assert "set a secret" in next(iter(listener.rejected))
+    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert [record.getMessage().count("set a secret") for record in warnings] == [1] * 5, "the 1st, 2nd, 4th, …"
+    assert stored_bodies(archive) == bodies[:9]
+    for proof in ({"secret": SECRET}, {"secret": "", "header": HEADER}):
+        with Listener(archive, **proof, now=lambda: NOW) as listener:
+            assert {post(listener, body, signed(body) | {HEADER[0]: TOKEN}) for body in bodies} == {204}
+
+
 def test_recovery_from_a_missing_or_replaced_file(archive: vk.Archive, caplog: pytest.LogCaptureFixture) -> None:
     moved = archive.path.with_suffix(".moved")
     bodies = (BODY.replace(b'"m"', b'"m%d"' % number) for number in itertools.count())

@@ -26,6 +26,8 @@ from viberkit.models.callback import Callback, SignatureError, signed_at
 
 MAX_BODY = 256 * 1024  #: bytes
 MAX_HEADERS = 16 * 1024  #: bytes
+#: Bytes of callbacks that are stored without a proof of their origin; each counts as 1 KiB more than its body.
+MAX_UNSIGNED = 256 * 1024**2
 #: A callback that is not stored within this time is answered with 503, so that the provider repeats it.
 STORE_TIMEOUT_S = 4.5
 
@@ -47,6 +49,7 @@ class CallbackApp:
     now: Callable[[], datetime]
     stored: int = 0
     late: int = 0
+    unsigned: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -101,6 +104,9 @@ class CallbackApp:
     def _verify(self, request: Request, body: bytes) -> Callback:
         now = self.now()
         if not self.secrets:
+            self.unsigned += len(body) + 1024 if self.header is None else 0
+            if self.unsigned > MAX_UNSIGNED:
+                raise HTTPException(507, "too many unsigned callbacks since the listener was created; set a secret")
             return Callback(body, now)
         try:
             at = signed_at(request.headers, body, self.secrets)

@@ -80,7 +80,8 @@ class Listener(ThreadServer):
     A callback that cannot be stored within 4.5 seconds is answered with 503, and the provider repeats it. A callback
     that cannot be read is stored as well, see :meth:`Archive.unreadable`.
 
-    Without a secret and a header, only this computer may call, by a loopback name and not through a proxy.
+    Without a secret and a header, only this computer may call, by a loopback name and not through a proxy, and at most
+    256 MiB are stored: other callbacks are answered with 507, and counted in :attr:`rejected`.
 
     The server responds while a cell computes, unless the computation holds the interpreter's lock for seconds (a long
     call into C). In production, run ``viberkit listen``, a process of its own.
