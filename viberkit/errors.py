@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from unicodedata import category
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +217,7 @@ class ApiError(ViberkitError):
 
     def __str__(self) -> str:
         head = f"{self.request}: {self.status} {self.title}".strip(": ")
-        return "; ".join([head, *filter(None, [self.detail]), *map(str, self.violations)])
+        return escape("; ".join([head, *filter(None, [self.detail]), *map(str, self.violations)]))
 
 
 class BadRequest(ApiError):
@@ -269,14 +270,26 @@ def for_status(status: int) -> type[ApiError]:
     return ServerError if 500 <= status < 600 else UnexpectedResponse
 
 
+def escape(text: str) -> str:
+    r"""A text that cannot control a terminal: what Python's repr escapes is escaped, except for line feeds and blanks.
+
+    >>> escape("a\x1b[2J\r\u202e\x9b"), escape("Grüße 👋")
+    ('a\\x1b[2J\\r\\u202e\\x9b', 'Grüße 👋')
+    """
+    if text.replace("\n", "").isprintable():
+        return text
+    shown = (c if c == "\n" or c.isprintable() or category(c) == "Zs" else repr(c)[1:-1] for c in text)
+    return "".join(shown)
+
+
 def quote(value: object) -> str:
-    """The repr of a value for a message, cut at 60 characters.
+    """The repr of a value for a message, escaped, and cut at 60 characters.
 
     >>> quote("x" * 100), quote({"key": "x" * 100})[-5:], quote(10**5000)
     ("'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…'", 'xxx…}', 'a value of type int')
     """
     try:
-        text = repr(value)
+        text = escape(repr(value))
     except (ValueError, RecursionError):  # more digits or levels than Python prints
         return f"a value of type {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}…{text[-1]}"

@@ -51,6 +51,8 @@ def test_a_message_from_send_to_latency(run, sandbox: vk.Sandbox) -> None:  # ty
     assert [line.split()[2] for line in lines][:2] == ["accepted", "dispatched"]
     code, out, _ = run("collect")
     assert (code, out.split()[:3]) == (0, ["requested", "changed", "final"])
+    code, _, err = run("collect", "--per-second", "nan")
+    assert (code, "per_second: nan is not above 0" in err) == (1, True)
     assert "accepted" in run("latency", "--by", "rate_type")[1]
     for name in ("events.parquet", "messages.csv", "journeys.csv"):
         assert run("export", name, "--what", name.partition(".")[0])[0] == 0
@@ -91,6 +93,25 @@ def test_send_asks_for_confirmation(run, sandbox: vk.Sandbox, monkeypatch: pytes
         (("nonsense",), 2, "No such command"),
         (("collect", "--workers", "0"), 2, "--workers"),
         (("sandbox", "--port", "99999"), 2, "--port"),
+        *(
+            (("sandbox", "--port", "0", "--speed", value), 1 if value == "nan" else 2, "speed")
+            for value in ("nan", "inf", "-inf", "-1", "1e308", "1_0_")
+        ),
+        *(
+            (("collect", "--archive", __file__, "--per-second", value), 2, "--per-second")
+            for value in ("inf", "-1", "0", "1e-308", "1e308")
+        ),
+        *(
+            (
+                ("campaign", "c", __file__, "--rate-type", "session", "--text", "Hi", "--price", "1", option, value),
+                2,
+                option,
+            )
+            for option in ("--price", "--price-high", "--cost-cap")
+            for value in ("inf", "-inf", "-1", "1e308", "one")
+        ),
+        (("demo", "--messages", "-1"), 2, "--messages"),
+        (("lab", "--port", "0"), 2, "--port"),
         (("demo", "--out", "/proc/nothing"), 1, "error: "),
     ],
 )

@@ -9,6 +9,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from math import inf, nan
 
 import pytest
 import requests
@@ -394,6 +395,15 @@ def test_time_changes_only_by_advance_and_is_the_date_of_responses(create):
         web.sandbox.advance(seconds=-1)
 
 
+@pytest.mark.parametrize("duration", [{"seconds": -1}, {"days": nan}, {"hours": inf}, {"days": 1e9}, {"days": 2.9e6}])
+def test_time_moves_forward_within_the_calendar(create, duration):
+    sandbox = create(speed=1).sandbox
+    with pytest.raises(InvalidRequest, match="duration"):
+        sandbox.advance(**duration)
+    sandbox.advance(seconds=0)
+    assert sandbox.now.year == 2026
+
+
 def test_speed_of_time(create):
     sandbox = create(speed=3600.0).sandbox
     before, real = sandbox.now, time.monotonic()
@@ -407,7 +417,15 @@ def test_time_can_be_advanced_over_http(create):
     moved = web.session.post(f"{root}/sandbox/advance", json={"seconds": 60}, timeout=5).json()
     assert moved == {"now": "2026-01-05T08:01:00.000Z"}
     assert web.sandbox.now == START + timedelta(minutes=1)
-    for wrong in (b"", b"{}", b'{"seconds": "x"}', b'{"seconds": -1}', b"[]"):
+    for wrong in (
+        b"",
+        b"{}",
+        b'{"seconds": "x"}',
+        b'{"seconds": -1}',
+        b"[]",
+        b'{"seconds": NaN}',
+        b'{"seconds": 1e999}',
+    ):
         assert web.session.post(f"{root}/sandbox/advance", data=wrong, timeout=5).status_code == 400
     assert not web.sandbox.requests
 
@@ -601,7 +619,13 @@ def test_client_of_the_sandbox(create):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"dialect": "v4"}, {"paths": "all"}, {"speed": -1}, {"service_ids": ()}, {"start": datetime(2026, 1, 1)}],  # noqa: DTZ001
+    [
+        {"dialect": "v4"},
+        {"paths": "all"},
+        *({name: value} for name in ("speed", "latency_s") for value in (-1, -1e-300, nan, inf, -inf, 1e308)),
+        {"service_ids": ()},
+        {"start": datetime(2026, 1, 1)},  # noqa: DTZ001
+    ],
 )
 def test_invalid_arguments(wrong):
     with pytest.raises(InvalidRequest):

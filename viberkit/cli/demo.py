@@ -19,6 +19,7 @@ from viberkit.analysis.latency import latency
 from viberkit.api.client import Client
 from viberkit.archive.archive import Archive
 from viberkit.campaigns.collector import collect
+from viberkit.cli.output import write_csv
 from viberkit.errors import ConfigurationError
 from viberkit.models.content import Button, Image, Text
 from viberkit.models.records import SentMessage
@@ -28,11 +29,8 @@ _DAYS = 14
 #: Messages sent in each hour of the day, per cent.
 _HOURLY_SHARES = (0, 0, 0, 0, 0, 1, 2, 5, 9, 10, 9, 7, 6, 6, 7, 8, 8, 7, 6, 5, 3, 1, 0, 0)
 _PREFIXES = ("+4917", "+43664", "+38163", "+35988", "+30690")  # Germany, Austria, Serbia, Bulgaria, Greece
-_PROMOTION = Text(
-    "Ten per cent off until Sunday.",
-    image=Image("https://example.org/sale.png"),
-    button=Button("See it", "https://example.org/sale"),
-)
+_URL = "https://example.org/sale"
+_PROMOTION = Text("Ten per cent off until Sunday.", image=Image(f"{_URL}.png"), button=Button("See it", _URL))
 
 
 def send_messages(sandbox: Sandbox, client: Client, messages: int, seed: int) -> Iterator[SentMessage]:
@@ -83,7 +81,7 @@ def run(out: Path, messages: int, seed: int) -> None:
         if figure := ax.get_figure(root=True):
             figure.savefig(out / name, dpi=150, bbox_inches="tight", facecolor="white")
     events.to_parquet(out / "events.parquet", index=False)
-    table.to_csv(out / "latency.csv", index=False)
+    write_csv(table, out / "latency.csv")
     summary = "; ".join(time_to(journey_frame)["summary"])
     click.echo(f"""
 Time between two states, in seconds:
@@ -92,11 +90,8 @@ Time between two states, in seconds:
 
 From accepted to delivered, over all messages (95 % intervals): {summary}
 
-In {out}/ ({time.monotonic() - started:.0f} s):
-  deliveries.db   the archive: every response, verbatim
-  events.parquet  the events as a table
-  latency.csv     the latency table, with confidence intervals
-  *.png           charts: delivery curve, latency, share of time by transition, timeline of eight messages
+In {out}/ ({time.monotonic() - started:.0f} s): deliveries.db (the archive), events.parquet, latency.csv (with
+confidence intervals), {", ".join(drawings)}.
 
 Next: `viberkit lab` opens the tutorials; `viberkit latency --archive {database} --by rate_type` compares
 the rate types. (Only one dialect of the API reports routed: hence two transitions to dispatched.)""")

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -23,12 +24,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from viberkit import __version__
-from viberkit.cli import options
+from viberkit.cli import options, output
 from viberkit.cli.campaign import campaign
 from viberkit.errors import ArchiveWriteError, UnknownOutcome, UnreadableRecord, ViberkitError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from viberkit.sandbox.sandbox import Sandbox
 
 
 _message_id = click.argument("message_id")
@@ -50,21 +53,25 @@ def main(args: Sequence[str] | None = None) -> None:
     SystemExit
         Always, with the exit code of the command.
     """
-    try:
-        code = commands.main(args=args, prog_name="viberkit", standalone_mode=False)
+    with output.escaped_output(), warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
+        code: object = 1
+        try:
+            code = commands.main(args=args, prog_name="viberkit", standalone_mode=False)
+        except click.exceptions.Abort:
+            click.echo("stopped", err=True)
+        except click.ClickException as error:
+            error.show()
+            code = error.exit_code
+        except ViberkitError as error:
+            click.echo("error: " + str(error).replace("\n", "\n       "), err=True)
+            code = 3 if isinstance(error, UnknownOutcome | ArchiveWriteError) else 1
+        except OSError as error:
+            click.echo(f"error: {error.filename or 'output'}: {error.strerror or error}", err=True)
+        except Exception:  # noqa: BLE001 - the interpreter would print it without escapes
+            traceback.print_exc()
         sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Abort:
-        click.echo("stopped", err=True)
-        sys.exit(1)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except ViberkitError as error:
-        click.echo("error: " + str(error).replace("\n", "\n       "), err=True)
-        sys.exit(3 if isinstance(error, UnknownOutcome | ArchiveWriteError) else 1)
-    except OSError as error:
-        click.echo(f"error: {error.filename or 'output'}: {error.strerror or error}", err=True)
-        sys.exit(1)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True})
@@ -97,7 +104,7 @@ def demo(out: Path, messages: int, seed: int) -> None:
 @commands.command()
 @click.option("--port", default=8765, type=_port, help="0 selects a free one.")
 @click.option("--seed", default=0, help="The same seed gives the same deliveries.")
-@click.option("--speed", default=1.0, help="Virtual seconds per second; 0 stops the clock.")
+@click.option("--speed", default=1.0, type=click.FloatRange(0, 1e5), help="Virtual seconds per second; 0: it stops.")
 @click.option("--dialect", default="v3", type=click.Choice(["guide", "v2", "v3", "mixed"]))
 @click.option("--now", is_flag=True, help="Start the virtual clock now instead of on 5 January 2026.")
 def sandbox(now: bool, **settings: Any) -> None:
@@ -106,12 +113,10 @@ def sandbox(now: bool, **settings: Any) -> None:
 
     start = datetime.now(UTC) if now else START
     with contextlib.suppress(KeyboardInterrupt), Sandbox(start=start, **settings) as server:
-        root = server.base_url.removesuffix(PREFIX)
-        click.echo(f"""VIBERKIT_BASE_URL={server.base_url}
-TYNTEC_API_KEY={server.api_key}
-VIBER_SERVICE_ID={server.service_id}
-# virtual time is {server.now:%Y-%m-%d %H:%M:%S}; POST {{"seconds": 60}} to {root}/sandbox/advance to advance it
-# Ctrl-C stops the sandbox""")
+        click.echo("\n".join(f"{name}={value}" for name, value in _settings(server).items()))
+        url = f"{server.base_url.removesuffix(PREFIX)}/sandbox/advance"
+        click.echo(f'# virtual time is {server.now:%F %T}; POST {{"seconds": 60}} to {url} to advance it')
+        click.echo("# Ctrl-C stops the sandbox")
         threading.Event().wait()
 
 
@@ -136,7 +141,7 @@ def send(to: str, text: str, yes: bool, archive_path: str, **arguments: Any) -> 
             sent = client.send(to, content, **arguments)
         except KeyboardInterrupt:
             raise UnknownOutcome("interrupted during the request", to=mask(to), context=arguments["context"]) from None
-    click.echo(sent.message_id)
+    click.echo(output.inline(sent.message_id))
 
 
 @commands.command()
@@ -146,7 +151,8 @@ def status(message_id: str, archive_path: str) -> None:
     """Print the current state of a message, and since when."""
     with options.new_client(archive_path) as client:
         current = client.status(message_id)
-    click.echo(f"{current.state}" + (f" since {_timestamp(current.since)} UTC" if current.since else ""))
+    since = f" since {_timestamp(current.since)} UTC" if current.since else ""
+    click.echo(output.inline(current.state) + since)
 
 
 @commands.command()
@@ -157,7 +163,7 @@ def events(message_id: str, archive_path: str) -> None:
     with options.new_client(archive_path) as client:
         for event in client.events(message_id):
             detail = "  ".join(filter(None, [event.code, event.detail]))
-            click.echo(f"{_timestamp(event.happened_at)}  {event.state:<15}{detail}".rstrip())
+            click.echo(output.inline(f"{_timestamp(event.happened_at)}  {event.state:<15}{detail}".rstrip()))
 
 
 @commands.command()
@@ -171,7 +177,7 @@ def message(message_id: str, archive_path: str) -> None:
         stored = client.message(message_id)
     for name in ("message_id", "to", "service_id", "rate_type", "content"):
         value = getattr(stored, name)
-        click.echo(f"{name:<12}{mask(value or '') if name == 'to' else value}")
+        click.echo(output.inline(f"{name:<12}{mask(value or '') if name == 'to' else value}"))
 
 
 @commands.command()
@@ -255,15 +261,20 @@ def latency(file: Path | None, by: tuple[str, ...], archive_path: str) -> None:
 @click.option("--what", default="events", type=_table)
 @options.archive
 def export(target: Path, what: str, archive_path: str) -> None:
-    """Write a table of the archive to TARGET (.parquet or .csv). Phone numbers are masked."""
+    """Write a table of the archive to TARGET (.parquet or .csv). Phone numbers are masked.
+
+    In CSV files, an apostrophe precedes texts that a spreadsheet would execute as formulas.
+    """
     from viberkit.analysis.journeys import journeys
 
     if target.suffix not in (".parquet", ".csv"):
         raise click.UsageError(f"TARGET: {target.name!r} is neither .parquet nor .csv; the archive is --archive")
     with options.existing_archive(archive_path) as archive:
         frame = journeys(archive.events()) if what == "journeys" else getattr(archive, what)()
-    write = frame.to_parquet if target.suffix == ".parquet" else frame.to_csv
-    write(target, index=False)
+    if target.suffix == ".parquet":
+        frame.to_parquet(target, index=False)
+    else:
+        output.write_csv(frame, target)
     click.echo(f"{len(frame):,} rows written to {target}")
 
 
@@ -283,14 +294,8 @@ def lab(folder: Path, port: int, browser: bool, jupyter_args: tuple[str, ...]) -
     command = [sys.executable, "-m", "jupyterlab", f"--port={port}", "--ServerApp.root_dir", str(folder.resolve())]
     command += [] if browser else ["--no-browser"]
     with Sandbox(speed=1.0) as server:
-        environment = {
-            **os.environ,
-            "VIBERKIT_BASE_URL": server.base_url,
-            "TYNTEC_API_KEY": server.api_key,
-            "VIBER_SERVICE_ID": server.service_id,
-        }
         click.echo(f"The tutorials are in {notebooks}; vk.Client() there uses a sandbox. Ctrl-C stops both.")
-        code = subprocess.call([*command, *jupyter_args], env=environment)  # noqa: S603 - no shell is involved
+        code = subprocess.call([*command, *jupyter_args], env=os.environ | _settings(server))  # noqa: S603 - no shell
     sys.exit(code)
 
 
@@ -308,6 +313,12 @@ def copy_tutorials(folder: Path) -> Path:
     return folder / "notebooks"
 
 
+def _settings(server: Sandbox) -> dict[str, str]:
+    """The environment in which ``vk.Client()`` uses a sandbox."""
+    names = ("VIBERKIT_BASE_URL", "TYNTEC_API_KEY", "VIBER_SERVICE_ID")
+    return dict(zip(names, (server.base_url, server.api_key, server.service_id), strict=True))
+
+
 def _timestamp(instant: datetime) -> str:
     return f"{instant:%Y-%m-%d %H:%M:%S}.{instant.microsecond // 1000:03d}"
 
@@ -317,11 +328,7 @@ def _read_events(file: Path) -> pd.DataFrame:
 
     if file.suffix == ".db":
         raise click.UsageError(f"FILE: {file.name!r} is an archive; pass it as --archive {file}")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        events = read_events(file)
-    for warning in caught:
-        click.echo(f"warning: {warning.message}", err=True)
+    events = read_events(file)
     if events.empty and events.attrs["skipped"]:
         raise UnreadableRecord(f"{file}: contains no event; pass events as .jsonl, .parquet or .csv")
     return events

@@ -18,9 +18,10 @@ archive = click.option("--archive", "archive_path", default="deliveries.db", hel
 button = click.option("--button", nargs=2, metavar="CAPTION URL", help="A button below the text.")
 context = click.option("--context", help="Returned with callbacks; at most 98 characters.")
 image = click.option("--image", metavar="URL", help="An image below the text; needs --button.")
-per_second = click.option("--per-second", type=float, help="Maximum number of requests per second.")
+per_second = click.option("--per-second", type=click.FloatRange(0.001, 1e6), help="Highest rate of requests.")
 rate_type = click.option("--rate-type", required=True, type=click.Choice(RATE_TYPES))
 workers = click.option("--workers", default=32, type=click.IntRange(1, 256), help="Number of concurrent requests.")
+amount = click.FloatRange(0, 1e9)
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 

@@ -195,14 +195,9 @@ class Account:
     def _channel(self, service_id: str) -> dict[str, Any]:
         if service_id not in self.service_ids:
             raise ProblemError(404, "the service id does not belong to this account")
-        return {
-            "channel": "viber",
-            "id": {"serviceId": service_id},
-            "name": service_id.title(),
-            "scopes": ["messages"],
-            "callback": self.callback_settings.get(service_id, {}),
-            "config": {"serviceType": "two-way"},
-        }
+        channel = {"channel": "viber", "id": {"serviceId": service_id}, "name": service_id.title()}
+        settings = {"callback": self.callback_settings.get(service_id, {}), "config": {"serviceType": "two-way"}}
+        return {**channel, "scopes": ["messages"], **settings}
 
     def _list_channels(self, request: ApiRequest) -> Response:
         return _page(request, [self._channel(service_id) for service_id in self.service_ids])

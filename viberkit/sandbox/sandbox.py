@@ -27,7 +27,7 @@ from starlette.types import Receive, Scope, Send
 
 from viberkit.api.client import Client
 from viberkit.callbacks.server import ThreadServer
-from viberkit.errors import InvalidRequest, UnreadableRecord, Violation
+from viberkit.errors import InvalidRequest, UnreadableRecord, Violation, quote
 from viberkit.models.parsing import parse
 from viberkit.models.states import ORDER
 from viberkit.models.validation import choice_rule
@@ -44,6 +44,7 @@ PREFIX = "/conversations/v3"
 #: The default start of the virtual clock.
 START = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 _CALLBACK_INTERVAL_S = 0.02
+_END = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class Sandbox(ThreadServer):
     start : datetime, default 2026-01-05 08:00 UTC
         Start of the virtual clock, with a time zone.
     speed : float, default 1.0
-        Virtual seconds per real second; with 0, only :meth:`advance` moves the clock.
+        Virtual seconds per real second, at most 100,000; with 0, only :meth:`advance` moves the clock.
     latency_s : float, default 0.0
         Real seconds before each response.
 
@@ -163,17 +164,15 @@ class Sandbox(ThreadServer):
         speed: float = 1.0,
         latency_s: float = 0.0,
     ) -> None:
-        violations = [
-            *choice_rule("dialect", dialect, (*DIALECTS, "mixed")),
-            *choice_rule("paths", paths, ("reference", "guide")),
-        ]
+        violations = [*choice_rule("dialect", dialect, (*DIALECTS, "mixed"))]
+        violations += choice_rule("paths", paths, ("reference", "guide"))
         if not service_ids or isinstance(service_ids, str):
             violations.append(Violation("service_ids", "", "is not a tuple of names", "pass e.g. ('VIBERKIT',)"))
         if start.tzinfo is None:
             violations.append(Violation("start", str(start), "has no time zone", "pass tzinfo=UTC"))
-        for name, value in (("speed", speed), ("latency_s", latency_s)):
-            if value < 0:
-                violations.append(Violation(name, str(value), "is negative", "pass 0 or more"))
+        for name, value, limit in (("speed", speed, 100_000), ("latency_s", latency_s, 3600)):
+            if not 0 <= value <= limit:
+                violations.append(Violation(name, quote(value), f"is not between 0 and {limit:,}", "pass e.g. 1"))
         if violations:
             raise InvalidRequest(violations)
         self.seed, self.api_key, self.service_id, self.latency_s = seed, api_key, service_ids[0], latency_s
@@ -183,10 +182,7 @@ class Sandbox(ThreadServer):
         self._account = Account(seed, api_key, tuple(service_ids), dialect, paths, self.model, self._schedule_callbacks)
         self._account_lock = threading.Lock()
         self._webhooks = WebhookSender(self._clock, self._account.callback_settings_of)
-        routes = [
-            Mount(PREFIX, app=self._serve_api),
-            Route("/sandbox/advance", self._serve_advance, methods=["POST"]),
-        ]
+        routes = [Mount(PREFIX, app=self._serve_api), Route("/sandbox/advance", self._serve_advance, methods=["POST"])]
         name, app = "viberkit-sandbox", Router(routes, lifespan=self._lifespan)
         super().__init__(app, port=port, name=name, timeout_keep_alive=600, timeout_graceful_shutdown=1)
         self._base_url = ""
@@ -256,12 +252,17 @@ class Sandbox(ThreadServer):
         Raises
         ------
         InvalidRequest
-            If the duration is negative.
+            If the duration is negative, or ends after the year 9000.
         """
-        delta = timedelta(**duration)
-        if delta < timedelta(0):
-            raise InvalidRequest([Violation("duration", str(delta), "is negative", "virtual time runs forward only")])
-        self._webhooks.send_due(self.now + delta)
+        now = self.now
+        try:
+            until = now + timedelta(**duration)
+        except (OverflowError, ValueError):
+            until = datetime.max.replace(tzinfo=UTC)
+        if not now <= until <= _END:
+            rule = f"is negative, or ends after {_END:%Y}; virtual time runs forward only"
+            raise InvalidRequest([Violation("duration", quote(duration), rule)])
+        self._webhooks.send_due(until)
 
     def truth(self) -> pd.DataFrame:
         """Return the complete journey of every accepted message, future states included.

@@ -1,0 +1,72 @@
+"""What the command line prints and writes, so that texts of others control neither a terminal nor a spreadsheet."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+from viberkit.errors import escape
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: The beginning of a text that spreadsheets execute, except for a plain number.
+_FORMULA = re.compile(r"(?![+-]?[0-9]+([.,][0-9]+)?\Z)\s*[=+\-@\t\r\n＝＋－＠]")
+
+
+class EscapedStream:
+    """A text stream that escapes control characters, except for line feeds.
+
+    On a terminal, a text may begin with the carriage return of a progress bar. There is no ``buffer``, which would
+    bypass the escapes.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        start = "\r" if text.startswith("\r") and self._stream.isatty() else ""
+        encoding = self._stream.encoding or "utf-8"
+        shown = escape(text[len(start) :]).encode(encoding, "backslashreplace").decode(encoding)
+        self._stream.write(start + shown)
+        return len(text)
+
+    def writelines(self, lines: list[str]) -> None:
+        self.write("".join(lines))
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "buffer":
+            raise AttributeError(name)
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def escaped_output() -> Iterator[None]:
+    """Escape whatever is written to standard output and standard error."""
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = escaped = [cast("TextIO", EscapedStream(stream)) for stream in streams]
+    try:
+        yield
+    finally:
+        if sys.stdout is escaped[0]:  # click has replaced it if the pipe was closed
+            sys.stdout, sys.stderr = streams
+
+
+def inline(text: object) -> str:
+    """A text on one line."""
+    return escape(str(text)).replace("\n", "\\n")
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Write a CSV file in which an apostrophe precedes texts that a spreadsheet would execute, as OWASP recommends."""
+
+    def escape_formula(value: Any) -> Any:
+        return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+    texts = frame.select_dtypes(["str", "object", "category"])
+    escaped = frame.assign(**{name: texts[name].astype("object").map(escape_formula) for name in texts})
+    escaped.to_csv(path, index=False, lineterminator="\r\n")  # then texts with a carriage return are quoted
