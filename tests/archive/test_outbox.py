@@ -289,10 +289,6 @@ def test_sends_of_an_ended_process_become_unknown(archive: vk.Archive, with_arch
     assert states(archive) == ["in_flight"]
     with pytest.raises(UnknownOutcome, match="nothing was sent now"):
         with_archive.send(TO, HELLO, rate_type="transaction")
-    assert outbox.is_alive(outbox.process_token())
-    assert not outbox.is_alive(None)
-    assert outbox.is_alive("another-host/1/0.00")
-    assert not outbox.is_alive(outbox.process_token().rpartition("/")[0] + "/1.00")
 
 
 # --- unwritable archives -------------------------------------------------------------------------------
@@ -336,7 +332,7 @@ def test_without_a_row_nothing_is_posted(
     with vk.Archive(archive.path) as reopened:
         rows = reopened.outbox()
     assert len(posts(sandbox)) == len(rows) >= 1
-    assert rows["state"].isin(["accepted", "in_flight"]).all()
+    assert rows["state"].isin(["accepted", "unknown"]).all()
 
 
 def test_the_error_has_the_id_of_an_accepted_message_that_cannot_be_settled(

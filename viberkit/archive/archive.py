@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Connection, Select, and_, func, select
+from sqlalchemy import Connection, Select, Table, and_, select
 
 from viberkit.archive import events, outbox, tables
-from viberkit.archive.engine import Database, transaction
+from viberkit.archive.engine import Database
 from viberkit.archive.ingest import derive_pending
 from viberkit.archive.recorder import Recorder
 from viberkit.errors import ArchiveError, CampaignError
@@ -65,7 +65,7 @@ class Archive:
             )
         self.path = Path(text)
         self._database = Database(self.path)
-        self._prepare()
+        self._database.run(self._prepare, write=not self._database.read_only)
         self.recorder = Recorder(self._database)
 
     def __repr__(self) -> str:
@@ -77,11 +77,11 @@ class Archive:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    @transaction
     def _prepare(self, connection: Connection) -> None:
         tables.migrate(connection)
-        derive_pending(connection)  # what a process that ended had stored and not derived
-        outbox.mark_lost(connection)
+        if not self._database.read_only:
+            derive_pending(connection)  # what a process that ended had stored and not derived
+            outbox.mark_lost(connection)
 
     def close(self) -> None:
         """Close the connections; the archive may be used again."""
@@ -110,7 +110,7 @@ class Archive:
             - ``final``: whether the state is final
             - ``gone_at``: when the server reported that it no longer has the message
         """
-        frame = self._frame(select(tables.messages).order_by(tables.messages.c.sent_at), MESSAGES)
+        frame = self._frame(select(tables.messages), tables.messages, MESSAGES, "sent_at")
         frame["country"] = events.recipient_countries(frame["to"])
         return frame if unmask else _masked(frame, "to")
 
@@ -127,7 +127,7 @@ class Archive:
             - ``observed_at``: time of the observation
             - ``naive``: whether the time was reported without a zone
         """
-        return self._frame(select(tables.statuses).order_by(tables.statuses.c.observed_at), STATUSES)
+        return self._frame(select(tables.statuses), tables.statuses, STATUSES, "observed_at")
 
     def inbound(self, *, unmask: bool = False) -> pd.DataFrame:
         """Return what recipients wrote, one row per message or pressed button, with the message that it answers.
@@ -157,8 +157,7 @@ class Archive:
         ...     archive.inbound()[["text", "answers", "response_s"]].empty
         True
         """
-        table = tables.inbound
-        inbound = self._frame(select(table).order_by(table.c.received_at, table.c.message_id), INBOUND)
+        inbound = self._frame(select(tables.inbound), tables.inbound, INBOUND, "received_at", "message_id")
         frame = INBOUND.frame(events.pair_replies(inbound, self.messages(unmask=True)))
         return frame if unmask else _masked(frame, "sender")
 
@@ -189,15 +188,18 @@ class Archive:
         viberkit.transitions : The time between consecutive events.
         viberkit.journeys : One row per message.
         """
-        event, message, status = tables.events, tables.messages, tables.statuses
+        event, message = tables.events, tables.messages
         columns = [event.c[name] for name in EVENTS.names if name in event.c]
         facts = [message.c[name] for name in events.MESSAGE_FACTS.names if name in message.c]
-        messages_query = select(*facts).order_by(message.c.sent_at, message.c.message_id)
-        untimed = select(status.c.message_id).where(status.c.since == status.c.observed_at)
-        messages = self._frame(messages_query, events.MESSAGE_FACTS)  # first: each has all its events below
-        reported = self._frame(select(*columns), EVENTS)
-        if self._database.fetch(untimed.limit(1)):
-            reported = pd.concat([reported, self._polled(untimed, reported, messages)], ignore_index=True)
+        # The messages first: events that are stored meanwhile were then observed later than the messages.
+        messages = self._frame(select(*facts), message, events.MESSAGE_FACTS, "sent_at", "message_id")
+        reported = self._frame(select(*columns), event, EVENTS)
+        statuses = self.statuses()
+        untimed = statuses.loc[statuses["since"] == statuses["observed_at"], "message_id"].unique()
+        if len(untimed):
+            statuses = statuses[statuses["message_id"].isin(untimed)]
+            polled = events.polled_states(reported, statuses, self._polls(untimed.tolist()), messages)
+            reported = pd.concat([reported, polled], ignore_index=True)
         messages["country"] = events.recipient_countries(messages["to"])
         frame = events.add_message_facts(EVENTS.frame(reported), messages)
         return frame if all_sources else events.merge_sources(frame)
@@ -223,11 +225,10 @@ class Archive:
             compared with them.
         """
         raw = tables.raw
-        fetched = and_(raw.c.kind == "events", raw.c.http_status.between(200, 299))
-        query = select(raw.c.message_id, func.max(raw.c.last_seen).label("fetched_at")).where(fetched)
-        columns = self._columns(query.group_by(raw.c.message_id))
-        index = pd.Index(columns["message_id"], dtype="str")
-        return events.find_gaps(self.events(all_sources=True), _instants(columns["fetched_at"]).set_axis(index))
+        fetched = and_(tables.raw_kind == "events", raw.c.http_status.between(200, 299))
+        columns = self._columns(select(raw.c.message_id, raw.c.last_seen).where(fetched), raw)
+        fetched_at = _instants(columns["last_seen"]).groupby(pd.Series(columns["message_id"], dtype="str")).max()
+        return events.find_gaps(self.events(all_sources=True), fetched_at)
 
     def callbacks(self, *, unmask: bool = False) -> pd.DataFrame:
         """Return every callback as it was received, one row per different body.
@@ -248,10 +249,11 @@ class Archive:
         """
         raw = tables.raw
         instants = raw.c.first_seen.label("received_at"), raw.c.last_seen.label("last_received_at"), raw.c.signed_at
-        query = select(*instants, raw.c.late, raw.c.unreadable, raw.c.body).where(raw.c.kind == "callback")
-        columns = self._columns(query.order_by(raw.c.first_seen, raw.c.id))
+        query = select(*instants, raw.c.late, raw.c.unreadable, raw.c.body).where(tables.raw_kind == "callback")
+        columns = self._columns(query, raw)
         bodies = [body.decode("utf-8", "backslashreplace") for body in columns["body"]]
-        return _shape({**columns, "body": bodies if unmask else [mask_numbers(body) for body in bodies]}, CALLBACKS)
+        frame = _shape({**columns, "body": bodies if unmask else [mask_numbers(body) for body in bodies]}, CALLBACKS)
+        return frame.sort_values("received_at", kind="stable", ignore_index=True)
 
     def raw_bodies(self, kind: str) -> list[bytes]:
         """Return the bodies of responses or callbacks as they were received, the oldest first.
@@ -266,8 +268,8 @@ class Archive:
         list of bytes
             Every different body.
         """
-        query = select(tables.raw.c.body).where(tables.raw.c.kind == kind).order_by(tables.raw.c.id)
-        return [row.body for row in self._database.fetch(query)]
+        query = select(tables.raw.c.body).where(tables.raw_kind == kind)
+        return [row.body for row in self._database.fetch_table(query, tables.raw)]
 
     def unreadable(self, *, unmask: bool = False) -> pd.DataFrame:
         """Return the responses and callbacks that could not be read, as a whole or in part, one row each.
@@ -287,7 +289,7 @@ class Archive:
         """
         raw = tables.raw
         columns = raw.c.kind, raw.c.message_id, raw.c.unreadable.label("reason"), raw.c.body
-        rows = self._columns(select(*columns).where(raw.c.unreadable.is_not(None)).order_by(raw.c.id))
+        rows = self._columns(select(*columns).where(raw.c.unreadable.is_not(None)), raw)
         bodies = [body if unmask else mask_numbers(body.decode("latin-1")).encode("latin-1") for body in rows["body"]]
         return pd.DataFrame({**rows, "body": bodies})
 
@@ -311,8 +313,7 @@ class Archive:
             - ``planned_at``, ``claimed_at``, ``settled_at``: when it was planned, was about to be sent, got its outcome
         """
         table = tables.outbox
-        query = select(*(table.c[name] for name in OUTBOX.names))
-        frame = self._frame(query.order_by(table.c.planned_at, table.c.row, table.c.ordinal), OUTBOX)
+        frame = self._frame(select(*(table.c[name] for name in OUTBOX.names)), table, OUTBOX, "planned_at")
         return frame if unmask else _masked(frame, "to")
 
     def resolve(self, keys: Iterable[str], decision: str, *, reason: str) -> int:
@@ -345,22 +346,23 @@ class Archive:
             )
         return self.recorder.resolve(keys, resend=decision == "resend", reason=reason)
 
-    def _polled(self, untimed: Select[Any], reported: pd.DataFrame, messages: pd.DataFrame) -> pd.DataFrame:
-        """Return the states that only status responses without a time reported."""
-        status, raw = tables.statuses, tables.raw
-        statuses = self._frame(select(status).where(status.c.message_id.in_(untimed)), STATUSES)
-        observed = and_(raw.c.kind.in_(["status", "events"]), raw.c.http_status.between(200, 299))
+    def _polls(self, ids: Sequence[str]) -> pd.DataFrame:
+        """Return when the statuses and histories of messages were first and last received."""
+        raw = tables.raw
+        observed = and_(tables.raw_kind.in_(["status", "events"]), raw.c.http_status.between(200, 299))
         columns = raw.c.message_id, raw.c.kind, raw.c.first_seen, raw.c.last_seen
-        rows = self._columns(select(*columns).where(observed, raw.c.message_id.in_(untimed)))
+        rows = self._columns(select(*columns).where(observed), raw)
         responses = pd.DataFrame({name: pd.Series(rows[name], dtype="str") for name in ("message_id", "kind")})
         responses = responses.assign(**{name: _instants(rows[name]) for name in ("first_seen", "last_seen")})
-        return events.polled_states(reported, statuses, responses, messages)
+        return responses[responses["message_id"].isin(ids)]
 
-    def _frame(self, query: Select[Any], schema: Schema) -> pd.DataFrame:
-        return _shape(self._columns(query), schema)
+    def _frame(self, query: Select[Any], table: Table, schema: Schema, *order: str) -> pd.DataFrame:
+        frame = _shape(self._columns(query, table), schema)
+        by = list(order)
+        return frame.sort_values(by, kind="stable", na_position="first", ignore_index=True) if by else frame
 
-    def _columns(self, query: Select[Any]) -> dict[str, Sequence[Any]]:
-        names, rows = query.selected_columns.keys(), self._database.fetch(query)
+    def _columns(self, query: Select[Any], table: Table) -> dict[str, Sequence[Any]]:
+        names, rows = query.selected_columns.keys(), self._database.fetch_table(query, table)
         return dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
 
 

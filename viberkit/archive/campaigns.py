@@ -6,12 +6,11 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from itertools import count
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from viberkit.archive import ingest, outbox
@@ -19,15 +18,13 @@ from viberkit.archive.archive import Archive
 from viberkit.archive.engine import transaction
 from viberkit.archive.ingest import SettledSend
 from viberkit.archive.tables import campaigns, outbox as sends
-from viberkit.errors import CampaignError
+from viberkit.errors import ArchiveError, CampaignError
 from viberkit.models.keys import make_key
 
 #: States in which a message may have been charged.
 CHARGED = ("in_flight", "accepted", "unknown", "requeued", "abandoned")
 _FIXED = ("content", "rate_type", "context", "callback_url")
 _PRICING = ("price_low", "price_high", "currency", "cost_cap")
-_run_numbers = count()
-_runs: set[str] = set()  # tokens of the runs of this process
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,36 +139,33 @@ class CampaignStore:
     def lock(self) -> Iterator[None]:
         """Lock the campaign, so that no other process or notebook cell sends it; its lost sends become unknown.
 
-        An owner whose process has ended is ignored.
+        An owner that has ended is ignored.
         """
-        token = f"{outbox.process_token()}/{next(_run_numbers)}"
-        _runs.add(token)
+        self._set_owner(release=False)
         try:
-            self._acquire(token)
-            try:
-                yield
-            finally:
-                self.release(token)
+            yield
         finally:
-            _runs.discard(token)
+            with suppress(ArchiveError, CampaignError):  # another call sees that this one has ended
+                self._set_owner(release=True)
 
     @transaction
-    def _acquire(self, connection: Connection, token: str) -> None:
+    def _set_owner(self, connection: Connection, *, release: bool) -> None:
         owner = connection.execute(select(campaigns.c.owner).where(self._row)).scalar()
-        if owner and outbox.is_alive(owner) and (owner in _runs or not owner.startswith(outbox.process_token())):
+        if outbox.is_sending(connection, owner):
             raise CampaignError(
-                f"campaign {self._name!r}: is being sent by another cell or process ({owner}); wait for it, or "
-                "stop it; if it ran on another computer and has ended, call campaign.release()"
+                f"campaign {self._name!r}: is being sent by another cell or process; wait until it ends, or stop it"
             )
-        connection.execute(update(campaigns).where(self._row).values(owner=token))
+        owner = None if release else outbox.current_owner(connection)
+        connection.execute(update(campaigns).where(self._row).values(owner=owner))
         outbox.mark_lost(connection, campaign=self._name)
 
-    @transaction
-    def release(self, connection: Connection, token: str | None = None) -> None:
-        """Remove the owner, only if it is this one if a token is passed; sends in flight become unknown."""
-        outbox.mark_lost(connection, campaign=self._name)
-        owned = campaigns.c.owner == token if token else true()
-        connection.execute(update(campaigns).where(self._row, owned).values(owner=None))
+    def reserve(self, sends: int) -> None:
+        """Reserve disk space for the outcomes of sends."""
+        self._database.reserve(sends)
+
+    def settle(self, settled: Sequence[SettledSend]) -> None:
+        """Store outcomes, in the reserved space if the disk is full."""
+        self._database.settle(lambda connection: ingest.settle(connection, settled))
 
     @transaction
     def exchange(

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
+import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
+from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, Row, Select, create_engine, event
+from sqlalchemy import (
+    ColumnClause,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    Table,
+    create_engine,
+    event,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
+from viberkit.archive.owners import process_lock
 from viberkit.errors import ArchiveError
 
 _P = ParamSpec("_P")
@@ -24,21 +41,36 @@ _REMEDIES = {
     "attempt to write a readonly database": "the file or its folder is read-only; make it writable",
     "database is locked": "another process has held the lock for more than 30 s; close that process, or wait",
     "database or disk is full": "free some disk space; nothing of this step was written",
+    "disk I/O error": "check the disk, its quota and the limit of a file's size; nothing of this step was written",
 }
+_FULL = ("database or disk is full", "disk I/O error")  # what SQLite reports for quotas and limits, too
+#: Bytes that the outcome of a send needs at most: in the tables, and in the journal, which never exceeds the file.
+_ROOM, _ROOM_OF_TABLES, _ROOM_OF_JOURNAL = 65_536, 4_096, 28_672
+_CHUNK_S = 0.02  # for how long a reader may delay a writer
+
+
+class DiskFull(ArchiveError):
+    """There is no room for what was to be written."""
 
 
 class Database:
     """Read and write transactions on an archive's file, which is created with mode 0600 if it is missing.
 
-    Safe to use from many threads. A forked process opens connections of its own.
+    Safe to use from many threads. A forked process opens connections of its own. A file that cannot be written is only
+    read.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._pid = os.getpid()
+        self.path, self.read_only = path, False
+        self._pid, self._reserve = os.getpid(), Path(f"{path}-reserve")
         with _archive_errors(path):
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        self.engine = _create_engine(path)
+            try:
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or not os.access(path, os.R_OK):
+                    raise
+                self.read_only = True
+        self.engine, self._process = _create_engine(path, self.read_only), process_lock(path, self._pid)
         weakref.finalize(self, self.engine.dispose)
 
     def run(self, function: Callable[[Connection], _R], *, write: bool) -> _R:
@@ -46,13 +78,95 @@ class Database:
         if os.getpid() != self._pid:  # a connection must not be used across a fork
             self.engine.dispose(close=False)
             self._pid = os.getpid()
-        engine = self.engine.execution_options(write=write)
-        with _archive_errors(self.path), engine.begin() as connection:
-            return function(connection)
+            self._process = process_lock(self.path, self._pid)
+        if write and self.read_only:
+            reason = "attempt to write a readonly database"
+            raise ArchiveError(f"{self.path}: {reason}; {_REMEDIES[reason]}")
+        options = {"write": write, "process": self._process, "thread": threading.get_ident()}
+        engine = self.engine.execution_options(**options)
+
+        def call() -> _R:
+            with _archive_errors(self.path), engine.begin() as connection:
+                return function(connection)
+
+        return uninterrupted(call)
 
     def fetch(self, query: Select[Any]) -> Sequence[Row[Any]]:
         """Return the rows of a query, read in a transaction of its own."""
         return self.run(lambda connection: connection.execute(query).fetchall(), write=False)
+
+    def fetch_table(self, query: Select[Any], table: Table) -> list[Row[Any]]:
+        """Return the rows of a query on one table, in the order of insertion.
+
+        Without WAL, a reader delays the commits of all processes. Rows are therefore read in many transactions, each
+        of which takes only milliseconds. Rows that are inserted meanwhile are left out. Conditions must not use an
+        index.
+        """
+        rowid: ColumnClause[int] = literal_column(f"{table.name}.rowid")
+        last = self.fetch(select(func.coalesce(func.max(rowid), 0)).select_from(table))[0][0]
+        rows: list[Row[Any]] = []
+        start, size = 0, 1000
+        while start < last:
+            began = time.perf_counter()
+            rows += self.fetch(query.where(rowid > start, rowid <= min(start + size, last)))
+            start += size
+            size = max(1, int(size * min(2, _CHUNK_S / (time.perf_counter() - began))))
+        return rows
+
+    def reserve(self, sends: int) -> None:
+        """Reserve disk space for the outcomes of sends, before they are sent; :meth:`settle` uses it."""
+        with _archive_errors(self.path):
+            size = _ROOM + sends * _ROOM_OF_TABLES + min(sends * _ROOM_OF_JOURNAL, self.path.stat().st_size)
+            if not self._reserve.exists() or self._reserve.stat().st_size < size:
+                self._reserve.write_bytes(os.urandom(size))
+
+    def settle(self, function: Callable[[Connection], _R]) -> _R:
+        """Call a function in a transaction that stores outcomes; use the reserve if the disk is full."""
+        try:
+            return self.run(function, write=True)
+        except DiskFull:
+            self._reserve.unlink(missing_ok=True)
+        return self.run(function, write=True)
+
+
+def uninterrupted(function: Callable[[], _R], on_interrupt: Callable[[], None] = lambda: None) -> _R:
+    """Call a function that no signal handler interrupts.
+
+    Handlers run in the main thread and may raise at any instruction, in the middle of a rollback too. From the main
+    thread, the function is therefore called in another one. What a handler raises meanwhile is raised here when the
+    function has ended, or at once the second time.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return function()
+    started, ended = threading.Lock(), threading.Lock()
+    outcomes: list[tuple[_R | None, BaseException | None]] = []
+    ended.acquire()
+
+    def work() -> None:
+        if started.acquire(blocking=False):
+            try:
+                outcomes.append((function(), None))
+            except BaseException as error:  # noqa: BLE001 - raised in the main thread
+                outcomes.append((None, error))
+            ended.release()
+
+    try:
+        threading.Thread(target=work, name="viberkit-archive", daemon=True).start()
+        while not ended.acquire(timeout=0.1):  # a signal that another thread has received wakes no lock
+            pass
+    except BaseException as error:
+        if started.acquire(blocking=False):  # the thread has not called the function, and will not
+            if "new thread" in str(error):  # none can be started while the interpreter ends
+                return function()
+            raise
+        on_interrupt()
+        while not outcomes:
+            ended.acquire(timeout=0.01)
+        raise
+    result, raised = outcomes.pop()
+    if raised is not None:
+        raise raised
+    return result  # type: ignore[return-value]
 
 
 def transaction(method: Callable[Concatenate[Any, Connection, _P], _R]) -> Callable[Concatenate[Any, _P], _R]:
@@ -79,15 +193,19 @@ def journal_mode(version: tuple[int, int, int] = sqlite3.sqlite_version_info) ->
     return ("WAL", "FULL") if fixed else ("DELETE", "EXTRA")
 
 
-def _create_engine(path: Path) -> Engine:
-    engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": 30}, max_overflow=-1)
+def _create_engine(path: Path, read_only: bool) -> Engine:
+    url = URL.create("sqlite", database=str(path))
+    if read_only:
+        url = URL.create("sqlite", database=f"file:{quote(str(path))}", query={"mode": "ro", "uri": "true"})
+    engine = create_engine(url, connect_args={"timeout": 30}, max_overflow=-1)
     journal, synchronous = journal_mode()
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # transactions begin in the listener below, not in the driver
         connection.execute("PRAGMA busy_timeout = 30000")
-        connection.execute(f"PRAGMA journal_mode = {journal}")
+        if not read_only:
+            connection.execute(f"PRAGMA journal_mode = {journal}")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
 
     @event.listens_for(engine, "begin")
@@ -101,16 +219,17 @@ def _create_engine(path: Path) -> Engine:
 @contextmanager
 def _archive_errors(path: Path) -> Iterator[None]:
     """Raise the operating system's and the database's errors as :class:`~viberkit.errors.ArchiveError`."""
-    message = None
+    reason, remedy = "", "nothing of this step was written"
     try:
         yield
     except OSError as error:
-        message = f"{path}: cannot be opened ({error.strerror}); choose a file in a folder that you may write to"
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        reason = _FULL[0] if is_full else f"cannot be opened ({error.strerror})"
+        remedy = "choose a file in a folder that you may write to"
     except DBAPIError as error:
         reason = _reason(error)
-        message = f"{path}: {reason}; {_REMEDIES.get(reason, 'nothing of this step was written')}"
-    if message:
-        raise ArchiveError(message)
+    if reason:
+        raise (DiskFull if reason in _FULL else ArchiveError)(f"{path}: {reason}; {_REMEDIES.get(reason, remedy)}")
 
 
 def _reason(error: DBAPIError) -> str:

@@ -43,6 +43,10 @@ def add_message_facts(events: pd.DataFrame, messages: pd.DataFrame) -> pd.DataFr
     result = events.take(order).reset_index(drop=True)
     for name in ("observed_until", *_FACTS):
         result[name] = messages[name].array.take(index[order])
+    # Events that were stored after the messages were read show them later.
+    if (result["received_at"] > result["observed_until"]).any():
+        last = result.groupby("message_id", observed=True)["received_at"].transform("max")
+        result["observed_until"] = result["observed_until"].mask(last > result["observed_until"], last)
     return result
 
 

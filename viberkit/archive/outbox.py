@@ -10,20 +10,18 @@
                                                  └─► abandoned   resolved as "abandon"
 
 A row is posted once. Only what was certainly not accepted (no byte sent, 429) is queued again; what may have been
-accepted is ``unknown`` and is never sent again automatically. A row whose process ended while it was in flight becomes
-unknown too.
+accepted is ``unknown`` and is never sent again automatically. A row in flight whose process has ended, or whose call
+was interrupted, becomes unknown too.
 """
 
 from __future__ import annotations
 
-import os
-import socket
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import psutil
-from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, func, select, update
+from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_into
 
 from viberkit.archive.derive import micros
@@ -31,13 +29,12 @@ from viberkit.archive.tables import identity, is_in_flight, outbox
 from viberkit.models.keys import make_key
 from viberkit.models.records import AcceptanceEvidence, SendOutcome
 
-_CLOCK_TOLERANCE_S = 60  # by how much the computer's clock may be set while a process runs
-_PROCESS_ENDED = "the process ended while the message was being sent"
+_LOST = "the process ended, or the call was interrupted, while the message was being sent"
 _row = update(outbox).where(outbox.c.key == bindparam("row_key"))
 _CLAIM = _row.where(outbox.c.state == "queued").values(
     state="in_flight", service_id=bindparam("service"), owner=bindparam("process"), claimed_at=bindparam("at")
 )
-_SETTLE = _row.where(outbox.c.state == "in_flight").values(
+_SETTLE = _row.where(or_(outbox.c.state == "in_flight", outbox.c.state == "unknown")).values(
     state=bindparam("new_state"),
     reason=bindparam("why"),
     message_id=func.coalesce(outbox.c.message_id, bindparam("id")),
@@ -55,26 +52,21 @@ def now() -> int:
 # --- owners ------------------------------------------------------------------------------------------------
 
 
-def process_token() -> str:
-    """Return the identity of this process: host, process id and start time."""
-    return f"{socket.gethostname()}/{os.getpid()}/{psutil.Process().create_time():.2f}"
+def current_owner(connection: Connection) -> str:
+    """Return the identity of the thread that began this transaction: the number of its process, and its own."""
+    options = connection.get_execution_options()
+    return f"{options['process'].number}/{options['thread']}"
 
 
-def is_alive(owner: str | None) -> bool:
-    """Whether the process with this token may still be running; a process of another host always may."""
-    if not owner:
+def is_sending(connection: Connection, owner: str | None) -> bool:
+    """Whether an owner may still be sending: its process runs; of this process, its thread, and not in this call."""
+    number, _, thread = (owner or "").partition("/")
+    options = connection.get_execution_options()
+    if not (number.isdigit() and thread.isdigit() and options["process"].is_held(int(number))):
         return False
-    host, pid, started = owner.split("/")[:3]
-    if host != socket.gethostname():
+    if int(number) != options["process"].number:
         return True
-    try:
-        process = psutil.Process(int(pid))
-        same = abs(process.create_time() - float(started)) < _CLOCK_TOLERANCE_S
-        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.Error:  # a process of another user, whose state is not readable
-        return True
+    return int(thread) in {other.ident for other in threading.enumerate()} - {options["thread"]}
 
 
 # --- one send ----------------------------------------------------------------------------------------------
@@ -109,12 +101,12 @@ def insert(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
 def claim(connection: Connection, keys: Sequence[str], *, service_id: str | None) -> None:
     """Mark queued rows as in flight: from the commit on they may have been sent."""
     if keys:
-        shared = {"service": service_id, "process": process_token(), "at": now()}
+        shared = {"service": service_id, "process": current_owner(connection), "at": now()}
         connection.execute(_CLAIM, [{"row_key": key, **shared} for key in keys])
 
 
 def settle(connection: Connection, outcomes: Mapping[str, SendOutcome]) -> None:
-    """Store the outcomes of rows in flight. A row that a callback has settled already stays accepted."""
+    """Store the outcomes of rows that have none. A row that a callback has settled already stays accepted."""
     rows, settled_at = [], now()
     for key, outcome in outcomes.items():
         row = {"row_key": key, "new_state": outcome.state, "why": outcome.reason or None, "id": outcome.message_id}
@@ -146,13 +138,13 @@ def settle_by_evidence(connection: Connection, evidence: Mapping[str, Acceptance
 
 
 def mark_lost(connection: Connection, *, campaign: str | None = None) -> None:
-    """Mark rows in flight whose process has ended as unknown; of a campaign held by the caller, all rows in flight."""
+    """Mark rows in flight that nobody is sending as unknown; of a campaign that the caller owns, all in flight."""
     in_flight = is_in_flight if campaign is None else and_(outbox.c.campaign == campaign, is_in_flight)
     owners = connection.execute(select(outbox.c.owner).where(in_flight).distinct()).scalars().all()
-    ended = [owner for owner in owners if campaign is not None or not is_alive(owner)]
+    ended = [owner for owner in owners if campaign is not None or not is_sending(connection, owner)]
     if ended:
         lost = update(outbox).where(in_flight, outbox.c.owner.in_(ended))
-        connection.execute(lost.values(state="unknown", reason=_PROCESS_ENDED, owner=None, settled_at=now()))
+        connection.execute(lost.values(state="unknown", reason=_LOST, owner=None, settled_at=now()))
 
 
 def resolve(connection: Connection, keys: Iterable[str], *, resend: bool, reason: str) -> int:
@@ -160,6 +152,7 @@ def resolve(connection: Connection, keys: Iterable[str], *, resend: bool, reason
 
     A rejected row may be resent too, as it is: it was not delivered and not charged.
     """
+    mark_lost(connection)
     states = ["unknown", "rejected"] if resend else ["unknown"]
     count = 0
     for key in keys:

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, tru
 from viberkit.archive import ingest, outbox, tables
 from viberkit.archive.engine import Database, transaction
 from viberkit.archive.ingest import SettledSend
-from viberkit.errors import UnknownOutcome
+from viberkit.errors import UnknownOutcome, ViberkitError
 from viberkit.models.callback import Callback
 from viberkit.models.keys import canonical_json
 from viberkit.models.parsing import is_unknown_message
@@ -20,10 +20,11 @@ from viberkit.models.records import Accepted, Response
 from viberkit.models.states import FINAL
 
 _DERIVED_WITH_CALLBACKS = 64  # raw records derived in the transaction that stores callbacks
-_NOT_SENT = (
-    "an earlier send of the same content to this recipient is {}, so nothing was sent now; wait for a callback, "
-    "or decide with archive.resolve(['{}'], 'resend' or 'abandon', reason=…)"
-)
+_NOT_SENT = "an earlier send of the same content to this recipient is {}, so nothing was sent now; {}"
+_REMEDIES = {
+    "in_flight": "wait until the cell or process that is sending it ends, or stop that",
+    "unknown": "wait for a callback, or decide with archive.resolve(['{}'], 'resend' or 'abandon', reason=…)",
+}
 
 
 class Recorder:
@@ -35,20 +36,31 @@ class Recorder:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    @transaction
-    def begin(
-        self, connection: Connection, request: Mapping[str, Any], context: str | None, *, deduplicate: bool
-    ) -> str | Accepted:
+    def begin(self, request: Mapping[str, Any], context: str | None, *, deduplicate: bool) -> str | Accepted:
         """Store a single send as in flight and return its key, which is sent at the start of the context.
 
         With ``deduplicate``, an accepted send of the same content to the same recipient is returned instead.
         Raises :class:`~viberkit.errors.UnknownOutcome` while the outcome of such a send is unknown.
         """
+        self._database.reserve(1)
+        try:
+            return self._begin(request, context, deduplicate)
+        except ViberkitError:
+            raise
+        except BaseException:  # of a signal handler: the row may be stored, and nobody sends it
+            self._database.run(outbox.mark_lost, write=True)
+            raise
+
+    @transaction
+    def _begin(
+        self, connection: Connection, request: Mapping[str, Any], context: str | None, deduplicate: bool
+    ) -> str | Accepted:
         to = request["to"]
         content = canonical_json(request.get("content", request.get("messages")))
         outbox.mark_lost(connection)
         if earlier := outbox.find_duplicate(connection, to, content, "in_flight", "unknown"):
-            raise UnknownOutcome(_NOT_SENT.format(earlier["state"].replace("_", " "), earlier["key"]), to=mask(to))
+            remedy = _REMEDIES[earlier["state"]].format(earlier["key"])
+            raise UnknownOutcome(_NOT_SENT.format(earlier["state"].replace("_", " "), remedy), to=mask(to))
         if deduplicate and (sent := outbox.find_duplicate(connection, to, content, "accepted")):
             message_id, at = sent["message_id"], sent["claimed_at"]
             return Accepted(message_id, (message_id,), datetime.fromtimestamp(at / 1e6, UTC) if at else None)
@@ -60,10 +72,10 @@ class Recorder:
         outbox.claim(connection, [key], service_id=request["from"])
         return key
 
-    @transaction
-    def settle(self, connection: Connection, sends: Iterable[SettledSend]) -> None:
+    def settle(self, sends: Iterable[SettledSend]) -> None:
         """Store the outcomes of sends: key, outcome, request as it was sent, and response of each."""
-        ingest.settle(connection, list(sends))
+        settled = list(sends)
+        self._database.settle(lambda connection: ingest.settle(connection, settled))
 
     @transaction
     def resolve(self, connection: Connection, keys: Iterable[str], *, resend: bool, reason: str) -> int:
@@ -124,5 +136,6 @@ class Recorder:
     def _available(self, condition: ColumnElement[bool]) -> list[str]:
         message = tables.messages.c
         available = or_(message.gone_at.is_(None), message.gone_at <= message.observed_until)
-        query = select(message.message_id).where(condition, available).order_by(message.sent_at)
-        return [row.message_id for row in self._database.fetch(query)]
+        query = select(message.message_id, message.sent_at).where(condition, available)
+        rows = self._database.fetch_table(query, tables.messages)
+        return [row.message_id for row in sorted(rows, key=lambda row: row.sent_at or 0)]

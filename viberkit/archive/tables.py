@@ -44,6 +44,9 @@ raw = Table(
 #: Raw rows that are not derived yet; SQLite uses the partial index only for a condition with the same text.
 is_pending = sa.text("NOT raw.derived")
 
+#: The kind of a raw row, without its index: SQLite then reads a range of ids instead of all rows of the kind.
+raw_kind: sa.ColumnClause[str] = sa.literal_column("+raw.kind", Text)
+
 # content: as it was sent, JSON; gone_at: when the server reported that it no longer has the message.
 messages = Table(
     "messages",
@@ -139,13 +142,13 @@ MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_add_signatures_and_o
 
 
 def migrate(connection: sa.Connection, steps: Sequence[Callable[[sa.Connection], None]] = MIGRATIONS) -> None:
-    """Bring an archive to the newest version, within the caller's transaction.
+    """Bring an archive to the newest version, within the caller's transaction, which only checks it if it only reads.
 
-    Raises :class:`~viberkit.errors.ArchiveError` for an archive that a newer viberkit has written.
+    Raises :class:`~viberkit.errors.ArchiveError` for an archive that is damaged or that a newer viberkit has written.
     """
-    tables = sa.inspect(connection).get_table_names()
-    newest = 1 + len(steps)
-    if not tables:
+    tables, newest = sa.inspect(connection).get_table_names(), 1 + len(steps)
+    write = connection.get_execution_options().get("write", True)
+    if not tables and write:
         _create(connection)
         connection.execute(sa.insert(version).values(version=newest))
         return
@@ -153,12 +156,25 @@ def migrate(connection: sa.Connection, steps: Sequence[Callable[[sa.Connection],
         raise ArchiveError(
             f"the file is a database but not an archive (its tables: {', '.join(tables[:3])}); choose another path"
         )
-    current = connection.execute(sa.select(version.c.version)).scalar_one()
+    current = _single(connection, version.c.version, lambda value: isinstance(value, int) and value > 0)
     if current > newest:
         raise ArchiveError(
             f"the archive has version {current}, this viberkit reads up to {newest}; install a newer viberkit"
         )
-    for step in steps[current - 1 :]:
-        step(connection)
     if current < newest:
+        if not write:
+            raise ArchiveError(f"the archive has version {current}; open it once where it can be written")
+        for step in steps[current - 1 :]:
+            step(connection)
         connection.execute(sa.update(version).values(version=newest))
+    _single(connection, identity.c.salt, lambda value: isinstance(value, str) and value != "")
+
+
+def _single(connection: sa.Connection, column: Column[Any], is_valid: Callable[[Any], bool]) -> Any:
+    """Return the only value of a table that has one row."""
+    values = connection.execute(sa.select(column)).scalars().all()
+    if len(values) != 1 or not is_valid(values[0]):
+        raise ArchiveError(
+            f"the archive is damaged: {column} must have one valid value and has {values[:3]}; restore a copy"
+        )
+    return values[0]

@@ -369,18 +369,9 @@ class Campaign:
             violations.append(Violation("workers", repr(workers), "is not between 1 and 1000", "pass e.g. 32"))
         raise_violations(violations)
         RateLimiter(per_second)  # raises for a rate that is not positive
-        with self._store.lock():
-            self._store.confirm(confirm)
-            run = CampaignRun(self._store, client, workers, per_second, max_unknown_share)
-            stopped = run.send(progress=progress)
-        return replace(self.status(), stopped=stopped)
-
-    def release(self) -> None:
-        """Release a campaign that a process on another computer was sending when it ended.
-
-        Never release a campaign that is still being sent: messages could be sent twice.
-        """
-        self._store.release()
+        run = CampaignRun(self._store, client, workers, per_second, max_unknown_share)
+        run.send(confirm, progress=progress)
+        return replace(self.status(), stopped=run.stopped)
 
     def resolve(self, keys: Iterable[str], decision: str, *, reason: str) -> int:
         """Decide on messages whose outcome is unknown.

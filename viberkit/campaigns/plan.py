@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +36,7 @@ class PlannedMessage(NamedTuple):
 def read_recipients(recipients: Any) -> pd.DataFrame:
     """Return recipients as a table; they are a DataFrame, the path of a CSV file, or a list of numbers or mappings."""
     if isinstance(recipients, pd.DataFrame):
-        return recipients.reset_index(drop=True)
+        return _check_columns(recipients.reset_index(drop=True), recipients.columns)
     if isinstance(recipients, Path) or (isinstance(recipients, str) and not _NUMBER.fullmatch(recipients)):
         return _read_csv(Path(recipients))
     if isinstance(recipients, str | Mapping):
@@ -51,10 +52,20 @@ def _read_csv(path: Path) -> pd.DataFrame:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(path, dtype="str", skipinitialspace=True, index_col=False, encoding="utf-8-sig")
+            options: dict[str, Any] = {"dtype": "str", "skipinitialspace": True, "encoding": "utf-8-sig"}
+            header = pd.read_csv(path, header=None, nrows=1, **options).iloc[0].dropna()
+            return _check_columns(pd.read_csv(path, index_col=False, **options), header)
     except (OSError, UnicodeError, pd.errors.ParserWarning, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         reason = str(error)
     raise CampaignError(f"recipients: {path.name!r} cannot be read as a CSV file in UTF-8 ({reason}); repair it")
+
+
+def _check_columns(recipients: pd.DataFrame, names: Iterable[Any]) -> pd.DataFrame:
+    """Return the recipients; refuse two columns with the same name."""
+    counts = Counter(str(name) for name in names)
+    if repeated := [name for name, count in counts.items() if count > 1]:
+        raise CampaignError(f"recipients: have several columns {', '.join(map(repr, repeated))}; rename all but one")
+    return recipients
 
 
 def placeholders(content: Content) -> list[str]:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import queue
-import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -18,7 +15,9 @@ from tqdm.auto import tqdm
 from viberkit.api.client import Client
 from viberkit.api.send import build_request, interrupted_attempt, post
 from viberkit.archive.campaigns import CampaignStore
+from viberkit.archive.engine import DiskFull, uninterrupted
 from viberkit.archive.ingest import SettledSend
+from viberkit.errors import ArchiveError, ArchiveWriteError
 from viberkit.models.keys import add_key
 from viberkit.models.records import SendOutcome
 
@@ -43,23 +42,37 @@ class CampaignRun:
         self.in_a_row: Counter[str] = Counter()
         self.started, self.claimed = time.monotonic(), 0
         self.stopped: str | None = None
+        self.failure: ArchiveError | None = None
         self.done = False
 
-    def send(self, *, progress: bool) -> str | None:
-        """Send the queued messages; return why it stopped early, or None."""
-        queued = self.store.counts().get("queued", 0)
+    def send(self, confirm: str, *, progress: bool) -> None:
+        """Send the confirmed messages; a first Ctrl-C waits for the messages in flight, a second one does not."""
+        try:
+            uninterrupted(lambda: self._send(confirm, progress), self._interrupt)
+        except KeyboardInterrupt:
+            if self.failure is not None:
+                raise self.failure from None
+            if not self.done:
+                raise
+
+    def _interrupt(self) -> None:
+        self.stopped = "interrupted"
+
+    def _send(self, confirm: str, progress: bool) -> None:
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="viberkit-campaign")
-        bar = tqdm(total=queued, desc=self.terms.name, unit="message", disable=not progress)
-        with self._interruptible(), bar:
+        with self.store.lock():
+            self.store.confirm(confirm)
+            queued = self.store.counts().get("queued", 0)
+            bar = tqdm(total=queued, desc=self.terms.name, unit="message", disable=not progress)
             try:
                 while not self.done:
                     for row in self.step():
                         pool.submit(self.post, row["key"], self.request(row))
                     bar.update(self.outcomes.total() - self.outcomes["queued"] - bar.n)
             finally:
+                bar.close()
                 pool.shutdown(wait=True)
                 self.settle_results()
-        return self.stopped
 
     def step(self) -> Sequence[Mapping[str, Any]]:
         """Settle the results and claim the next messages, in one transaction; return the claimed rows."""
@@ -69,8 +82,7 @@ class CampaignRun:
             return []
         for _, outcome, *_ in self.unsettled:
             self._check_outcome(outcome)
-        limit, service_id = 0 if self.stopped else free, self.client.service_id
-        rows, over_cap = self.store.exchange(self.unsettled, limit, service_id=service_id)
+        rows, over_cap = self._exchange(0 if self.stopped else free)
         self.in_flight -= {key for key, *_ in self.unsettled}
         if over_cap and not self.in_flight:  # what is in flight may yet be rejected, and not be charged
             self.stopped = f"one more message could exceed the cost cap of {self.terms.cost_cap:,.2f}"
@@ -81,11 +93,28 @@ class CampaignRun:
         return rows
 
     def settle_results(self) -> None:
-        """Settle the results that an exception left unsettled."""
+        """Settle the results that an exception left unsettled; if that fails, the error holds the accepted ids."""
         self.unsettled += [self.results.get() for _ in range(self.results.qsize())]
-        if self.unsettled:
-            self.store.exchange(self.unsettled, 0, service_id=self.client.service_id)
+        try:
+            self.store.settle(self.unsettled)
+        except ArchiveError as error:
+            reason = str(error)
+        else:
             self.unsettled.clear()
+            return
+        accepted = [outcome.message_id for _, outcome, *_ in self.unsettled if outcome.message_id]
+        self.failure = ArchiveWriteError(", ".join(accepted), reason) if accepted else ArchiveError(reason)
+        raise self.failure
+
+    def _exchange(self, limit: int) -> tuple[Sequence[Mapping[str, Any]], bool]:
+        """Settle the results and claim messages, for whose outcomes there is room; stop when the disk is full."""
+        try:
+            self.store.reserve(len(self.in_flight) + max(0, limit))
+            return self.store.exchange(self.unsettled, limit, service_id=self.client.service_id)
+        except DiskFull as error:
+            self.stopped = str(error)
+        self.store.settle(self.unsettled)
+        return [], False
 
     def post(self, key: str, request: Mapping[str, Any]) -> None:
         """Post a claimed message; a result is queued whatever happens."""
@@ -136,21 +165,3 @@ class CampaignRun:
             self.stopped = f"the server refused the account: {reason}"
         elif self.in_a_row["rejected"] >= _MIN_OUTCOMES:
             self.stopped = f"{_MIN_OUTCOMES} messages in a row were rejected: {reason}"
-
-    @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """Let a first Ctrl-C wait for the messages in flight; a second one interrupts as usual."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = signal.getsignal(signal.SIGINT)
-
-        def stop(number: int, frame: object) -> None:
-            self.stopped = "interrupted"
-            signal.signal(signal.SIGINT, before)
-
-        signal.signal(signal.SIGINT, stop)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
