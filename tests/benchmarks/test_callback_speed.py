@@ -218,3 +218,56 @@ def test_slow_sockets_do_not_stop_the_others(tmp_path: Path, mode: str) -> None:
         assert (report["refused"], report["broken"]) == (0, 0)
         assert not FULL or report["p99_ms"] < 500
     assert_nothing_lost(archive, archive.with_suffix(".False"), archive.with_suffix(".True"))
+
+
+READER = """
+import sys, time
+import viberkit as vk
+from viberkit.archive import engine as archive_engine
+mode = tuple(sys.argv[3].split("/"))
+archive_engine.journal_mode = lambda *_: mode
+archive, ends, reads = vk.Archive(sys.argv[1]), time.monotonic() + float(sys.argv[2]), 0
+while not reads or time.monotonic() < ends:
+    n, reads = len(archive.events()), reads + 1
+print(n, reads)
+"""
+
+
+def fill(archive: Path, n_messages: int) -> None:
+    """Store messages with four events each."""
+    vk.Archive(archive).close()
+    states = ("accepted", "dispatched", "delivered", "seen")
+    ids = [f"old-{number:09}" for number in range(n_messages)]
+    with closing(sqlite3.connect(archive)) as connection:
+        connection.executemany(
+            "INSERT INTO messages (message_id, state, sent_at, observed_until, final) VALUES (?, 'seen', ?, ?, 1)",
+            ((message_id, number, 4_000_000 + number) for number, message_id in enumerate(ids)),
+        )
+        connection.executemany(
+            "INSERT INTO events (message_id, state, happened_at, source, received_at, naive) "
+            "VALUES (?, ?, ?, 'history', ?, 0)",
+            ((i, state, n * 1_000_000, n) for n, state in enumerate(states) for i in ids),
+        )
+        connection.commit()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_reading_does_not_delay_callbacks(tmp_path: Path, mode: str) -> None:
+    archive, acknowledged, n_messages = tmp_path / "read.db", tmp_path / "acknowledged", 250_000 if FULL else 2_000
+    fill(archive, n_messages)
+    with listening(archive, mode) as url:
+        command = [sys.executable, "-c", READER, str(archive), str(SECONDS), f"{mode}/{SYNCHRONOUS[mode]}"]
+        with (
+            subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader,
+            loading(url, acknowledged, prefix="new", connections=8, fresh=False, per_second=200) as load,
+        ):
+            report: dict[str, Any] = json.loads(load.communicate(timeout=SECONDS + 60)[0])
+            n_events, n_reads = map(int, reader.communicate(timeout=SECONDS + 120)[0].split())
+    print(
+        f"\n{mode}, {n_reads:,} times {n_events:,} events read meanwhile: p50 {report['p50_ms']} ms, "
+        f"p99 {report['p99_ms']} ms, {report['answered']:,} answered"
+    )
+    assert n_events >= 4 * n_messages
+    assert (report["refused"], report["broken"]) == (0, 0)
+    assert not FULL or report["p99_ms"] < 500
+    assert_nothing_lost(archive, acknowledged)

@@ -197,8 +197,8 @@ class Archive:
         statuses = self.statuses()
         untimed = statuses.loc[statuses["since"] == statuses["observed_at"], "message_id"].unique()
         if len(untimed):
-            statuses = statuses[statuses["message_id"].isin(untimed)]
-            polled = events.polled_states(reported, statuses, self._polls(untimed.tolist()), messages)
+            observed, polls = (frame[frame["message_id"].isin(untimed)] for frame in (statuses, self._polls()))
+            polled = events.polled_states(reported, observed, polls, messages)
             reported = pd.concat([reported, polled], ignore_index=True)
         messages["country"] = events.recipient_countries(messages["to"])
         frame = events.add_message_facts(EVENTS.frame(reported), messages)
@@ -224,10 +224,8 @@ class Archive:
         viberkit.collect : With ``include_final=True`` fetches the histories again, so that later callbacks can be
             compared with them.
         """
-        raw = tables.raw
-        fetched = and_(tables.raw_kind == "events", raw.c.http_status.between(200, 299))
-        columns = self._columns(select(raw.c.message_id, raw.c.last_seen).where(fetched), raw)
-        fetched_at = _instants(columns["last_seen"]).groupby(pd.Series(columns["message_id"], dtype="str")).max()
+        polls = self._polls()
+        fetched_at = polls[polls["kind"] == "events"].groupby("message_id")["last_seen"].max()
         return events.find_gaps(self.events(all_sources=True), fetched_at)
 
     def callbacks(self, *, unmask: bool = False) -> pd.DataFrame:
@@ -346,15 +344,14 @@ class Archive:
             )
         return self.recorder.resolve(keys, resend=decision == "resend", reason=reason)
 
-    def _polls(self, ids: Sequence[str]) -> pd.DataFrame:
-        """Return when the statuses and histories of messages were first and last received."""
+    def _polls(self) -> pd.DataFrame:
+        """Return when each status and history was first and last received."""
         raw = tables.raw
         observed = and_(tables.raw_kind.in_(["status", "events"]), raw.c.http_status.between(200, 299))
         columns = raw.c.message_id, raw.c.kind, raw.c.first_seen, raw.c.last_seen
         rows = self._columns(select(*columns).where(observed), raw)
         responses = pd.DataFrame({name: pd.Series(rows[name], dtype="str") for name in ("message_id", "kind")})
-        responses = responses.assign(**{name: _instants(rows[name]) for name in ("first_seen", "last_seen")})
-        return responses[responses["message_id"].isin(ids)]
+        return responses.assign(**{name: _instants(rows[name]) for name in ("first_seen", "last_seen")})
 
     def _frame(self, query: Select[Any], table: Table, schema: Schema, *order: str) -> pd.DataFrame:
         frame = _shape(self._columns(query, table), schema)

@@ -100,7 +100,7 @@ class CampaignStore:
                 {"key": make_key(self._name, to, content, 0, salt), "row": row, "to": to, "content": content}
                 for row, to, content in new[start : start + 5000]
             ]
-            outbox.insert(connection, [{**row, **shared} for row in rows])
+            connection.execute(outbox.INSERT, [{**row, **shared} for row in rows])
 
     def terms(self) -> CampaignTerms:
         """Return the campaign's terms; raise :class:`~viberkit.errors.CampaignError` if it is not planned."""

@@ -31,7 +31,6 @@ from sqlalchemy import (
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
-from viberkit.archive.owners import process_lock
 from viberkit.errors import ArchiveError
 
 _P = ParamSpec("_P")
@@ -62,7 +61,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path, self.read_only = path, False
-        self._pid, self._reserve = os.getpid(), Path(f"{path}-reserve")
+        self._pid, self._resolved, self._reserve = os.getpid(), path.resolve(), Path(f"{path}-reserve")
         with _archive_errors(path):
             try:
                 os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -70,7 +69,7 @@ class Database:
                 if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or not os.access(path, os.R_OK):
                     raise
                 self.read_only = True
-        self.engine, self._process = _create_engine(path, self.read_only), process_lock(path, self._pid)
+        self.engine = _create_engine(path, self.read_only)
         weakref.finalize(self, self.engine.dispose)
 
     def run(self, function: Callable[[Connection], _R], *, write: bool) -> _R:
@@ -78,12 +77,7 @@ class Database:
         if os.getpid() != self._pid:  # a connection must not be used across a fork
             self.engine.dispose(close=False)
             self._pid = os.getpid()
-            self._process = process_lock(self.path, self._pid)
-        if write and self.read_only:
-            reason = "attempt to write a readonly database"
-            raise ArchiveError(f"{self.path}: {reason}; {_REMEDIES[reason]}")
-        options = {"write": write, "process": self._process, "thread": threading.get_ident()}
-        engine = self.engine.execution_options(**options)
+        engine = self.engine.execution_options(write=write, path=self._resolved, thread=threading.get_ident())
 
         def call() -> _R:
             with _archive_errors(self.path), engine.begin() as connection:
@@ -134,7 +128,7 @@ def uninterrupted(function: Callable[[], _R], on_interrupt: Callable[[], None] =
 
     Handlers run in the main thread and may raise at any instruction, in the middle of a rollback too. From the main
     thread, the function is therefore called in another one. What a handler raises meanwhile is raised here when the
-    function has ended, or at once the second time.
+    function has ended without an error, or at once the second time.
     """
     if threading.current_thread() is not threading.main_thread():
         return function()
@@ -154,15 +148,14 @@ def uninterrupted(function: Callable[[], _R], on_interrupt: Callable[[], None] =
         threading.Thread(target=work, name="viberkit-archive", daemon=True).start()
         while not ended.acquire(timeout=0.1):  # a signal that another thread has received wakes no lock
             pass
-    except BaseException as error:
+    except BaseException:
         if started.acquire(blocking=False):  # the thread has not called the function, and will not
-            if "new thread" in str(error):  # none can be started while the interpreter ends
-                return function()
             raise
         on_interrupt()
         while not outcomes:
             ended.acquire(timeout=0.01)
-        raise
+        if outcomes[0][1] is None:
+            raise
     result, raised = outcomes.pop()
     if raised is not None:
         raise raised

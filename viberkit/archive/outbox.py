@@ -16,20 +16,23 @@ was interrupted, becomes unknown too.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, func, or_, select, update
-from sqlalchemy.dialects.sqlite import insert as insert_into
+from sqlalchemy.dialects.sqlite import insert
 
 from viberkit.archive.derive import micros
+from viberkit.archive.owners import process_lock
 from viberkit.archive.tables import identity, is_in_flight, outbox
 from viberkit.models.keys import make_key
 from viberkit.models.records import AcceptanceEvidence, SendOutcome
 
 _LOST = "the process ended, or the call was interrupted, while the message was being sent"
+#: Insert rows; existing rows stay unchanged.
+INSERT = insert(outbox).on_conflict_do_nothing()
 _row = update(outbox).where(outbox.c.key == bindparam("row_key"))
 _CLAIM = _row.where(outbox.c.state == "queued").values(
     state="in_flight", service_id=bindparam("service"), owner=bindparam("process"), claimed_at=bindparam("at")
@@ -55,18 +58,18 @@ def now() -> int:
 def current_owner(connection: Connection) -> str:
     """Return the identity of the thread that began this transaction: the number of its process, and its own."""
     options = connection.get_execution_options()
-    return f"{options['process'].number}/{options['thread']}"
+    return f"{process_lock(options['path'], os.getpid()).number}/{options['thread']}"
 
 
 def is_sending(connection: Connection, owner: str | None) -> bool:
     """Whether an owner may still be sending: its process runs; of this process, its thread, and not in this call."""
     number, _, thread = (owner or "").partition("/")
-    options = connection.get_execution_options()
-    if not (number.isdigit() and thread.isdigit() and options["process"].is_held(int(number))):
+    if not (number.isdigit() and thread.isdigit()):
         return False
-    if int(number) != options["process"].number:
-        return True
-    return int(thread) in {other.ident for other in threading.enumerate()} - {options["thread"]}
+    options = connection.get_execution_options()
+    process = process_lock(options["path"], os.getpid())
+    threads = {other.ident for other in threading.enumerate()} - {options["thread"]}
+    return process.is_held(int(number)) and (int(number) != process.number or int(thread) in threads)
 
 
 # --- one send ----------------------------------------------------------------------------------------------
@@ -90,12 +93,6 @@ def next_key(connection: Connection, campaign: str | None, to: str, content: str
 def salt(connection: Connection) -> str:
     """Return the archive's salt, which makes its keys differ from those of other archives."""
     return str(connection.execute(select(identity.c.salt)).scalar_one())
-
-
-def insert(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Insert rows; existing rows stay unchanged."""
-    if rows := list(rows):
-        connection.execute(insert_into(outbox).on_conflict_do_nothing(), rows)
 
 
 def claim(connection: Connection, keys: Sequence[str], *, service_id: str | None) -> None:
@@ -168,5 +165,5 @@ def resolve(connection: Connection, keys: Iterable[str], *, resend: bool, reason
             new_key, ordinal = next_key(connection, row["campaign"], row["to"], row["content"])
             names = ("campaign", "row", "to", "rate_type", "content", "context", "callback_url")
             resent = {name: row[name] for name in names} | {"key": new_key, "ordinal": ordinal}
-            insert(connection, [{**resent, "state": "queued", "planned_at": now()}])
+            connection.execute(INSERT, [{**resent, "state": "queued", "planned_at": now()}])
     return count

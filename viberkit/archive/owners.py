@@ -11,68 +11,56 @@ import os
 import secrets
 import stat
 import sys
-import threading
 from functools import cache
 from pathlib import Path
 
 if sys.platform == "win32":
     import msvcrt
 
-    def _try_lock(file: int, number: int, *, probe: bool) -> bool:
-        try:
-            for mode in (msvcrt.LK_NBLCK, msvcrt.LK_UNLCK)[: 1 + probe]:
-                os.lseek(file, number, os.SEEK_SET)
-                msvcrt.locking(file, mode, 1)
-        except OSError:
-            return False
-        return True
+    _MODES = (msvcrt.LK_NBLCK, msvcrt.LK_UNLCK)
+
+    def _lock(file: int, mode: int, number: int) -> None:
+        os.lseek(file, number, os.SEEK_SET)
+        msvcrt.locking(file, mode, 1)
 
 else:
     import fcntl
 
-    def _try_lock(file: int, number: int, *, probe: bool) -> bool:
-        """Lock a byte, or only test whether that is possible."""
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
-        except (BlockingIOError, PermissionError):
-            return False
-        if probe:
-            fcntl.lockf(file, fcntl.LOCK_UN, 1, number)
-        return True
+    _MODES = (fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_UN)
+
+    def _lock(file: int, mode: int, number: int) -> None:
+        fcntl.lockf(file, mode, 1, number)
+
+
+def _try_lock(file: int, number: int, *, probe: bool) -> bool:
+    """Lock a byte, or only test whether that is possible."""
+    try:
+        for mode in _MODES[: 1 + probe]:
+            _lock(file, mode, number)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
 
 
 class ProcessLock:
-    """The number of this process among those that use an archive, and whether other processes still run.
+    """The number of this process among those that use an archive; others see it as held until this one ends.
 
-    Its file stays open until the process ends: closing any descriptor of the file would release the lock.
+    The file stays open: closing any descriptor of it would release the lock. Used in transactions that write only.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._mutex = path, threading.Lock()
-        self._file, self._number = -1, 0
-
-    @property
-    def number(self) -> int:
-        """The number of this process, which other processes see as held until it ends."""
-        with self._mutex:
-            while not self._number:
-                number = secrets.randbelow(2**31 - 1) + 1
-                self._number = number if _try_lock(self._descriptor(), number, probe=False) else 0
-        return self._number
+        self._file = os.open(f"{path}-owners", os.O_CREAT | os.O_RDWR, stat.S_IMODE(path.stat().st_mode))
+        self.number = 0
+        while not self.number:
+            number = secrets.randbelow(2**31 - 1) + 1
+            self.number = number if _try_lock(self._file, number, probe=False) else 0
 
     def is_held(self, number: int) -> bool:
         """Whether the process with this number runs."""
-        with self._mutex:
-            return number == self._number or not _try_lock(self._descriptor(), number, probe=True)
-
-    def _descriptor(self) -> int:
-        if self._file < 0:
-            mode = stat.S_IMODE(self._path.stat().st_mode)
-            self._file = os.open(f"{self._path}-owners", os.O_CREAT | os.O_RDWR, mode)
-        return self._file
+        return number == self.number or not _try_lock(self._file, number, probe=True)
 
 
 @cache
 def process_lock(path: Path, pid: int) -> ProcessLock:
-    """Return the lock of the process with this id, which is this one, for an archive."""
-    return ProcessLock(path.resolve())
+    """Return the lock of this process, which has this id, for the archive at a resolved path."""
+    return ProcessLock(path)

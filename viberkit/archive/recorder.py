@@ -11,20 +11,19 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, tru
 from viberkit.archive import ingest, outbox, tables
 from viberkit.archive.engine import Database, transaction
 from viberkit.archive.ingest import SettledSend
-from viberkit.errors import UnknownOutcome, ViberkitError
+from viberkit.errors import UnknownOutcome
 from viberkit.models.callback import Callback
 from viberkit.models.keys import canonical_json
 from viberkit.models.parsing import is_unknown_message
 from viberkit.models.phone import mask
-from viberkit.models.records import Accepted, Response
+from viberkit.models.records import Accepted, Response, SendOutcome
 from viberkit.models.states import FINAL
 
 _DERIVED_WITH_CALLBACKS = 64  # raw records derived in the transaction that stores callbacks
-_NOT_SENT = "an earlier send of the same content to this recipient is {}, so nothing was sent now; {}"
-_REMEDIES = {
-    "in_flight": "wait until the cell or process that is sending it ends, or stop that",
-    "unknown": "wait for a callback, or decide with archive.resolve(['{}'], 'resend' or 'abandon', reason=…)",
-}
+_NOT_SENT = (
+    "an earlier send of the same content to this recipient is {}, so nothing was sent now; wait for its outcome or a "
+    "callback, or, if nothing is sending it any more, decide with archive.resolve(['{}'], 'resend' or 'abandon', reason=…)"
+)
 
 
 class Recorder:
@@ -43,24 +42,28 @@ class Recorder:
         Raises :class:`~viberkit.errors.UnknownOutcome` while the outcome of such a send is unknown.
         """
         self._database.reserve(1)
+        keys: list[str] = []
         try:
-            return self._begin(request, context, deduplicate)
-        except ViberkitError:
-            raise
-        except BaseException:  # of a signal handler: the row may be stored, and nobody sends it
-            self._database.run(outbox.mark_lost, write=True)
+            return self._begin(request, context, deduplicate, keys)
+        except BaseException:  # of a signal handler: what was claimed is not sent
+            if keys:
+                self.settle([(keys[0], SendOutcome("queued", "interrupted before it was sent"), request, None)])
             raise
 
     @transaction
     def _begin(
-        self, connection: Connection, request: Mapping[str, Any], context: str | None, deduplicate: bool
+        self,
+        connection: Connection,
+        request: Mapping[str, Any],
+        context: str | None,
+        deduplicate: bool,
+        keys: list[str],
     ) -> str | Accepted:
         to = request["to"]
         content = canonical_json(request.get("content", request.get("messages")))
         outbox.mark_lost(connection)
         if earlier := outbox.find_duplicate(connection, to, content, "in_flight", "unknown"):
-            remedy = _REMEDIES[earlier["state"]].format(earlier["key"])
-            raise UnknownOutcome(_NOT_SENT.format(earlier["state"].replace("_", " "), remedy), to=mask(to))
+            raise UnknownOutcome(_NOT_SENT.format(earlier["state"].replace("_", " "), earlier["key"]), to=mask(to))
         if deduplicate and (sent := outbox.find_duplicate(connection, to, content, "accepted")):
             message_id, at = sent["message_id"], sent["claimed_at"]
             return Accepted(message_id, (message_id,), datetime.fromtimestamp(at / 1e6, UTC) if at else None)
@@ -68,8 +71,9 @@ class Recorder:
         row = {"key": key, "to": to, "rate_type": request["rateType"], "content": content, "ordinal": ordinal}
         url = request.get("overrides", {}).get("notificationCallbackUrl")
         row |= {"context": context, "callback_url": url, "state": "queued", "planned_at": outbox.now()}
-        outbox.insert(connection, [row])
+        connection.execute(outbox.INSERT, [row])
         outbox.claim(connection, [key], service_id=request["from"])
+        keys.append(key)
         return key
 
     def settle(self, sends: Iterable[SettledSend]) -> None:

@@ -156,7 +156,7 @@ def migrate(connection: sa.Connection, steps: Sequence[Callable[[sa.Connection],
         raise ArchiveError(
             f"the file is a database but not an archive (its tables: {', '.join(tables[:3])}); choose another path"
         )
-    current = _single(connection, version.c.version, lambda value: isinstance(value, int) and value > 0)
+    current = _single(connection, version.c.version, int)
     if current > newest:
         raise ArchiveError(
             f"the archive has version {current}, this viberkit reads up to {newest}; install a newer viberkit"
@@ -167,13 +167,13 @@ def migrate(connection: sa.Connection, steps: Sequence[Callable[[sa.Connection],
         for step in steps[current - 1 :]:
             step(connection)
         connection.execute(sa.update(version).values(version=newest))
-    _single(connection, identity.c.salt, lambda value: isinstance(value, str) and value != "")
+    _single(connection, identity.c.salt, str)
 
 
-def _single(connection: sa.Connection, column: Column[Any], is_valid: Callable[[Any], bool]) -> Any:
+def _single(connection: sa.Connection, column: Column[Any], kind: type) -> Any:
     """Return the only value of a table that has one row."""
     values = connection.execute(sa.select(column)).scalars().all()
-    if len(values) != 1 or not is_valid(values[0]):
+    if len(values) != 1 or type(values[0]) is not kind or values[0] <= kind():
         raise ArchiveError(
             f"the archive is damaged: {column} must have one valid value and has {values[:3]}; restore a copy"
         )

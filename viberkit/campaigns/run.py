@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -42,21 +43,15 @@ class CampaignRun:
         self.in_a_row: Counter[str] = Counter()
         self.started, self.claimed = time.monotonic(), 0
         self.stopped: str | None = None
-        self.failure: ArchiveError | None = None
         self.done = False
 
     def send(self, confirm: str, *, progress: bool) -> None:
         """Send the confirmed messages; a first Ctrl-C waits for the messages in flight, a second one does not."""
         try:
-            uninterrupted(lambda: self._send(confirm, progress), self._interrupt)
+            uninterrupted(lambda: self._send(confirm, progress), partial(setattr, self, "stopped", "interrupted"))
         except KeyboardInterrupt:
-            if self.failure is not None:
-                raise self.failure from None
             if not self.done:
                 raise
-
-    def _interrupt(self) -> None:
-        self.stopped = "interrupted"
 
     def _send(self, confirm: str, progress: bool) -> None:
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="viberkit-campaign")
@@ -98,13 +93,8 @@ class CampaignRun:
         try:
             self.store.settle(self.unsettled)
         except ArchiveError as error:
-            reason = str(error)
-        else:
-            self.unsettled.clear()
-            return
-        accepted = [outcome.message_id for _, outcome, *_ in self.unsettled if outcome.message_id]
-        self.failure = ArchiveWriteError(", ".join(accepted), reason) if accepted else ArchiveError(reason)
-        raise self.failure
+            accepted = [outcome.message_id for _, outcome, *_ in self.unsettled if outcome.message_id]
+            raise ArchiveWriteError(", ".join(accepted), str(error)) if accepted else error from None
 
     def _exchange(self, limit: int) -> tuple[Sequence[Mapping[str, Any]], bool]:
         """Settle the results and claim messages, for whose outcomes there is room; stop when the disk is full."""
