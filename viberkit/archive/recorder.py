@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, tru
 from viberkit.archive import ingest, outbox, tables
 from viberkit.archive.engine import Database, transaction
 from viberkit.archive.ingest import SettledSend
-from viberkit.errors import UnknownOutcome
+from viberkit.errors import ArchiveError, UnknownOutcome
 from viberkit.models.callback import Callback
 from viberkit.models.keys import canonical_json
 from viberkit.models.parsing import is_unknown_message
@@ -21,8 +21,8 @@ from viberkit.models.states import FINAL
 
 _DERIVED_WITH_CALLBACKS = 64  # raw records derived in the transaction that stores callbacks
 _NOT_SENT = (
-    "an earlier send of the same content to this recipient is {}, so nothing was sent now; wait for its outcome or a "
-    "callback, or, if nothing is sending it any more, decide with archive.resolve(['{}'], 'resend' or 'abandon', reason=…)"
+    "an earlier send of the same content to this recipient is {}, so nothing was sent now; wait for its outcome or for a "
+    "callback, or, if it has ended without one, decide with archive.resolve(['{}'], 'resend' or 'abandon', reason=…)"
 )
 
 
@@ -45,22 +45,16 @@ class Recorder:
         keys: list[str] = []
         try:
             return self._begin(request, context, deduplicate, keys)
-        except BaseException:  # of a signal handler: what was claimed is not sent
-            if keys:
+        except BaseException as error:
+            if keys and not isinstance(error, ArchiveError):  # of a signal handler: what was claimed is not sent
                 self.settle([(keys[0], SendOutcome("queued", "interrupted before it was sent"), request, None)])
             raise
 
     @transaction
     def _begin(
-        self,
-        connection: Connection,
-        request: Mapping[str, Any],
-        context: str | None,
-        deduplicate: bool,
-        keys: list[str],
+        self, connection: Connection, body: Mapping[str, Any], context: str | None, deduplicate: bool, keys: list[str]
     ) -> str | Accepted:
-        to = request["to"]
-        content = canonical_json(request.get("content", request.get("messages")))
+        to, content = body["to"], canonical_json(body.get("content", body.get("messages")))
         outbox.mark_lost(connection)
         if earlier := outbox.find_duplicate(connection, to, content, "in_flight", "unknown"):
             raise UnknownOutcome(_NOT_SENT.format(earlier["state"].replace("_", " "), earlier["key"]), to=mask(to))
@@ -68,11 +62,11 @@ class Recorder:
             message_id, at = sent["message_id"], sent["claimed_at"]
             return Accepted(message_id, (message_id,), datetime.fromtimestamp(at / 1e6, UTC) if at else None)
         key, ordinal = outbox.next_key(connection, None, to, content)
-        row = {"key": key, "to": to, "rate_type": request["rateType"], "content": content, "ordinal": ordinal}
-        url = request.get("overrides", {}).get("notificationCallbackUrl")
+        row = {"key": key, "to": to, "rate_type": body["rateType"], "content": content, "ordinal": ordinal}
+        url = body.get("overrides", {}).get("notificationCallbackUrl")
         row |= {"context": context, "callback_url": url, "state": "queued", "planned_at": outbox.now()}
         connection.execute(outbox.INSERT, [row])
-        outbox.claim(connection, [key], service_id=request["from"])
+        outbox.claim(connection, [key], service_id=body["from"])
         keys.append(key)
         return key
 
