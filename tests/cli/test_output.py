@@ -202,6 +202,15 @@ def test_a_traceback_is_escaped(run, monkeypatch: pytest.MonkeyPatch, capfd: pyt
     assert not RAW.findall(written)
 
 
+def test_a_closed_standard_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, stream, None)
+        for args, code in ((["--version"], 0), (["nonsense"], 2)):
+            with pytest.raises(SystemExit) as exit_:
+                cli.main(args)
+            assert exit_.value.code == code
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
 def test_every_sequence_is_escaped_in_every_encoding(encoding: str) -> None:
     for sequence in SEQUENCES:

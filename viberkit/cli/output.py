@@ -48,7 +48,7 @@ class EscapedStream:
 def escaped_output() -> Iterator[None]:
     """Escape whatever is written to standard output and standard error."""
     streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = escaped = [cast("TextIO", EscapedStream(stream)) for stream in streams]
+    sys.stdout, sys.stderr = escaped = [stream and cast("TextIO", EscapedStream(stream)) for stream in streams]
     try:
         yield
     finally:
