@@ -64,7 +64,7 @@ def main(args: Sequence[str] | None = None) -> None:
         except click.ClickException as error:
             error.show()
             code = error.exit_code
-        except ViberkitError as error:
+        except (ViberkitError, ValueError) as error:
             click.echo("error: " + str(error).replace("\n", "\n       "), err=True)
             code = 3 if isinstance(error, UnknownOutcome | ArchiveWriteError) else 1
         except OSError as error:
