@@ -175,6 +175,35 @@ def test_a_long_state_name_is_elided_in_the_middle() -> None:
     assert ax.texts[0].get_text().startswith("message-tele")
 
 
+@pytest.mark.parametrize("name", ["$\\frac{1$", "5 $ or $6", "two\nlines"])
+def test_names_are_drawn_as_they_are_in_one_line(name: str) -> None:
+    two = {"rate_type": [name, "b"]}
+    frame = pd.DataFrame({"from_state": name, "to_state": f"{name}!", "latency_s": [0.1, 2.0, 3.0]})
+    for ax in (
+        *(draw(frame) for draw in (charts.latency, charts.ecdf, charts.flow)),
+        charts.timeline(events([(name, 0.0), ("delivered", 2.0)], names=[name])),
+        charts.curve(by_group_names(curve(50, 2), two)),
+        charts.over_time(by_group(over_time, 20, two["rate_type"])),
+        charts.slo(by_group(slo, 20, two["rate_type"])),
+        charts.profile(by_group(profile, 20, two["rate_type"])),
+        charts.compare(comparison(50).assign(group=[name, name, "b", "b", *[name, name, "b", "b"]], baseline=name)),
+        charts.fallback(by_group_names(fallback(groups=2), two)),
+        charts.quantiles(by_group_names(latency(60, by=["rate_type"]), two)),
+        charts.time_share(by_group_names(latency(60, by=["rate_type"]), two)),
+        charts.funnel(journeys(100_000).assign(code=name)),
+    ):
+        check_legible(ax, inside=False)
+        assert " ".join(name.split()) in text_of(ax)
+
+
+def by_group_names(frame: pd.DataFrame, names: dict[str, list[str]]) -> pd.DataFrame:
+    """Rename the groups of a result."""
+    for column, values in names.items():
+        renamed = dict(zip(frame[column].unique(), values, strict=True))
+        frame = frame.assign(**{column: frame[column].map(renamed)})
+    return frame
+
+
 def test_latency_lists_transitions_in_order_with_count_and_median() -> None:
     frame = transitions(60_000)
     ax = charts.latency(frame.sample(frac=1, random_state=1))

@@ -82,13 +82,14 @@ class Layout:
     def width(self, text: str, size: float = SMALL) -> float:
         """Width of a text as a share of the width of the axes."""
         if (text, size) not in self._widths:
-            probe = self.ax.text(0.5, 0.5, text, fontsize=size, transform=self.ax.transAxes)
+            probe = self.ax.text(0.5, 0.5, text, fontsize=size, transform=self.ax.transAxes, parse_math=False)
             self._widths[text, size] = probe.get_window_extent().width / self.ax.get_window_extent().width
             probe.remove()
         return self._widths[text, size]
 
     def elide(self, text: str, room: float, size: float = SMALL) -> str:
-        """Return the text, its middle replaced by an ellipsis if it is wider than ``room`` (a share of the width)."""
+        """Return the text in one line, its middle replaced by an ellipsis if it is wider than ``room`` (a share)."""
+        text = " ".join(text.split())
         if self.width(text, size) <= room:
             return text
         for half in range(int(len(text) * room / self.width(text, size)) // 2, 0, -1):
@@ -112,7 +113,7 @@ class Layout:
         # A break is between two notes if each of them fits into a line.
         joined = " · ".join(note.replace(" ", "\xa0") if self.width(note) < 0.97 else note for note in notes if note)
         label = self.wrap(joined).replace("\xa0", " ").replace(" ·\n", "\n")
-        self.ax.set_xlabel(label, fontsize=SMALL, color=self.ink, linespacing=1.25)
+        self.ax.set_xlabel(label, fontsize=SMALL, color=self.ink, linespacing=1.25, parse_math=False)
         if self.own:
             bottom = 0.22 + 0.2 * axis + 0.15 * (label.count("\n") + 1)
             total = height + bottom + _TOP
@@ -164,8 +165,8 @@ class Layout:
 
     def text(self, x: float, y: float, text: str, *, size: float = SMALL, colour: str = "", **options: Any) -> None:
         """Draw a text at ``x`` (a share of the width) and ``y`` (on the y-axis)."""
-        options.setdefault("transform", self.ax.get_yaxis_transform())
-        self.ax.text(x, y, text, fontsize=size * self.scale, color=colour or self.ink, **options)
+        style: dict[str, Any] = {"transform": self.ax.get_yaxis_transform(), "parse_math": False}
+        self.ax.text(x, y, text, fontsize=size * self.scale, color=colour or self.ink, **(style | options))
 
     def heading(self, y: float, name: str, *facts: str) -> None:
         """Draw the heading of a lane: its name at the left, the longest of ``facts`` that fits at the right."""

@@ -46,12 +46,13 @@ def largest_groups(frame: pd.DataFrame, sizes: pd.Series, most: int) -> tuple[li
 
 
 def group_label(values: Sequence[object]) -> str:
-    """Return the label of a group.
+    """Return the label of a group in one line.
 
     >>> group_label(["promotion", 3]), group_label([None])
     ('promotion · 3', 'missing')
     """
-    return " · ".join("missing" if pd.isna(value) else str(value) for value in values)  # type: ignore[call-overload]
+    names = ("missing" if pd.isna(value) else str(value) for value in values)  # type: ignore[call-overload]
+    return " ".join(" · ".join(names).split())
 
 
 def period_s(every: object) -> float:

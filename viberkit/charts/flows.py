@@ -260,9 +260,7 @@ def funnel(journeys: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     stages = [stage for stage, mask in present.items() if mask.any()]
     if not stages:
         return layout.show_empty(f"{len(journeys):,} messages, none of them accepted")
-    last_first = stages[::-1]
-    masks = np.logical_or.accumulate([present[stage] for stage in last_first])
-    reached = dict(zip(last_first, masks, strict=True))
+    reached = dict(zip(stages[::-1], np.logical_or.accumulate([present[name] for name in stages[::-1]]), strict=True))
     outcomes = journeys[["outcome", *(["code"] if "code" in journeys else [])]]
     stopped = [_describe_stopped(layout, outcomes[reached[a] & ~reached[b]], b) for a, b in pairwise(stages)]
     if stages[-1] not in ("delivered", "seen"):
