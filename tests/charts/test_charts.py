@@ -175,8 +175,8 @@ def test_a_long_state_name_is_elided_in_the_middle() -> None:
     assert ax.texts[0].get_text().startswith("message-tele")
 
 
-@pytest.mark.parametrize("name", ["$\\frac{1$", "5 $ or $6", "two\nlines"])
-def test_names_are_drawn_as_they_are_in_one_line(name: str) -> None:
+def test_names_are_drawn_as_they_are_in_one_line() -> None:
+    name = "$\\frac{1$ or\n$6"
     two = {"rate_type": [name, "b"]}
     frame = pd.DataFrame({"from_state": name, "to_state": f"{name}!", "latency_s": [0.1, 2.0, 3.0]})
     for ax in (
@@ -190,7 +190,7 @@ def test_names_are_drawn_as_they_are_in_one_line(name: str) -> None:
         charts.fallback(by_group_names(fallback(groups=2), two)),
         charts.quantiles(by_group_names(latency(60, by=["rate_type"]), two)),
         charts.time_share(by_group_names(latency(60, by=["rate_type"]), two)),
-        charts.funnel(journeys(100_000).assign(code=name)),
+        charts.funnel(journeys(100).assign(outcome="failed", code=name, delivered_at=pd.NaT, seen_at=pd.NaT)),
     ):
         check_legible(ax, inside=False)
         assert " ".join(name.split()) in text_of(ax)
@@ -436,7 +436,7 @@ def test_svg_files_are_reproducible() -> None:
             draw(None).figure.savefig(out, format="svg", metadata={"Date": None})
         return out.getvalue()
 
-    for case in ("latency 200", "timeline many", "time_share by", "over_time changes", "slo 50 days", "flow tangle 50"):
+    for case in ("latency 200", "over_time changes", "slo 50 days", "flow tangle 50"):
         assert svg(CASES[case]) == svg(CASES[case]), case
 
 
