@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
 import threading
@@ -12,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from support.raw_server import RawServer, read_request
 from support.scripted import ScriptedServer
 
 import viberkit as vk
@@ -408,33 +408,20 @@ def test_a_refused_proxy_is_not_an_unknown_outcome() -> None:
             send(client)
 
 
-def test_a_late_response_does_not_answer_the_next_request(scripted: ScriptedServer) -> None:
+def test_a_late_response_does_not_answer_the_next_request() -> None:
     """The server answers 103, then 202: the second send must not read the response to the first."""
-    listening = socket.create_server(("127.0.0.1", 0))
 
-    def serve() -> None:
-        for name in (b"FIRST", b"SECOND"):
-            connection, _ = listening.accept()
-            connection.recv(65536)
-            if name == b"FIRST":
-                connection.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n")
-                time.sleep(0.3)
-            body = b'{"messageId": "' + name + b'"}'
-            with contextlib.suppress(OSError):
-                connection.sendall(b"HTTP/1.1 202 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
-            connection.close()
+    def serve(server: RawServer, connection: socket.socket) -> None:
+        body = read_request(connection) or b"{}"
+        if server.connections == 1:
+            connection.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+            time.sleep(0.3)
+        connection.sendall(server.accept(body))
 
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    with vk.Client(
-        "my-key", "S", base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout_s=(2, 2)
-    ) as client:
+    with RawServer(serve) as server, vk.Client("k", "S", base_url=server.url, timeout_s=(2, 2)) as client:
         with pytest.raises(errors.UnknownOutcome, match="103"):
             send(client)
-        time.sleep(0.5)
-        assert send(client).message_id == "SECOND"
-    thread.join(5)
-    listening.close()
+        assert send(client).message_id == "m-0"
 
 
 @pytest.mark.parametrize("extra", [{"callback_url": "https://example.org/\udcff"}, {"context": "half \ud83d"}])

@@ -66,7 +66,7 @@ EVERY_CONTENT = [
 ]
 
 texts = st.one_of(
-    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=80),
+    st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("\n\t\r"), min_size=1, max_size=80),
     st.sampled_from(
         ["👩‍👩‍👧‍👦🇩🇪", "שלום עולם", "‏مرحبا‎", "one\ntwo\r\n\tthree", "e\u0301", "\ufeffBOM", "«„“»", "𝔘𝔫𝔦𝔠𝔬𝔡𝔢", '"\\/']
     ).flatmap(lambda text: st.integers(1, 40).map(lambda count: text * count)),
@@ -265,6 +265,9 @@ BAD_TEXTS = {
     float("nan"): "is not a text",
     b"bytes": "is not a text",
     " \n\t ": "is blank",
+    "NUL\0": "control characters",
+    "title \x1b]0;x\x07": "control characters",
+    "8-bit \x9b2J": "control characters",
     "half \ud83d": "surrogate",
 }
 BAD_NUMBERS = {

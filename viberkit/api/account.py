@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import mimetypes
-import urllib.parse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from viberkit.api.settings import is_loopback
-from viberkit.api.transport import Transport, path_within, read_body
+from viberkit.api.settings import hide
+from viberkit.api.transport import Transport, path_part, path_within, read_body
 from viberkit.errors import Violation, quote, raise_violations
 from viberkit.models.content import read_array
 from viberkit.models.parsing import read_channel, read_configuration, read_media
 from viberkit.models.records import Channel, Configuration, Media
 from viberkit.models.validation import callback_violations, secret_rules
+
+_MAX_FILE_BYTES = 256 * 2**20  # the API permits 200 MB
 
 T = TypeVar("T")
 
@@ -133,16 +134,18 @@ class Account:
         InvalidRequest
             With every broken rule; nothing was sent.
         """
+        secret, header = hide(secret), header and (header[0], hide(header[1]))  # before anything can fail
         inbound_url, status_url = inbound_url or url, status_url or url
         violations = callback_violations(inbound_url, status_url, events, version, method)
         violations += secret_rules(secret, header)
-        local = is_loopback(urllib.parse.urlsplit(self._transport.base_url).hostname or "")
         for field, address in (("inbound_url", inbound_url), ("status_url", status_url)):
-            if not local and isinstance(address, str) and address.startswith("http://"):
+            if not self._transport.is_local and isinstance(address, str) and address.startswith("http://"):
                 rule = "leads to this computer, which the provider cannot reach"
                 remedy = "pass the public https address, e.g. Listener(public_url=…)"
                 violations.append(Violation(field, quote(address), rule, remedy))
         raise_violations(violations)
+        for value in filter(None, (secret, header and header[1])):
+            self._transport.redactor.add(value)
         payload = {
             "callbackVersion": version,
             "eventFilter": list(events),
@@ -175,14 +178,12 @@ class Account:
         InvalidRequest
             If `media` is a URL elsewhere: the key is sent to the API's own address only.
         """
-        media = str(media)
-        path = path_within(self._transport.base_url, media) if "://" in media else _media_path(media)
-        relative = "/." in urllib.parse.unquote(path)
-        if media in ("", "None") or path == "/media/" or not path.startswith("/media/") or relative:
+        path = path_within(self._transport.base_url, media) if "://" in str(media) else _media_path(media)
+        if not path.startswith("/media/") or path == "/media/":
             rule = "is neither a media id nor a URL of a file within the API, the only address that gets the key"
             remedy = "pass media_id; download other files with requests.get(url)"
             raise_violations([Violation("media", quote(media), rule, remedy)])
-        return self._transport.call("GET", path, headers={"Accept": "*/*"}).body
+        return self._transport.call("GET", path, headers={"Accept": "*/*"}, max_bytes=_MAX_FILE_BYTES).body
 
     def upload_media(self, data: bytes | str | Path, filename: str | None = None, *, validity_min: int = 1440) -> Media:
         """Upload a file (a beta call of the API).
@@ -241,8 +242,8 @@ class Account:
 
 
 def _service_path(service_id: str) -> str:
-    return f"/configurations/channels/viber/service-ids/{urllib.parse.quote(service_id, safe='')}"
+    return f"/configurations/channels/viber/service-ids/{path_part('service_id', service_id)}"
 
 
 def _media_path(media_id: str) -> str:
-    return f"/media/{urllib.parse.quote(media_id, safe='')}"
+    return f"/media/{path_part('media_id', media_id)}"

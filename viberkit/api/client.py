@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.parse
 import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -10,9 +9,9 @@ from typing import Any, NoReturn
 from viberkit.api.account import Account
 from viberkit.api.recorder import Recording
 from viberkit.api.send import build_request, post_recorded
-from viberkit.api.settings import BASE_URL, check_key, setting
-from viberkit.api.transport import Transport, read_body
-from viberkit.errors import Violation, quote, raise_violations
+from viberkit.api.settings import BASE_URL, check_base_url, check_key, hide, setting
+from viberkit.api.transport import Transport, path_part, read_body
+from viberkit.errors import Violation, raise_violations
 from viberkit.models import validation
 from viberkit.models.content import Content, kind, to_wire
 from viberkit.models.keys import KEY_LENGTH
@@ -88,16 +87,18 @@ class Client:
         timeout_s: tuple[float, float] = (10.0, 30.0),
         retry_for_s: float = 60.0,
     ) -> None:
-        key = check_key(setting(api_key, "TYNTEC_API_KEY"))
+        api_key, base_url = hide(api_key), hide(base_url)  # before anything can fail
+        key = check_key(hide(setting(api_key, "TYNTEC_API_KEY")))
+        self.base_url = check_base_url(hide(setting(base_url, "VIBERKIT_BASE_URL") or BASE_URL))
         self.service_id = setting(service_id, "VIBER_SERVICE_ID")
-        self.base_url = setting(base_url, "VIBERKIT_BASE_URL") or BASE_URL
         self.archive = archive
         self._transport = Transport(self.base_url, key, timeout_s=timeout_s, retry_for_s=retry_for_s)
         self.account = Account(self._transport)
         self._working_paths: dict[str, tuple[str, ...]] = {}
 
     def __repr__(self) -> str:
-        return f"Client({self.base_url!r}, service_id={self.service_id!r})"
+        known = vars(self)  # without attributes if a setting is invalid
+        return f"Client({known.get('base_url')!r}, service_id={known.get('service_id')!r})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Client holds an API key and cannot be pickled; make one in each process")
@@ -378,13 +379,10 @@ class Client:
         Where the reference and the guide disagree about the path, the reference's is requested first. After a 404
         that is not about the message the guide's is requested. The path that worked is used from then on.
         """
-        violations = list(validation.choice_rule("kind", kind, tuple(_PATHS)))
-        if not isinstance(message_id, str) or not message_id:
-            violations.append(Violation("message_id", quote(message_id), "is not an id", "pass sent.message_id"))
-        raise_violations(violations)
-        responses = []
+        raise_violations(validation.choice_rule("kind", kind, tuple(_PATHS)))
+        part, responses = path_part("message_id", message_id), []
         for path in self._working_paths.get(kind, _PATHS[kind]):
-            response = self._transport.request("GET", path.format(id=urllib.parse.quote(message_id, safe="")))
+            response = self._transport.request("GET", path.format(id=part))
             if response.status != 404 or is_unknown_message(response.body):
                 self._working_paths[kind] = (path,)
                 return response

@@ -14,8 +14,13 @@ class Recorder(Protocol):
     def begin(self, request: Mapping[str, Any], context: str | None, *, deduplicate: bool) -> str | Accepted:
         """Store a send as in flight before its first byte, and return its key; or an accepted earlier send."""
 
-    def settle(self, sends: Iterable[tuple[str, SendOutcome, Mapping[str, Any], Response | None]]) -> None:
-        """Store the outcomes of sends: key, outcome, request and response of each."""
+    def settle(
+        self, sends: Iterable[tuple[str, SendOutcome, Mapping[str, Any], Response | None]]
+    ) -> Mapping[str, SendOutcome]:
+        """Store the outcomes of sends: key, outcome, request and response of each; return the outcomes by key.
+
+        An accepted send whose response has the id of another send becomes unknown.
+        """
 
     def record(self, kind: str, responses: Iterable[tuple[str, Response]]) -> dict[str, str]:
         """Store responses about messages by id; return per message id: changed, same, gone or a failure."""

@@ -114,18 +114,24 @@ def post_recorded(
         try:
             attempt = post(transport, path, request)
         finally:
-            _settle(recorder, key, attempt, request)
+            attempt = _settle(recorder, key, attempt, request)
     if attempt.accepted is None:
         raise attempt.error or AssertionError
     return attempt.accepted
 
 
-def _settle(recorder: Recorder, key: str, attempt: SendAttempt, request: Mapping[str, Any]) -> None:
-    """Store the outcome of a send; if that fails, the error holds the id, which no call of the API returns again."""
+def _settle(recorder: Recorder, key: str, attempt: SendAttempt, request: Mapping[str, Any]) -> SendAttempt:
+    """Store the outcome of a send; if that fails, the error holds the id, which no call of the API returns again.
+
+    Returns the attempt, unknown if its id is that of another send.
+    """
     reason = ""
     try:
-        recorder.settle([(key, attempt.outcome, request, attempt.response)])
+        outcome = recorder.settle([(key, attempt.outcome, request, attempt.response)])[key]
+        if outcome.state != attempt.outcome.state:
+            return _unknown(request, outcome.reason, attempt.response)
     except Exception as error:  # noqa: BLE001 - whatever it is, the id must reach the caller
         reason = str(error)
     if reason and attempt.outcome.message_id is not None:  # otherwise the row stays in flight, and is not repeated
         raise ArchiveWriteError(attempt.outcome.message_id, reason)
+    return attempt

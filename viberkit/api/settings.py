@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import html
 import ipaddress
+import json
 import os
 import re
-from typing import NoReturn
-from urllib.parse import urlsplit
+from typing import Any, NoReturn
+from urllib.parse import quote, quote_plus, urlsplit
 
 from dotenv import dotenv_values, find_dotenv
 
@@ -38,6 +42,54 @@ class Secret(str):
         raise TypeError("an API key cannot be pickled or copied; make a client where it is used")
 
 
+def hide(value: Any) -> Any:
+    """A secret that was passed, as a :class:`Secret`; of a value that is not a text, only its type.
+
+    Called first, so that no frame of a traceback shows what was passed.
+
+    >>> hide("abc"), hide(b"abc"), hide(None)
+    ('***', <class 'bytes'>, None)
+    """
+    if isinstance(value, str):
+        return value if isinstance(value, Secret) else Secret(value)
+    return value and type(value)
+
+
+class Redactor:
+    """Replaces secrets in a response, in every encoding in which a server may repeat them.
+
+    A secret of less than eight characters could be part of any text, and is not replaced.
+
+    >>> redactor = Redactor()
+    >>> redactor.add("a-secret/key")
+    >>> redactor(b"GET /?apikey=a-secret%2Fkey"), redactor(b"QUtFWTphLXNlY3JldC9rZXk=")
+    (b'GET /?apikey=***', b'QUtFWTp***k=')
+    """
+
+    def __init__(self) -> None:
+        self._forms: list[Secret] = []
+
+    def add(self, secret: str) -> None:
+        """Replace a secret from now on, as it is and in the encodings of URLs, JSON, HTML, hexadecimal and Base64."""
+        data, text = secret.encode(errors="replace"), json.dumps(secret)[1:-1]
+        forms = {text, text.replace("/", r"\/"), re.sub("[<>&='+]", lambda match: f"\\u{ord(match[0]):04x}", text)}
+        for value in (data.decode(), quote(data, safe=""), quote(data), quote_plus(data), html.escape(data.decode())):
+            forms |= {value, data.hex()}
+        for offset in range(3):  # Base64 depends on what precedes, such as the name of a user; the ends are not stable
+            text = base64.b64encode(bytes(offset) + data).decode()
+            text = text[(8 * offset + 5) // 6 : 8 * (offset + len(data)) // 6]
+            forms |= {text, text.replace("+", "-").replace("/", "_")}
+        if len(secret) >= 8:
+            self._forms += [Secret(form.lower()) for form in sorted(forms, key=len, reverse=True)]
+
+    def __call__(self, text: bytes) -> bytes:
+        """The text without the secrets."""
+        for form in self._forms:
+            if form.encode() in text.lower():
+                text = re.sub(re.escape(form.encode()), b"***", text, flags=re.IGNORECASE)
+        return text
+
+
 def setting(argument: str | None, name: str) -> str | None:
     """An argument, else an environment variable, else an entry of a ``.env`` file in this folder or above."""
     if argument is not None:
@@ -45,34 +97,47 @@ def setting(argument: str | None, name: str) -> str | None:
     if os.environ.get(name):
         return os.environ[name]
     path = find_dotenv(usecwd=True)
-    return dotenv_values(path).get(name) or None if path else None
+    with contextlib.suppress(OSError, ValueError):  # raised again below, without the frames that hold its text
+        return dotenv_values(path).get(name) or None if path else None
+    raise ConfigurationError(f"{path}: cannot be read; write it in UTF-8, and permit this user to read it")
 
 
-def check_key(key: str | None) -> Secret:
-    """The key as a :class:`Secret`, or :class:`~viberkit.errors.ConfigurationError` with how to pass one."""
-    if not key:
-        raise ConfigurationError("api_key: is missing; set TYNTEC_API_KEY, or pass Client(api_key=…)")
-    if not re.fullmatch(r"[\x21-\x7e]+", key):
+def check_key(key: Secret | None) -> Secret:
+    """The key without surrounding blanks, or :class:`~viberkit.errors.ConfigurationError` with how to pass one."""
+    if not isinstance(key, str) or not key.strip():
+        rule = "is not a text" if key and not isinstance(key, str) else "is missing"
+        raise ConfigurationError(f"api_key: {rule}; set TYNTEC_API_KEY, or pass Client(api_key=…)")
+    if not re.fullmatch(r"[\x21-\x7e]+", key.strip()):
         raise ConfigurationError("api_key: has blanks or letters outside ASCII; copy it again from the Business Center")
-    return Secret(key)
+    return Secret(key.strip())
 
 
-def check_base_url(url: str) -> str:
+def check_base_url(url: Secret) -> str:
     """The address of the API: https, or http on loopback only, since every call carries the key.
 
-    >>> check_base_url("http://api.example.org/v3")
+    >>> check_base_url(Secret("http://api.example.org/v3"))
     Traceback (most recent call last):
     viberkit.errors.ConfigurationError: base_url: 'http://api.example.org/v3' would carry the API key unencrypted; use https://
     """
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme not in ("http", "https") or not host:
-        raise ConfigurationError(f"base_url: {url!r} is not an http(s) address; pass e.g. {BASE_URL!r}")
+    if rule := _broken_url_rule(url):
+        raise ConfigurationError(f"base_url: {rule}")
+    return url.encode().decode().rstrip("/")
+
+
+def _broken_url_rule(url: str) -> str:
+    """The rule that an address of the API breaks; a password in it is not quoted."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname if parts.port != 0 else None
+    except (ValueError, AttributeError):  # a port above 65535, or a value that is not a text
+        host = None
+    if not host or parts.scheme not in ("http", "https"):
+        return f"{str.__repr__(url)} is not an http(s) address; pass e.g. {BASE_URL!r}"
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigurationError("base_url: has a user name, query or fragment; pass only scheme, host and path")
+        return "has a user name, query or fragment; pass only scheme, host and path"
     if parts.scheme == "http" and not is_loopback(host):
-        raise ConfigurationError(f"base_url: {url!r} would carry the API key unencrypted; use https://")
-    return url.rstrip("/")
+        return f"{str.__repr__(url)} would carry the API key unencrypted; use https://"
+    return ""
 
 
 def is_loopback(host: str) -> bool:

@@ -7,24 +7,33 @@ were certainly not accepted. GET and PUT change nothing when repeated. Any other
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import http.client
+import io
 import itertools
 import logging
+import os
 import random
+import ssl
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import ProxyManager
+from urllib3.util.ssl_ import create_urllib3_context
 
-from viberkit.api.settings import Secret, check_base_url, is_loopback
+from viberkit import errors
+from viberkit.api.settings import Redactor, Secret, is_loopback
 from viberkit.errors import ConfigurationError, TransportError, UnexpectedResponse, UnreadableRecord
 from viberkit.models.parsing import error_from_response, parse, parse_http_date, retry_after_s
 from viberkit.models.records import Response
@@ -33,6 +42,10 @@ log = logging.getLogger("viberkit")
 
 RETRIED_STATUS = frozenset({429, 502, 503, 504})
 REPEATABLE = frozenset({"GET", "PUT"})
+_MAX_BYTES = 16 * 2**20  # of a response, unless it is a file
+_HEAD_BYTES = 2**20  # of the headers of a response and of what separates its parts
+_GRACE_S = 0.01  # how long a paid request waits, before its last byte, for a response that comes too early
+_CLOCK_TOLERANCE = timedelta(minutes=10)
 
 T = TypeVar("T")
 
@@ -72,21 +85,61 @@ class RateLimiter:
         time.sleep(max(0.0, permit_at - now))
 
 
-#: Whether it is certain that no byte of this thread's current request has left the process (`nothing_sent`).
-#: Only one of our own connections that is still connecting proves it. With any other connection (of a SOCKS proxy, or
-#: opened for an earlier request) the flag stays False, and the request counts as sent.
-_send_state = threading.local()
+#: The attempt of this thread: until when (`deadline`) and of how many bytes (`bytes_left`) its response is read,
+#: whether it is `paid`, and whether it is certain that no byte of it has left the process (`nothing_sent`). Only one of
+#: our own connections that is still connecting proves that. With any other connection (of a SOCKS proxy, or opened for
+#: an earlier request) the flag stays False, and the request counts as sent.
+_attempt = threading.local()
 
 
-class _SendDetector:
-    """A connection mixin that records when connecting begins and when the first byte of a request is sent."""
+class _BoundedReader(io.RawIOBase):
+    """The bytes of a response, headers included, limited in number and time."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if time.monotonic() > _attempt.deadline:
+            raise TimeoutError("timed out")
+        size: int = self._raw.readinto(buffer)
+        _attempt.bytes_left -= size
+        if _attempt.bytes_left < 0:
+            raise OSError(_TOO_LARGE)
+        return size
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _BoundedResponse(http.client.HTTPResponse):
+    def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self.fp = io.BufferedReader(_BoundedReader(self.fp.detach()))
+
+    def begin(self) -> None:
+        super().begin()
+        self.msg.defects.clear()  # urllib3 logs malformed headers with their text
+        self.msg.set_payload("")
+
+
+class _GuardedConnection:
+    """A connection mixin that records when connecting and sending begin, and bounds the response.
+
+    The last byte of a paid request is sent only if there is nothing to read: what came before it is not the response.
+    """
 
     debuglevel = 0  # overrides http.client's global setting, which would print the key
+    response_class = _BoundedResponse
     _connecting = False
     sock: Any
+    timeout: Any
 
     def connect(self) -> None:
-        _send_state.nothing_sent, self._connecting = True, True
+        _attempt.nothing_sent, self._connecting = True, True
         try:
             super().connect()  # type: ignore[misc]
         finally:
@@ -96,27 +149,50 @@ class _SendDetector:
         if self.sock is None:
             self.connect()
         if not self._connecting:  # data sent to a proxy while connecting is not the request
-            _send_state.nothing_sent = False
+            _attempt.nothing_sent = False
+            if _attempt.paid and not data.startswith(b"POST "):
+                super().send(data[:-1])  # type: ignore[misc]
+                self.sock.settimeout(_GRACE_S)
+                with contextlib.suppress(TimeoutError):
+                    if self.sock.recv(1):
+                        raise OSError(_EARLY)
+                self.sock.settimeout(self.timeout)
+                data = data[-1:]
         super().send(data)  # type: ignore[misc]
 
 
-def _with_detector(pool: Any) -> Any:
-    """A class of connection pools whose connections have the detector."""
-    connection = type(f"Detecting{pool.ConnectionCls.__name__}", (_SendDetector, pool.ConnectionCls), {})
-    return type(f"Detecting{pool.__name__}", (pool,), {"ConnectionCls": connection})
+def _guarded(pool: Any) -> Any:
+    """A class of connection pools with guarded connections."""
+    connection = type(f"Guarded{pool.ConnectionCls.__name__}", (_GuardedConnection, pool.ConnectionCls), {})
+    return type(f"Guarded{pool.__name__}", (pool,), {"ConnectionCls": connection})
 
 
-_POOLS = {"http": _with_detector(HTTPConnectionPool), "https": _with_detector(HTTPSConnectionPool)}
+_POOLS = {"http": _guarded(HTTPConnectionPool), "https": _guarded(HTTPSConnectionPool)}
+
+
+@functools.cache  # reading the certificates takes 13 ms
+def _tls_context() -> ssl.SSLContext:
+    context = create_urllib3_context()
+    context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
+    return context
 
 
 class _Adapter(HTTPAdapter):
+    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
+        host, tls = super().build_connection_pool_key_attributes(request, verify, cert)
+        return host, tls | ({"ssl_context": _tls_context()} if verify is True and host["scheme"] == "https" else {})
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        if verify is not True:  # otherwise the context has the certificates
+            super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]
+
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
         manager = super().proxy_manager_for(*args, **options)
-        if type(manager) is ProxyManager:  # a SOCKS manager has its own connection classes, which detect nothing
+        if type(manager) is ProxyManager:  # a SOCKS manager has its own connection classes, which observe nothing
             manager.pool_classes_by_scheme = _POOLS
         return manager
 
@@ -131,20 +207,17 @@ class _KeyHeader(AuthBase):
         request.headers["apikey"] = self._key
         return request
 
-    def redact(self, body: bytes) -> bytes:
-        """An error body without the key, in case the server echoes it."""
-        return body.replace(self._key.encode(), b"***") if len(self._key) > 7 else body
-
 
 class Transport:
     """Sends requests to one address; thread-safe, with one persistent connection per thread.
 
-    No redirect is followed: it would carry the key to another host.
+    No redirect is followed: it would carry the key to another host. A POST has a connection of its own, so that no
+    late response to another request can answer it. Responses are redacted before anything else reads them.
 
     Parameters
     ----------
     base_url : str
-        Address of the API; https, or http on loopback.
+        Address of the API, as :func:`~viberkit.api.settings.check_base_url` returns it.
     key : Secret
         API key.
     timeout_s : tuple of float
@@ -154,15 +227,17 @@ class Transport:
     """
 
     def __init__(self, base_url: str, key: Secret, *, timeout_s: tuple[float, float], retry_for_s: float) -> None:
-        self.base_url = check_base_url(base_url)
-        self._host = urlsplit(self.base_url).netloc
+        self.base_url, self.is_local = base_url, is_loopback(urlsplit(base_url).hostname or "")
+        self.redactor = Redactor()
+        self.redactor.add(key)
         self._auth = _KeyHeader(key)
         self._timeout_s, self._retry_for_s = timeout_s, retry_for_s
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
+        self._pid = os.getpid()
 
     def __repr__(self) -> str:
-        return f"Transport({self.base_url!r})"
+        return f"Transport({vars(self).get('base_url')!r})"
 
     def close(self) -> None:
         """Close the connections of all threads."""
@@ -177,7 +252,7 @@ class Transport:
             raise error_from_response(response, f"{method} {path}")
         return response
 
-    def request(self, method: str, path: str, **options: Any) -> Response:
+    def request(self, method: str, path: str, *, max_bytes: int = _MAX_BYTES, **options: Any) -> Response:
         """Send a request, and repeat it while that is certainly harmless and the time allows.
 
         Parameters
@@ -186,6 +261,8 @@ class Transport:
             HTTP method.
         path : str
             Path below the base address.
+        max_bytes : int
+            Size of the largest response that is read.
         **options
             ``json``, ``data``, ``params`` and ``headers``, as :meth:`requests.Session.request` takes them.
 
@@ -201,7 +278,7 @@ class Transport:
         """
         deadline = time.monotonic() + self._retry_for_s
         for attempt in itertools.count(1):
-            result = self._send_once(method, path, options)
+            result = self._send_once(method, path, max_bytes, options)
             if not _may_repeat(method, result):
                 break
             pause_s = _pause_s(attempt, result)
@@ -213,53 +290,80 @@ class Transport:
             raise result
         return result
 
-    def _send_once(self, method: str, path: str, options: dict[str, Any]) -> Response | TransportError:
+    def _send_once(self, method: str, path: str, max_bytes: int, options: dict[str, Any]) -> Response | TransportError:
         """Make one attempt.
 
         The exceptions of requests are described and dropped: they hold the request, and with it the key, in their
         attributes and in the frames of their tracebacks. The caller raises the description.
         """
-        _send_state.nothing_sent = False
-        interrupt: BaseException | None = None
-        reason = ""
+        session, interrupt, reason = self._session(), None, ""
+        if method == "POST":
+            session.close()
+        _attempt.deadline = time.monotonic() + self._timeout_s[1] * max_bytes / 2**21
+        _attempt.bytes_left, _attempt.paid = max_bytes + _HEAD_BYTES, method == "POST" and "json" in options
+        _attempt.nothing_sent = False
         try:
-            response = self._session().request(
-                method, self.base_url + path, **options, auth=self._auth, timeout=self._timeout_s, allow_redirects=False
+            request = session.prepare_request(
+                requests.Request(method, self.base_url + path, auth=self._auth, **options)
             )
-            if response.status_code >= 200:
-                return self._convert(response)
-            reason = f"an interim response ({response.status_code}) without a final one"
+            settings: Any = session.merge_environment_settings(request.url, {}, True, None, None)
+            # Not session.send, which stores cookies and reads where a redirect leads.
+            with session.get_adapter(self.base_url).send(request, timeout=self._timeout_s, **settings) as response:
+                result = self._convert(response, max_bytes)
+            if result.status >= 200:
+                return result
+            reason = f"an interim response ({result.status}) without a final one"
         except (InvalidURL, InvalidSchema, MissingSchema) as error:
-            _send_state.nothing_sent, reason = True, _describe(error)
+            _attempt.nothing_sent, reason = True, _describe(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it holds the request
             reason = _describe(error)
         except BaseException as error:  # noqa: BLE001 - raised again below, without the frames that hold the key
             interrupt = type(error)(*error.args)
-        self._session().close()  # a late response on this connection must not answer the next request
+        finally:
+            if method == "POST" or reason or interrupt:
+                session.close()  # a late response on this connection must not answer the next request
         if interrupt is not None:
             raise interrupt
-        return TransportError(f"{method} {path}: {reason} (host {self._host})", sent=not _send_state.nothing_sent)
+        host = urlsplit(self.base_url).netloc
+        return TransportError(f"{method} {path}: {reason} (host {host})", sent=not _attempt.nothing_sent)
 
     def _session(self) -> requests.Session:
+        if self._pid != os.getpid():  # after a fork: the connections are the parent's, and not closed here either
+            self._pid, self._inherited = os.getpid(), (self._sessions, self._local)
+            self._sessions, self._local = [], threading.local()
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = self._local.session = requests.Session()
             session.headers.update({"Accept": "application/json", "User-Agent": "viberkit"})
-            session.trust_env = not is_loopback(urlsplit(self.base_url).hostname or "")
+            session.trust_env = not self.is_local
             for scheme in ("https://", "http://"):
                 session.mount(scheme, _Adapter(max_retries=0))
+            for proxy in get_environ_proxies(self.base_url).values():
+                self.redactor.add(unquote(urlsplit(proxy).password or ""))
             self._sessions.append(session)
         return session
 
-    def _convert(self, response: requests.Response) -> Response:
+    def _convert(self, response: requests.Response, max_bytes: int) -> Response:
+        body = bytearray()
+        for chunk in response.iter_content(2**16):
+            body += chunk
+            if len(body) > max_bytes:  # it was compressed
+                raise OSError(_TOO_LARGE)
+        text = "\n\0".join(part for header in response.headers.items() for part in header)
+        parts = self.redactor(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape").split("\n\0")
+        response.headers = type(response.headers)(zip(parts[::2], parts[1::2], strict=False))
         headers = {name.lower(): value for name, value in response.headers.items()}
-        observed_at = parse_http_date(headers.get("date")) or datetime.now(UTC)
         links = {name: str(link.get("url", "")) for name, link in response.links.items()}
-        body = response.content if response.ok else self._auth.redact(response.content)
-        return Response(response.status_code, body, observed_at, headers, links)
+        now = datetime.now(UTC)
+        date = parse_http_date(headers.get("date")) or now
+        is_virtual = self.is_local and headers.get("x-viberkit-clock") == "virtual"  # of a sandbox
+        observed_at = date if is_virtual or abs(date - now) <= _CLOCK_TOLERANCE else now
+        return Response(response.status_code, self.redactor(bytes(body)), observed_at, headers, links)
 
 
 _CERTIFICATE = "the server's certificate could not be verified"
+_EARLY = "the server responded before the request was complete"
+_TOO_LARGE = "the response is too large"
 #: Texts in the exceptions of requests, urllib3 and the socket module, and what they mean.
 _REASONS = {
     "certificate": _CERTIFICATE,
@@ -271,6 +375,8 @@ _REASONS = {
     "reset": "the connection was reset",
     "closed connection without response": "the connection was closed without a response",
     "incomplete": "the response ended early",
+    _EARLY: _EARLY,
+    _TOO_LARGE: f"{_TOO_LARGE}: more than {_MAX_BYTES // 2**20} MB, or 256 MB of a file",
 }
 
 
@@ -284,7 +390,8 @@ def _describe(error: Exception) -> str:
 def _may_repeat(method: str, result: Response | TransportError) -> bool:
     """Whether a request may be sent again: only where it was certainly not accepted, or changes nothing."""
     if isinstance(result, TransportError):
-        return (method in REPEATABLE or not result.sent) and _CERTIFICATE not in str(result)
+        is_final = _CERTIFICATE in str(result) or _TOO_LARGE in str(result)
+        return (method in REPEATABLE or not result.sent) and not is_final
     return result.status == 429 or (result.status in RETRIED_STATUS and method in REPEATABLE)
 
 
@@ -295,6 +402,18 @@ def _pause_s(attempt: int, result: Response | TransportError) -> float:
     return (requested_s or 0.0) + jitter_s
 
 
+def path_part(field: str, value: object) -> str:
+    """A value as one part of a path; :class:`~viberkit.errors.InvalidRequest` if it would lead elsewhere.
+
+    >>> path_part("media_id", "a/b")
+    'a%2Fb'
+    """
+    if not isinstance(value, str) or value in ("", ".", "..") or not value.isprintable():
+        rule = errors.Violation(field, errors.quote(value), "is not an id", "pass it as the API returned it")
+        raise errors.InvalidRequest([rule])
+    return quote(value, safe="")
+
+
 def path_within(base_url: str, link: str) -> str:
     """A link's path below the API's address, or an empty text where it leads elsewhere.
 
@@ -303,11 +422,9 @@ def path_within(base_url: str, link: str) -> str:
     >>> path_within("https://api.example.org/v3", "//example.com")
     ''
     """
-    if not link:
-        return ""
     url = urljoin(base_url + "/", link)
-    same_host = urlsplit(url)[:2] == urlsplit(base_url)[:2]
-    return url.removeprefix(base_url) if same_host and url.startswith(base_url + "/") else ""
+    leads_elsewhere = not link or not url.startswith(base_url + "/") or "/." in unquote(url)
+    return "" if leads_elsewhere else url.removeprefix(base_url)
 
 
 def read_body(reader: Callable[[Any], T], response: Response) -> T:

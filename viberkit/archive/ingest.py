@@ -48,6 +48,8 @@ PENDING = PENDING.order_by(_raw.id).limit(bindparam("size"))
 # The ids are a JSON array, because the number of parameters is limited.
 _ids = select(func.json_each(bindparam("ids")).table_valued("value").c.value)
 _DIGESTS = select(_raw.digest).where(_raw.message_id.in_(_ids))
+_SENT = select(_raw.message_id, _raw.request).where(_raw.kind.in_(["send", "bulk"]), _raw.request.is_not(None))
+_SENT = _SENT.where(_raw.message_id.in_(_ids))
 _EVENTS = select(_event.message_id, _event.state, _event.happened_at, _event.source).where(_event.message_id.in_(_ids))
 _campaign = select(_send.campaign).where(_send.key == bindparam("row_key")).scalar_subquery()
 _NAME_CAMPAIGN = update(tables.messages).where(_message.message_id == bindparam("id")).values(campaign=_campaign)
@@ -88,16 +90,33 @@ def known_digests(connection: Connection, ids: Iterable[str]) -> set[str]:
     return set(connection.execute(_DIGESTS, {"ids": json.dumps(list(ids))}).scalars())
 
 
-def settle(connection: Connection, sends: Sequence[SettledSend]) -> None:
-    """Store the outcomes of sends in the outbox, and the responses of the accepted ones."""
-    outbox.settle(connection, {key: outcome for key, outcome, *_ in sends})
-    rows = []
-    for _, outcome, request, response in sends:
+def settle(connection: Connection, sends: Sequence[SettledSend]) -> dict[str, SendOutcome]:
+    """Store the outcomes of sends in the outbox, and the responses of the accepted ones; return the outcomes.
+
+    A response with the id of a send of another content, or to another recipient, says nothing about this send, whose
+    outcome is unknown then.
+    """
+    rows, outcomes = [], {key: outcome for key, outcome, *_ in sends}
+    ids = [outcome.message_id for outcome in outcomes.values() if outcome.state == "accepted"]
+    earlier = connection.execute(_SENT, {"ids": json.dumps(ids)}).fetchall() if ids else []
+    sent = {message_id: _message_parts(json.loads(request)) for message_id, request in earlier}
+    for key, outcome, request, response in sends:
         if outcome.state == "accepted" and response is not None and outcome.message_id:
+            parts = _message_parts(request)
+            if sent.setdefault(outcome.message_id, parts) != parts:
+                reason = f"the server responded with the id of another send, {outcome.message_id}"
+                outcomes[key] = SendOutcome("unknown", reason, http_status=outcome.http_status)
+                continue
             body = json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode()
             kind = "bulk" if "messages" in request else "send"
             rows.append(response_row(kind, outcome.message_id, response, body))
+    outbox.settle(connection, outcomes)
     store(connection, rows)
+    return outcomes
+
+
+def _message_parts(request: Mapping[str, Any]) -> list[Any]:
+    return [request.get(name) for name in ("to", "content", "messages")]
 
 
 def derive_pending(connection: Connection, limit: int | None = None) -> dict[str, str | None]:

@@ -70,10 +70,13 @@ class Recorder:
         keys.append(key)
         return key
 
-    def settle(self, sends: Iterable[SettledSend]) -> None:
-        """Store the outcomes of sends: key, outcome, request as it was sent, and response of each."""
+    def settle(self, sends: Iterable[SettledSend]) -> dict[str, SendOutcome]:
+        """Store the outcomes of sends: key, outcome, request as it was sent, and response of each.
+
+        Returns the outcomes by key; unknown if the response has the id of another send.
+        """
         settled = list(sends)
-        self._database.settle(lambda connection: ingest.settle(connection, settled))
+        return self._database.settle(lambda connection: ingest.settle(connection, settled))
 
     @transaction
     def resolve(self, connection: Connection, keys: Iterable[str], *, resend: bool, reason: str) -> int:

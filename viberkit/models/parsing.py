@@ -25,6 +25,7 @@ from viberkit.models.states import parse_state
 
 #: Characters that no database and no file can store: NUL and half a surrogate pair.
 _INVALID = re.compile("[\0\ud800-\udfff]")
+_DAY_S = 86_400.0
 _INSTANT = re.compile(r"\d{4}[\dW-]{3,6}[T ]\d\d[\d:.,]*(?:Z|[+-][\d:.]+)?", re.ASCII)
 
 
@@ -391,9 +392,9 @@ def _read_problem(body: bytes) -> Mapping[str, Any]:
 
 
 def retry_after_s(response: records.Response) -> float | None:
-    """Seconds to wait according to the ``Retry-After`` header: a number, or an instant by the server's clock."""
+    """Seconds to wait according to the ``Retry-After`` header (a number, or an instant by ``Date``), at most a day."""
     text = (response.headers.get("retry-after") or "").strip()
     if text.isascii() and text.isdigit():
-        return float(text)
-    until = parse_http_date(text)
-    return max(0.0, (until - response.observed_at).total_seconds()) if until else None
+        return min(float(text), _DAY_S)
+    until, now = parse_http_date(text), parse_http_date(response.headers.get("date")) or response.observed_at
+    return min(max(0.0, (until - now).total_seconds()), _DAY_S) if until else None

@@ -410,6 +410,7 @@ class Sandbox(ThreadServer):
         if self.latency_s:
             await asyncio.sleep(self.latency_s)
         response.headers.setdefault("date", format_datetime(now, usegmt=True))
+        response.headers["x-viberkit-clock"] = "virtual"
         await response(scope, receive, send)
 
     async def _serve_advance(self, request: Request) -> Response:
