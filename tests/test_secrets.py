@@ -1,15 +1,25 @@
-"""The API key appears nowhere: not in reprs, tracebacks, pickles, logs, archives, nor on another host."""
+"""The API key appears nowhere: not in reprs, tracebacks, pickles, logs, archives, nor on another host.
+
+All secrets with all calls and responses: ``pytest -n 0 -m "" -k canary tests/test_secrets.py``
+"""
 
 from __future__ import annotations
 
+import base64
 import copy
+import html
+import json
 import logging
 import pickle
+import socket
 import traceback
+import urllib.parse
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.raw_server import RawServer, read_request
 from support.scripted import ScriptedServer
 
 import viberkit as vk
@@ -39,12 +49,139 @@ def full_report(error: BaseException) -> str:
     return "\n".join(texts)
 
 
+#: Secrets of every kind of characters that some encoding changes.
+SECRETS = [
+    KEY,
+    'quote"back\\slash/0123456789',
+    "a/b+c=d&e%f?g#h-0123456789",
+    "<b>'tag'</b>&amp;0123456789",
+    "01234567890123456789",
+    "Xq7$zT9!",
+    "~!@$^*()_|:;.,{}[]`-0123456789",
+    "L0ng" * 30,
+]
+used = KEY  # the secret of the running test, which no frame may show
+
 CALLS: dict[str, Callable[[vk.Client], object]] = {
     "send": lambda client: client.send(TO, vk.Text("hi"), rate_type="transaction"),
     "status": lambda client: client.status("m"),
     "configuration": lambda client: client.account.configuration(),
     "download": lambda client: client.account.download_media("m"),
 }
+MORE_CALLS: dict[str, Callable[[vk.Client], object]] = {
+    "bulk": lambda client: client.bulk(TO, [vk.Text("a"), vk.Text("b")], rate_type="transaction"),
+    "events": lambda client: client.events("m"),
+    "message": lambda client: client.message("m"),
+    "raw response": lambda client: vars_of(client.get_response("status", "m")),
+    "channels": lambda client: client.account.channels(),
+    "service ids": lambda client: client.account.service_ids(),
+    "service id": lambda client: client.account.service_id("S"),
+    "callbacks": lambda client: client.account.configure_callbacks(
+        "https://example.org", secret=used, header=("x-token", used)
+    ),
+    "callbacks of a service id": lambda client: client.account.configure_callbacks(
+        "https://example.org", secret=used, header=("x-token", used), service_id="S"
+    ),
+    "upload": lambda client: client.account.upload_media(b"data", "a.pdf"),
+    "media": lambda client: client.account.list_media(),
+    "delete": lambda client: client.account.delete_media("m"),
+    "collect": lambda client: vk.collect(client, client.archive, progress=False, include_final=True),  # type: ignore[arg-type]
+}
+STATUSES = "103 200 202 204 206 300 301 302 307 400 401 403 404 405 408 409 410 422 429 451 500 501 502 503 504".split()
+KINDS = [*STATUSES, "malformed header", "malformed status"]
+
+
+def vars_of(value: object) -> dict[str, object]:
+    return {name: getattr(value, name) for name in value.__slots__}  # type: ignore[attr-defined]
+
+
+def spellings(secret: str) -> list[str]:
+    """A secret as a server may repeat it: in a header, a URL, JSON, HTML, Basic authentication."""
+    encoded = [base64.b64encode(f"{user}{secret}".encode()).decode() for user in ("", "u:", "me:")]
+    urlsafe = base64.urlsafe_b64encode(secret.encode()).decode()
+    quoted = [urllib.parse.quote(secret), urllib.parse.quote(secret, safe=""), urllib.parse.quote_plus(secret)]
+    written = json.dumps(secret)[1:-1]
+    texts = [secret, secret.upper(), html.escape(secret), written, written.replace("/", "\\/"), secret.encode().hex()]
+    return [*texts, *quoted, *encoded, urlsafe]
+
+
+def revealing(kind: str, secret: str) -> bytes:
+    """A response with all spellings of a secret in its body and wherever else there is room."""
+    body = json.dumps({"title": "T", "detail": secret, "messageId": "m", "status": secret, "mediaId": secret}).encode()
+    body += "\n".join(spellings(secret)).encode()
+    phrase = kind if kind.isdigit() else "200"
+    head = [f"HTTP/1.1 {phrase} {secret}", f"Content-Length: {len(body)}", f"Location: http://127.0.0.1:1/?k={secret}"]
+    head += [f'Link: <http://127.0.0.1:1/?k={secret}>; rel="next"', f"Set-Cookie: key={secret}", f"X-{secret}: 1"]
+    head += [f"X-Echo-{number}: {spelling}" for number, spelling in enumerate(spellings(secret))]
+    if kind == "malformed header":
+        head.insert(1, f"apikey {secret}")
+    if kind == "malformed status":
+        head[0] = f"{secret} OK"
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + (b"" if kind in ("103", "204") else body)
+
+
+@pytest.mark.parametrize("secret", [pytest.param(KEY), *[pytest.param(s, marks=pytest.mark.slow) for s in SECRETS[1:]]])
+def test_canary_no_response_reveals_a_secret(secret: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    check_canary(secret, KINDS, {**CALLS, **MORE_CALLS}, tmp_path, caplog)
+
+
+@pytest.mark.parametrize("secret", SECRETS[1:])
+def test_canary_no_spelling_of_a_secret_is_revealed(
+    secret: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls = {name: (CALLS | MORE_CALLS)[name] for name in ("send", "raw response", "callbacks")}
+    check_canary(secret, ["200", "302", "401"], calls, tmp_path, caplog)
+
+
+def check_canary(
+    secret: str,
+    kinds: list[str],
+    calls: dict[str, Callable[[vk.Client], object]],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    global used
+    used = secret
+    caplog.set_level(logging.DEBUG)
+    current = ""
+
+    def serve(server: RawServer, connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(revealing(current, secret))
+
+    hits = []
+    signs = {spelling for spelling in spellings(secret) if len(spelling) > 7} | {spellings(secret)[9].rstrip("=")}
+    with RawServer(serve) as server, vk.Archive(tmp_path / "a.db") as archive:
+        client = vk.Client(secret, "S", base_url=server.url, archive=archive, retry_for_s=0, timeout_s=(2, 2))
+        for current in kinds:
+            for name, call in calls.items():
+                caplog.clear()
+                reports = [run_call(call, client), caplog.text, repr(client), repr(vars(client._transport))]
+                stored = b"".join(file.read_bytes() for file in tmp_path.iterdir()).decode("latin-1")
+                texts = "\n".join([*reports, stored])
+                hits += [(current, name, sign) for sign in signs if sign in texts]
+                if name == "send":  # a send without an outcome prevents the next
+                    archive.resolve(archive.outbox().query("state == 'unknown'")["key"], "resend", reason="test")
+        client.close()
+    assert not hits, hits[:20]
+
+
+def run_call(call: Callable[[vk.Client], object], client: vk.Client) -> str:
+    """All that a call returns, warns of or raises, as the most verbose tools show it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            report = repr(call(client))
+        except vk.errors.ViberkitError as error:
+            report = full_report(error.with_traceback(without_test_frames(error))) + repr(pickle.dumps(error))
+    return report + "".join(str(warning.message) for warning in caught)
+
+
+def without_test_frames(error: BaseException) -> object:
+    trace = error.__traceback__
+    while trace is not None and not trace.tb_frame.f_globals["__name__"].startswith("viberkit."):
+        trace = trace.tb_next
+    return trace
 
 
 def error_of(call: str, client: vk.Client) -> BaseException | None:
@@ -85,9 +222,75 @@ def test_no_connection_error_contains_the_key() -> None:
             assert KEY not in full_report(caught.value)
 
 
+def write_env(text: bytes) -> None:
+    Path(".env").write_bytes(text)
+
+
+INVALID_SETTINGS: dict[str, Callable[[], object]] = {
+    "two words": lambda: vk.Client(f"{KEY} {KEY}", "S"),
+    "bytes": lambda: vk.Client(KEY.encode(), "S"),  # type: ignore[arg-type]
+    "umlaut": lambda: vk.Client(f"{KEY}ü", "S"),
+    "unencrypted": lambda: vk.Client(KEY, base_url="http://evil.example"),
+    "newline and unencrypted": lambda: vk.Client(f"{KEY}\n", base_url="http://evil.example"),
+    "port": lambda: vk.Client(KEY, base_url="http://127.0.0.1:99999"),
+    "password": lambda: vk.Client(KEY, base_url=f"https://me:{KEY}@example.org"),
+    "query": lambda: vk.Client(KEY, base_url=f"https://example.org/?key={KEY}"),
+    "brackets": lambda: vk.Client(KEY, base_url="https://[::1"),
+    "number": lambda: vk.Client(KEY, base_url=5),  # type: ignore[arg-type]
+    "unreadable .env": lambda: (write_env(f"TYNTEC_API_KEY={KEY}\xff".encode("latin-1")), vk.Client()),
+    "short secret": lambda: vk.Client(KEY).account.configure_callbacks("https://a.org", secret=KEY * 9),
+    "header of bytes": lambda: vk.Client(KEY).account.configure_callbacks("a", header=("x-name", KEY.encode())),  # type: ignore[arg-type]
+    "no path part": lambda: vk.Client(KEY).account.configure_callbacks(
+        "https://a.org", secret=KEY, header=("x-token", KEY), service_id=".."
+    ),
+    "no archive": lambda: vk.Client(KEY, "S").send(TO, vk.Text("hi"), rate_type="session", deduplicate=True),
+    "pickled": lambda: pickle.dumps(vk.Client(KEY)),
+}
+
+
+@pytest.mark.parametrize("name", INVALID_SETTINGS)
+def test_no_error_about_a_setting_contains_a_secret(name: str) -> None:
+    error: BaseException | None = None
+    try:
+        INVALID_SETTINGS[name]()
+    except (vk.errors.ViberkitError, TypeError) as raised:
+        error = raised
+    assert error is not None
+    assert KEY not in full_report(error)
+
+
+def test_blanks_around_a_key_are_removed(scripted: ScriptedServer) -> None:
+    """A key that was read from a file ends with a newline."""
+    scripted.respond_with((200, {}, b"{}"))
+    with vk.Client(f" {KEY}\n", base_url=scripted.url) as client:
+        client.account.configuration()
+    assert scripted.requests[0].headers["apikey"] == KEY
+
+
+def test_an_unfinished_object_has_a_repr() -> None:
+    from viberkit.api.transport import Transport
+
+    for cls in (vk.Client, Transport):
+        assert repr(cls.__new__(cls)).startswith(cls.__name__)
+
+
+def test_a_password_of_a_proxy_is_not_revealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def serve(server: RawServer, connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(revealing("200", KEY))
+
+    with RawServer(serve) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url.replace("http://", f"http://me:{KEY}@"))
+        with vk.Client("another-key", base_url="https://api.example.org", retry_for_s=0) as client:
+            assert KEY not in run_call(CALLS["configuration"], client)
+            client._transport._session()
+            assert KEY.encode() not in client._transport.redactor(f"Proxy-Authorization: {KEY}".encode())
+
+
 def test_no_repr_contains_the_key(scripted: ScriptedServer) -> None:
     client = new_client(scripted)
     objects = [client, vars(client), client._transport, vars(client._transport), vars(client._transport._auth)]
+    objects.append(vars(client._transport.redactor))
     assert KEY not in "".join(map(repr, objects)) + f"{client} {client._transport._auth._key}"
     scripted.respond_with((200, {}, b"{}"))
     client.account.configuration()

@@ -303,7 +303,7 @@ def test_media_is_fetched_only_from_the_api(sandbox: vk.Sandbox, client: vk.Clie
         None,
     ]
     for media in evil:
-        with pytest.raises(InvalidRequest, match="neither a media id nor a URL|is not an id"):
+        with pytest.raises(InvalidRequest, match=r"neither a media id nor a URL|is not an id"):
             client.account.download_media(media)
     assert len(sandbox.requests) == n_requests
 

@@ -116,7 +116,7 @@ def settle(connection: Connection, sends: Sequence[SettledSend]) -> dict[str, Se
 
 
 def _message_parts(request: Mapping[str, Any]) -> list[Any]:
-    return [request.get(name) for name in ("to", "content", "messages")]
+    return [request.get(name) for name in ("to", "context", "content", "messages")]
 
 
 def derive_pending(connection: Connection, limit: int | None = None) -> dict[str, str | None]:

@@ -21,7 +21,7 @@ from viberkit.models.states import FINAL
 
 _DERIVED_WITH_CALLBACKS = 64  # raw records derived in the transaction that stores callbacks
 _NOT_SENT = (
-    "an earlier send of the same content to this recipient is {}, so nothing was sent now; wait for its outcome or for a "
+    "an earlier send of the same content to this recipient is {}, so nothing was sent now; wait for its outcome or a "
     "callback, or, if it has ended without one, decide with archive.resolve(['{}'], 'resend' or 'abandon', reason=…)"
 )
 
