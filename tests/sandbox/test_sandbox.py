@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ import pytest
 import requests
 from support.faults import FaultySandbox
 
+from viberkit.callbacks.server import ThreadServer
 from viberkit.errors import ConfigurationError, InvalidRequest
 from viberkit.models import callback as callbacks, parsing as wire
 from viberkit.models.content import Button, Carousel, CarouselItem, File, Image, List, Text, Video, to_wire
@@ -589,7 +591,9 @@ def test_truth_has_the_same_schema_without_messages(create):
 def test_start_on_demand_and_restart():
     sandbox = Sandbox(speed=0)
     assert "not started" in repr(sandbox)
-    sandbox.stop()
+    with sandbox.start():
+        assert f"'http://127.0.0.1:{sandbox.port}/" in repr(sandbox)
+    assert "not started" in repr(sandbox)
     web = Web(sandbox)
     message_id = web.accepted()
     address = sandbox.base_url
@@ -606,6 +610,24 @@ def test_port_in_use(create):
     taken = int(create().sandbox.base_url.split(":")[2].split("/")[0])
     with pytest.raises(ConfigurationError, match=f":{taken} is in use"):
         Sandbox(port=taken).start()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="Windows has no privileged ports")
+def test_port_without_permission(create):
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65_534)  # nobody
+    try:
+        with pytest.raises(ConfigurationError, match=r"127\.0\.0\.1:1 is not permitted; choose another port"):
+            Sandbox(port=1).start()
+    finally:
+        os.seteuid(user)
+
+
+@pytest.mark.parametrize(("host", "rule"), [("192.0.2.1", "is not an address of"), ("a..b", "cannot be used")])
+def test_host_of_another_computer(host, rule):
+    with pytest.raises(ConfigurationError, match=f"{host}:0 {rule}"):
+        ThreadServer(None, host=host, name="test").start()
 
 
 def test_client_of_the_sandbox(create):

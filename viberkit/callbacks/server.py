@@ -23,9 +23,13 @@ from viberkit.errors import ConfigurationError
 #: at a time, and when it fails because of too many open files, tries as often without a pause.
 _OPTIONS: dict[str, Any] = {"http": "h11", "ws": "none", "lifespan": "on", "log_config": None, "log_level": "critical"}
 _OPTIONS |= {"backlog": 1, "access_log": False, "proxy_headers": False, "date_header": False, "server_header": False}
-
-
-_BACKLOG = 1024  #: connections that wait to be accepted
+_BACKLOG = 1024  # connections that wait to be accepted
+#: Why an address cannot be used, and what to do, by the error number.
+_REFUSED = {
+    errno.EADDRINUSE: ("is in use", "choose another port, or 0 for a free one"),
+    errno.EADDRNOTAVAIL: ("is not an address of this computer", "pass '127.0.0.1'"),
+    errno.EACCES: ("is not permitted", "choose another port, above 1023"),
+}
 
 _log = logging.getLogger(__name__)
 
@@ -117,10 +121,8 @@ class ThreadServer:
         try:
             listening = socket.create_server((self.host, self.port), family=family, backlog=_BACKLOG)
         except OSError as error:
-            in_use = error.errno == errno.EADDRINUSE
-            reason = "is in use" if in_use else f"is not an address of this computer ({error.strerror})"
-            remedy = "choose another port, or 0 for a free one" if in_use else "pass '127.0.0.1'"
-            raise ConfigurationError(f"host, port: {self.host}:{self.port} {reason}; {remedy}") from None
+            rule, remedy = _REFUSED.get(error.errno or 0, (f"cannot be used ({error.strerror})", "check both"))
+            raise ConfigurationError(f"host, port: {self.host}:{self.port} {rule}; {remedy}") from None
         # Connections inherit this. Without it, the second packet of a response waits for an acknowledgement, 40 ms.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listening

@@ -98,7 +98,7 @@ class Sandbox(ThreadServer):
     dialect : {"v3", "v2", "guide", "mixed"}, default "v3"
         Format of the responses; with ``"mixed"``, each message has a random one.
     paths : {"reference", "guide"}, default "reference"
-        Where status and events are available: at the paths of the API reference, or only at those of the guide.
+        Paths of status and events: those of the API reference, or those of the guide only.
     model : DeliveryModel, optional
         Distributions of the journeys.
     start : datetime, default 2026-01-05 08:00 UTC
@@ -188,7 +188,8 @@ class Sandbox(ThreadServer):
         self._base_url = ""
 
     def __repr__(self) -> str:
-        return f"Sandbox(seed={self.seed}, base_url={self._base_url or 'not started'!r})"
+        url = f"http://{self.host}:{self.port}{PREFIX}" if self._server else "not started"
+        return f"Sandbox(seed={self.seed}, base_url={url!r})"
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: object) -> AsyncIterator[None]:
@@ -240,7 +241,7 @@ class Sandbox(ThreadServer):
         return self._clock.now()
 
     def advance(self, **duration: float) -> None:
-        """Move virtual time forward, and post the callbacks that fall due.
+        """Move virtual time forward, and post the callbacks that are due.
 
         Callbacks are posted in the order of their due times, before the method returns.
 
@@ -319,7 +320,7 @@ class Sandbox(ThreadServer):
         Parameters
         ----------
         from_ : str
-            Phone number of the writer.
+            Phone number of the sender.
         text : str, optional
             Text, or caption of the media.
         media : bytes or mapping, optional
