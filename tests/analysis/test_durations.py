@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from viberkit.analysis.curves import estimate_curve, estimate_quantiles
 from viberkit.analysis.durations import COMPETING, OPEN, REACHED, Durations, durations, estimate_rows
 from viberkit.analysis.ordering import SECOND
 from viberkit.analysis.windows import estimate_slo, estimate_windows, group_by_window
-from viberkit.frames.columns import JOURNEYS
+from viberkit.frames.columns import EVENTS, JOURNEYS
 
 EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "40"))
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
@@ -96,3 +97,25 @@ def test_durations_of_a_frame_have_no_counts() -> None:
     with pytest.raises(ValueError, match=r"by: .n. is also a column of the result; rename it first, e\.g\. to .my_n."):
         vk.time_to(frame.assign(n=1), by="n")
     assert list(estimate_rows(observed, {"x": "int64"}, lambda part: [{"x": len(part)}])["x"]) == [2]
+
+
+@pytest.mark.parametrize("tz", ["Nowhere", "Europe", "", None, 5, "dateutil/Nowhere"])  # "Europe" is a folder
+@pytest.mark.parametrize(
+    ("function", "options"),
+    [
+        (vk.changes, {}),
+        (vk.compare, {"by": "weekday"}),
+        (vk.delivery_curve, {}),
+        (vk.fallback, {"viber_price": 0.01, "sms_price": 0.05}),
+        (vk.latency, {}),
+        (vk.over_time, {}),
+        (vk.profile, {}),
+        (vk.slo, {"within": 60, "target": 0.9}),
+        (vk.time_to, {}),
+    ],
+)
+def test_an_unknown_time_zone_is_a_value_error(function: Any, options: dict[str, Any], tz: object) -> None:
+    times = ("accepted", "2026-01-05"), ("delivered", "2026-01-06")
+    log = EVENTS.frame([{"message_id": "a", "state": state, "happened_at": at} for state, at in times])
+    with pytest.raises(ValueError, match=r"tz: .* is not the name of a time zone; pass e.g. 'Europe/Berlin'"):
+        function(log, tz=tz, **options)

@@ -196,7 +196,7 @@ def test_mistakes_are_named() -> None:
         latency(transitions(events).drop(columns="to_state"))
     with pytest.raises(ValueError, match=r"quantiles: 95 is not between 0 and 1; pass e\.g\. 0\.95"):
         latency(events, quantiles=[95])
-    with pytest.raises(ValueError, match=r"quantiles: there are none; pass e\.g\. 0\.95"):
+    with pytest.raises(ValueError, match=r"quantiles: is empty; pass e\.g\. 0\.95"):
         latency(events, quantiles=[])
     with pytest.raises(ValueError, match="by: 'n' is also a column of the result"):
         latency(events.assign(n=1), by="n")

@@ -151,6 +151,16 @@ def check_within(values: Any, largest: float = 1e12) -> list[float]:
     return [float(np.round(float(value) * SECOND)) for value in times]
 
 
+def check_time_zone(tz: Any) -> None:
+    """Raise a ``ValueError`` if ``tz`` is not the name of a time zone, as pandas accepts it."""
+    try:
+        known = isinstance(tz, str) and pd.Timestamp(0, tz=tz or "none").tz is not None
+    except (LookupError, ValueError, OSError):  # OSError: a folder of the database, such as "Europe"
+        known = False
+    if not known:
+        raise ValueError(f"tz: {tz!r} is not the name of a time zone; pass e.g. 'Europe/Berlin'")
+
+
 def _as_list(values: Any) -> list[Any]:
     return [values] if isinstance(values, numbers.Real | str) else list(values)
 
@@ -176,23 +186,22 @@ def durations(
     """
     names = group_names(by)
     check_share(confidence, "confidence")
-    if not isinstance(tz, str) or not tz:
-        raise ValueError(f"tz: {tz!r} is not the name of a time zone; pass e.g. 'Europe/Berlin'")
+    check_time_zone(tz)
     journeys = as_journeys(frame, function)
     start, end = (_journey_state(field, state) for field, state in (("start", start), ("end", end)))
     if end == "expired":
-        raise ValueError("end: 'expired' is one kind of failure; pass 'failed', which counts both")
+        raise ValueError("end: 'expired' counts as a failure; pass 'failed', which includes it")
     _require_outcome_times(journeys, function)
     at = {state: instants_of(journeys, f"{state}_at") for state in _JOURNEY_STATES if f"{state}_at" in journeys.columns}
     started = at[start] != NEVER if start in at else np.zeros(len(journeys), dtype=bool)
     if len(journeys) and not started.any():
         available = [state for state, times in at.items() if (times != NEVER).any()]
         states = ", ".join(available) or "no state"
-        raise ValueError(f"start: no message was ever {start!r}; the journeys have times of {states}")
+        raise ValueError(f"start: no message has a time of {start!r}; the journeys have times of {states}")
     if not started.all():
         dropped = int((~started).sum())
-        text = f"{function}: dropped {dropped:,} of {len(journeys):,} messages that never were {start!r}"
-        remedy = "pass start='dispatched', say, if more messages have that time"
+        text = f"{function}: dropped {dropped:,} of {len(journeys):,} messages without a time of {start!r}"
+        remedy = "pass another start if more messages have its time, e.g. start='dispatched'"
         warnings.warn(f"{text}; {remedy}", DroppedMessagesWarning, stacklevel=3)
         journeys, at = journeys[started], {state: times[started] for state, times in at.items()}
     begin = at.get(start, np.zeros(len(journeys), dtype=np.int64))

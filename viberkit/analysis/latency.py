@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from viberkit.analysis.durations import check_share
+from viberkit.analysis.durations import check_share, check_time_zone
 from viberkit.analysis.grouping import BY, check_name_clash, distinct, factorize, group_columns, group_names
 from viberkit.analysis.incidence import Floats, fractional_order
 from viberkit.analysis.journeys import FAILED_STATES, build_journeys, build_transitions, categorical
@@ -69,8 +69,8 @@ def latency(
           NaN if not known: for transitions, and with ``by`` a column of the transition.
         - ``max_s``: the longest latency in seconds.
         - ``total_s``: the sum of the latencies in seconds.
-        - ``time_share``: share of the total time of the group.
-        - ``slowest_share``: share of the total time of the slowest 5 % of the messages of the group.
+        - ``time_share``: share of the total time of the group that was spent in this transition.
+        - ``slowest_share``: the same for the slowest 5 % of the messages of the group only.
         - ``waiting_median_s``, ``waiting_max_s``: how long the waiting messages have been waiting, in seconds.
 
     Raises
@@ -101,11 +101,10 @@ def latency(
 
     Examples
     --------
-    >>> from viberkit.frames.columns import EVENTS
-    >>> events = EVENTS.frame([
+    >>> events = vk.read_events(pd.DataFrame([
     ...     {"message_id": message_id, "state": state, "happened_at": f"2020-07-13T12:19:{second:02}Z"}
     ...     for message_id, state, second in [("a", "accepted", 0), ("a", "delivered", 4), ("b", "accepted", 0),
-    ...                                       ("b", "delivered", 8), ("c", "accepted", 2)]])
+    ...                                       ("b", "delivered", 8), ("c", "accepted", 2)]]))
     >>> result = vk.latency(events, quantiles=0.5)
     >>> result[["from_state", "to_state", "value_s", "high_s", "n", "n_waiting", "waiting_max_s"]]
       from_state   to_state  value_s  high_s  n  n_waiting  waiting_max_s
@@ -115,11 +114,12 @@ def latency(
     check_name_clash(names, _COLUMNS)
     shares: list[Any] = [quantiles] if isinstance(quantiles, Real | str) else [*quantiles]  # type: ignore[misc]
     if not shares:
-        raise ValueError("quantiles: there are none; pass e.g. 0.95")
+        raise ValueError("quantiles: is empty; pass e.g. 0.95")
     for share in shares:
         if not isinstance(share, Real) or not 0 <= float(share) <= 1:
             raise ValueError(f"quantiles: {share!r} is not between 0 and 1; pass e.g. 0.95 for the 95th percentile")
     check_share(confidence, "confidence")
+    check_time_zone(tz)
     transitions, waiting = _prepare(events, names, messages, tz)
     result = _estimate(transitions, waiting, names, [float(share) for share in shares], confidence)
     result.attrs = {"by": names, "confidence": confidence, "tz": tz}
