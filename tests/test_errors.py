@@ -19,7 +19,7 @@ CLASSES = {
 }
 VIOLATIONS = (
     Violation("button.url", "'htp://x'", "is not an http(s) URL", "pass e.g. 'https://example.org'"),
-    Violation("text", "", "is missing", "give it a text"),
+    Violation("text", "", "is missing", "pass a text"),
 )
 
 
@@ -114,7 +114,7 @@ def test_an_error_has_a_readable_message(name: str) -> None:
         (ApiError(404, request="GET /x"), "GET /x: 404"),
         (ApiError(404, "Not Found", request="GET /x"), "GET /x: 404 Not Found"),
         (ApiError(404, "", "gone", request="GET /x"), "GET /x: 404; gone"),
-        (ApiError(400, "Bad", "", VIOLATIONS[1:]), "400 Bad; text: is missing; give it a text"),
+        (ApiError(400, "Bad", "", VIOLATIONS[1:]), "400 Bad; text: is missing; pass a text"),
         (InvalidRequest(VIOLATIONS), "\n".join(map(str, VIOLATIONS))),
         (InvalidRequest(iter(VIOLATIONS)), "\n".join(map(str, VIOLATIONS))),  # type: ignore[arg-type]
         (

@@ -11,7 +11,7 @@
     │   └── ArchiveWriteError    the server accepted a message, but it could not be stored (.message_id)
     ├── CampaignError            a campaign cannot be planned, confirmed or sent as requested
     ├── TransportError           no response arrived (.sent)
-    ├── UnknownOutcome           a send may or may not have been accepted: never repeat it blindly
+    ├── UnknownOutcome           a send may or may not have been accepted: do not repeat it before you know
     └── ApiError                 the server refused a call (.status, .title, .detail, .violations, .request)
         ├── BadRequest           400, 409, 413, 415, 422 and any other 4xx
         ├── Unauthorized         401
@@ -106,8 +106,9 @@ class MissingColumn(ViberkitError, KeyError):
         super().__init__(function, self.missing, self.available)
 
     def __str__(self) -> str:
-        missing, available = (", ".join(map(quote, names)) for names in (self.missing, self.available))
-        return f"{self.function}: no column {missing}; the columns are: {available or 'none'}"
+        missing, available = (", ".join(map(repr, names)) for names in (self.missing, self.available))
+        plural = "s" if len(self.missing) > 1 else ""
+        return f"{self.function}: no column{plural} {missing}; the columns are: {available or 'none'}"
 
 
 class UnreadableRecord(ViberkitError, ValueError):
@@ -158,7 +159,7 @@ class TransportError(ViberkitError):
 
 
 class UnknownOutcome(ViberkitError):
-    """A send that the server may or may not have accepted, and may charge for: do not repeat it without evidence.
+    """A send that may or may not have been accepted, and charged for: do not repeat it before the outcome is known.
 
     Parameters
     ----------
@@ -170,20 +171,32 @@ class UnknownOutcome(ViberkitError):
         The context of the message, which callbacks return as ``userContext``.
     status : int, optional
         HTTP status of the response, if one arrived.
+    earlier : bool, default False
+        Whether the outcome of an earlier send of the same content is unknown, and nothing was sent now.
     """
 
-    def __init__(self, reason: str, *, to: str = "", context: str | None = None, status: int | None = None) -> None:
-        self.reason, self.to, self.context, self.status = reason, to, context, status
+    def __init__(
+        self,
+        reason: str,
+        *,
+        to: str = "",
+        context: str | None = None,
+        status: int | None = None,
+        earlier: bool = False,
+    ) -> None:
+        self.reason, self.to, self.context, self.status, self.earlier = reason, to, context, status, earlier
         super().__init__(reason)
 
     def __str__(self) -> str:
+        if self.earlier:
+            return f"nothing was sent to {self.to or 'the recipient'}: {self.reason}"
         context = f" (context {self.context!r})" if self.context else ""
         text = f"the message to {self.to or 'the recipient'}{context} may or may not have been sent: {self.reason}"
         return f"{text}; do not send it again before a callback or the provider confirms the outcome"
 
 
 class ApiError(ViberkitError):
-    """A refusal of the server, as RFC 7807 describes it where the server does.
+    """An error response of the server, with the details of RFC 7807 if it sends them.
 
     Parameters
     ----------

@@ -35,6 +35,14 @@ def send(client: vk.Client) -> SentMessage:
     return client.send(TO, vk.Text("hi"), rate_type="transaction", context="order 7")
 
 
+def test_events_are_in_the_order_of_time(scripted: ScriptedServer, client: vk.Client) -> None:
+    """Events at the same instant stay in the order of the server."""
+    history = [("delivered", 3), ("accepted", 1), ("routed", 2), ("dispatched", 2)]
+    events = [{"event": f"MessageStatus::{state}", "timestamp": f"2026-01-05T08:00:0{s}Z"} for state, s in history]
+    scripted.respond_with((200, {}, json.dumps({"messageId": "m", "events": events}).encode()))
+    assert [event.state for event in client.events("m")] == ["accepted", "routed", "dispatched", "delivered"]
+
+
 # --- what may be repeated ---------------------------------------------------------------------------
 
 
@@ -217,7 +225,7 @@ def test_nothing_invalid_is_sent(scripted: ScriptedServer, client: vk.Client) ->
 
 def test_long_texts_cause_a_warning(scripted: ScriptedServer, client: vk.Client) -> None:
     scripted.respond_with(OK)
-    with pytest.warns(UserWarning, match="above 1000 are refused by some"):
+    with pytest.warns(UserWarning, match="some operators refuse more than 1000"):
         client.send(TO, vk.Text("x" * 1001), rate_type="transaction")
 
 

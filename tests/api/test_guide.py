@@ -89,7 +89,7 @@ def test_3_send_a_bulk(sandbox: vk.Sandbox, client: vk.Client, count: int) -> No
 
 @pytest.mark.parametrize("count", [0, 1, 21])
 def test_3_a_bulk_of_an_invalid_size_is_refused(sandbox: vk.Sandbox, client: vk.Client, count: int) -> None:
-    with pytest.raises(vk.errors.InvalidRequest, match=f"has {count} entries, not 2 to 20"):
+    with pytest.raises(vk.errors.InvalidRequest, match=f"has a length of {count}, not 2 to 20"):
         client.bulk(TO, [vk.Text("x")] * count, rate_type="session")
     assert not sandbox.requests
 

@@ -108,6 +108,16 @@ def test_deduplicate_sends_once(sandbox: vk.Sandbox, with_archive: vk.Client, cl
         client.send(TO, HELLO, rate_type="transaction", deduplicate=True)
 
 
+def test_deduplicate_returns_what_was_sent(sandbox: vk.Sandbox, with_archive: vk.Client) -> None:
+    first = with_archive.send(TO, HELLO, rate_type="transaction", context="order 7")
+    again = with_archive.send(TO, HELLO, rate_type="session", context="order 8", deduplicate=True)
+    assert (again.message_id, again.rate_type, again.context) == (first.message_id, "transaction", "order 7")
+    with_archive.send(TO, vk.Text("Another"), rate_type="transaction")
+    again = with_archive.send(TO, vk.Text("Another"), rate_type="session", context="order 8", deduplicate=True)
+    assert (again.rate_type, again.context) == ("transaction", None)
+    assert len(posts(sandbox)) == 2
+
+
 # --- outcomes ----------------------------------------------------------------------------------
 
 
@@ -172,7 +182,7 @@ def test_a_message_with_an_unknown_outcome_is_not_sent_again(
     assert states(archive) == ["abandoned", "accepted", "accepted", "accepted"]
     assert archive.resolve([key], "abandon", reason="twice") == 0
     for decision, reason in (("again", "x"), ("resend", " ")):
-        with pytest.raises(CampaignError, match="is not a decision"):
+        with pytest.raises(CampaignError, match="is not valid; pass 'resend' or 'abandon'"):
             archive.resolve([key], decision, reason=reason)
 
 
@@ -245,8 +255,11 @@ def test_an_unknown_send_of_a_campaign_holds_back_a_single_send(
     campaign = vk.Campaign.plan(archive, "c", [TO], HELLO, rate_type="transaction")
     sandbox.fault("drop", method="POST", times=1)
     campaign.send(sandbox.client(), confirm=campaign.preview().confirm, progress=False)
-    with pytest.raises(UnknownOutcome, match="nothing was sent now"):
+    with pytest.raises(UnknownOutcome, match="nothing was sent to") as caught:
         with_archive.send(TO, HELLO, rate_type="transaction")
+    assert caught.value.earlier
+    assert "may or may not" not in str(caught.value)
+    assert f"archive.resolve(['{archive.outbox().loc[0, 'key']}'], " in str(caught.value)
     assert len(posts(sandbox)) == 1
 
 
@@ -267,6 +280,8 @@ def test_an_outcome_after_the_callback_changes_nothing(archive: vk.Archive) -> N
     request = {"to": TO, "from": "SHOP", "rateType": "transaction", "content": {"contentType": "text", "text": "Hello"}}
     key = archive.recorder.begin(request, None, deduplicate=False)
     assert isinstance(key, str)
+    with pytest.raises(UnknownOutcome, match=r"nothing was sent to .*: an earlier send .* is still in flight; wait"):
+        archive.recorder.begin(request, None, deduplicate=False)
     called_back(archive, key)
     assert states(archive) == ["accepted"]
     archive.recorder.settle([(key, SendOutcome("unknown", "late"), request, None)])
@@ -287,7 +302,7 @@ def test_sends_of_an_ended_process_become_unknown(archive: vk.Archive, with_arch
     process = subprocess.run([sys.executable, "-c", script, str(archive.path)], check=False)
     assert process.returncode == 9
     assert states(archive) == ["in_flight"]
-    with pytest.raises(UnknownOutcome, match="nothing was sent now"):
+    with pytest.raises(UnknownOutcome, match="nothing was sent to"):
         with_archive.send(TO, HELLO, rate_type="transaction")
 
 

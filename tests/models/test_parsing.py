@@ -73,7 +73,7 @@ def test_the_guides_status() -> None:
 def test_the_guides_answer_to_a_send() -> None:
     record = guide("send.response-202.json")
     assert parsing.read_accepted(record) == Accepted(ID, (ID,), None)
-    with pytest.raises(UnreadableRecord, match="has neither"):
+    with pytest.raises(UnreadableRecord, match="has none of"):
         parsing.read_record(record)  # without an instant there is no event
 
 

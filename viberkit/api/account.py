@@ -132,7 +132,7 @@ class Account:
         Raises
         ------
         InvalidRequest
-            With every broken rule; nothing was sent.
+            If a rule is broken, with all violations; nothing was sent.
         """
         secret, header = hide(secret), header and (header[0], hide(header[1]))  # before anything can fail
         inbound_url, status_url = inbound_url or url, status_url or url
@@ -178,9 +178,11 @@ class Account:
         InvalidRequest
             If `media` is a URL elsewhere: the key is sent to the API's own address only.
         """
-        path = path_within(self._transport.base_url, media) if "://" in str(media) else _media_path(media)
-        if not path.startswith("/media/") or path == "/media/":
-            rule = "is neither a media id nor a URL of a file within the API, the only address that gets the key"
+        media = str(media)
+        path = path_within(self._transport.base_url, media) if "://" in media else _media_path(media)
+        relative = "/." in urllib.parse.unquote(path)
+        if media in ("", "None") or path == "/media/" or not path.startswith("/media/") or relative:
+            rule = "is neither a media id nor a URL below the API's address; the key is sent nowhere else"
             remedy = "pass media_id; download other files with requests.get(url)"
             raise_violations([Violation("media", quote(media), rule, remedy)])
         return self._transport.call("GET", path, headers={"Accept": "*/*"}, max_bytes=_MAX_FILE_BYTES).body

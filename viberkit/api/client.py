@@ -46,7 +46,7 @@ class Client:
     timeout_s : tuple of float, default (10.0, 30.0)
         Seconds to wait for the connection, and between two bytes of a response.
     retry_for_s : float, default 60.0
-        No attempt of a call begins later than this many seconds after the first.
+        Seconds after its first attempt during which a call is retried.
 
     Attributes
     ----------
@@ -66,8 +66,9 @@ class Client:
 
     Notes
     -----
-    GET and PUT are retried on 429, 502, 503, 504 and broken connections. The API has no idempotency key, so a send is
-    retried only where it was certainly not accepted: no byte of it left this process, or the server answered 429.
+    Any call is retried if no byte of it left this process, or the server answered 429: it was certainly not accepted.
+    GET and PUT are also retried on 502, 503, 504 and broken connections; a send is not, since the API has no
+    idempotency key.
 
     Examples
     --------
@@ -101,7 +102,7 @@ class Client:
         return f"Client({known.get('base_url')!r}, service_id={known.get('service_id')!r})"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Client holds an API key and cannot be pickled; make one in each process")
+        raise TypeError("a Client holds an API key and cannot be pickled; create one in each process")
 
     def __enter__(self) -> Client:
         return self
@@ -159,23 +160,24 @@ class Client:
         callback_url : str, optional
             Address for the status callbacks of this message; default the setting of the service id or the account.
         deduplicate : bool, default False
-            Return the earlier message if the same content was accepted for this recipient before; needs an archive.
+            Return the earlier message if the same content was accepted for this recipient before, whatever its rate
+            type and context; needs an archive.
 
         Returns
         -------
         SentMessage
-            The accepted message with its id.
+            The accepted message with its id; with `deduplicate`, the earlier one as it was sent.
 
         Raises
         ------
         InvalidRequest
-            With every broken rule; nothing was sent.
+            If a rule is broken, with all violations; nothing was sent.
         ApiError
             If the server refuses the message.
         TransportError
             If no byte of the request left this process.
         UnknownOutcome
-            If the message may or may not have been accepted, now or at an earlier attempt. Do not send it again
+            If the message may or may not have been accepted, now or in an earlier call. Do not send it again
             before a callback or the provider confirms the outcome.
         ArchiveWriteError
             If the server accepted the message and the archive could not store that.
@@ -199,6 +201,8 @@ class Client:
         _warn_of(content)
         request["content"] = to_wire(content)
         accepted = post_recorded(self._transport, self.archive, "/messages", request, deduplicate=deduplicate)
+        if accepted.rate_type is not None:  # an earlier send
+            rate_type, context = accepted.rate_type, accepted.context
         return SentMessage(accepted.message_id, request["to"], rate_type, content, accepted.accepted_at, context)
 
     def bulk(self, to: str, contents: Sequence[Content], *, rate_type: str) -> SentBulk:
@@ -230,8 +234,8 @@ class Client:
         """
         violations = []
         if not 2 <= len(contents) <= 20:
-            rule = f"has {len(contents)} entries, not 2 to 20"
-            violations.append(Violation("contents", "", rule, "split or join them"))
+            rule = f"has a length of {len(contents)}, not 2 to 20"
+            violations.append(Violation("contents", "", rule, "pass 2 to 20 contents, or use send() for one"))
         for index, content in enumerate(contents):
             for broken in validation.violations(content, rate_type):
                 field = broken.field if broken.field == "rate_type" else f"contents[{index}].{broken.field}"
@@ -296,7 +300,7 @@ class Client:
         Returns
         -------
         tuple of Event
-            The events in the order of the server, oldest first.
+            The events, oldest first.
 
         Raises
         ------
@@ -315,7 +319,7 @@ class Client:
         parsed = read_body(read_record, self._record_response("events", message_id))
         for item in parsed.skipped:
             warnings.warn(f"{message_id}: {item.reason}; this event was left out", stacklevel=2)
-        return parsed.events
+        return tuple(sorted(parsed.events, key=lambda event: event.happened_at))
 
     def message(self, message_id: str) -> StoredMessage:
         """Return a message with its content, until 48 hours after its final state.

@@ -27,7 +27,7 @@ class Archive:
     """A SQLite file that stores sends, histories, statuses and callbacks.
 
     The file is created with mode 0600 if it is missing. An archive may be used by many threads and processes at the
-    same time. The same response or callback twice is stored once.
+    same time. A response or callback that arrives twice is stored once.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ class Archive:
             - ``campaign``, ``context``, ``bulk_id``: as sent; missing if not used
             - ``sent_at``, ``accepted_at``: time of the send and of its acceptance
             - ``state``, ``state_at``: latest known state and its time
-            - ``observed_until``: last time at which the state was observed
+            - ``observed_until``: last time at which the message was observed
             - ``text``, ``content``: the text, and the whole content as JSON
             - ``final``: whether the state is final
             - ``gone_at``: when the server reported that it no longer has the message
@@ -150,6 +150,7 @@ class Archive:
             - ``paired_by``: "reply" if it names that message, "number" if it is the last message sent before to this
               number from the same service id
             - ``response_s``: time since that message was accepted, in seconds
+            - ``naive``: whether the time was reported without a zone
 
         Examples
         --------
@@ -177,10 +178,10 @@ class Archive:
             - ``source``: sources that reported it, the most reliable first, e.g. "history+callback"
             - ``channel``, ``code``, ``detail``: as reported; code and detail of a failure
             - ``received_at``: when it was first received here
-            - ``observed_until``: last time at which the state of the message was observed
+            - ``observed_until``: last time at which the message was observed
             - ``naive``: whether the time was reported without a zone
-            - ``not_before``: of a state that only status requests without a time showed, the last time at which the
-              message was not yet in it (``happened_at`` is the request that first showed it); NaT for other events
+            - ``not_before``: lower bound of ``happened_at`` for a state known only from status responses without a
+              time: the last time at which the message was not in it yet; NaT for other events
             - ``rate_type``, ``content_type``, ``service_id``, ``campaign``, ``country``: facts of the message
 
         See Also
@@ -322,8 +323,8 @@ class Archive:
         keys : iterable of str
             Keys of sends, the column ``key`` of :meth:`outbox`.
         decision : {"resend", "abandon"}
-            "resend" allows one more send, of rejected sends too: ``campaign.send`` sends a campaign's message again
-            with a new key, a single message needs another ``client.send``. "abandon" leaves it as it is.
+            "resend" lets an unknown or rejected message be sent once more: ``campaign.send`` sends a campaign's message
+            again with a new key; call ``client.send`` again for a single message. "abandon" marks it as settled.
         reason : str
             Reason, stored with the send.
 
@@ -335,11 +336,11 @@ class Archive:
         Raises
         ------
         CampaignError
-            If the decision is another text, or the reason is blank.
+            If the decision is neither of the two, or the reason is empty.
         """
         if decision not in ("resend", "abandon") or not reason.strip():
             raise CampaignError(
-                f"decision: {decision!r} with the reason {reason!r} is not a decision; pass 'resend' or 'abandon', and "
+                f"decision: {decision!r} with the reason {reason!r} is not valid; pass 'resend' or 'abandon', and "
                 "a reason"
             )
         return self.recorder.resolve(keys, resend=decision == "resend", reason=reason)

@@ -80,8 +80,8 @@ class CampaignStore:
         known = self._find_terms(connection)
         if known and (changed := [name for name in _FIXED if getattr(known, name) != getattr(terms, name)]):
             raise CampaignError(
-                f"campaign {self._name!r}: is already planned with another {' and '.join(changed)}; a campaign has "
-                "one content, so that no recipient gets it twice: choose another name"
+                f"campaign {self._name!r}: is already planned with different terms ({', '.join(changed)}); a "
+                "campaign has one content, so that no recipient gets it twice: choose another name"
             )
         pricing = {name: value for name in _PRICING if (value := getattr(terms, name)) not in (None, "")}
         if known and any(getattr(known, name) != value for name, value in pricing.items()):
@@ -126,7 +126,7 @@ class CampaignStore:
             return
         if not planned:
             remedy = f"to continue, pass confirm={terms.confirmed!r}" if terms.confirmed else "see campaign.problems"
-            raise CampaignError(f"campaign {self._name!r}: nothing is planned that is not confirmed; {remedy}")
+            raise CampaignError(f"campaign {self._name!r}: no message is waiting for a confirmation; {remedy}")
         if confirmation != (expected := terms.confirmation(planned)):
             raise CampaignError(
                 f"campaign {self._name!r}: confirm is {confirmation!r}, but what would be sent differs: check "

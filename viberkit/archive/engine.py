@@ -39,8 +39,7 @@ _REMEDIES = {
     "file is not a database": "it is another kind of file; choose another path",
     "attempt to write a readonly database": "the file or its folder is read-only; make it writable",
     "database is locked": "another process has held the lock for more than 30 s; close that process, or wait",
-    "database or disk is full": "free some disk space; nothing of this step was written",
-    "disk I/O error": "check the disk, its quota and the limit of a file's size; nothing of this step was written",
+    "database or disk is full": "free some disk space; nothing was written",
 }
 _FULL = ("database or disk is full", "disk I/O error")  # what SQLite reports for quotas and limits, too
 #: Bytes that the outcome of a send needs at most: in the tables, and in the journal, which never exceeds the file.
@@ -221,8 +220,9 @@ def _archive_errors(path: Path) -> Iterator[None]:
         remedy = "choose a file in a folder that you may write to"
     except DBAPIError as error:
         reason = _reason(error)
-    if reason:
-        raise (DiskFull if reason in _FULL else ArchiveError)(f"{path}: {reason}; {_REMEDIES.get(reason, remedy)}")
+        message = f"{path}: {reason}; {_REMEDIES.get(reason, 'nothing was written')}"
+    if message:
+        raise ArchiveError(message)
 
 
 def _reason(error: DBAPIError) -> str:

@@ -20,10 +20,11 @@ from viberkit.models.records import Accepted, Response, SendOutcome
 from viberkit.models.states import FINAL
 
 _DERIVED_WITH_CALLBACKS = 64  # raw records derived in the transaction that stores callbacks
-_NOT_SENT = (
-    "an earlier send of the same content to this recipient is {}, so nothing was sent now; wait for its outcome or a "
-    "callback, or, if it has ended without one, decide with archive.resolve(['{}'], 'resend' or 'abandon', reason=…)"
-)
+_EARLIER = {
+    "in_flight": "an earlier send of the same content is still in flight; wait for its outcome",
+    "unknown": "the outcome of an earlier send of the same content is unknown; wait for a callback, or decide with "
+    "archive.resolve(['{key}'], 'resend' or 'abandon', reason=…)",
+}
 
 
 class Recorder:
@@ -57,10 +58,12 @@ class Recorder:
         to, content = body["to"], canonical_json(body.get("content", body.get("messages")))
         outbox.mark_lost(connection)
         if earlier := outbox.find_duplicate(connection, to, content, "in_flight", "unknown"):
-            raise UnknownOutcome(_NOT_SENT.format(earlier["state"].replace("_", " "), earlier["key"]), to=mask(to))
+            reason = _EARLIER[earlier["state"]].format(key=earlier["key"])
+            raise UnknownOutcome(reason, to=mask(to), earlier=True)
         if deduplicate and (sent := outbox.find_duplicate(connection, to, content, "accepted")):
             message_id, at = sent["message_id"], sent["claimed_at"]
-            return Accepted(message_id, (message_id,), datetime.fromtimestamp(at / 1e6, UTC) if at else None)
+            accepted_at = datetime.fromtimestamp(at / 1e6, UTC) if at else None
+            return Accepted(message_id, (message_id,), accepted_at, sent["rate_type"], sent["context"])
         key, ordinal = outbox.next_key(connection, None, to, content)
         row = {"key": key, "to": to, "rate_type": body["rateType"], "content": content, "ordinal": ordinal}
         url = body.get("overrides", {}).get("notificationCallbackUrl")

@@ -159,7 +159,7 @@ def read_accepted(record: object, *, bulk: bool = False) -> records.Accepted:
     """The 202 response to a send or a bulk.
 
     >>> read_accepted({"messageId": "8fb360a1"})
-    Accepted(message_id='8fb360a1', message_ids=('8fb360a1',), accepted_at=None)
+    Accepted(message_id='8fb360a1', message_ids=('8fb360a1',), accepted_at=None, rate_type=None, context=None)
     >>> read_accepted({"bulkId": "b1", "messageIds": ["m1", "m2"]}, bulk=True).message_ids
     ('m1', 'm2')
     """
@@ -268,7 +268,7 @@ def read_record(record: object) -> records.ParsedRecord:
             return records.ParsedRecord(message_id, (_event(payload, message_id, "", source),))
     happened_at, naive = _optional_instant(payload, "acceptedAt", "timestamp")
     if happened_at is None:
-        raise UnreadableRecord("record: has neither history, events, event, status nor an instant")
+        raise UnreadableRecord("record: has none of history, events, event, status and timestamp")
     return records.ParsedRecord(message_id, (records.Event(message_id, "accepted", happened_at, "send", naive=naive),))
 
 

@@ -68,11 +68,16 @@ class ParsedRecord:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What the server accepted: the id of a message or bulk, and one message id per content, in order."""
+    """What the server accepted: the id of a message or bulk, and one message id per content, in order.
+
+    Of an earlier send, also the rate type and the context that were sent.
+    """
 
     message_id: str
     message_ids: tuple[str, ...]
     accepted_at: datetime | None = None
+    rate_type: str | None = None
+    context: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +324,7 @@ class Response:
     body : bytes
         Body.
     observed_at : datetime
-        Time of the response by the server's clock (its ``Date`` header), in UTC.
+        Time of the response in UTC: the server's ``Date`` header, or the local clock if there is none.
     headers : mapping
         Headers, names in lower case.
     links : mapping
