@@ -88,7 +88,7 @@ def test_send_asks_for_confirmation(run, sandbox: vk.Sandbox, monkeypatch: pytes
         (("collect", "--archive", "missing.db"), 2, "does not exist"),
         (("campaign", "status", "spring", "--archive", "missing.db"), 2, "does not exist"),
         (("campaign", "spring", "missing.csv", "--text", "Hi", "--rate-type", "session"), 2, "does not exist"),
-        (("export", "x.xlsx"), 2, "neither .parquet nor .csv"),
+        (("export", "x.xlsx"), 2, "does not end in .parquet or .csv"),
         (("export", "x.csv", "--archive", "missing.db"), 2, "does not exist"),
         (("nonsense",), 2, "No such command"),
         (("collect", "--workers", "0"), 2, "--workers"),
@@ -140,6 +140,31 @@ def test_an_interrupted_send_exits_with_3(run, sandbox: vk.Sandbox, monkeypatch:
     assert "may or may not have been sent" in err
 
 
+@pytest.mark.parametrize("command", [["resolve"], ["campaign", "resolve", "spring"]])
+def test_unknown_sends_are_listed_and_resolved(run, sandbox: FaultySandbox, command: list[str]) -> None:  # type: ignore[no-untyped-def]
+    message = ["--rate-type", "session"]
+    Path("r.csv").write_text("to\n+491701234567\n")
+    out = run("campaign", "spring", "r.csv", "--text", "Hi", *message)[1]
+    assert run(*command)[:2] == (0, "no message has an unknown outcome\n")
+    fault = sandbox.fault("drop", method="POST")
+    if command == ["resolve"]:
+        assert run("send", "+491701234567", "Hi", *message, "--yes")[0] == 3
+    else:
+        assert run("campaign", "send", "spring", "--confirm", re.search("confirm: '(.*)'", out)[1])[0] == 5  # type: ignore[index]
+    fault.clear()
+    code, out, _ = run(*command)
+    key = out.splitlines()[1].split()[0]
+    assert (code, "+4917*****67" in out, key[:2]) == (0, True, "vk")
+    for incomplete in (["--all"], ["resend", key], ["resend", "--all"], ["--all", "--reason", "lost"]):
+        code, _, err = run(*command, *incomplete)
+        assert (code, "to decide, pass resend or abandon" in err) == (2, True)
+    assert run(*command)[1] == run(*command, "abandon", "--reason", "lost")[1] == out
+    assert run(*command, "abandon", key, "--reason", "lost")[:2] == (0, "1 resolved: abandon\n")
+    assert run(*command)[1] == "no message has an unknown outcome\n"
+    assert run("export", "outbox.csv", "--what", "outbox")[0] == 0
+    assert pd.read_csv("outbox.csv").query("key == @key")["state"].tolist() == ["abandoned"]
+
+
 def test_collect_exits_with_1_if_a_request_failed(run, sandbox: FaultySandbox) -> None:  # type: ignore[no-untyped-def]
     run("send", "+491701234567", "Hi", "--rate-type", "session", "--yes")
     sandbox.fault("500", method="GET")
@@ -153,6 +178,7 @@ def test_every_command_has_a_help_text(run) -> None:  # type: ignore[no-untyped-
         "sandbox",
         "send",
         "status",
+        "resolve",
         "events",
         "message",
         "collect",

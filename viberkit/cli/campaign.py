@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 _EXIT_STOPPED, _EXIT_UNKNOWN = 4, 5
+_NUMBER_COLUMNS = "to, number, phone, msisdn, recipient"
 _name = click.argument("name")
 
 
@@ -44,14 +45,14 @@ def campaign() -> None:
 @click.option("--text", help="Text, with placeholders: 'Hi {first_name}' inserts the column first_name.")
 @options.button
 @options.image
-@click.option("--content", "file", type=options.existing_file, help="Any content, as the API's JSON, in a file.")
+@click.option("--content", "file", type=options.existing_file, help="File with a content in the API's JSON format.")
 @options.rate_type
-@click.option("--to", metavar="COLUMN", help="Column of the phone numbers; default: to, number, phone, …")
+@click.option("--to", metavar="COLUMN", help=f"Column of the phone numbers; default: the first of {_NUMBER_COLUMNS}.")
 @options.context
-@click.option("--price", type=options.amount, help="Price of one message.")
-@click.option("--price-high", type=options.amount, help="Upper end of the price range that --price begins.")
-@click.option("--currency", default="", help="Printed before amounts.")
-@click.option("--cost-cap", type=options.amount, help="Stop before the cost could exceed this amount.")
+@click.option("--price", type=float, help="Price of one message.")
+@click.option("--price-high", type=float, help="Highest price, if the price varies; --price is then the lowest.")
+@click.option("--currency", default="", help="Currency symbol, printed before amounts.")
+@click.option("--cost-cap", type=float, help="Stop before the cost could exceed this amount.")
 @options.archive
 def plan(name: str, recipients: Path, archive_path: str, text: str | None, file: Path | None, **arguments: Any) -> None:
     """Plan the campaign NAME for the RECIPIENTS of a CSV file. Nothing is sent."""
@@ -73,13 +74,13 @@ def plan(name: str, recipients: Path, archive_path: str, text: str | None, file:
 @_name
 @options.archive
 def preview(name: str, archive_path: str) -> None:
-    """Show what sending NAME now would send and cost, and the text that confirms it."""
+    """Show what would be sent now, what it would cost, and the text that confirms it."""
     click.echo(_open(name, archive_path).preview())
 
 
 @campaign.command()
 @_name
-@click.option("--confirm", help="Confirmation text of the preview; asked for if missing.")
+@click.option("--confirm", help="Confirmation text from the preview; default: ask for it.")
 @options.per_second
 @options.workers
 @options.archive
@@ -90,7 +91,7 @@ def send(name: str, confirm: str | None, archive_path: str, **settings: Any) -> 
     opened = _open(name, archive_path)
     if confirm is None:
         shown = opened.preview()
-        click.echo(shown if shown.planned else f"{opened!r}: nothing new is planned")
+        click.echo(shown if shown.planned else f"{opened!r}: no new message is planned")
         confirm = click.prompt("Type the text to confirm") if shown.planned else opened.confirmed
     with Client() as client:
         status = opened.send(client, confirm=confirm or "", progress=sys.stderr.isatty(), **settings)
@@ -112,23 +113,11 @@ def status(name: str, archive_path: str) -> None:
 
 @campaign.command()
 @_name
-@click.argument("decision", type=click.Choice(["resend", "abandon"]))
-@click.argument("keys", nargs=-1)
-@click.option("--all", "every", is_flag=True, help="Decide on all messages with an unknown outcome.")
-@click.option("--reason", required=True, help="Reason of the decision; stored with it.")
-@options.archive
-def resolve(name: str, decision: str, keys: tuple[str, ...], every: bool, reason: str, archive_path: str) -> None:
-    """Decide on messages of NAME with an unknown outcome; without KEYS or --all, list them."""
+@options.decision
+def resolve(name: str, archive_path: str, **decision: Any) -> None:
+    """List the messages of NAME with an unknown outcome; with KEYS or --all, resend or abandon them."""
     opened = _open(name, archive_path)
-    messages = opened.messages()
-    unknown = messages[messages["state"] == "unknown"]
-    if keys or every:
-        count = opened.resolve(list(keys or unknown["key"]), decision, reason=reason)
-        click.echo(f"{count:,} resolved: {decision}")
-    elif unknown.empty:
-        click.echo("no message has an unknown outcome")
-    else:
-        click.echo(unknown[["key", "to", "reason"]].to_string(index=False))
+    options.list_or_resolve(opened.messages(), opened.resolve, **decision)
 
 
 def _print(status: CampaignStatus) -> None:

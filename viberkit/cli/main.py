@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 _message_id = click.argument("message_id")
 _folder = click.Path(file_okay=False, path_type=Path)
 _port = click.IntRange(0, 65_535)
-_table = click.Choice(["events", "messages", "statuses", "inbound", "journeys", "callbacks", "gaps", "unreadable"])
+_dialect = click.Choice(["guide", "v2", "v3", "mixed"])
+_table = click.Choice(
+    ["events", "messages", "statuses", "inbound", "journeys", "callbacks", "gaps", "unreadable", "outbox"]
+)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -81,6 +84,9 @@ def commands() -> None:
 
     The API key and the service id are read from TYNTEC_API_KEY and VIBER_SERVICE_ID, or from a .env file.
     `viberkit demo` and `viberkit sandbox` need neither.
+
+    Exit codes: 0 done, 1 refused or failed, 2 usage error, 3 a message was sent or may have been sent although the
+    command failed: do not run it again.
     """
 
 
@@ -89,7 +95,7 @@ commands.add_command(campaign)
 
 @commands.command()
 @click.option("--out", default="demo", type=_folder, help="Folder to write to.")
-@click.option("--messages", default=500, type=click.IntRange(1, 100_000), help="How many to send.")
+@click.option("--messages", default=500, type=click.IntRange(1, 100_000), help="Number of messages to send.")
 @click.option("--seed", default=7, help="Seed of the sandbox.")
 def demo(out: Path, messages: int, seed: int) -> None:
     """Send messages to a sandbox over two virtual weeks and measure their delivery times.
@@ -102,10 +108,10 @@ def demo(out: Path, messages: int, seed: int) -> None:
 
 
 @commands.command()
-@click.option("--port", default=8765, type=_port, help="0 selects a free one.")
+@click.option("--port", default=8765, type=_port, help="Port to listen on; 0 selects a free one.")
 @click.option("--seed", default=0, help="The same seed gives the same deliveries.")
-@click.option("--speed", default=1.0, type=click.FloatRange(0, 1e5), help="Virtual seconds per second; 0: it stops.")
-@click.option("--dialect", default="v3", type=click.Choice(["guide", "v2", "v3", "mixed"]))
+@click.option("--speed", default=1.0, help="Virtual seconds per second; 0 stops the clock.")
+@click.option("--dialect", default="v3", type=_dialect, help="Format of the responses.")
 @click.option("--now", is_flag=True, help="Start the virtual clock now instead of on 5 January 2026.")
 def sandbox(now: bool, **settings: Any) -> None:
     """Serve a simulation of the API on loopback until Ctrl-C."""
@@ -145,6 +151,17 @@ def send(to: str, text: str, yes: bool, archive_path: str, **arguments: Any) -> 
 
 
 @commands.command()
+@options.decision
+def resolve(archive_path: str, **decision: Any) -> None:
+    """List the sends with an unknown outcome; with KEYS or --all, decide on them: resend or abandon, and --reason.
+
+    After "resend", `viberkit send` or `viberkit campaign send` may send once more; "abandon" marks the send as settled.
+    """
+    with options.existing_archive(archive_path) as archive:
+        options.list_or_resolve(archive.outbox(), archive.resolve, **decision)
+
+
+@commands.command()
 @_message_id
 @options.archive
 def status(message_id: str, archive_path: str) -> None:
@@ -170,7 +187,7 @@ def events(message_id: str, archive_path: str) -> None:
 @_message_id
 @options.archive
 def message(message_id: str, archive_path: str) -> None:
-    """Print a message as the server stores it (for 48 hours)."""
+    """Print a message as the server stores it, until 48 hours after its final state."""
     from viberkit.models.phone import mask
 
     with options.new_client(archive_path) as client:
@@ -183,10 +200,10 @@ def message(message_id: str, archive_path: str) -> None:
 @commands.command()
 @options.per_second
 @options.workers
-@click.option("--include-final", is_flag=True, help="Request the history of final messages, too.")
+@click.option("--include-final", is_flag=True, help="Request the histories of all final messages again.")
 @options.archive
 def collect(archive_path: str, **settings: Any) -> None:
-    """Request the history of every message of the archive that is not final.
+    """Request the histories of messages that are not final, and of final messages whose history was never fetched.
 
     Exit code 1 if a request failed.
     """
@@ -201,8 +218,8 @@ def collect(archive_path: str, **settings: Any) -> None:
 
 
 @commands.command()
-@click.option("--host", default="127.0.0.1", help="Other addresses need a secret or a header.")
-@click.option("--port", default=8766, type=_port, help="0 selects a free one.")
+@click.option("--host", default="127.0.0.1", help="Address; all but loopback addresses need a secret or a header.")
+@click.option("--port", default=8766, type=_port, help="Port to listen on; 0 selects a free one.")
 @click.option("--path", default="/callbacks", help="Path that receives callbacks.")
 @click.option("--public-url", metavar="URL", help="The https address that reaches this listener from the internet.")
 @click.option("--configure", is_flag=True, help="Configure the account to send every event to this listener.")
@@ -258,7 +275,7 @@ def latency(file: Path | None, by: tuple[str, ...], archive_path: str) -> None:
 
 @commands.command()
 @click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--what", default="events", type=_table)
+@click.option("--what", default="events", type=_table, help="Table to write.")
 @options.archive
 def export(target: Path, what: str, archive_path: str) -> None:
     """Write a table of the archive to TARGET (.parquet or .csv). Phone numbers are masked.
@@ -268,7 +285,8 @@ def export(target: Path, what: str, archive_path: str) -> None:
     from viberkit.analysis.journeys import journeys
 
     if target.suffix not in (".parquet", ".csv"):
-        raise click.UsageError(f"TARGET: {target.name!r} is neither .parquet nor .csv; the archive is --archive")
+        rule = "does not end in .parquet or .csv; the archive is passed as --archive"
+        raise click.UsageError(f"TARGET: {target.name!r} {rule}")
     with options.existing_archive(archive_path) as archive:
         frame = journeys(archive.events()) if what == "journeys" else getattr(archive, what)()
     if target.suffix == ".parquet":
@@ -279,8 +297,8 @@ def export(target: Path, what: str, archive_path: str) -> None:
 
 
 @commands.command()
-@click.option("--folder", default="viberkit-tutorials", type=_folder)
-@click.option("--port", default=8888, type=click.IntRange(1, 65_535))
+@click.option("--folder", default="viberkit-tutorials", type=_folder, help="Folder to copy the tutorials to.")
+@click.option("--port", default=8888, type=click.IntRange(1, 65_535), help="Port of JupyterLab.")
 @click.option("--browser/--no-browser", default=True, help="Open a browser.")
 @click.argument("jupyter_args", nargs=-1, type=click.UNPROCESSED)
 def lab(folder: Path, port: int, browser: bool, jupyter_args: tuple[str, ...]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,18 +13,48 @@ from viberkit.models.content import Button, Image, Text
 from viberkit.models.validation import RATE_TYPES
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from viberkit.api.client import Client
     from viberkit.archive.archive import Archive
 
+_RATE_TYPE = "Decides the price and which contents are allowed."
 archive = click.option("--archive", "archive_path", default="deliveries.db", help="The archive's database file.")
 button = click.option("--button", nargs=2, metavar="CAPTION URL", help="A button below the text.")
-context = click.option("--context", help="Returned with callbacks; at most 98 characters.")
+context = click.option("--context", help="Text that callbacks return; at most 98 characters.")
 image = click.option("--image", metavar="URL", help="An image below the text; needs --button.")
-per_second = click.option("--per-second", type=click.FloatRange(0.001, 1e6), help="Highest rate of requests.")
-rate_type = click.option("--rate-type", required=True, type=click.Choice(RATE_TYPES))
+per_second = click.option("--per-second", type=float, help="Maximum number of requests per second.")
+rate_type = click.option("--rate-type", required=True, type=click.Choice(RATE_TYPES), help=_RATE_TYPE)
 workers = click.option("--workers", default=32, type=click.IntRange(1, 256), help="Number of concurrent requests.")
 amount = click.FloatRange(0, 1e9)
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def decision(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the arguments and options of :func:`list_or_resolve` to a command."""
+    parameters = [
+        click.argument("decision", required=False, type=click.Choice(["resend", "abandon"])),
+        click.argument("keys", nargs=-1),
+        click.option("--all", "every", is_flag=True, help="Decide on all messages with an unknown outcome."),
+        click.option("--reason", default="", show_default=False, help="Reason for the decision; stored with it."),
+        archive,
+    ]
+    return functools.reduce(lambda command, parameter: parameter(command), reversed(parameters), command)
+
+
+def list_or_resolve(
+    sends: pd.DataFrame, resolve: Callable[..., int], decision: str, keys: tuple[str, ...], every: bool, reason: str
+) -> None:
+    """Store a decision about sends with an unknown outcome; without keys, print those sends."""
+    unknown = sends[sends["state"] == "unknown"]
+    if keys or every:
+        if not decision or not reason:
+            raise click.UsageError("to decide, pass resend or abandon, KEYS or --all, and --reason")
+        click.echo(f"{resolve(list(keys or unknown['key']), decision, reason=reason):,} resolved: {decision}")
+    elif unknown.empty:
+        click.echo("no message has an unknown outcome")
+    else:
+        click.echo(unknown.filter(["key", "campaign", "to", "reason"]).to_string(index=False, na_rep="-"))
 
 
 def text_content(text: str, image: str | None, button: tuple[str, str] | None) -> Text:
