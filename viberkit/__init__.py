@@ -17,8 +17,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules={"charts", "errors", "widgets"},
     submod_attrs={
         "analysis.change_points": ["changes"],
-        "analysis.comparison": ["compare"],
+        "analysis.comparison": ["UnequalFollowUpWarning", "compare"],
         "analysis.curves": ["delivery_curve", "time_to"],
+        "analysis.durations": ["DroppedMessagesWarning"],
+        "analysis.failure_codes": ["advise"],
         "analysis.fallback": ["fallback"],
         "analysis.journeys": ["journeys", "transitions"],
         "analysis.latency": ["latency"],
@@ -29,7 +31,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "callbacks.listener": ["Listener"],
         "campaigns.campaign": ["Campaign"],
         "campaigns.collector": ["collect"],
-        "frames.reader": ["read_events"],
+        "frames.reader": ["SkippedRowsWarning", "read_events"],
         "models.content": ["Button", "Carousel", "CarouselItem", "File", "Image", "List", "Text", "Video"],
         "sandbox.sandbox": ["Sandbox"],
     },
@@ -38,8 +40,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 if TYPE_CHECKING:  # the same names, for type checkers and completion
     from viberkit import charts as charts, errors as errors, widgets as widgets
     from viberkit.analysis.change_points import changes as changes
-    from viberkit.analysis.comparison import compare as compare
+    from viberkit.analysis.comparison import UnequalFollowUpWarning as UnequalFollowUpWarning, compare as compare
     from viberkit.analysis.curves import delivery_curve as delivery_curve, time_to as time_to
+    from viberkit.analysis.durations import DroppedMessagesWarning as DroppedMessagesWarning
+    from viberkit.analysis.failure_codes import advise as advise
     from viberkit.analysis.fallback import fallback as fallback
     from viberkit.analysis.journeys import journeys as journeys, transitions as transitions
     from viberkit.analysis.latency import latency as latency
@@ -50,7 +54,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and completion
     from viberkit.callbacks.listener import Listener as Listener
     from viberkit.campaigns.campaign import Campaign as Campaign
     from viberkit.campaigns.collector import collect as collect
-    from viberkit.frames.reader import read_events as read_events
+    from viberkit.frames.reader import SkippedRowsWarning as SkippedRowsWarning, read_events as read_events
     from viberkit.models.content import (
         Button as Button,
         Carousel as Carousel,

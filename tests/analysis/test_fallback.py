@@ -548,7 +548,7 @@ def test_advice_extends_and_overrides_the_table() -> None:
         ({"viber_price": True}, "viber_price: True is not a number from 0 up"),
         ({"viber_price": None}, "viber_price: None is not a number from 0 up"),
         ({"waits": (5, 0)}, "waits: 0 is not a number of seconds above 0; pass e.g. (30, 300)"),
-        ({"waits": ()}, "waits: there are none to compare; pass seconds, e.g. (30, 300)"),
+        ({"waits": ()}, "waits: is empty; pass seconds, e.g. (30, 300)"),
         ({"waits": "60"}, "waits: '60' is not a number of seconds above 0; pass e.g. (30, 300)"),
         ({"waits": (math.inf,)}, "waits: inf is not a number of seconds above 0"),
         ({"target": 95}, "target: 95 is not a number above 0 and up to 1; pass e.g. 0.95"),
@@ -559,12 +559,12 @@ def test_advice_extends_and_overrides_the_table() -> None:
         ({"confidence": 95}, "confidence: 95 is not between 0 and 1; pass e.g. 0.95"),
         (
             {"advice": {"E1": "call"}},
-            "advice: 'call' for 'E1' is not an advice for a code; pass one of 'fall back', 'fix",
+            "advice: 'call' for the code 'E1' is not valid; pass one of 'fall back', 'fix",
         ),
-        ({"advice": {"::": "wait"}}, "advice: 'wait' for '::' is not an advice for a code"),
+        ({"advice": {"::": "wait"}}, "advice: 'wait' for the code '::' is not valid"),
         (
             {"sms_curve": pd.DataFrame({"time_s": [], "delivered": []})},
-            "sms_curve: it has no rows; pass the curve of one",
+            "sms_curve: has no rows; pass the curve of one",
         ),
         (
             {"sms_curve": pd.DataFrame({"time_s": [1, 0], "delivered": [0.1, 0.2]})},

@@ -59,7 +59,7 @@ def advise(journeys: pd.DataFrame, *, advice: Mapping[str, str] | None = None) -
     journeys : DataFrame
         Journeys as returned by ``vk.journeys``, or events.
     advice : mapping of str to str, optional
-        Advice by code, added to ``ADVICE`` or replacing its entries.
+        Advice by code; it replaces or extends the built-in advice.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def advise(journeys: pd.DataFrame, *, advice: Mapping[str, str] | None = None) -
     >>> journeys = pd.DataFrame({"message_id": list("abc"), "outcome": ["failed", "failed", "delivered"],
     ...     "observed_until": pd.Timestamp("2026-03-01", tz="UTC"), "failed_at": pd.Timestamp("2026-03-01", tz="UTC"),
     ...     "code": ["viber::error::TIMEOUT", "E7", None]})
-    >>> advise(journeys, advice={"E7": "fix the request"})[["code", "n", "share", "advice"]]
+    >>> vk.advise(journeys, advice={"E7": "fix the request"})[["code", "n", "share", "advice"]]
                         code  n  share           advice
     0                     E7  1    0.5  fix the request
     1  viber::error::TIMEOUT  1    0.5             wait
@@ -121,7 +121,7 @@ def _table(advice: Mapping[str, str] | None) -> dict[str, Advice]:
         name = _normalize(str(code))
         if word not in known or not name:
             choices = ", ".join(map(repr, known))
-            raise ValueError(f"advice: {word!r} for {code!r} is not an advice for a code; pass one of {choices}")
+            raise ValueError(f"advice: {word!r} for the code {code!r} is not valid; pass one of {choices}")
         table[name] = Advice(word, "as passed in advice")
     return table
 
