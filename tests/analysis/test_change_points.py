@@ -241,7 +241,7 @@ def test_mistakes_are_named() -> None:
         vk.changes(log, quantiles=50)
     with pytest.raises(ValueError, match="confidence: 5 is not between 0 and 1"):
         vk.changes(log, confidence=5)
-    with pytest.raises(ValueError, match="end: 'failed' is reported with any end"):
+    with pytest.raises(ValueError, match="end: changes of the failed share are always reported"):
         vk.changes(log, end="failed")
     with pytest.raises(MissingColumn, match="changes: no column 'rate_typ'"):
         vk.changes(log, by="rate_typ")

@@ -185,7 +185,7 @@ def test_errors_name_the_missing_column() -> None:
         transitions(events.drop(columns="happened_at"))
     with pytest.raises(MissingColumn, match="journeys: no column 'state'"):
         journeys(events.drop(columns="state"))
-    with pytest.raises(TypeError, match="a DataFrame is needed"):
+    with pytest.raises(TypeError, match="expected a DataFrame"):
         transitions([])  # type: ignore[arg-type]
 
 

@@ -214,7 +214,7 @@ def test_a_missing_column_is_named() -> None:
         vk.quality(log(*GOOD).drop(columns="state"))
     with pytest.raises(MissingColumn, match=r"pass vk\.journeys"):
         vk.quality(log(*GOOD), journeys=log(*GOOD))
-    with pytest.raises(TypeError, match="a DataFrame is needed"):
+    with pytest.raises(TypeError, match="expected a DataFrame"):
         vk.quality([])  # type: ignore[arg-type]
 
 

@@ -113,10 +113,10 @@ def test_recipients_are_a_frame_a_file_or_a_list(archive: vk.Archive, tmp_path: 
         (
             {"recipients": pd.DataFrame({"x": ["1"]})},
             MissingColumn,
-            "no column 'to', 'first_name'; the columns are: 'x'",
+            "no columns 'to', 'first_name'; the columns are: 'x'",
         ),
         ({"content": vk.Text("Hi {last_name}")}, MissingColumn, "no column 'last_name'"),
-        ({"content": "Hi"}, InvalidRequest, "is not a content"),
+        ({"content": "Hi"}, InvalidRequest, "is not message content"),
         ({"rate_type": "promo"}, InvalidRequest, "did you mean 'promotion'"),
         ({"rate_type": None}, InvalidRequest, "rate_type"),
         ({"name": " "}, InvalidRequest, "name: ' ' is blank"),
@@ -127,7 +127,7 @@ def test_recipients_are_a_frame_a_file_or_a_list(archive: vk.Archive, tmp_path: 
         ({"recipients": "+491701234567"}, CampaignError, "is one recipient, not a list"),
         ({"recipients": {"to": "+491701234567"}}, CampaignError, "is one recipient, not a list"),
         ({"recipients": "nowhere.csv"}, CampaignError, "'nowhere.csv' cannot be read"),
-        ({"price": (0.06, 0.03)}, InvalidRequest, "whose end is below its start"),
+        ({"price": (0.06, 0.03)}, InvalidRequest, "whose upper end is below its lower end"),
         ({"price": (0.03, None)}, InvalidRequest, "is not a range of two amounts"),
         ({"price": (1, 2, 3)}, InvalidRequest, "is not a range of two amounts"),
         ({"price": True}, InvalidRequest, "is not an amount"),
@@ -149,7 +149,7 @@ def test_invalid_terms_are_refused(
 )
 def test_an_unreadable_file_is_refused(archive: vk.Archive, tmp_path: Path, text: bytes) -> None:
     (tmp_path / "r.csv").write_bytes(text)
-    with pytest.raises(CampaignError, match="cannot be read as a CSV file"):
+    with pytest.raises(CampaignError, match="cannot be read"):
         vk.Campaign.plan(archive, "c", tmp_path / "r.csv", vk.Text("Hi"), rate_type="session")
     assert archive.outbox().empty
 
@@ -244,7 +244,7 @@ def test_a_confirmation_is_valid_for_the_previewed_messages(
     vk.Campaign.plan(archive, "spring", people(43), HI, rate_type="promotion")
     assert summaries(send(repriced, sandbox, confirm=confirm))[0] == "2 planned: not confirmed, not sent"
     assert len(posts(sandbox)) == 41
-    with pytest.raises(CampaignError, match="nothing is planned"):
+    with pytest.raises(CampaignError, match="no message is waiting"):
         send(vk.Campaign.plan(archive, "empty", [], vk.Text("Hi"), rate_type="session"), sandbox, confirm="x")
 
 
@@ -309,7 +309,7 @@ def test_sending_stops_without_a_server_and_stores_rejections(sandbox: vk.Sandbo
     campaign = vk.Campaign.plan(archive, "c", people(30), HI, rate_type="promotion")
     unreachable = vk.Client("key", "SHOP", base_url="http://127.0.0.1:9", retry_for_s=0.1)
     status = campaign.send(unreachable, confirm=campaign.preview().confirm, progress=False)
-    assert "messages in a row were not accepted" in status.stopped
+    assert "messages in a row were neither accepted nor rejected" in status.stopped
     assert list(status.counts) == ["queued"]
     for options, rule in (
         ({"service_id": ""}, "service_id: is missing"),
@@ -321,7 +321,7 @@ def test_sending_stops_without_a_server_and_stores_rejections(sandbox: vk.Sandbo
     wrong = vk.Client(sandbox.api_key, "NOT-OURS", base_url=sandbox.base_url)
     status = campaign.send(wrong, confirm=campaign.confirmed, progress=False)
     assert summaries(status) == ["30 rejected: refused by the server, not charged"]
-    assert "refused the account" in status.stopped
+    assert "refused the API key or the service id" in status.stopped
     refused = campaign.messages()
     assert refused["reason"].str.contains("403").all()
     assert campaign.resolve(refused["key"], "resend", reason="the service id is right now") == 30
@@ -476,7 +476,7 @@ def test_the_command_line_plans_sends_and_resolves(run: Any, sandbox: vk.Sandbox
     assert (code, "5 unknown" in out, "stopped: 5 outcomes" in err) == (4, True, True)
     assert run("send", "spring")[0] == 5, "some outcomes are unknown"
     assert "7 accepted (0.21)" in run("status", "spring")[1]
-    listed = run("resolve", "spring", "abandon", "--reason", "x")[1]
+    listed = run("resolve", "spring")[1]
     assert listed.count("vk") >= 5
     assert "5 resolved" in run("resolve", "spring", "abandon", "--all", "--reason", "x")[1]
     assert run("send", "spring")[0] == 0

@@ -392,7 +392,7 @@ def test_a_missing_column_is_named_with_the_function_to_call(
 
 
 def test_a_value_that_is_no_frame_is_rejected() -> None:
-    with pytest.raises(TypeError, match=r"latency.*a DataFrame is needed, not list"):
+    with pytest.raises(TypeError, match=r"latency.*expected a DataFrame, not list"):
         charts.latency([1.0])  # type: ignore[arg-type]
 
 

@@ -99,7 +99,7 @@ def test_an_error_names_the_missing_and_the_available_columns() -> None:
     assert str(raised.value) == "function: no column 'b'; the columns are: 'a'"
     assert isinstance(raised.value, KeyError)
     assert isinstance(raised.value, ViberkitError)
-    with pytest.raises(TypeError, match="a DataFrame is needed, not list"):
-        require([], ["a"], "function")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected a DataFrame, not list"):
+        frames.require([], ["a"], "function")  # type: ignore[arg-type]
     with pytest.raises(MissingColumn):
         EVENTS["nonsense"]

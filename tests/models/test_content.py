@@ -317,13 +317,13 @@ BROKEN: list[tuple[Any, str, str]] = [
     (Video(**VIDEO, type="avi"), "type", "is not allowed"),
     (File(LINK, "a", "exe"), "type", "is not allowed"),
     (File(LINK, "a", ["pdf"]), "type", "is not allowed"),
-    (List("Which?", ["a"]), "options", "has 1 entries, not 2 to 5"),
-    (List("Which?", list("abcdef")), "options", "has 6 entries, not 2 to 5"),
+    (List("Which?", ["a"]), "options", "has a length of 1, not 2 to 5"),
+    (List("Which?", list("abcdef")), "options", "has a length of 6, not 2 to 5"),
     (List("Which?", "ab"), "options", "is not a list"),
     (List("Which?", None), "options", "is not a list"),
     (List("Which?", {"a", "b"}), "options", "is not a list"),
-    (Carousel("See", []), "items", "has 0 entries, not 2 to 5"),
-    (Carousel("See", [CarouselItem("t", LINK, GO)] * 6), "items", "has 6 entries, not 2 to 5"),
+    (Carousel("See", []), "items", "has a length of 0, not 2 to 5"),
+    (Carousel("See", [CarouselItem("t", LINK, GO)] * 6), "items", "has a length of 6, not 2 to 5"),
     (Carousel("See", [CarouselItem("t", LINK, GO), {}]), "items[1]", "is not a CarouselItem"),
     (card(primary=None), "items[1].primary", "is not a Button"),
     (card(secondary="Go"), "items[1].secondary", "is not a Button"),
@@ -331,10 +331,10 @@ BROKEN: list[tuple[Any, str, str]] = [
     (Text("Hi", video=Image(LINK)), "video", "is not a Video"),
     (Text("Hi", image=Image(LINK)), "content", "not a combination"),
     (Text("Hi", image=Image(LINK), video=Video(**VIDEO), button=GO), "content", "not a combination"),
-    (Text, "content", "is not a content"),
-    ("Hi", "content", "is not a content"),
-    (None, "content", "is not a content"),
-    (GO, "content", "is not a content"),
+    (Text, "content", "is not message content"),
+    ("Hi", "content", "is not message content"),
+    (None, "content", "is not message content"),
+    (GO, "content", "is not message content"),
 ]
 
 
@@ -347,7 +347,7 @@ def test_a_broken_rule_names_field_value_rule_and_remedy(index: int) -> None:
     assert broken[0].remedy
     assert str(broken[0]).encode()
     assert len(broken[0].value) <= 60
-    if "missing" not in rule and "entries" not in rule:
+    if "missing" not in rule and "length" not in rule:
         assert broken[0].value
 
 

@@ -49,9 +49,9 @@ def test_usual_spellings_of_a_number(written: str) -> None:
         ("   ", "is missing"),
         ("+", "is missing"),
         ("00", "is missing"),
-        ("0170 1234567", "has no country's calling code"),
-        ("+999 1234567", "has no country's calling code"),
-        ("+49 12", "lacks its area code"),
+        ("0170 1234567", "does not begin with a country calling code"),
+        ("+999 1234567", "does not begin with a country calling code"),
+        ("+49 12", "lacks an area code"),
         ("+4917012345678901234", "is not a phone number|is too long"),
         ("9" * 5000, "is not a phone number|is too long|no country"),
         ("123456789", "is too short"),  # the number of the guide's examples is an illustration only

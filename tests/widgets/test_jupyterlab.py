@@ -203,7 +203,7 @@ def test_from_mistakes_to_delivered(desk: Desk, sandbox: FaultySandbox) -> None:
     desk.shoot("empty")
 
     desk.type("Recipient", "+49 12")
-    desk.reads("lacks its area code")
+    desk.reads("lacks an area code")
     desk.choose("Content", "text, image, button")
     desk.reads("'transaction' does not allow text+button+image")
     desk.type("Text", WORDS)

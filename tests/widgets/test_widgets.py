@@ -183,7 +183,7 @@ def test_the_type_is_optional(form: SendForm, sandbox: FaultySandbox, kind: str)
     ("kind", "rate_type", "path", "value", "shown"),
     [
         ("text", "transaction", "to", "12", "'12' is not a phone number"),
-        ("text", "transaction", "to", "+49 12", "'+4***' lacks its area code"),
+        ("text", "transaction", "to", "+49 12", "'+4***' lacks an area code"),
         ("text", "transaction", "to", "my phone", "has characters other than digits"),
         ("text", "transaction", "text", " ", "is blank"),
         ("text", "transaction", "text", "x" * 3001, "has 3001 characters, more than 3000; shorten it by 1"),
@@ -192,9 +192,9 @@ def test_the_type_is_optional(form: SendForm, sandbox: FaultySandbox, kind: str)
         ("text, image, button", "session", "image.url", "https://a b.org", "is not a well-formed URL"),
         ("image", "promotion", "url", "https://localhost/a.png", "is not reachable from the internet"),
         ("file", "promotion", "filename", " ", "is missing"),
-        ("video", "promotion", "size_mb", "big", "'big' is not a number; give it in MB"),
+        ("video", "promotion", "size_mb", "big", "'big' is not a number; pass a number in MB"),
         ("video", "promotion", "size_mb", "201", "is outside 0–200 MB"),
-        ("video", "promotion", "duration_s", " ", "is missing; give it in s"),
+        ("video", "promotion", "duration_s", " ", "is missing; pass a number in s"),
         ("video, text", "promotion", "video.thumbnail_url", "ftp://x", "is not an http(s) URL"),
         ("list", "transaction", "options[1]", " ", "is missing"),
         ("carousel", "transaction", "items[1].primary.url", "x", "'x' is not an http(s) URL"),
@@ -280,7 +280,7 @@ def test_a_missing_service_id_is_shown_before_anything_is_typed(sandbox: FaultyS
 @pytest.mark.filterwarnings("ignore:text")
 def test_cautions_are_shown_and_do_not_prevent_sending(form: SendForm, sandbox: FaultySandbox) -> None:
     fill(form, text="x" * 1200)
-    assert "▲ has 1200 characters; texts above 1000 are refused by some" in form.fields["text"].hint.value
+    assert "▲ has 1200 characters; some operators refuse more than 1000" in form.fields["text"].hint.value
     send(form)
     assert len(posts(sandbox)) == 1
 

@@ -51,15 +51,15 @@ def changes(
         Columns to group by: columns of ``journeys`` or ``messages``, ``hour`` or ``weekday``. Each group is searched
         on its own.
     start, end : str, default "accepted" and "delivered"
-        The states between which the time is measured. ``end`` cannot be a failure: more failures are reported with
-        any ``end``.
+        The states between which the time is measured. ``end`` cannot be a failure: changes of the
+        failed share are reported in any case.
     quantiles : float or sequence of float, default (0.5, 0.95)
         Quantiles of the time to ``end``; the one that moved most is reported.
     max_changes : int, default 5
         Largest number of changes per group.
     confidence : float, default 0.95
-        Confidence of the search: where nothing changed, a change is reported in at most a share ``1 - confidence`` of
-        the logs.
+        1 minus the rate of false alarms: if nothing changed, a change is reported in at most ``1 - confidence`` of
+        all logs.
     messages : DataFrame, optional
         Further columns to group by, joined by ``message_id``, for example ``archive.messages()``.
     tz : str, default "UTC"
@@ -96,7 +96,8 @@ def changes(
     messages, while it was open and observed. These martingale residuals, as of the log-rank test, have mean zero, also
     for right-censored and failed messages. The largest distance of their cumulative sum from zero, divided by the
     square root of the number of messages and the standard deviation of a score, has Kolmogorov's distribution where
-    nothing changed [1]_ [2]_. The smallest p-value of all stages and of failing counts, times the number of tests
+    nothing changed [1]_ [2]_. The smallest p-value of all stages and of the failures is used, multiplied by the number
+    of tests
     (Bonferroni). A change splits the log, and both parts are searched again.
 
     The hours of the day have rates of their own in logs of three days or more, otherwise each night would be a change;
@@ -124,7 +125,7 @@ def changes(
         journeys, "changes", by=by, start=start, end=end, confidence=confidence, messages=messages, tz=tz
     )
     if observed.attrs["end"] == "failed":
-        raise ValueError("end: 'failed' is reported with any end (metric 'failed'); pass e.g. 'delivered'")
+        raise ValueError("end: changes of the failed share are always reported ('failed'); pass e.g. 'delivered'")
     return _estimate(observed, quantiles, max_changes)
 
 

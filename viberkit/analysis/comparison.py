@@ -61,7 +61,7 @@ def compare(
     end : str, default "delivered"
         The state that is compared, in any dialect; ``"failed"`` compares failures.
     within : float or sequence of float, default 60
-        Times since ``start``, in seconds, by which the shares are compared. Infinite: the last time at which both
+        Times since ``start``, in seconds, by which the shares are compared. ``inf`` for the last time at which both
         groups were observed.
     quantiles : float or sequence of float, default (0.5, 0.9)
         Shares of all messages, between 0 and 1, whose time is compared.

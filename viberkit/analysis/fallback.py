@@ -64,7 +64,7 @@ def fallback(
         The state from which times are measured.
     within : float, default 600
         Time in seconds within which recipients are to be reached.
-    waits : float or sequence of float, default ``WAITS``
+    waits : float or sequence of float, default 17 waits from 5 s to 24 h
         Waits to compare, in seconds since ``start``.
     target : float, default 0.95
         Share of the recipients to reach within that time.
@@ -74,13 +74,13 @@ def fallback(
         How fast SMS arrive: columns ``time_s`` and ``delivered`` as returned by ``vk.delivery_curve``. By default
         **SMS arrive at once**.
     advice : mapping of str to str, optional
-        Advice by failure code ("fall back", "fix the request" or "wait"), added to the built-in table ``ADVICE``.
+        Advice by failure code ("fall back", "fix the request" or "wait"); it replaces or extends the built-in advice.
     viber_charged : {"sent", "delivered"}, default "sent"
         Which Viber messages are charged.
     split : float, default 0.5
         Share of the messages, by their start, on which the holdout choice is made; the others evaluate it.
     observed_from : datetime-like or Series, optional
-        Since when messages were observed (left truncation), see ``vk.delivery_curve``.
+        Beginning of the observation (left truncation), as for ``vk.delivery_curve``.
     confidence : float, default 0.95
         Confidence level of the interval of ``fallback_share``.
     messages : DataFrame, optional
@@ -96,8 +96,8 @@ def fallback(
         - ``wait_s``: the wait in seconds.
         - ``fallback_share``, ``fallback_low``, ``fallback_high``: share of the messages for which an SMS is sent, and
           its confidence interval.
-        - ``delivered_later_share``: share of the messages open at the wait that Viber delivers later; NaN: none is
-          open.
+        - ``delivered_later_share``: share of the messages still open after the wait that Viber delivers later; NaN if
+          none is open.
         - ``duplicate_share``: share of the messages that arrive twice, by SMS after the wait and later by Viber.
         - ``cost``: expected cost per message.
         - ``reach_s``: time in seconds until the target share of the recipients is reached; ``inf``: never.
@@ -148,7 +148,7 @@ def fallback(
     several = waits if isinstance(waits, Sequence | np.ndarray | pd.Series) and not isinstance(waits, str) else [waits]
     wait_s = np.array(sorted({_number(wait, "waits", "of seconds above 0", "(30, 300)", 1e-6) for wait in several}))
     if not len(wait_s):
-        raise ValueError("waits: there are none to compare; pass seconds, e.g. (30, 300)")
+        raise ValueError("waits: is empty; pass seconds, e.g. (30, 300)")
     policy = _Policy(
         waits=np.rint(wait_s * SECOND).astype(np.int64),
         within=round(_number(within, "within", "of seconds above 0", "600", 1e-6) * SECOND),
@@ -324,7 +324,7 @@ def _sms_steps(curve: pd.DataFrame | None) -> _Steps:
     time, share = (curve[name].to_numpy(dtype=np.float64) for name in ("time_s", "delivered"))
     remedy = "pass the curve of one group, e.g. vk.delivery_curve(sms_journeys)"
     if not len(curve):
-        raise ValueError(f"sms_curve: it has no rows; {remedy}")
+        raise ValueError(f"sms_curve: has no rows; {remedy}")
     valid = (time >= 0) & (time <= _LARGEST) & (share >= 0) & (share <= 1)
     valid[1:] &= (np.diff(time) >= 0) & (np.diff(share) >= 0)
     if not valid.all():

@@ -117,8 +117,8 @@ def journeys(events: pd.DataFrame, *, observed_until: Any = None) -> pd.DataFram
         ignored, duplicates (the same message, state and instant) count once.
     observed_until : instant or Series of instants by message id, optional
         The end of the observation. Where it is not given, the latest ``observed_until`` or ``received_at`` of the
-        message's events counts, and where the events have neither, the last instant of all events. Never the present,
-        and never before the message's own last event.
+        message's events counts, and where the events have neither, the last instant of all events. The current
+        time is never used, and the end is never before the message's own last event.
 
     Returns
     -------

@@ -102,8 +102,8 @@ def _check(effect: str, remedy: str) -> Callable[[_Find], _Find]:
 
 
 @_check(
-    "None on times: a repeated event counts once. Only counts of rows are too high.",
-    "Nothing is needed; drop_duplicates() makes the file smaller.",
+    "No effect on times: a repeated event counts once. Only counts of rows are too high.",
+    "No action is needed; drop_duplicates() makes the file smaller.",
 )
 def duplicates(log: _Log) -> list[_Finding]:
     """Events that the same source reported again (same message, state and instant), out of all events."""
@@ -146,8 +146,8 @@ def disorder(log: _Log) -> list[_Finding]:
 
 
 @_check(
-    "None: every analysis sorts the events of a message by time first.",
-    "Nothing is needed; sort by message_id and happened_at for other tools.",
+    "No effect: every analysis sorts the events of a message by time first.",
+    "No action is needed; sort by message_id and happened_at for other tools.",
 )
 def row_order(log: _Log) -> list[_Finding]:
     """Rows that are earlier than the previous row of the same message, out of all events."""
@@ -253,7 +253,7 @@ def no_dispatched(log: _Log) -> list[_Finding]:
 
 @_check(
     "Their time from accepted to dispatched is not split; callbacks and histories of v2 and v3 never report routed.",
-    "There is none where the API does not report routed; do not mix logs with and without it.",
+    "No action is possible where the API does not report routed; do not mix logs with and without it.",
 )
 def no_routed(log: _Log) -> list[_Finding]:
     """Messages that were dispatched, delivered or seen but never routed, out of those messages."""
@@ -278,7 +278,8 @@ def not_observed_again(log: _Log) -> list[_Finding]:
     """Open messages that were not observed after their last event, out of the open messages."""
     observed = any(log.column(name).notna().any() for name in ("observed_until", "received_at"))
     if not log.journeys_passed and not observed:
-        why = "the log does not contain until when messages were observed; pass journeys made with observed_until"
+        remedy = "pass journeys=vk.journeys(events, observed_until=…)"
+        why = f"the log has neither observed_until nor received_at; {remedy}"
         return [_Finding(0, 0, not_checked=why)]
     is_open = (log.journeys["outcome"] == "open").to_numpy(dtype=bool)
     message, when = log.ordered.message, log.ordered.time
@@ -371,12 +372,12 @@ def quality(events: pd.DataFrame, *, journeys: pd.DataFrame | None = None) -> pd
     Returns
     -------
     DataFrame
-        One row per check, also where its count is 0, and of *clock_skew* one row per source:
+        One row per check, whether or not it found anything, but one row per source for *clock_skew*:
 
         - ``check``: name of the check (category).
-        - ``source``: source of the events, of *clock_skew* only (category).
+        - ``source``: source of the events, for *clock_skew* only (category).
         - ``count``: number of findings.
-        - ``of``: number of events, transitions, states or messages that were checked. 0: the log does not allow the
+        - ``of``: number of events, transitions, states or messages that were checked; 0 if the log does not allow the
           check.
         - ``share``: ``count / of``, NaN where ``of`` is 0.
         - ``example``: id of a message with the fault.
@@ -398,11 +399,10 @@ def quality(events: pd.DataFrame, *, journeys: pd.DataFrame | None = None) -> pd
 
     Examples
     --------
-    >>> from viberkit.frames.columns import EVENTS
-    >>> events = EVENTS.frame([
+    >>> events = vk.read_events(pd.DataFrame([
     ...     {"message_id": "a", "state": "accepted", "happened_at": "2020-07-13T12:19:17Z"},
     ...     {"message_id": "a", "state": "delivered", "happened_at": "2020-07-13T12:19:16Z"},
-    ...     {"message_id": "b", "state": "delivered", "happened_at": "2020-07-13T12:19:18Z"}])
+    ...     {"message_id": "b", "state": "delivered", "happened_at": "2020-07-13T12:19:18Z"}]))
     >>> result = vk.quality(events)
     >>> result.loc[result["count"] > 0, ["check", "count", "of", "example", "value_s"]]
                    check  count  of example  value_s

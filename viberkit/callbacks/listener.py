@@ -36,7 +36,8 @@ class Listener(ThreadServer):
     archive : Archive
         Where callbacks are stored.
     secret : str or sequence of str, optional
-        Secret with which the provider signs, 8 to 125 characters; during a change of the secret two, the new one first.
+        Secret with which the provider signs, 8 to 125 characters; while the secret is being replaced a list of two, the
+        new one first.
         By default it is read from ``VIBERKIT_CALLBACK_SECRET`` and ``VIBERKIT_CALLBACK_SECRET_OLD`` in the environment
         or a ``.env`` file. With ``""``, signatures are not checked.
     header : tuple of str, optional
@@ -63,7 +64,7 @@ class Listener(ThreadServer):
     host, path : str
         As passed.
     port : int
-        The port; the selected one once the server was started.
+        The port; after the start, the selected one.
     public_url : str or None
         As passed.
 
@@ -132,14 +133,14 @@ class Listener(ThreadServer):
         name, value = self._header or ("x-unused", "unused")
         is_path = isinstance(self.path, str) and re.fullmatch(r"/[A-Za-z0-9._~/-]*", self.path)
         path_rule = "is not a plain path that begins with a slash"
-        value_rule = "contains characters that a header cannot carry, or begins or ends with a blank"
+        value_rule = "contains characters that are not allowed in a header, or begins or ends with a space"
         is_name, is_value = _HEADER_NAME.fullmatch(name), _HEADER_VALUE.fullmatch(value)
         is_window = isinstance(window, timedelta) and window >= timedelta(0)
         is_clock, clock_rule = callable(now) and now().tzinfo, "does not return datetimes with a time zone"
         is_host = isinstance(host, str) and host
         needs_origin = is_host and not self._secrets and not self._header
         is_local = self.public_url or is_loopback(str(host))
-        origin_rule = "can be reached from other computers, so callbacks need a proof of their origin"
+        origin_rule = "can be reached from other computers, so callbacks must be authenticated"
         origin_remedy = "pass secret=… (or header=…), or set VIBERKIT_CALLBACK_SECRET"
         checks: list[tuple[object, str, str, str, str]] = [
             (is_name, "header[0]", "", "is not the name of a header", "pass ('x-callback-token', '…')"),

@@ -66,14 +66,14 @@ class Preview:
     confirm: str
 
     def __repr__(self) -> str:
-        lines = [f"{self.planned:,} messages to send, the longest text has {self.longest:,} characters"]
+        lines = [f"messages to send: {self.planned:,}, characters of the longest text: {self.longest:,}"]
         lines.append(f"cost: {self.cost or 'no price was given'}")
         if len(self.sample):
             lines += ["", self.sample.to_string(index=False, max_colwidth=60)]
         if len(self.problems):
             lines += ["", f"left out: {self.problems['row'].nunique():,} rows"]
             lines += [self.problems[["row", "field", "rule"]].head(10).to_string(index=False, max_colwidth=60)]
-        ending = f"to send, confirm: {self.confirm!r}" if self.planned else "nothing new is planned"
+        ending = f"to send, confirm: {self.confirm!r}" if self.planned else "no new message is planned"
         return "\n".join([*lines, "", ending])
 
 
@@ -182,7 +182,8 @@ class Campaign:
     ) -> Campaign:
         """Check every recipient and plan the messages; nothing is sent.
 
-        Planning again under the same name adds the new recipients. Another price or cap withdraws the confirmation.
+        Planning again under the same name adds the new recipients. If the price or the cap differs, the messages not
+        sent yet must be confirmed again.
 
         Parameters
         ----------
@@ -248,7 +249,7 @@ class Campaign:
         Returns
         -------
         Campaign
-            The campaign; its ``problems`` are empty, they are known only where it is planned.
+            The campaign. Its ``problems`` are empty: only :meth:`plan` knows them.
 
         Raises
         ------
@@ -340,7 +341,7 @@ class Campaign:
         per_second : float, default None
             Highest rate of requests, in messages per second; None for no limit.
         max_unknown_share : float, default 0.01
-            Stop if a larger share of the outcomes of this call, of at least 100, is unknown.
+            Stop if a larger share of the outcomes of this call is unknown, once there are 100 outcomes.
         progress : bool, default True
             Whether to show a progress bar.
 
@@ -361,8 +362,9 @@ class Campaign:
         Notes
         -----
         Sending stops early after 5 unknown outcomes in a row, above ``max_unknown_share``, after 5 messages in a row
-        that the server did not accept for now, if the account is refused, after 100 rejections in a row, and before
-        the cost could exceed the cap. A first interrupt (Ctrl-C) waits for the messages in flight.
+        that were neither accepted nor rejected (429, server not reached), if the server refuses the key or the service
+        id (401, 402, 403), after 100 rejections in a row, and before the cost could exceed the cap. A first interrupt
+        (Ctrl-C) waits for the messages in flight.
         """
         violations = validation.service_id_violations(client.service_id)
         if not 1 <= workers <= 1000:

@@ -24,7 +24,7 @@ _WRITE_EVERY_S = 0.25  # the longest time that a response waits for others befor
 
 @dataclass(frozen=True, slots=True)
 class CollectResult:
-    """The result of a call of :func:`collect`.
+    """The result of :func:`collect`.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def collect(
     -----
     A message whose history cannot be fetched or read is counted and does not stop the others. Histories are written
     every quarter of a second, so an interrupted call can be repeated and continues. The time of observation is
-    the server's (its ``Date`` header).
+    that of the server (its ``Date`` header), or the local clock if there is none.
 
     Examples
     --------

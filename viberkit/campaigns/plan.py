@@ -57,7 +57,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
             return _check_columns(pd.read_csv(path, index_col=False, **options), header)
     except (OSError, UnicodeError, pd.errors.ParserWarning, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         reason = str(error)
-    raise CampaignError(f"recipients: {path.name!r} cannot be read as a CSV file in UTF-8 ({reason}); repair it")
+    raise CampaignError(f"recipients: {path.name!r} cannot be read ({reason}); save it as CSV in UTF-8")
 
 
 def _check_columns(recipients: pd.DataFrame, names: Iterable[Any]) -> pd.DataFrame:
@@ -191,7 +191,7 @@ def check_terms(
     if len(prices) != 2 or (prices[0] is None) != (prices[1] is None):
         violations.append(Violation("price", repr(price), "is not a range of two amounts", remedy))
     elif not invalid and prices[0] is not None and prices[0] > prices[1]:
-        violations.append(Violation("price", repr(price), "is a range whose end is below its start", remedy))
+        violations.append(Violation("price", repr(price), "is a range whose upper end is below its lower end", remedy))
     if cost_cap is not None and price is None:
         violations.append(Violation("cost_cap", repr(cost_cap), "needs a price", "pass price=… too"))
     raise_violations(violations)

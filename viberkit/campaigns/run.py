@@ -150,8 +150,8 @@ class CampaignRun:
         elif answered >= _MIN_OUTCOMES and unknown > max(_MAX_IN_A_ROW, self.max_unknown_share * answered):
             self.stopped = f"{unknown} of {answered} outcomes are unknown, more than {self.max_unknown_share:.1%}"
         elif self.in_a_row["queued"] >= _MAX_IN_A_ROW:
-            self.stopped = f"{_MAX_IN_A_ROW} messages in a row were not accepted: {reason}"
+            self.stopped = f"{_MAX_IN_A_ROW} messages in a row were neither accepted nor rejected: {reason}"
         elif outcome.http_status in (401, 402, 403):
-            self.stopped = f"the server refused the account: {reason}"
+            self.stopped = f"the server refused the API key or the service id: {reason}"
         elif self.in_a_row["rejected"] >= _MIN_OUTCOMES:
             self.stopped = f"{_MIN_OUTCOMES} messages in a row were rejected: {reason}"

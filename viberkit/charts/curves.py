@@ -170,7 +170,7 @@ def ecdf(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     r"""Draw the empirical distribution function of the latency of each transition.
 
     One line per transition on a log axis of time: the share of its latencies that are not larger. Names are above and
-    below the lines. Latencies of 1 ms or less are drawn in a gutter at the left.
+    below the lines. Latencies of 1 ms or less are drawn in a separate strip at the left edge.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ def latency(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     One lane per transition in life-cycle order, on a log axis of time. From 30 latencies on, a lane is a density
     scaled to its own peak, with a solid line at the median, a dotted line at the 95th percentile, and a base line
     from the smallest to the largest latency; below that, each latency is a dot. Latencies of 1 ms or less are drawn
-    in a gutter at the left.
+    in a separate strip at the left edge.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def timeline(events: pd.DataFrame, *, message_id: str | Iterable[str] | None = N
 
     One lane per message: a dot per event with the name of the state and the time since the event before. Time is
     counted from the first event of the message on a log axis, so that milliseconds and hours are both legible; the
-    first event is in a gutter at the left. With more than six messages a legend names the states.
+    first event is in a separate strip at the left edge. With more than six messages a legend names the states.
 
     Parameters
     ----------

@@ -164,7 +164,7 @@ OUTBOX = Schema(
         _category("state", "state of the send", _SEND_STATES),
         _ID,
         Column("http_status", "float64", "HTTP status of the response"),
-        _text("reason", "why the send was rejected, is unknown, or was decided by hand"),
+        _text("reason", "why the send was rejected or is unknown, and decisions about it"),
         _instant("planned_at", "when the send was planned"),
         _instant("claimed_at", "when a process claimed the send, before the first byte of the request"),
         _instant("settled_at", "when the outcome of the send became known"),

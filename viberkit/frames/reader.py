@@ -111,7 +111,7 @@ def read_events(source: str | os.PathLike[str] | pd.DataFrame | Iterable[Any]) -
     elif isinstance(source, str | os.PathLike):
         events, skipped, records = _read_file(Path(source))
     elif isinstance(source, Mapping) or not isinstance(source, Iterable):
-        raise TypeError(f"read_events: a path or a list of records is needed, not {type(source).__name__}")
+        raise TypeError(f"read_events: expected a path, a DataFrame or a list of records, not {type(source).__name__}")
     else:
         events, skipped, records = _to_frame(read_objects(source))
     events.attrs["skipped"] = SkippedRows(skipped)
@@ -143,7 +143,7 @@ def _read_file(path: Path) -> tuple[pd.DataFrame, list[dict[str, Any]], int]:
             events, skipped, records = _to_frame(read_lines(plain))
     if damage:
         line = skipped[-1]["line"] if skipped else records + 1
-        reason = f"file: the gzip ends early: {damage}"
+        reason = f"file: the gzip file is truncated or damaged: {damage}"
         skipped = [*skipped, {"line": line, "field": "file", "reason": reason, "text": ""}]
         records += 1
     return events, skipped, records

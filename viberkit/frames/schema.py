@@ -209,7 +209,7 @@ def require(frame: pd.DataFrame, names: Iterable[str], function: str) -> None:
     viberkit.errors.MissingColumn: transitions: no column 'happened_at'; the columns are: 'state'
     """
     if not isinstance(frame, pd.DataFrame):
-        raise TypeError(f"{function}: a DataFrame is needed, not {type(frame).__name__}")
+        raise TypeError(f"{function}: expected a DataFrame, not {type(frame).__name__}")
     if missing := [name for name in names if name not in frame.columns]:
         raise MissingColumn(function, missing, map(str, frame.columns))
 

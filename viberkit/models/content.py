@@ -33,7 +33,7 @@ def _field(rule: str, wire: str | None = None, *, default: Any = dataclasses.MIS
 
 
 def _message_text() -> Any:
-    return _field("text", limit=3000, advised=1000, caution="texts above 1000 are refused by some")
+    return _field("text", limit=3000, advised=1000, caution="some operators refuse more than 1000")
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(_field, _message_text))
@@ -68,7 +68,7 @@ class Button:
         Public http(s) address that the button opens.
     """
 
-    caption: str = _field("text", advised=30, caution="captions above 30 may be cut on the phone")
+    caption: str = _field("text", advised=30, caution="some phones cut it after 30")
     url: str = _field("url")
 
 
@@ -98,7 +98,7 @@ class Video:
     size_mb : float
         Size in megabytes, 0 to 200.
     duration_s : float
-        Duration in seconds; some operators refuse more than 600.
+        Duration in seconds, at most 86,400; some operators refuse more than 600.
     type : {"3gp", "m4v", "mov", "mp4"}, optional
         Type of the file; by default the server derives it from the URL.
     """
@@ -108,7 +108,7 @@ class Video:
     size_mb: float = _field("number", "filesize", limit=200, unit="MB")
     # The reference has no limit; more than a day is a mistake in the unit.
     duration_s: float = _field(
-        "number", "duration", limit=86_400, unit="s", advised=600, caution="videos above 600 s are refused by some"
+        "number", "duration", limit=86_400, unit="s", advised=600, caution="some operators refuse more than 600 s"
     )
     type: str | None = _field("choice", choices=VIDEO_TYPES, default=None)
 
@@ -128,13 +128,13 @@ class File:
     """
 
     url: str = _field("url")
-    filename: str = _field("text", advised=25, caution="names above 25 may be cut on the phone")
+    filename: str = _field("text", advised=25, caution="some phones cut it after 25")
     type: str | None = _field("choice", choices=FILE_TYPES, default=None)
 
 
 @_content
 class Text:
-    """A text, alone or with a button, an image and a button, or a video.
+    """A text, alone or with a button, an image and a button, a video, or a video and a button.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ _PUNCTUATION = re.compile(r"[\s().\-/\u00a0\u2011\u2013]+")
 _RULES = {
     ValidationResult.TOO_SHORT: "is too short for a phone number",
     ValidationResult.TOO_LONG: "is too long for a phone number",
-    ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "lacks its area code",
+    ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "lacks an area code",
     ValidationResult.INVALID_LENGTH: "has a length that its country does not use",
 }
 
@@ -34,7 +34,7 @@ def normalize(to: object, field: str = "to") -> str | Violation:
     >>> normalize("0049 170 1234567"), normalize("491701234567")
     ('+491701234567', '+491701234567')
     >>> print(normalize("+49 12"))
-    to: '+4***' lacks its area code; pass E.164, e.g. '+491701234567'
+    to: '+4***' lacks an area code; pass E.164, e.g. '+491701234567'
     """
     remedy = "pass E.164, e.g. '+491701234567'"
     if not isinstance(to, str):
@@ -47,7 +47,7 @@ def normalize(to: object, field: str = "to") -> str | Violation:
         number = phonenumbers.parse(f"+{digits}")
     except NumberParseException as error:
         invalid_code = error.error_type == NumberParseException.INVALID_COUNTRY_CODE
-        rule = "has no country's calling code" if invalid_code else "is not a phone number"
+        rule = "does not begin with a country calling code" if invalid_code else "is not a phone number"
         return Violation(field, repr(mask(to)), rule, remedy)
     result = phonenumbers.is_possible_number_with_reason(number)
     if result != ValidationResult.IS_POSSIBLE:

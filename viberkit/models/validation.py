@@ -46,18 +46,16 @@ _fields: Any = functools.cache(dataclasses.fields)
 def text_rule(field: str, value: object, limit: int | None = None) -> Iterator[Violation]:
     """A required text of at most `limit` characters that UTF-8 can encode."""
     if _is_missing(value):
-        yield Violation(field, "", "is missing", "give it a text")
+        yield Violation(field, "", "is missing", "pass a text")
     elif not isinstance(value, str):
         yield Violation(field, quote(value), "is not a text", "pass a str")
     elif limit is not None and len(value) > limit:
         size = f"has {len(value)} characters, more than {limit}"
         yield Violation(field, quote(value), size, f"shorten it by {len(value) - limit}")
     elif not value.strip():
-        yield Violation(field, quote(value), "is blank", "give it a text")
-    elif re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", value):
-        yield Violation(field, quote(value), "has control characters", "leave only line breaks and tabs")
+        yield Violation(field, quote(value), "is blank", "pass a text")
     elif re.search("[\ud800-\udfff]", value):
-        rule = "has half a surrogate pair, which UTF-8 cannot encode"
+        rule = "contains an unpaired surrogate, which UTF-8 cannot encode"
         yield Violation(field, quote(value), rule, "decode the text correctly")
 
 
@@ -72,9 +70,10 @@ def url_rule(field: str, value: object) -> Iterator[Violation]:
     elif not isinstance(value, str) or not value.lower().startswith(("http://", "https://")):
         yield Violation(field, quote(value), "is not an http(s) URL", "pass e.g. 'https://example.org'")
     elif not (host := _host(value)):
-        yield Violation(field, quote(value), "is not a well-formed URL", "percent-encode blanks and non-ASCII letters")
+        remedy = "percent-encode spaces and non-ASCII characters"
+        yield Violation(field, quote(value), "is not a well-formed URL", remedy)
     elif not _is_public(host.removesuffix(".")):
-        yield Violation(field, quote(value), "is not reachable from the internet", "Viber needs it on a public host")
+        yield Violation(field, quote(value), "is not reachable from the internet", "put the file on a public host")
 
 
 def _host(url: str) -> str | None:
@@ -95,9 +94,9 @@ def _is_public(host: str) -> bool:
 
 def _number_rule(field: str, value: object, limit: float, unit: str) -> Iterator[Violation]:
     if value is None:
-        yield Violation(field, "", "is missing", f"give it in {unit}")
+        yield Violation(field, "", "is missing", f"pass a number in {unit}")
     elif isinstance(value, bool) or not isinstance(value, Real) or value != value:
-        yield Violation(field, quote(value), "is not a number", f"give it in {unit}")
+        yield Violation(field, quote(value), "is not a number", f"pass a number in {unit}")
     elif value < 0 or not value <= limit:
         yield Violation(field, quote(value), f"is outside 0–{limit} {unit}", f"pass 0 to {limit}")
 
@@ -145,8 +144,8 @@ def _broken(path: str, value: Any, limits: Mapping[str, Any]) -> Iterator[Violat
             name = limits["part"].__name__
             yield Violation(path, quote(value), f"is not a {name}", f"pass a vk.{name}(…)")
         case "parts" if isinstance(value, tuple):
-            size = f"has {len(value)} entries, not {MIN_ENTRIES} to {MAX_ENTRIES}"
-            yield Violation(path, "", size, f"give {MIN_ENTRIES} to {MAX_ENTRIES}")
+            size = f"has a length of {len(value)}, not {MIN_ENTRIES} to {MAX_ENTRIES}"
+            yield Violation(path, "", size, f"pass {MIN_ENTRIES} to {MAX_ENTRIES}")
         case "parts":
             yield Violation(path, quote(value), "is not a list", f"pass a list of {MIN_ENTRIES} to {MAX_ENTRIES}")
 
@@ -156,16 +155,16 @@ def violations(content: object, rate_type: str | None = None) -> list[Violation]
 
     >>> for violation in violations(vk.Text("", button=vk.Button("Go", "htp://x")), "transaction"):
     ...     print(violation)
-    text: is missing; give it a text
+    text: is missing; pass a text
     button.url: 'htp://x' is not an http(s) URL; pass e.g. 'https://example.org'
     rate_type: 'transaction' does not allow text+button; use 'promotion' or 'session', or send a text alone
     """
     if not isinstance(content, Content):
-        return [Violation("content", quote(content), "is not a content", "pass e.g. vk.Text('Hi')")]
+        return [Violation("content", quote(content), "is not message content", "pass e.g. vk.Text('Hi')")]
     broken = [violation for value in _values(content) for violation in _broken(*value)]
     name = kind(content)
     if name not in KINDS:
-        remedy = "add a button" if name == "text+image" else "leave the image or the video out"
+        remedy = "add a button" if name == "text+image" else "remove the image or the video"
         broken.append(Violation("content", name, "is not a combination that Viber supports", remedy))
     if rate_type is not None:
         unknown = list(choice_rule("rate_type", rate_type, RATE_TYPES))
@@ -180,7 +179,7 @@ def cautions(content: Content) -> list[Violation]:
     """What the reference allows, but some phones or operators refuse or shorten.
 
     >>> print(cautions(vk.Text("x" * 1200))[0])
-    text: has 1200 characters; texts above 1000 are refused by some
+    text: has 1200 characters; some operators refuse more than 1000
     """
     result = []
     for path, value, limits in _values(content):
@@ -226,8 +225,8 @@ def secret_rules(secret: object, header: Sequence[object] | None) -> Iterator[Vi
 
 def _length_rule(field: str, value: object, least: int, most: int) -> Iterator[Violation]:
     if not isinstance(value, str) or not least <= len(value) <= most:
-        size = f"has {len(value)} characters" if isinstance(value, str) else "is not a text"
-        yield Violation(field, "", f"{size}; it must have {least} to {most}", "change its length")
+        size = f"has a length of {len(value)}" if isinstance(value, str) else "is not a text"
+        yield Violation(field, "", f"{size}; it must have {least} to {most} characters", "change its length")
 
 
 def service_id_violations(service_id: str | None) -> list[Violation]:

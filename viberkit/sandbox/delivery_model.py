@@ -206,7 +206,7 @@ class DeliveryModel:
             if not 0 <= value <= 1
         ]
         if len(self.hourly_factors) != 24:
-            size = f"has {len(self.hourly_factors)} entries, not 24"
+            size = f"has a length of {len(self.hourly_factors)}, not 24"
             violations.append(Violation("hourly_factors", "", size, "pass one factor for each hour of the day"))
         if violations:
             raise InvalidRequest(violations)

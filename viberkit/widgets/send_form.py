@@ -157,7 +157,7 @@ class SendForm(w.VBox):  # type: ignore[misc]
         ]
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Wait until the last message is final.
+        """Wait until the last message is final, or the time is over.
 
         Parameters
         ----------
