@@ -106,7 +106,7 @@ class MissingColumn(ViberkitError, KeyError):
         super().__init__(function, self.missing, self.available)
 
     def __str__(self) -> str:
-        missing, available = (", ".join(map(repr, names)) for names in (self.missing, self.available))
+        missing, available = (", ".join(map(quote, names)) for names in (self.missing, self.available))
         plural = "s" if len(self.missing) > 1 else ""
         return f"{self.function}: no column{plural} {missing}; the columns are: {available or 'none'}"
 

@@ -100,6 +100,6 @@ def test_an_error_names_the_missing_and_the_available_columns() -> None:
     assert isinstance(raised.value, KeyError)
     assert isinstance(raised.value, ViberkitError)
     with pytest.raises(TypeError, match="expected a DataFrame, not list"):
-        frames.require([], ["a"], "function")  # type: ignore[arg-type]
+        require([], ["a"], "function")  # type: ignore[arg-type]
     with pytest.raises(MissingColumn):
         EVENTS["nonsense"]

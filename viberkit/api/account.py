@@ -178,10 +178,8 @@ class Account:
         InvalidRequest
             If `media` is a URL elsewhere: the key is sent to the API's own address only.
         """
-        media = str(media)
-        path = path_within(self._transport.base_url, media) if "://" in media else _media_path(media)
-        relative = "/." in urllib.parse.unquote(path)
-        if media in ("", "None") or path == "/media/" or not path.startswith("/media/") or relative:
+        path = path_within(self._transport.base_url, media) if "://" in str(media) else _media_path(media)
+        if not path.startswith("/media/") or path == "/media/":
             rule = "is neither a media id nor a URL below the API's address; the key is sent nowhere else"
             remedy = "pass media_id; download other files with requests.get(url)"
             raise_violations([Violation("media", quote(media), rule, remedy)])

@@ -40,6 +40,7 @@ _REMEDIES = {
     "attempt to write a readonly database": "the file or its folder is read-only; make it writable",
     "database is locked": "another process has held the lock for more than 30 s; close that process, or wait",
     "database or disk is full": "free some disk space; nothing was written",
+    "disk I/O error": "check the disk, its quota and the limit of a file's size; nothing was written",
 }
 _FULL = ("database or disk is full", "disk I/O error")  # what SQLite reports for quotas and limits, too
 #: Bytes that the outcome of a send needs at most: in the tables, and in the journal, which never exceeds the file.
@@ -211,7 +212,7 @@ def _create_engine(path: Path, read_only: bool) -> Engine:
 @contextmanager
 def _archive_errors(path: Path) -> Iterator[None]:
     """Raise the operating system's and the database's errors as :class:`~viberkit.errors.ArchiveError`."""
-    reason, remedy = "", "nothing of this step was written"
+    reason, remedy = "", "nothing was written"
     try:
         yield
     except OSError as error:
@@ -220,9 +221,8 @@ def _archive_errors(path: Path) -> Iterator[None]:
         remedy = "choose a file in a folder that you may write to"
     except DBAPIError as error:
         reason = _reason(error)
-        message = f"{path}: {reason}; {_REMEDIES.get(reason, 'nothing was written')}"
-    if message:
-        raise ArchiveError(message)
+    if reason:
+        raise (DiskFull if reason in _FULL else ArchiveError)(f"{path}: {reason}; {_REMEDIES.get(reason, remedy)}")
 
 
 def _reason(error: DBAPIError) -> str:

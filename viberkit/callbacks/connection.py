@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from itertools import count
+from pathlib import Path
 
 import h11
-import psutil
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from viberkit.callbacks.server import is_logged
@@ -103,4 +103,7 @@ def _is_short_of_descriptors() -> bool:
     except ImportError:  # Windows has no such limit
         return False
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return limit != resource.RLIM_INFINITY and psutil.Process().num_fds() > limit - min(32, limit // 4)
+    try:
+        return limit != resource.RLIM_INFINITY and len([*Path("/dev/fd").iterdir()]) > limit - min(32, limit // 4)
+    except OSError:  # not even this folder can be opened
+        return True

@@ -49,10 +49,10 @@ def campaign() -> None:
 @options.rate_type
 @click.option("--to", metavar="COLUMN", help=f"Column of the phone numbers; default: the first of {_NUMBER_COLUMNS}.")
 @options.context
-@click.option("--price", type=float, help="Price of one message.")
-@click.option("--price-high", type=float, help="Highest price, if the price varies; --price is then the lowest.")
+@click.option("--price", type=options.amount, help="Price of one message.")
+@click.option("--price-high", type=options.amount, help="Highest price, if it varies; --price is then the lowest.")
 @click.option("--currency", default="", help="Currency symbol, printed before amounts.")
-@click.option("--cost-cap", type=float, help="Stop before the cost could exceed this amount.")
+@click.option("--cost-cap", type=options.amount, help="Stop before the cost could exceed this amount.")
 @options.archive
 def plan(name: str, recipients: Path, archive_path: str, text: str | None, file: Path | None, **arguments: Any) -> None:
     """Plan the campaign NAME for the RECIPIENTS of a CSV file. Nothing is sent."""

@@ -110,7 +110,7 @@ def demo(out: Path, messages: int, seed: int) -> None:
 @commands.command()
 @click.option("--port", default=8765, type=_port, help="Port to listen on; 0 selects a free one.")
 @click.option("--seed", default=0, help="The same seed gives the same deliveries.")
-@click.option("--speed", default=1.0, help="Virtual seconds per second; 0 stops the clock.")
+@click.option("--speed", default=1.0, type=click.FloatRange(0, 1e5), help="Virtual seconds per second; 0 stops it.")
 @click.option("--dialect", default="v3", type=_dialect, help="Format of the responses.")
 @click.option("--now", is_flag=True, help="Start the virtual clock now instead of on 5 January 2026.")
 def sandbox(now: bool, **settings: Any) -> None:

@@ -23,7 +23,7 @@ archive = click.option("--archive", "archive_path", default="deliveries.db", hel
 button = click.option("--button", nargs=2, metavar="CAPTION URL", help="A button below the text.")
 context = click.option("--context", help="Text that callbacks return; at most 98 characters.")
 image = click.option("--image", metavar="URL", help="An image below the text; needs --button.")
-per_second = click.option("--per-second", type=float, help="Maximum number of requests per second.")
+per_second = click.option("--per-second", type=click.FloatRange(0.001, 1e6), help="Maximum requests per second.")
 rate_type = click.option("--rate-type", required=True, type=click.Choice(RATE_TYPES), help=_RATE_TYPE)
 workers = click.option("--workers", default=32, type=click.IntRange(1, 256), help="Number of concurrent requests.")
 amount = click.FloatRange(0, 1e9)

@@ -68,5 +68,5 @@ def write_csv(frame: pd.DataFrame, path: Path) -> None:
         return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
 
     texts = frame.select_dtypes(["str", "object", "category"])
-    escaped = frame.assign(**{name: texts[name].astype("object").map(escape_formula) for name in texts})
+    escaped = frame.assign(**{str(name): texts[name].astype("object").map(escape_formula) for name in texts})
     escaped.to_csv(path, index=False, lineterminator="\r\n")  # then texts with a carriage return are quoted

@@ -54,6 +54,8 @@ def text_rule(field: str, value: object, limit: int | None = None) -> Iterator[V
         yield Violation(field, quote(value), size, f"shorten it by {len(value) - limit}")
     elif not value.strip():
         yield Violation(field, quote(value), "is blank", "pass a text")
+    elif re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", value):
+        yield Violation(field, quote(value), "has control characters", "leave only line breaks and tabs")
     elif re.search("[\ud800-\udfff]", value):
         rule = "contains an unpaired surrogate, which UTF-8 cannot encode"
         yield Violation(field, quote(value), rule, "decode the text correctly")
