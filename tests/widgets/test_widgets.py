@@ -447,6 +447,21 @@ def test_an_unknown_outcome_is_shown_and_cannot_be_repeated(form: SendForm, sand
     assert NUMBER not in page(form)
 
 
+def test_an_earlier_unknown_send_is_reported_and_the_inputs_are_kept(
+    client: vk.Client, archive: vk.Archive, sandbox: FaultySandbox
+) -> None:
+    form = SendForm(client.with_archive(archive))
+    sandbox.fault("drop", method="POST", times=1)
+    fill(form)
+    send(form)
+    fill(form)
+    send(form)
+    assert "Nothing was sent: the outcome of an earlier send of the same content is unknown" in page(form)
+    assert form.fields["text"].value == WORDS
+    assert len(posts(sandbox)) == 1
+    form.close()
+
+
 def test_an_unexpected_error_while_sending_counts_as_unknown(form: SendForm, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise OSError("the disk is full")

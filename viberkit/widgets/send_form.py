@@ -290,6 +290,9 @@ class SendForm(w.VBox):  # type: ignore[misc]
             if isinstance(error, _NOT_SENT):
                 self._report(f"Nothing was sent. {error_text(error)}", "error")
                 return
+            if isinstance(error, errors.UnknownOutcome) and error.earlier:
+                self._report(f"Nothing was sent: {error.reason}.", "error")
+                return
             if not isinstance(error, errors.UnknownOutcome):
                 error = errors.UnknownOutcome(error_text(error), to=mask(to))
             view = unknown_outcome_view(error)
