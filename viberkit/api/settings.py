@@ -102,15 +102,15 @@ def setting(argument: str | None, name: str) -> str | None:
     raise ConfigurationError(f"{path}: cannot be read; write it in UTF-8, and permit this user to read it")
 
 
-def check_key(key: str | None) -> Secret:
-    """The key as a :class:`Secret`, or :class:`~viberkit.errors.ConfigurationError` with how to pass one."""
-    if not key:
-        raise ConfigurationError("api_key: is missing; set TYNTEC_API_KEY, or pass Client(api_key=…)")
-    if not re.fullmatch(r"[\x21-\x7e]+", key):
-        raise ConfigurationError(
-            "api_key: contains spaces or non-ASCII characters; copy it again from tyntec's Business Center"
-        )
-    return Secret(key)
+def check_key(key: Secret | None) -> Secret:
+    """The key without surrounding spaces, or :class:`~viberkit.errors.ConfigurationError` with how to pass one."""
+    if not isinstance(key, str) or not key.strip():
+        rule = "is not a text" if key and not isinstance(key, str) else "is missing"
+        raise ConfigurationError(f"api_key: {rule}; set TYNTEC_API_KEY, or pass Client(api_key=…)")
+    if not re.fullmatch(r"[\x21-\x7e]+", key.strip()):
+        rule = "contains spaces or non-ASCII characters"
+        raise ConfigurationError(f"api_key: {rule}; copy it again from tyntec's Business Center")
+    return Secret(key.strip())
 
 
 def check_base_url(url: Secret) -> str:
