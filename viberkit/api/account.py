@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import mimetypes
+import urllib.parse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from viberkit.api.settings import hide
-from viberkit.api.transport import Transport, path_part, path_within, read_body
+from viberkit.api.transport import Transport, path_within, read_body
 from viberkit.errors import Violation, quote, raise_violations
 from viberkit.models.content import read_array
 from viberkit.models.parsing import read_channel, read_configuration, read_media
@@ -239,6 +240,17 @@ class Account:
             items += read_body(lambda page: [reader(item) for item in read_array(page, "page")], response)
             path = path_within(self._transport.base_url, response.links.get("next", ""))
         return items
+
+
+def path_part(field: str, value: object) -> str:
+    """A value as one part of a path; :class:`~viberkit.errors.InvalidRequest` if it would lead elsewhere.
+
+    >>> path_part("media_id", "a/b")
+    'a%2Fb'
+    """
+    if not isinstance(value, str) or value in ("", ".", "..") or not value.isprintable():
+        raise_violations([Violation(field, quote(value), "is not an id", "pass an id that the API returned")])
+    return urllib.parse.quote(str(value), safe="")
 
 
 def _service_path(service_id: str) -> str:

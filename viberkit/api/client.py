@@ -6,11 +6,11 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from viberkit.api.account import Account
+from viberkit.api.account import Account, path_part
 from viberkit.api.recorder import Recording
 from viberkit.api.send import build_request, post_recorded
 from viberkit.api.settings import BASE_URL, check_base_url, check_key, hide, setting
-from viberkit.api.transport import Transport, path_part, read_body
+from viberkit.api.transport import Transport, read_body
 from viberkit.errors import Violation, raise_violations
 from viberkit.models import validation
 from viberkit.models.content import Content, kind, to_wire

@@ -73,8 +73,8 @@ class Redactor:
         """Replace a secret from now on, as it is and in the encodings of URLs, JSON, HTML, hexadecimal and Base64."""
         data, text = secret.encode(errors="replace"), json.dumps(secret)[1:-1]
         forms = {text, text.replace("/", r"\/"), re.sub("[<>&='+]", lambda match: f"\\u{ord(match[0]):04x}", text)}
-        for value in (data.decode(), quote(data, safe=""), quote(data), quote_plus(data), html.escape(data.decode())):
-            forms |= {value, data.hex()}
+        forms |= {data.decode(), html.escape(data.decode()), data.hex()}
+        forms |= {quote(data), quote(data, safe=""), quote_plus(data)}
         for offset in range(3):  # Base64 depends on what precedes, such as the name of a user; the ends are not stable
             text = base64.b64encode(bytes(offset) + data).decode()
             text = text[(8 * offset + 5) // 6 : 8 * (offset + len(data)) // 6]

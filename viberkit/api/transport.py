@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
-from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -32,7 +32,6 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import ProxyManager
 from urllib3.util.ssl_ import create_urllib3_context
 
-from viberkit import errors
 from viberkit.api.settings import Redactor, Secret, is_loopback
 from viberkit.errors import ConfigurationError, TransportError, UnexpectedResponse, UnreadableRecord
 from viberkit.models.parsing import error_from_response, parse, parse_http_date, retry_after_s
@@ -43,7 +42,6 @@ log = logging.getLogger("viberkit")
 RETRIED_STATUS = frozenset({429, 502, 503, 504})
 REPEATABLE = frozenset({"GET", "PUT"})
 _MAX_BYTES = 16 * 2**20  # of a response, unless it is a file
-_HEAD_BYTES = 2**20  # of the headers of a response and of what separates its parts
 _GRACE_S = 0.01  # how long a paid request waits, before its last byte, for a response that comes too early
 _CLOCK_TOLERANCE = timedelta(minutes=10)
 
@@ -183,8 +181,7 @@ class _Adapter(HTTPAdapter):
         return host, tls | ({"ssl_context": _tls_context()} if verify is True and host["scheme"] == "https" else {})
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        if verify is not True:  # otherwise the context has the certificates
-            super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]
+        """Do nothing: the pool has the same settings, and would read all certificates for each connection."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
@@ -300,7 +297,7 @@ class Transport:
         if method == "POST":
             session.close()
         _attempt.deadline = time.monotonic() + self._timeout_s[1] * max_bytes / 2**21
-        _attempt.bytes_left, _attempt.paid = max_bytes + _HEAD_BYTES, method == "POST" and "json" in options
+        _attempt.bytes_left, _attempt.paid = max_bytes + 2**20, method == "POST" and "json" in options
         _attempt.nothing_sent = False
         try:
             request = session.prepare_request(
@@ -313,10 +310,9 @@ class Transport:
             if result.status >= 200:
                 return result
             reason = f"an interim response ({result.status}) without a final one"
-        except (InvalidURL, InvalidSchema, MissingSchema) as error:
-            _attempt.nothing_sent, reason = True, _describe(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it holds the request
             reason = _describe(error)
+            _attempt.nothing_sent |= isinstance(error, InvalidURL | InvalidSchema | MissingSchema)
         except BaseException as error:  # noqa: BLE001 - raised again below, without the frames that hold the key
             interrupt = type(error)(*error.args)
         finally:
@@ -356,9 +352,9 @@ class Transport:
         links = {name: str(link.get("url", "")) for name, link in response.links.items()}
         now = datetime.now(UTC)
         date = parse_http_date(headers.get("date")) or now
-        is_virtual = self.is_local and headers.get("x-viberkit-clock") == "virtual"  # of a sandbox
-        observed_at = date if is_virtual or abs(date - now) <= _CLOCK_TOLERANCE else now
-        return Response(response.status_code, self.redactor(bytes(body)), observed_at, headers, links)
+        if abs(date - now) > _CLOCK_TOLERANCE and not (self.is_local and "x-viberkit-clock" in headers):  # a sandbox
+            date = now
+        return Response(response.status_code, self.redactor(bytes(body)), date, headers, links)
 
 
 _CERTIFICATE = "the server's certificate could not be verified"
@@ -400,18 +396,6 @@ def _pause_s(attempt: int, result: Response | TransportError) -> float:
     requested_s = retry_after_s(result) if isinstance(result, Response) else None
     jitter_s = random.uniform(0.02, min(20.0, 0.5 * 2 ** (attempt - 1)))  # noqa: S311 - no secret depends on it
     return (requested_s or 0.0) + jitter_s
-
-
-def path_part(field: str, value: object) -> str:
-    """A value as one part of a path; :class:`~viberkit.errors.InvalidRequest` if it would lead elsewhere.
-
-    >>> path_part("media_id", "a/b")
-    'a%2Fb'
-    """
-    if not isinstance(value, str) or value in ("", ".", "..") or not value.isprintable():
-        rule = errors.Violation(field, errors.quote(value), "is not an id", "pass it as the API returned it")
-        raise errors.InvalidRequest([rule])
-    return quote(value, safe="")
 
 
 def path_within(base_url: str, link: str) -> str:

@@ -93,17 +93,15 @@ def known_digests(connection: Connection, ids: Iterable[str]) -> set[str]:
 def settle(connection: Connection, sends: Sequence[SettledSend]) -> dict[str, SendOutcome]:
     """Store the outcomes of sends in the outbox, and the responses of the accepted ones; return the outcomes.
 
-    A response with the id of a send of another content, or to another recipient, says nothing about this send, whose
-    outcome is unknown then.
+    A response with the id of another send says nothing about this send, whose outcome is unknown then.
     """
     rows, outcomes = [], {key: outcome for key, outcome, *_ in sends}
     ids = [outcome.message_id for outcome in outcomes.values() if outcome.state == "accepted"]
     earlier = connection.execute(_SENT, {"ids": json.dumps(ids)}).fetchall() if ids else []
-    sent = {message_id: _message_parts(json.loads(request)) for message_id, request in earlier}
+    sent: dict[str, Any] = {message_id: json.loads(request) for message_id, request in earlier}
     for key, outcome, request, response in sends:
         if outcome.state == "accepted" and response is not None and outcome.message_id:
-            parts = _message_parts(request)
-            if sent.setdefault(outcome.message_id, parts) != parts:
+            if sent.setdefault(outcome.message_id, request) != request:  # the context begins with the key of the send
                 reason = f"the server responded with the id of another send, {outcome.message_id}"
                 outcomes[key] = SendOutcome("unknown", reason, http_status=outcome.http_status)
                 continue
@@ -113,10 +111,6 @@ def settle(connection: Connection, sends: Sequence[SettledSend]) -> dict[str, Se
     outbox.settle(connection, outcomes)
     store(connection, rows)
     return outcomes
-
-
-def _message_parts(request: Mapping[str, Any]) -> list[Any]:
-    return [request.get(name) for name in ("to", "context", "content", "messages")]
 
 
 def derive_pending(connection: Connection, limit: int | None = None) -> dict[str, str | None]:

@@ -54,11 +54,9 @@ def text_rule(field: str, value: object, limit: int | None = None) -> Iterator[V
         yield Violation(field, quote(value), size, f"shorten it by {len(value) - limit}")
     elif not value.strip():
         yield Violation(field, quote(value), "is blank", "pass a text")
-    elif re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", value):
-        yield Violation(field, quote(value), "has control characters", "leave only line breaks and tabs")
-    elif re.search("[\ud800-\udfff]", value):
-        rule = "contains an unpaired surrogate, which UTF-8 cannot encode"
-        yield Violation(field, quote(value), rule, "decode the text correctly")
+    elif re.search("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]", value):
+        rule = "contains control characters or an unpaired surrogate"
+        yield Violation(field, quote(value), rule, "decode the text correctly; line breaks and tabs are allowed")
 
 
 def _is_missing(value: object) -> bool:
