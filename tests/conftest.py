@@ -9,6 +9,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pytest
+import support.newer_sqlite  # noqa: F401 - before anything imports sqlite3
 from support.faults import FaultySandbox
 from support.scripted import ScriptedServer
 

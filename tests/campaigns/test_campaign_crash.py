@@ -16,6 +16,8 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -62,9 +64,8 @@ FAULTS: tuple[tuple[str, dict[str, Any]], ...] = (
 Address = tuple[str, str]
 
 _forking = get_context("forkserver")
-_forking.set_forkserver_preload(
-    ["pytest", "viberkit.campaigns.run", "viberkit.callbacks.listener", "viberkit.sandbox.sandbox"]
-)
+_PRELOADED = ("campaigns.run", "campaigns.collector", "callbacks.listener", "sandbox.sandbox")
+_forking.set_forkserver_preload(["support.newer_sqlite", "pytest", *(f"viberkit.{name}" for name in _PRELOADED)])
 
 
 @contextmanager
@@ -90,6 +91,7 @@ def receive(pipe: Connection, within_s: float = 60) -> Any:
 
 def journal(mode: str) -> None:
     """Set the journal mode of this process."""
+    assert ("VIBERKIT_PYSQLITE3" in os.environ) == (sqlite3.Connection.__module__ != "sqlite3")
     archive_engine.journal_mode = lambda *_: (mode, SYNCHRONOUS[mode])
 
 
@@ -447,3 +449,23 @@ def test_two_processes_send_every_message_once(sandbox: vk.Sandbox, tmp_path: Pa
             assert status.counts == {"accepted": 40}
     posted = keys_posted(sandbox)
     assert (len(posted), posted.total()) == (40, 40)
+
+
+# --- the SQLite of pysqlite3 ------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_crashes_and_interrupts_with_a_newer_sqlite() -> None:
+    """The same with a version for which viberkit itself chooses WAL."""
+    try:
+        import pysqlite3
+    except ImportError:
+        pytest.skip("pysqlite3 is not installed: pip install viberkit[oracles]")
+    assert archive_engine.journal_mode(pysqlite3.sqlite_version_info) == ("WAL", "FULL")
+    here = Path(__file__).parent
+    files = [str(here / name) for name in ("test_campaign_crash.py", "test_interrupts.py", "test_campaigns.py")]
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider", *files]
+    path = os.pathsep.join([str(here.parent), *filter(None, [os.environ.get("PYTHONPATH")])])  # for the forkserver
+    environment = {**os.environ, "VIBERKIT_PYSQLITE3": "1", "PYTHONPATH": path}
+    process = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=here, check=False)
+    assert process.returncode == 0, process.stdout[-3000:]

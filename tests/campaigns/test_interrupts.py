@@ -32,7 +32,8 @@ LONGEST_S = 0.03
 STATUS = b'{"event": "MessageStatus::seen", "messageId": "w%d", "timestamp": "2026-01-05T08:00:00Z"}'
 
 _forking = get_context("forkserver")
-_forking.set_forkserver_preload(["pytest", "viberkit.campaigns.run", "viberkit.campaigns.collector"])
+_PRELOADED = ("campaigns.run", "campaigns.collector", "callbacks.listener", "sandbox.sandbox")
+_forking.set_forkserver_preload(["support.newer_sqlite", "pytest", *(f"viberkit.{name}" for name in _PRELOADED)])
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timers")
 
 
