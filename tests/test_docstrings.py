@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 
 import pytest
+from matplotlib import pyplot as plt
 
 import viberkit as vk
 
@@ -20,4 +21,5 @@ OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 def test_examples(name: str) -> None:
     module = importlib.import_module(name)
     failed, _ = doctest.testmod(module, extraglobs={"vk": vk}, optionflags=OPTIONS)
+    plt.close("all")
     assert failed == 0

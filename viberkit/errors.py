@@ -64,7 +64,10 @@ class Violation:
 
 
 class ViberkitError(Exception):
-    """The base class of every error of this library."""
+    """The base class of every error of this library; its text contains no control characters."""
+
+    def __str__(self) -> str:
+        return escape(super().__str__())
 
 
 class InvalidRequest(ViberkitError, ValueError):
@@ -81,7 +84,7 @@ class InvalidRequest(ViberkitError, ValueError):
         super().__init__(self.violations)
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.violations))
+        return escape("\n".join(map(str, self.violations)))
 
 
 class ConfigurationError(ViberkitError):
@@ -108,7 +111,7 @@ class MissingColumn(ViberkitError, KeyError):
     def __str__(self) -> str:
         missing, available = (", ".join(map(quote, names)) for names in (self.missing, self.available))
         plural = "s" if len(self.missing) > 1 else ""
-        return f"{self.function}: no column{plural} {missing}; the columns are: {available or 'none'}"
+        return escape(f"{self.function}: no column{plural} {missing}; the columns are: {available or 'none'}")
 
 
 class UnreadableRecord(ViberkitError, ValueError):
@@ -135,7 +138,8 @@ class ArchiveWriteError(ArchiveError):
         super().__init__(message_id, reason)
 
     def __str__(self) -> str:
-        return f"the server accepted {self.message_id}, do not send it again, but it is not stored: {self.reason}"
+        text = f"the server accepted {self.message_id}, do not send it again, but it is not stored: {self.reason}"
+        return escape(text)
 
 
 class CampaignError(ViberkitError):
@@ -189,10 +193,10 @@ class UnknownOutcome(ViberkitError):
 
     def __str__(self) -> str:
         if self.earlier:
-            return f"nothing was sent to {self.to or 'the recipient'}: {self.reason}"
+            return escape(f"nothing was sent to {self.to or 'the recipient'}: {self.reason}")
         context = f" (context {self.context!r})" if self.context else ""
         text = f"the message to {self.to or 'the recipient'}{context} may or may not have been sent: {self.reason}"
-        return f"{text}; do not send it again before a callback or the provider confirms the outcome"
+        return escape(f"{text}; do not send it again before a callback or the provider confirms the outcome")
 
 
 class ApiError(ViberkitError):

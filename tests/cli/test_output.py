@@ -20,7 +20,20 @@ from starlette.responses import JSONResponse, Response
 import viberkit as vk
 from viberkit.cli import main as cli
 from viberkit.cli.output import EscapedStream, write_csv
-from viberkit.errors import ApiError, escape, quote
+from viberkit.errors import (
+    ApiError,
+    ArchiveWriteError,
+    ConfigurationError,
+    InvalidRequest,
+    MissingColumn,
+    TransportError,
+    UnknownOutcome,
+    UnreadableRecord,
+    ViberkitError,
+    Violation,
+    escape,
+    quote,
+)
 from viberkit.models.callback import Callback
 from viberkit.sandbox.account import ApiRequest
 
@@ -255,7 +268,15 @@ def test_errors_quote_foreign_texts_escaped(sequence: str) -> None:
         def __repr__(self) -> str:
             return f"<{sequence}>"
 
-    for text in (quote(sequence), quote(Odd()), quote([Odd()]), str(ApiError(400, sequence, sequence))):
+    raised = [
+        ApiError(400, sequence, sequence, [Violation(sequence, "", sequence)], request=sequence),
+        InvalidRequest([Violation(sequence, sequence, sequence)]),
+        ArchiveWriteError(sequence, sequence),
+        UnknownOutcome(sequence, to=sequence, context=sequence),
+        MissingColumn(sequence, [sequence], [sequence]),
+        *(error(sequence) for error in (ViberkitError, ConfigurationError, TransportError, UnreadableRecord)),
+    ]
+    for text in (quote(sequence), quote(Odd()), quote([Odd()]), *map(str, raised)):
         assert not RAW.search(text)
     assert escape(f"{sequence}\\\n") == escape(sequence) + "\\\n"
 

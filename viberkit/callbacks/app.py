@@ -10,7 +10,7 @@ import hmac
 import logging
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -59,12 +59,9 @@ class CallbackApp:
         except ClientDisconnect:
             return
         except HTTPException as rejection:
-            self._count_rejection(rejection.detail, rejection.status_code)
-            headers = {"connection": "close", **(rejection.headers or {})}
-            response = Response(status_code=rejection.status_code, headers=headers)
+            response = self._reject(rejection.detail, rejection.status_code, rejection.headers)
         except Exception as error:  # noqa: BLE001 - counted and answered, never shown to the client
-            self._count_rejection(f"internal error ({type(error).__name__})", 500)
-            response = Response(status_code=500, headers={"connection": "close"})
+            response = self._reject(f"internal error ({type(error).__name__})", 500)
         await response(scope, receive, send)
 
     async def _handle(self, request: Request) -> None:
@@ -114,11 +111,12 @@ class CallbackApp:
             raise HTTPException(401, str(error)) from None
         return Callback(body, now, at, late=at is None or abs(now - at) > self.window)
 
-    def _count_rejection(self, reason: str, status: int) -> None:
+    def _reject(self, reason: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
         self.rejected[reason] += 1
         if is_logged(self.rejected[reason]):
             level = logging.WARNING if status >= 500 else logging.INFO
             _log.log(level, "rejected a callback (%d so far): %s", self.rejected[reason], reason)
+        return Response(status_code=status, headers={"connection": "close", **(headers or {})})
 
 
 async def _read_body(request: Request) -> bytes:

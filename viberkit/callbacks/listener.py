@@ -121,9 +121,8 @@ class Listener(ThreadServer):
         self._app = CallbackApp(writer.store, path, self._secrets, self._header, window, now)
         http = limited_protocol(deadline_s=REQUEST_DEADLINE_S, max_connections=MAX_CONNECTIONS)
         router, name = Router(default=self._app, lifespan=writer.lifespan), "viberkit-listener"
-        timeouts = {"timeout_keep_alive": 75, "timeout_graceful_shutdown": 10}
-        limits = {**timeouts, "h11_max_incomplete_event_size": MAX_HEADERS}
-        super().__init__(router, host=host, port=port, name=name, http=http, **limits)
+        limits = {"timeout_keep_alive": 75, "h11_max_incomplete_event_size": MAX_HEADERS}
+        super().__init__(router, host=host, port=port, name=name, http=http, timeout_graceful_shutdown=10, **limits)
         self._make_room = http.make_room
 
     def _check(self, host: object, port: object, window: object, now: object) -> None:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from itertools import count
 from typing import Any, ClassVar, Self
 
 import uvicorn
@@ -34,9 +35,9 @@ _REFUSED = {
 _log = logging.getLogger(__name__)
 
 
-def is_logged(count: int) -> bool:
+def is_logged(number: int) -> bool:
     """Whether to log an event of its kind: the 1st, 2nd, 4th, 8th, …, so that a flood does not fill the log."""
-    return count & (count - 1) == 0
+    return number & (number - 1) == 0
 
 
 class ThreadServer:
@@ -54,7 +55,7 @@ class ThreadServer:
     _make_room: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(self, app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0, name: str, **options: Any) -> None:
-        self.host, self.port, self._failed_accepts = host, port, 0
+        self.host, self.port, self._failed_accepts = host, port, count(1)
         self._configure = functools.partial(uvicorn.Config, app, **_OPTIONS | options)
         self._name, self._lock = name, threading.Lock()
         self._server: uvicorn.Server | None = None
@@ -110,10 +111,9 @@ class ThreadServer:
     def _handle_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if "socket.accept" not in context["message"]:
             return loop.default_exception_handler(context)
-        self._failed_accepts += 1
-        if is_logged(self._failed_accepts):
+        if is_logged(number := next(self._failed_accepts)):
             error = context["exception"].strerror
-            _log.warning("%s could not accept a connection (%d so far): %s", self._name, self._failed_accepts, error)
+            _log.warning("%s could not accept a connection (%d so far): %s", self._name, number, error)
         return self._make_room()
 
     def _listen(self) -> socket.socket:

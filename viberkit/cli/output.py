@@ -67,6 +67,7 @@ def write_csv(frame: pd.DataFrame, path: Path) -> None:
     def escape_formula(value: Any) -> Any:
         return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
 
-    texts = frame.select_dtypes(["str", "object", "category"])
-    escaped = frame.assign(**{str(name): texts[name].astype("object").map(escape_formula) for name in texts})
+    escaped = frame.copy()
+    for name in frame.select_dtypes(["str", "object", "category"]):
+        escaped[name] = frame[name].astype("object").map(escape_formula)
     escaped.to_csv(path, index=False, lineterminator="\r\n")  # then texts with a carriage return are quoted

@@ -134,9 +134,8 @@ class WebhookSender:
             timestamp = format_instant(now)
             headers["x-signature"] = sign(signature["secret"], timestamp, body, signature.get("method", "HS256"))
             headers |= {"x-request-timestamp": timestamp, "x-signature-version": "V1.0"}
-        options: dict[str, Any] = {"headers": headers, "timeout": TIMEOUT_S, "allow_redirects": False}
         try:
-            with self._session.post(url, data=body, **options) as response:
+            with self._session.post(url, body, headers=headers, timeout=TIMEOUT_S, allow_redirects=False) as response:
                 return response.status_code, ""
         except (requests.RequestException, ValueError) as error:
             return None, type(error).__name__
