@@ -645,6 +645,7 @@ def test_client_of_the_sandbox(create):
         {"dialect": "v4"},
         {"paths": "all"},
         *({name: value} for name in ("speed", "latency_s") for value in (-1, -1e-300, nan, inf, -inf, 1e308)),
+        *({"port": port} for port in (-1, 65_536, 2**64)),
         {"service_ids": ()},
         {"start": datetime(2026, 1, 1)},  # noqa: DTZ001
     ],

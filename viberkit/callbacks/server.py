@@ -119,9 +119,11 @@ class ThreadServer:
     def _listen(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         try:
-            listening = socket.create_server((self.host, self.port), family=family, backlog=_BACKLOG)
-        except OSError as error:
-            rule, remedy = _REFUSED.get(error.errno or 0, (f"cannot be used ({error.strerror})", "check both"))
+            *_, address = socket.getaddrinfo(self.host, self.port, family, socket.SOCK_STREAM)[0]
+            listening = socket.create_server(address, family=family, backlog=_BACKLOG)
+        except (OSError, UnicodeError) as error:
+            code, cause = getattr(error, "errno", None) or 0, getattr(error, "strerror", None) or error
+            rule, remedy = _REFUSED.get(code, (f"cannot be used ({cause})", "check both"))
             raise ConfigurationError(f"host, port: {self.host}:{self.port} {rule}; {remedy}") from None
         # Connections inherit this. Without it, the second packet of a response waits for an acknowledgement, 40 ms.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -170,9 +170,9 @@ class Sandbox(ThreadServer):
             violations.append(Violation("service_ids", "", "is not a tuple of names", "pass e.g. ('VIBERKIT',)"))
         if start.tzinfo is None:
             violations.append(Violation("start", str(start), "has no time zone", "pass tzinfo=UTC"))
-        for name, value, limit in (("speed", speed, 100_000), ("latency_s", latency_s, 3600)):
+        for name, value, limit in (("port", port, 65_535), ("speed", speed, 100_000), ("latency_s", latency_s, 3600)):
             if not 0 <= value <= limit:
-                violations.append(Violation(name, quote(value), f"is not between 0 and {limit:,}", "pass e.g. 1"))
+                violations.append(Violation(name, quote(value), f"is not between 0 and {limit:,}", "pass e.g. 0"))
         if violations:
             raise InvalidRequest(violations)
         self.seed, self.api_key, self.service_id, self.latency_s = seed, api_key, service_ids[0], latency_s
