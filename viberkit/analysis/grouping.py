@@ -52,11 +52,12 @@ def group_columns(
     computed from ``started`` (microseconds) in the time zone ``tz``.
     """
     columns: dict[str, Any] = {}
+    if messages is not None:
+        require(messages, ["message_id"], f"{function} (messages)")
     for name in names:
         if name in frame.columns:
             columns[name] = frame[name].array
         elif messages is not None and name in messages.columns:
-            require(messages, ["message_id"], f"{function} (messages)")
             values = messages[name].set_axis(messages["message_id"].astype("str"))
             columns[name] = values[~values.index.duplicated()].reindex(frame["message_id"].astype("str")).array
         elif name in ("hour", "weekday"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,8 +27,13 @@ DELIVERED_STATES = ("delivered", "seen")
 FAILED_STATES = ("failed", "expired")
 #: The states whose events carry an error code.
 ERROR_STATES = ("channel_failed", *FAILED_STATES)
+_DECADE = 10 * 366 * 86_400 * SECOND
 #: The states of a message that is delivered, in order.
 DELIVERY_PATH = ("accepted", "routed", "dispatched", "delivered", "seen")
+
+
+class ImplausibleTimesWarning(UserWarning):
+    """Some instants are more than ten years before or after all others; the text names the first."""
 
 
 def transitions(events: pd.DataFrame) -> pd.DataFrame:
@@ -228,5 +234,24 @@ def _observed_until(ordered: OrderedEvents, observed_until: Any) -> npt.NDArray[
         if (values != NEVER).any():
             np.maximum.at(latest, ordered.row_message, values)
     if len(latest):
-        latest[latest == NEVER] = ordered.time.max()
+        last = _last_instant(ordered)
+        latest[(latest == NEVER) | (latest > last + _DECADE)] = last
     return np.where(given == NEVER, latest, given)
+
+
+def _last_instant(ordered: OrderedEvents) -> int:
+    """The last instant of all events; instants more than ten years from the majority are reported and do not count."""
+    times = ordered.time
+    if times.max() - times.min() <= _DECADE:
+        return int(times.max())
+    ascending = np.sort(times)
+    first_after_gap = np.append(np.append(0, np.flatnonzero(np.diff(ascending) > _DECADE) + 1), len(times))
+    largest = int(np.argmax(np.diff(first_after_gap)))
+    first, last = ascending[first_after_gap[largest]], ascending[first_after_gap[largest + 1] - 1]
+    far = np.flatnonzero((times < first) | (times > last))
+    if len(far):
+        message_id, at = ordered.ids[ordered.message[far[0]]], np.datetime64(int(times[far[0]]), "us")
+        text = f"{len(far):,} of {len(times):,} events are more than ten years from the others and do not end the"
+        text += f" observation of other messages; the first is of message {message_id!r}, at {at}Z"
+        warnings.warn(text, ImplausibleTimesWarning, stacklevel=5)
+    return int(last)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
-import gzip
 import os
+import re
+import shutil
 import tempfile
 import warnings
+import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -125,15 +130,18 @@ def read_events(source: str | os.PathLike[str] | pd.DataFrame | Iterable[Any]) -
 
 
 def _read_file(path: Path) -> tuple[pd.DataFrame, list[dict[str, Any]], int]:
-    extension = path.name.lower().removesuffix(".gz").rpartition(".")[2]
-    if extension in ("parquet", "pq"):
-        try:
-            frame = pd.read_parquet(path)
-        except (pa.ArrowException, ValueError) as error:
-            raise UnreadableRecord(f"{path.name}: is not a Parquet file: {error}") from None
-        return (*_read_tidy(frame, np.arange(1, len(frame) + 1)), len(frame))
-    with _decompressed(path) as (plain, damage):
-        tidy = _read_csv(plain, path.name) if extension == "csv" else _read_tidy_lines(plain)
+    with _plain_file(path) as (plain, damage):
+        with plain.open("rb") as file:
+            head = file.read(_HEAD)
+        extension = re.sub(r"\.(gz|bz2|zst|zip)$", "", path.name.lower()).rpartition(".")[2]
+        delimiter = _delimiter("".join(head.decode("utf-8-sig", "replace").lstrip().splitlines()[:1]))
+        tidy: _Tidy | None
+        if head.startswith(b"PAR1") or extension in ("parquet", "pq"):
+            tidy = _read_parquet(plain, path.name)
+        elif delimiter or extension == "csv":
+            tidy = _read_csv(plain, delimiter or ",")
+        else:
+            tidy = _read_tidy_lines(plain)
         if tidy is not None:
             frame, lines, skipped = tidy
             records = len(frame) + len(skipped)
@@ -142,29 +150,65 @@ def _read_file(path: Path) -> tuple[pd.DataFrame, list[dict[str, Any]], int]:
         else:
             events, skipped, records = _to_frame(read_lines(plain))
     if damage:
-        line = skipped[-1]["line"] if skipped else records + 1
-        reason = f"file: the gzip file is truncated or damaged: {damage}"
-        skipped = [*skipped, {"line": line, "field": "file", "reason": reason, "text": ""}]
         records += 1
+        line, reason = skipped[-1]["line"] if skipped else records, f"file: the compressed file is damaged: {damage}"
+        skipped = [*skipped, {"line": line, "field": "file", "reason": reason, "text": ""}]
     return events, skipped, records
 
 
+_HEAD = 1 << 16
+_COMPRESSIONS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
+
+
 @contextmanager
-def _decompressed(path: Path) -> Iterator[tuple[Path, str]]:
-    """The file itself, or a temporary copy of what a gzip contains; and why that could not be read to its end."""
-    with path.open("rb") as file:
-        if file.read(2) != b"\x1f\x8b":
-            yield path, ""
-            return
+def _plain_file(path: Path) -> Iterator[tuple[Path, str]]:
+    """A file that can be read twice, in UTF-8; and why a compressed file could not be read to its end.
+
+    It is a temporary copy if the source is a pipe, compressed, or in UTF-16.
+    """
+    damage = ""
     with tempfile.TemporaryDirectory() as folder:
-        plain, damage = Path(folder) / "plain", ""
-        with plain.open("wb") as target, gzip.open(path) as archive:
+        copy = Path(folder) / "copy"
+        if (is_stdin := str(path) == "-") or not path.is_file():
+            with open(0 if is_stdin else path, "rb", closefd=not is_stdin) as pipe, copy.open("wb") as target:
+                shutil.copyfileobj(pipe, target)
+            path = copy
+        with path.open("rb") as file:
+            head = file.read(8)
+        if compression := next((name for magic, name in _COMPRESSIONS.items() if head.startswith(magic)), None):
+            path, damage = _decompress(path, compression, copy.with_suffix(".plain"))
+            with path.open("rb") as file:
+                head = file.read(8)
+        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            data = path.read_bytes()
+            text = data[: len(data) // 2 * 2].decode("utf-16", "surrogatepass")
+            path = copy.with_suffix(".utf-8")
+            path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        yield path, damage
+
+
+def _decompress(path: Path, compression: str, target: Path) -> tuple[Path, str]:
+    """Write what a compressed file contains; why it could not be read to its end, "" if it could."""
+    source: Any = None
+    with path.open("rb") as file, target.open("wb") as copy:
+        while True:
             try:
-                while block := archive.read1(1 << 16):  # what precedes the damage counts
-                    target.write(block)
-            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                damage = str(error)
-        yield plain, damage
+                source = source or (
+                    _only_member(file) if compression == "zip" else pa.CompressedInputStream(file, compression)
+                )
+                block = source.read1(1 << 16)  # what precedes the damage counts
+            except (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile, pa.ArrowException) as error:
+                return target, str(error)
+            if not block:
+                return target, ""
+            copy.write(block)
+
+
+def _only_member(file: IO[bytes]) -> IO[bytes]:
+    archive = zipfile.ZipFile(file)
+    if len(archive.namelist()) != 1:
+        raise UnreadableRecord(f"file: a ZIP archive of {len(archive.namelist())} files; extract the file of events")
+    return archive.open(archive.namelist()[0])
 
 
 def _to_frame(parsed: ParsedEvents) -> tuple[pd.DataFrame, list[dict[str, Any]], int]:
@@ -185,41 +229,82 @@ def _parse_states(states: pd.Series[Any]) -> pd.Series[Any]:
 _REQUIRED = ("message_id", "state", "happened_at")
 _PLAIN = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)?"
 _ZONED = r"(?:Z|[+-]\d\d:?\d\d)$"
+_FIRST_S, _LAST_S = -62_135_596_800, 253_402_300_799  # the years 1 to 9999
+_EXACT = 2**53  # floats below this number hold every whole number
 
+_INVALID = re.compile("[\0\ud800-\udfff]")  # a surrogate stands for a byte that is not UTF-8
 #: A frame of texts, the line number of each row, and the skipped lines.
 _Tidy = tuple[pd.DataFrame, Any, list[dict[str, Any]]]
 
 
-def _read_csv(path: Path, name: str) -> _Tidy:
+def _read_parquet(path: Path, name: str) -> _Tidy:
+    from pyarrow import parquet
+
+    errors = (pa.ArrowException, ValueError, LookupError, OSError)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows that are longer than the header
-            frame = pd.read_csv(
-                path, dtype="str", keep_default_na=False, na_values=[""], encoding_errors="replace", index_col=False
-            )
-    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, ValueError):
-        return _read_irregular_csv(path, name)
-    return frame, np.arange(2, len(frame) + 2), []
+        with suppress(*errors):
+            frame = pd.read_parquet(path)
+            if "message_id" not in frame or frame["message_id"].dtype.kind != "f":
+                return frame, np.arange(1, len(frame) + 1), []
+        table = parquet.read_table(path)  # pandas refuses some categories and zones, and rounds integers with nulls
+        columns = {}
+        for column_name, values in zip(table.column_names, table.columns, strict=True):
+            dtype = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+            if pa.types.is_timestamp(dtype) and dtype.tz:
+                dtype = pa.timestamp(dtype.unit, "UTC")
+            if column_name == "message_id" and pa.types.is_integer(dtype):
+                dtype = pa.large_string()
+            columns[column_name] = values.cast(dtype).to_pandas()
+    except errors as error:
+        raise UnreadableRecord(f"file: {quote(name)} cannot be read as Parquet: {error}") from None
+    require(pd.DataFrame(columns=table.column_names), (), "read_events")
+    return pd.DataFrame(columns), np.arange(1, len(table) + 1), []
 
 
-def _read_irregular_csv(path: Path, name: str) -> _Tidy:
-    """Read a CSV row by row; rows with too many or too few fields are skipped."""
-    rows: list[list[str | None]] = []
-    lines, skipped = [], []
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        table = csv.reader(line.replace("\0", "") for line in file)
+def _delimiter(header: str) -> str | None:
+    """The delimiter that separates the required columns in the first line of a CSV file; None if there is none."""
+    names = {delimiter: {name.strip('" ') for name in header.split(delimiter)} for delimiter in ",;\t|"}
+    return next((delimiter for delimiter in names if names[delimiter] >= {*_REQUIRED}), None)
+
+
+def _read_csv(path: Path, delimiter: str) -> _Tidy:
+    """Read a CSV row by row; rows of another length and rows that are not CSV or not UTF-8 are skipped."""
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        texts = list(file)
+    header: list[str] = []
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    skipped: list[dict[str, Any]] = []
+    for line, row in _csv_rows(texts, delimiter, skipped):
+        reason = ""
+        if not header:
+            header = [_INVALID.sub("\ufffd", name) for name in row]
+        elif _INVALID.search("".join(row)):
+            reason = "contains NUL, or a byte that is not UTF-8; save the file as UTF-8"
+        elif len(row) == len(header):
+            rows.append(row)
+            lines.append(line)
+        elif row:
+            reason = f"has {len(row)} fields, not {len(header)}"
+        if reason:
+            skipped.append(skip(line, UnreadableRecord(f"record: {reason}"), delimiter.join(row)))
+    frame = pd.DataFrame(rows, columns=pd.Index(header), dtype="str")
+    return frame.mask(frame == ""), np.array(lines, dtype=np.int64), skipped
+
+
+def _csv_rows(texts: list[str], delimiter: str, skipped: list[dict[str, Any]]) -> Iterator[tuple[int, list[str]]]:
+    """The rows and the lines (from 1) where they begin; after an invalid row, reading continues in the next line."""
+    begin = 0
+    while begin < len(texts):
+        start = begin
+        reader = csv.reader(map(texts.__getitem__, range(start, len(texts))), delimiter=delimiter, strict=True)
         try:
-            header = next(table, [])
-            for row in table:
-                if len(row) == len(header):
-                    rows.append([text or None for text in row])
-                    lines.append(table.line_num)
-                elif row:
-                    error = UnreadableRecord(f"record: has {len(row)} fields, not {len(header)}")
-                    skipped.append(skip(table.line_num, error, ",".join(row)))
+            for row in reader:
+                yield begin + 1, row
+                begin = start + reader.line_num
         except csv.Error as error:
-            raise UnreadableRecord(f"{name}: is not a CSV file: line {table.line_num}: {error}") from None
-    return pd.DataFrame(rows, columns=pd.Index(header), dtype="str"), np.array(lines, dtype=np.int64), skipped
+            skipped.append(skip(begin + 1, UnreadableRecord(f"record: is not CSV: {error}"), texts[begin].rstrip()))
+            begin += 1
 
 
 def _read_tidy_lines(path: Path) -> _Tidy | None:
@@ -254,44 +339,105 @@ def _read_tidy_lines(path: Path) -> _Tidy | None:
 
 
 def _read_tidy(given: pd.DataFrame, lines: Any) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """Convert tidy events to their dtypes; rows without an id, a state or an instant are skipped."""
+    """Convert tidy events to their dtypes; rows with a value that cannot be converted are skipped."""
     require(given, _REQUIRED, "read_events")
     frame = given.reset_index(drop=True)
     errors: dict[int, str] = {}
-    for column in EVENTS:
-        if column.dtype == INSTANT and column.name in frame:
-            frame[column.name], naive, unreadable = _parse_instants(frame[column.name], column.name)
-            if column.name == "happened_at":
-                flag = frame["naive"] if "naive" in frame else pd.Series(False, index=frame.index)
-                frame["naive"] = EVENTS["naive"].cast(flag).to_numpy() | naive
-                errors = unreadable
-    frame["state"] = EVENTS["state"].cast(frame["state"])
-    frame["message_id"] = EVENTS["message_id"].cast(frame["message_id"])
+    naive = np.zeros(len(frame), dtype=bool)
+    for name in frame.columns:
+        dtype = EVENTS[name].dtype if name in EVENTS.names else "str" if frame[name].dtype == "str" else ""
+        if dtype == INSTANT:
+            frame[name], no_zone, invalid = _parse_instants(frame[name], name)
+            naive |= no_zone & (name == "happened_at")
+        elif dtype == "bool":
+            frame[name], invalid = _parse_flags(frame[name], name)
+        elif dtype:
+            frame[name], invalid = _parse_texts(frame[name], name)
+        elif pd.api.types.is_datetime64_any_dtype(frame[name].dtype):
+            frame[name], _, invalid = _parse_instants(frame[name], name)
+        else:
+            invalid = {}
+        errors = invalid | errors
+    frame["naive"] = naive | frame["naive"] if "naive" in frame else naive
     for name in ("state", "message_id", "happened_at"):
         for row in np.flatnonzero(frame[name].isna()).tolist():
             errors.setdefault(row, f"{name}: is missing")
     skipped = [
-        skip(int(lines[row]), UnreadableRecord(reason), given.iloc[row].dropna().to_dict())
+        skip(int(lines[row]), UnreadableRecord(reason), frame.loc[row, [*_REQUIRED]].dropna().to_dict())
         for row, reason in sorted(errors.items())
     ]
-    frame["state"] = _parse_states(frame["state"])
+    frame["state"] = _parse_states(EVENTS["state"].cast(frame["state"]))
     frame = frame.drop(index=list(errors)).reset_index(drop=True)
     frame.attrs = {}
     return EVENTS.frame(frame), skipped
 
 
+def _parse_texts(values: pd.Series[Any], name: str, *types: type) -> tuple[pd.Series[Any], dict[int, str]]:
+    """Texts, bytes in UTF-8, whole numbers and values of ``types`` as texts; and for each other row the reason."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        texts, invalid = _parse_texts(pd.Series(values.cat.categories), name, *types)
+        errors = {row: invalid[code] for row, code in enumerate(values.cat.codes) if code in invalid} if invalid else {}
+        return recode(values, pd.Index(texts.dropna().unique()), pd.Index(texts)), errors
+    items = values.to_numpy()
+    if values.dtype == "str":
+        array = pa.array(values.array)
+        with suppress(pa.ArrowInvalid):
+            array.validate(full=True)
+            return values, {}
+        items = np.array(array.cast(pa.large_binary()).to_pylist(), dtype=object)
+    elif pd.api.types.infer_dtype(values, skipna=True) == "string":
+        with suppress(UnicodeEncodeError):
+            return values.astype("str"), {}
+    parsed: list[str | None] = []
+    errors = {}
+    for row, item in enumerate(items.tolist()):
+        try:
+            parsed.append(str(item) if isinstance(item, types) else _to_text(item))
+        except (ValueError, OverflowError):
+            parsed.append(None)
+            value = quote(item) if isinstance(item, str | bytes | float) else f"a value of type {type(item).__name__}"
+            errors[row] = f"{name}: {value} is neither a text in UTF-8 nor a whole number"
+    return pd.Series(parsed, index=values.index, dtype="str"), errors
+
+
+def _to_text(value: Any) -> str | None:
+    if isinstance(value, bytes | str):
+        return value.decode() if isinstance(value, bytes) else value.encode().decode()
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return None
+    is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    if not is_number or value != int(value) or (isinstance(value, float) and abs(value) >= _EXACT):
+        raise ValueError
+    return str(int(value))
+
+
+def _parse_flags(values: pd.Series[Any], name: str) -> tuple[pd.Series[Any], dict[int, str]]:
+    """Flags as bool, and for each invalid row the reason."""
+    if values.dtype == bool:
+        return values, {}
+    texts, errors = _parse_texts(values, name, bool, np.bool_)
+    texts = texts.str.lower()
+    for row in np.flatnonzero(texts.notna() & ~texts.isin(["true", "false", "1", "0"])).tolist():
+        errors[row] = f"{name}: {quote(values.iloc[row])} is neither true nor false"
+    return texts.isin(["true", "1"]), errors
+
+
 def _parse_instants(values: pd.Series[Any], name: str) -> tuple[pd.Series[Any], Any, dict[int, str]]:
     """Parse texts as instants, the plain ones in bulk; which had no zone; and for each unreadable row the reason."""
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
-        return values, (values.notna() & (values.dt.tz is None)).to_numpy(), {}
-    texts = values.astype("str")
+        per_second = pd.Timedelta("1s") // pd.Timedelta(1, unit=values.dt.unit)
+        ticks = values.astype("int64")
+        invalid = values.notna() & ~ticks.between(_FIRST_S * per_second, _LAST_S * per_second)
+        reason = f"{name}: is not within the years 1 to 9999"
+        naive = (values.notna() & (values.dt.tz is None)).to_numpy()
+        return values.mask(invalid), naive, dict.fromkeys(np.flatnonzero(invalid).tolist(), reason)
+    texts, errors = _parse_texts(values, name, datetime)
     plain = texts.str.fullmatch(_PLAIN).fillna(False).to_numpy(dtype=bool)
     instants = pd.to_datetime(texts.where(plain), utc=True, format="ISO8601", errors="coerce").astype(INSTANT)
     naive = plain & ~texts.str.contains(_ZONED).fillna(False).to_numpy(dtype=bool)
-    errors = {}
-    for row in np.flatnonzero(instants.isna() & values.notna()).tolist():
+    for row in np.flatnonzero(instants.isna() & texts.notna()).tolist():
         try:
-            parsed, naive[row] = parse_instant(values.iloc[row], name)
+            parsed, naive[row] = parse_instant(texts.iloc[row], name)
             instants.iloc[row] = pd.Timestamp(parsed)
         except UnreadableRecord as error:
             errors[row] = str(error)

@@ -183,7 +183,7 @@ class Schema:
 
 
 def require(frame: pd.DataFrame, names: Iterable[str], function: str) -> None:
-    """Check that a frame has columns.
+    """Check that a frame has columns, and no two of the same name.
 
     Parameters
     ----------
@@ -198,6 +198,8 @@ def require(frame: pd.DataFrame, names: Iterable[str], function: str) -> None:
     ------
     MissingColumn
         If a column is missing; the text names those that are there.
+    ValueError
+        If several columns have the same name.
     TypeError
         If ``frame`` is not a DataFrame.
 
@@ -210,6 +212,9 @@ def require(frame: pd.DataFrame, names: Iterable[str], function: str) -> None:
     """
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"{function}: expected a DataFrame, not {type(frame).__name__}")
+    if not frame.columns.is_unique:
+        duplicates = ", ".join(repr(name) for name in frame.columns[frame.columns.duplicated()].unique())
+        raise ValueError(f"{function}: several columns have the name {duplicates}; rename or drop all but one of them")
     if missing := [name for name in names if name not in frame.columns]:
         raise MissingColumn(function, missing, map(str, frame.columns))
 
