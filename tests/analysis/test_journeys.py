@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from viberkit.analysis.journeys import journeys, transitions
+from viberkit.analysis.journeys import ImplausibleTimesWarning, journeys, transitions
+from viberkit.analysis.latency import latency
 from viberkit.errors import MissingColumn
 from viberkit.frames.columns import EVENTS, JOURNEYS, TRANSITIONS
 from viberkit.models.states import ORDER, rank
@@ -33,8 +34,8 @@ def log(*rows: tuple[Any, ...], **columns: Any) -> pd.DataFrame:
 
 instants = st.one_of(
     st.integers(0, 5).map(float),
-    st.floats(0, 5e9, allow_nan=False).map(lambda s: round(s, 6)),
-    st.just(-1e9),
+    st.floats(0, 2e8, allow_nan=False).map(lambda s: round(s, 6)),
+    st.just(-1e8),
 )
 rows = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from([*ORDER, "zeta", "alpha"]), instants), max_size=14)
 
@@ -219,3 +220,25 @@ def test_bounds_are_never_after_the_times(rows: list[tuple[Any, ...]], earlier: 
             bound = frame[name].dropna()
             assert len(bound)
             assert (bound <= frame.loc[bound.index, f"{state}_at"]).all()
+
+
+@pytest.mark.parametrize("far", ["9999-12-31T23:59:59Z", "2040-01-01T00:00:00Z", "1970-01-01T00:00:00Z"])
+def test_an_implausible_instant_does_not_end_the_observation_of_others(far: str) -> None:
+    events = log(*((f"m{n}", state, n + after) for n in range(9) for state, after in (("accepted", 0), ("routed", 1))))
+    wrong = EVENTS.frame([{"message_id": "x", "state": "accepted", "happened_at": far}])
+    expected = journeys(events)
+    with pytest.warns(ImplausibleTimesWarning, match=f"1 of 19 events .* of message 'x', at {far[:10]}") as warned:
+        result = journeys(pd.concat([wrong, events], ignore_index=True))
+    assert warned[0].filename == __file__
+    assert result["observed_until"].tolist()[1:] == expected["observed_until"].tolist()
+    with pytest.warns(ImplausibleTimesWarning):
+        waiting = latency(pd.concat([events, wrong], ignore_index=True), quantiles=0.5)
+    assert waiting.loc[waiting["from_state"] == "routed", "waiting_max_s"].max() == 8
+
+
+def test_an_implausible_end_of_the_observation_is_ignored() -> None:
+    events = log(("a", "accepted", 0), ("b", "accepted", 1), ("b", "delivered", 2))
+    events["observed_until"] = pd.to_datetime(["9999-12-31T23:59:59Z", "2020-07-13T12:00:09Z", None])
+    until = journeys(events).set_index("message_id")["observed_until"]
+    assert until["a"] == START + timedelta(seconds=2)
+    assert until["b"] == START + timedelta(seconds=9)

@@ -51,8 +51,8 @@ def log(*rows: tuple[Any, ...], **columns: Any) -> pd.DataFrame:
 
 instants = st.one_of(
     st.integers(0, 5).map(float),
-    st.floats(0, 5e9, allow_nan=False).map(lambda after: round(after, 6)),
-    st.just(-1e9),
+    st.floats(0, 2e8, allow_nan=False).map(lambda after: round(after, 6)),
+    st.just(-1e8),
 )
 rows = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from([*ORDER, "zeta", "alpha"]), instants), max_size=14)
 shares = st.lists(st.floats(0, 1), min_size=1, max_size=4, unique_by=lambda share: f"{share * 100:.10g}")
@@ -60,7 +60,7 @@ shares = st.lists(st.floats(0, 1), min_size=1, max_size=4, unique_by=lambda shar
 
 @many
 @given(rows, shares)
-@example([("a", "accepted", 1.0), ("a", "accepted", -1e9), ("a", "accepted", 0.0)], [0.0078125])
+@example([("a", "accepted", 1.0), ("a", "accepted", -1e8), ("a", "accepted", 0.0)], [0.0078125])
 def test_quantiles_equal_those_of_numpy(rows: list[tuple[Any, ...]], quantiles: list[float]) -> None:
     all_transitions = transitions(log(*rows))
     result = latency(log(*rows), quantiles=quantiles)

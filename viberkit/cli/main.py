@@ -257,11 +257,11 @@ def listen(configure: bool, service_id: str | None, archive_path: str, **address
 
 
 @commands.command()
-@click.argument("file", required=False, type=options.existing_file)
+@click.argument("file", required=False, type=options.event_file)
 @click.option("--by", multiple=True, help="Column to group by, e.g. rate_type; may be repeated.")
 @options.archive
 def latency(file: Path | None, by: tuple[str, ...], archive_path: str) -> None:
-    """Print the latency table of the archive, or of a FILE of events (.jsonl, .parquet, .csv)."""
+    """Print the latency table of the archive, or of a FILE of events (.jsonl, .parquet, .csv; - for standard input)."""
     from viberkit.analysis.latency import latency as latency_table
     from viberkit.cli.demo import format_latency
 

@@ -28,6 +28,7 @@ rate_type = click.option("--rate-type", required=True, type=click.Choice(RATE_TY
 workers = click.option("--workers", default=32, type=click.IntRange(1, 256), help="Number of concurrent requests.")
 amount = click.FloatRange(0, 1e9)
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+event_file = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 
 
 def decision(command: Callable[..., None]) -> Callable[..., None]:

@@ -53,12 +53,15 @@ def read_events(source: str | os.PathLike[str] | pd.DataFrame | Iterable[Any]) -
     source : path, DataFrame or iterable of mappings
         One of:
 
-        - a file of JSON Lines, also compressed (``.gz``): histories in every dialect, status responses, responses to
-          sends that contain an instant, and status callbacks, in any mixture;
+        - a file of JSON Lines: histories in every dialect, status responses, responses to sends that contain an
+          instant, and status callbacks, in any mixture;
         - a ``.parquet`` or ``.csv`` file of tidy events, such as ``events.to_parquet(…)`` writes; JSON Lines of tidy
           events (``events.to_json(…, orient="records", lines=True, date_format="iso", date_unit="us")``); or a frame
           of them. At least ``message_id``, ``state`` and ``happened_at`` are required; other columns are preserved;
         - responses and callbacks that are parsed already.
+
+        A file may be a pipe (``"-"`` is the standard input), compressed (gzip, bzip2, zstd, or a ZIP archive of one
+        file), and in UTF-16.
 
     Returns
     -------
@@ -87,6 +90,8 @@ def read_events(source: str | os.PathLike[str] | pd.DataFrame | Iterable[Any]) -
         If a Parquet or CSV file is not in that format.
     MissingColumn
         If a tidy source lacks a required column.
+    ValueError
+        If a tidy source has several columns of the same name.
     TypeError
         If ``source`` is a single mapping or none of the above.
 
@@ -97,7 +102,8 @@ def read_events(source: str | os.PathLike[str] | pd.DataFrame | Iterable[Any]) -
 
     Notes
     -----
-    An unreadable line or event does not stop the reading. Each item of a history is a record, and so is any other
+    An unreadable line or event does not stop the reading, and no id is changed: a row of a tidy source with bytes that
+    are not UTF-8, or a value that its column does not allow, is skipped. Each item of a history is a record, and so is any other
     line; each record becomes a row or an entry of ``attrs["skipped"]``. Blank lines and empty histories are neither.
 
     Examples
@@ -378,13 +384,13 @@ def _parse_texts(values: pd.Series[Any], name: str, *types: type) -> tuple[pd.Se
         texts, invalid = _parse_texts(pd.Series(values.cat.categories), name, *types)
         errors = {row: invalid[code] for row, code in enumerate(values.cat.codes) if code in invalid} if invalid else {}
         return recode(values, pd.Index(texts.dropna().unique()), pd.Index(texts)), errors
-    items = values.to_numpy()
+    items: Any = values
     if values.dtype == "str":
         array = pa.array(values.array)
         with suppress(pa.ArrowInvalid):
             array.validate(full=True)
             return values, {}
-        items = np.array(array.cast(pa.large_binary()).to_pylist(), dtype=object)
+        items = array.cast(pa.large_binary())
     elif pd.api.types.infer_dtype(values, skipna=True) == "string":
         with suppress(UnicodeEncodeError):
             return values.astype("str"), {}
