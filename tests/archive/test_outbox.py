@@ -280,7 +280,9 @@ def test_an_outcome_after_the_callback_changes_nothing(archive: vk.Archive) -> N
     request = {"to": TO, "from": "SHOP", "rateType": "transaction", "content": {"contentType": "text", "text": "Hello"}}
     key = archive.recorder.begin(request, None, deduplicate=False)
     assert isinstance(key, str)
-    with pytest.raises(UnknownOutcome, match=r"nothing was sent to .*: an earlier send .* is still in flight; wait"):
+    with pytest.raises(
+        UnknownOutcome, match=r"nothing was sent to .*: the outcome of an earlier send .* is unknown; wait"
+    ):
         archive.recorder.begin(request, None, deduplicate=False)
     called_back(archive, key)
     assert states(archive) == ["accepted"]

@@ -490,7 +490,7 @@ def test_settings_come_from_the_environment(archive: vk.Archive, monkeypatch: py
 
 @pytest.mark.parametrize("host", ["a" * 300, "a..b", "nowhere.invalid", "192.0.2.1", "::g", "a\0b", "\x1b[2J"])
 def test_invalid_hosts(archive: vk.Archive, host: str) -> None:
-    with pytest.raises(ConfigurationError, match="is not an address of this computer|cannot be used") as caught:
+    with pytest.raises(ConfigurationError, match=r"is not an address of this computer|cannot be used") as caught:
         Listener(archive, host=host, secret=SECRET).start()
     assert str(caught.value).isprintable()
 

@@ -347,6 +347,6 @@ def _read_events(file: Path) -> pd.DataFrame:
     if file.suffix == ".db":
         raise click.UsageError(f"FILE: {file.name!r} is an archive; pass it as --archive {file}")
     events = read_events(file)
-    if events.empty and events.attrs["skipped"]:
+    if events.empty:
         raise UnreadableRecord(f"{file}: contains no event; pass events as .jsonl, .parquet or .csv")
     return events

@@ -102,9 +102,10 @@ def read_events(source: str | os.PathLike[str] | pd.DataFrame | Iterable[Any]) -
 
     Notes
     -----
-    An unreadable line or event does not stop the reading, and no id is changed: a row of a tidy source with bytes that
-    are not UTF-8, or a value that its column does not allow, is skipped. Each item of a history is a record, and so is any other
-    line; each record becomes a row or an entry of ``attrs["skipped"]``. Blank lines and empty histories are neither.
+    An unreadable line or event does not stop the reading, and no id is changed: a row of a tidy source is skipped if
+    it contains bytes that are not UTF-8, or a value that its column does not allow. Each item of a history is a record,
+    and so is any other line; each record becomes a row or an entry of ``attrs["skipped"]``. Blank lines and empty
+    histories are neither.
 
     Examples
     --------
