@@ -120,7 +120,8 @@ def write_callbacks(archive_path: str = "deliveries.db") -> None:
 
 
 def test_responses_of_the_server(run, hostile: HostileSandbox) -> None:  # type: ignore[no-untyped-def]
-    send = ("send", "+491701234567", HOSTILE[:900], "--rate-type", "session", "--yes", "--archive")
+    assert r"\x01" in run("send", "+491701234567", HOSTILE[:900], "--rate-type", "session", "--yes")
+    send = ("send", "+491701234567", "Hi", "--rate-type", "session", "--yes", "--archive")
     assert r"\x1b[31;1m" in run(*send, "a.db")
     for command in ("status", "events", "message"):
         written = run(command, "m", "--archive", "a.db")
