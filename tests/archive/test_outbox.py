@@ -31,7 +31,7 @@ from viberkit.errors import (
     UnknownOutcome,
 )
 from viberkit.models.keys import add_key, find_key, make_key
-from viberkit.models.records import SendOutcome
+from viberkit.models.records import Response, SendOutcome
 
 TO, HELLO = "+491701234567", vk.Text("Hello")
 NOW = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
@@ -288,6 +288,20 @@ def test_an_outcome_after_the_callback_changes_nothing(archive: vk.Archive) -> N
     assert states(archive) == ["accepted"]
     archive.recorder.settle([(key, SendOutcome("unknown", "late"), request, None)])
     assert states(archive) == ["accepted"]
+
+
+def test_the_id_of_a_send_that_a_callback_settled_settles_no_other(archive: vk.Archive) -> None:
+    request = {"to": TO, "from": "SHOP", "rateType": "transaction", "content": {"contentType": "text", "text": "Hello"}}
+    first, second = (
+        archive.recorder.begin({**request, "to": to}, None, deduplicate=False) for to in (TO, "+43664123456")
+    )
+    assert isinstance(first, str)
+    assert isinstance(second, str)
+    called_back(archive, first)
+    response = Response(202, b'{"messageId":"m-1"}', NOW, {})
+    settled = [(second, SendOutcome("accepted", message_id="m-1"), request, response)]
+    assert archive.recorder.settle(settled)[second].state == "unknown"
+    assert dict(archive.outbox().set_index("key")["state"]) == {first: "accepted", second: "unknown"}
 
 
 # --- ended processes ------------------------------------------------------------------------

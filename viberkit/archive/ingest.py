@@ -48,8 +48,7 @@ PENDING = PENDING.order_by(_raw.id).limit(bindparam("size"))
 # The ids are a JSON array, because the number of parameters is limited.
 _ids = select(func.json_each(bindparam("ids")).table_valued("value").c.value)
 _DIGESTS = select(_raw.digest).where(_raw.message_id.in_(_ids))
-_SENT = select(_raw.message_id, _raw.request).where(_raw.kind.in_(["send", "bulk"]), _raw.request.is_not(None))
-_SENT = _SENT.where(_raw.message_id.in_(_ids))
+_SENT = select(_send.message_id, _send.key).where(_send.message_id.in_(_ids))
 _EVENTS = select(_event.message_id, _event.state, _event.happened_at, _event.source).where(_event.message_id.in_(_ids))
 _campaign = select(_send.campaign).where(_send.key == bindparam("row_key")).scalar_subquery()
 _NAME_CAMPAIGN = update(tables.messages).where(_message.message_id == bindparam("id")).values(campaign=_campaign)
@@ -97,11 +96,10 @@ def settle(connection: Connection, sends: Sequence[SettledSend]) -> dict[str, Se
     """
     rows, outcomes = [], {key: outcome for key, outcome, *_ in sends}
     ids = [outcome.message_id for outcome in outcomes.values() if outcome.state == "accepted"]
-    earlier = connection.execute(_SENT, {"ids": json.dumps(ids)}).fetchall() if ids else []
-    sent: dict[str, Any] = {message_id: json.loads(request) for message_id, request in earlier}
+    sent: dict[str | None, str] = dict(connection.execute(_SENT, {"ids": json.dumps(ids)}).fetchall()) if ids else {}
     for key, outcome, request, response in sends:
         if outcome.state == "accepted" and response is not None and outcome.message_id:
-            if sent.setdefault(outcome.message_id, request) != request:  # the context begins with the key of the send
+            if sent.setdefault(outcome.message_id, key) != key:
                 reason = f"the server responded with the id of another send, {outcome.message_id}"
                 outcomes[key] = SendOutcome("unknown", reason, http_status=outcome.http_status)
                 continue

@@ -119,6 +119,7 @@ outbox = Table(
     *_columns(BigInteger, "http_status", "claimed_at", "settled_at"),
     sa.Index("outbox_work", "campaign", "state", "row"),
     sa.Index("outbox_recipient", "to"),
+    sa.Index("outbox_message", "message_id"),
     sa.Index("outbox_in_flight", "owner", sqlite_where=sa.text("state = 'in_flight'")),
 )
 
