@@ -162,22 +162,22 @@ WAITS = (5, 10, 30, 60, 120, 300, 600, 3600, 86400)
 def fallback(n: int = 1000, groups: int = 0, by: Sequence[str] = ("rate_type",)) -> pd.DataFrame:
     """A result of vk.fallback."""
     share = 0.06 + 0.5 * np.array(WAITS) ** -0.5
-    one = pd.DataFrame({"wait_s": np.array(WAITS, dtype=float), "fallback_share": share})
-    one = one.assign(fallback_low=np.maximum(share - 0.5 / n**0.5, 0), fallback_high=share + 0.5 / n**0.5)
-    one = one.assign(delivered_later_share=0.5, duplicate_share=0.01, cost=0.01 + 0.05 * share, reach_s=180.0)
-    one = one.assign(reached_share=0.96, meets_target=one["wait_s"] <= 600, chosen=one["wait_s"] == 600)
+    waits = pd.DataFrame({"wait_s": np.array(WAITS, dtype=float), "fallback_share": share})
+    waits = waits.assign(fallback_low=np.maximum(share - 0.5 / n**0.5, 0), fallback_high=share + 0.5 / n**0.5)
+    waits = waits.assign(delivered_later_share=0.5, duplicate_share=0.01, cost=0.01 + 0.05 * share, reach_s=180.0)
+    waits = waits.assign(reached_share=0.96, meets_target=waits["wait_s"] <= 600, chosen=waits["wait_s"] == 600)
     names = list(by) if groups else []
     if groups:
         parts = [
-            one.assign(
-                cost=one["cost"] + number / 100,
+            waits.assign(
+                cost=waits["cost"] + number / 100,
                 **{name: GROUPS[number] if level == 0 else f"team {number}" for level, name in enumerate(by)},
             )
             for number in range(groups)
         ]
-        one = pd.concat(parts, ignore_index=True)[[*names, *one.columns]]
-    one.attrs = {"by": names, "target": 0.95, "within_s": 600.0, "viber_charged": "sent", "tz": "UTC"}
-    return one
+        waits = pd.concat(parts, ignore_index=True)[[*names, *waits.columns]]
+    waits.attrs = {"by": names, "target": 0.95, "within_s": 600.0, "viber_charged": "sent", "tz": "UTC"}
+    return waits
 
 
 def starts(n: int, every: str) -> pd.DatetimeIndex:
@@ -317,7 +317,7 @@ FREQUENT = (
 )
 
 
-def tangled_transitions(n: int) -> pd.DataFrame:
+def crossing_transitions(n: int) -> pd.DataFrame:
     rng = np.random.default_rng(1)
     index = rng.integers(0, len(FREQUENT), n)
     names = list(dict.fromkeys(state for row in FREQUENT for state in row[:2]))

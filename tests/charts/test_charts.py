@@ -1,4 +1,4 @@
-"""Charts of transitions and events, and what holds for every chart: legible texts, inks, unchanged inputs."""
+"""Charts of transitions and events, and what holds for every chart: legible texts, text colours, unchanged inputs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from chart_data import (
     changes,
     check_legible,
     comparison,
+    crossing_transitions,
     curve,
     events,
     fallback,
@@ -28,7 +29,6 @@ from chart_data import (
     over_time_with_gaps,
     profile,
     slo,
-    tangled_transitions,
     text_of,
     ticks,
     transitions,
@@ -122,14 +122,14 @@ CASES: dict[str, Callable[[Axes | None], Axes]] = {
     "profile by two": lambda ax: charts.profile(by_group(profile, 90, by=("rate_type", "team")), ax=ax),
     "profile by many": lambda ax: charts.profile(by_group(profile, 90, MANY), ax=ax),
     **{f"flow {n}": lambda ax, n=n: charts.flow(transitions(n), ax=ax) for n in (1, 2, 50, 100_000)},
-    **{f"flow tangle {n}": lambda ax, n=n: charts.flow(tangled_transitions(n), ax=ax) for n in (1, 2, 50, 100_000)},
+    **{f"flow crossing {n}": lambda ax, n=n: charts.flow(crossing_transitions(n), ax=ax) for n in (1, 2, 50, 100_000)},
     **{f"funnel {n}": lambda ax, n=n: charts.funnel(journeys(n), ax=ax) for n in (1, 2, 50, 100_000)},
 }
 
 
 LARGE = ("latency 10000", "timeline many", "time_share by", "curve 50", "curve by 50", "ecdf 10000", "quantiles 50")
 LARGE += ("compare 50", "fallback 50", "fallback by", "over_time changes", "over_time by", "over_time both shares")
-LARGE += ("slo 50 days", "profile by", "flow tangle 100000", "funnel 100000")
+LARGE += ("slo 50 days", "profile by", "flow crossing 100000", "funnel 100000")
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -147,24 +147,24 @@ def test_texts_neither_overlap_nor_leave_the_figure(case: str) -> None:
         assert (cropped.max <= (width + 0.02, height + 0.02)).all()
 
 
-@pytest.mark.parametrize(("face", "size"), [("white", (7.5, 4.0)), ("#111111", (4.5, 2.5))])
+@pytest.mark.parametrize(("background", "size"), [("white", (7.5, 4.0)), ("#111111", (4.5, 2.5))])
 @pytest.mark.parametrize("case", LARGE)
 def test_the_callers_axes_are_used_and_their_background_respected(
-    case: str, face: str, size: tuple[float, float]
+    case: str, background: str, size: tuple[float, float]
 ) -> None:
-    figure = Figure(figsize=size, facecolor=face, layout="constrained")
-    given = figure.subplots()
-    given.set_facecolor(face)
+    figure = Figure(figsize=size, facecolor=background, layout="constrained")
+    target = figure.subplots()
+    target.set_facecolor(background)
     figure.draw_without_rendering()
-    assert CASES[case](given) is given
-    check_legible(given)
+    assert CASES[case](target) is target
+    check_legible(target)
     assert tuple(figure.get_size_inches()) == size
     texts = [
-        given.xaxis.label,
-        *(text for ax in (given, *given.child_axes) for text in [*ax.texts, *ax.get_yticklabels()]),
+        target.xaxis.label,
+        *(text for ax in (target, *target.child_axes) for text in [*ax.texts, *ax.get_yticklabels()]),
     ]
-    inks = {text.get_color() for text in texts} & {MIDTONE, DARK, LIGHT}
-    assert inks == {DARK if face == "white" else LIGHT}
+    text_colours = {text.get_color() for text in texts} & {MIDTONE, DARK, LIGHT}
+    assert text_colours == {DARK if background == "white" else LIGHT}
 
 
 def test_a_long_state_name_is_elided_in_the_middle() -> None:
@@ -223,14 +223,14 @@ def test_latency_lists_transitions_in_order_with_count_and_median() -> None:
     assert {"100 ms", "1 s", "1 min", "1 h"} <= set(ticks(ax))
 
 
-def test_zeros_are_in_a_gutter_at_the_left() -> None:
+def test_zeros_are_in_a_strip_at_the_left() -> None:
     frame = transitions(4).assign(latency_s=[0.0, 0.001, 0.1, 5.0])
     ax = charts.latency(frame)
     assert ticks(ax)[0] == "≤ 1 ms"
-    gutter = ax.get_xticks()[0]
+    zero_x = ax.get_xticks()[0]
     dots = [x for line in ax.lines if line.get_marker() == "o" for x in line.get_xdata()]
-    assert dots == [gutter, gutter, 0.1, 5.0]
-    assert ax.get_xlim()[0] < gutter < 0.1
+    assert dots == [zero_x, zero_x, 0.1, 5.0]
+    assert ax.get_xlim()[0] < zero_x < 0.1
 
 
 def test_many_equal_latencies_are_visible() -> None:
@@ -418,7 +418,7 @@ def test_transitions_of_a_log_can_be_drawn() -> None:
         (charts.over_time, by_group(over_time, 9).sample(frac=1, random_state=1)),
         (charts.slo, slo(9).sample(frac=1, random_state=1)),
         (charts.profile, profile(99)),
-        (charts.flow, tangled_transitions(99)),
+        (charts.flow, crossing_transitions(99)),
         (charts.funnel, journeys(50)),
     ],
 )
@@ -436,7 +436,7 @@ def test_svg_files_are_reproducible() -> None:
             draw(None).figure.savefig(out, format="svg", metadata={"Date": None})
         return out.getvalue()
 
-    for case in ("latency 200", "over_time changes", "slo 50 days", "flow tangle 50"):
+    for case in ("latency 200", "over_time changes", "slo 50 days", "flow crossing 50"):
         assert svg(CASES[case]) == svg(CASES[case]), case
 
 

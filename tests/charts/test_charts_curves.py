@@ -52,7 +52,7 @@ def test_the_curve_is_that_of_the_result_and_ends_at_the_longest_observation() -
     assert {"1 s", "1 min", "1 h"} <= set(ticks(ax))
 
 
-def test_thinning_a_million_steps_moves_nothing_by_a_pixel() -> None:
+def test_reducing_a_million_steps_moves_nothing_by_a_pixel() -> None:
     frame = curve(1_000_000)
     ax = charts.curve(frame)
     ((x, y),) = steps(ax)
@@ -69,7 +69,7 @@ def test_thinning_a_million_steps_moves_nothing_by_a_pixel() -> None:
     assert (drawn <= late).all()
 
 
-def test_deliveries_within_a_millisecond_are_in_a_gutter() -> None:
+def test_deliveries_within_a_millisecond_are_in_a_strip() -> None:
     assert ticks(charts.curve(curve(50)))[0] != "≤ 1 ms"
     frame = curve_of(np.array([0.0, 0.0, 5.0, 5.0]), np.ones(4, dtype=int))
     frame.attrs = curve(1).attrs

@@ -16,13 +16,13 @@ from chart_data import (
     by_group,
     changes,
     check_legible,
+    crossing_transitions,
     events,
     journeys,
     over_time,
     over_time_with_gaps,
     profile,
     slo,
-    tangled_transitions,
     text_of,
     ticks,
     transitions,
@@ -255,7 +255,7 @@ def test_flow_arrows_are_as_wide_as_transitions_are_frequent() -> None:
 
 
 def test_labels_of_a_flow_avoid_other_arrows() -> None:
-    ax = charts.flow(tangled_transitions(100_000))
+    ax = charts.flow(crossing_transitions(100_000))
     check_legible(ax)
     boxes = [text.get_window_extent() for text in ax.texts if "median" in text.get_text()]
     crossed = 0
@@ -268,7 +268,7 @@ def test_labels_of_a_flow_avoid_other_arrows() -> None:
 
 
 def test_flow_counts_what_it_leaves_out() -> None:
-    ax = charts.flow(tangled_transitions(100_000))
+    ax = charts.flow(crossing_transitions(100_000))
     note = ax.get_xlabel().replace("\n", " ")
     assert "less frequent transitions not drawn: " in note
     assert "back to the same state, not drawn: " in note

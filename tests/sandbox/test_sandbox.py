@@ -310,10 +310,10 @@ def test_bodies_expire_48_hours_after_the_final_status_and_histories_after_90_da
         web.sandbox.advance(seconds=(at - web.sandbox.now).total_seconds())
         return [web("GET", f"/messages/{message_id}{path}").status_code for path in ("", "/status", "/events")]
 
-    moment = timedelta(milliseconds=1)
-    assert statuses(truth["delivered"] + timedelta(hours=48) - moment) == [200, 200, 200]
+    millisecond = timedelta(milliseconds=1)
+    assert statuses(truth["delivered"] + timedelta(hours=48) - millisecond) == [200, 200, 200]
     assert statuses(truth["delivered"] + timedelta(hours=48)) == [404, 200, 200]
-    assert statuses(START + timedelta(days=90) - moment) == [404, 200, 200]
+    assert statuses(START + timedelta(days=90) - millisecond) == [404, 200, 200]
     assert statuses(START + timedelta(days=90)) == [404, 404, 404]
 
 
@@ -330,11 +330,11 @@ def test_configuration_of_account_and_service_ids(create):
         listed = web("GET", path)
         assert [wire.read_channel(channel).service_id for channel in listed.json()] == ["ONE", "TWO"]
         assert listed.headers["x-total-items"] == "2"
-    one = "/configurations/channels/viber/service-ids/TWO"
-    web("PUT", f"{one}/callbacks", json={"inboundMessageUrl": "https://example.org/two"})
-    assert web("GET", one).json()["callback"] == {"inboundMessageUrl": "https://example.org/two"}
-    assert web("GET", one.replace("TWO", "SIX")).status_code == 404
-    assert web("PUT", f"{one.replace('TWO', 'SIX')}/callbacks", json={}).status_code == 404
+    path = "/configurations/channels/viber/service-ids/TWO"
+    web("PUT", f"{path}/callbacks", json={"inboundMessageUrl": "https://example.org/two"})
+    assert web("GET", path).json()["callback"] == {"inboundMessageUrl": "https://example.org/two"}
+    assert web("GET", path.replace("TWO", "SIX")).status_code == 404
+    assert web("PUT", f"{path.replace('TWO', 'SIX')}/callbacks", json={}).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -564,17 +564,17 @@ def test_inbound_messages(create, receiver):
 
 def test_concurrent_and_sequential_sends_have_the_same_journeys(create):
     numbers = [f"+49170{1000000 + n % 40}" for n in range(120)]
-    alone, crowd = (create(dialect="mixed", model=None) for _ in range(2))
+    sequential, concurrent = (create(dialect="mixed", model=None) for _ in range(2))
     for to in numbers:
-        alone.accepted(to)
+        sequential.accepted(to)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(crowd.accepted, numbers[::-1]))
+        list(pool.map(concurrent.accepted, numbers[::-1]))
     columns = ["to", "message_id", "happened_at"]
-    first, second = (web.sandbox.truth().sort_values(columns, ignore_index=True) for web in (alone, crowd))
+    first, second = (web.sandbox.truth().sort_values(columns, ignore_index=True) for web in (sequential, concurrent))
     assert first.equals(second)
     histories = [
         [web("GET", f"/messages/{message_id}/events").json() for message_id in first["message_id"].unique()[:20]]
-        for web in (alone, crowd)
+        for web in (sequential, concurrent)
     ]
     assert histories[0] == histories[1]
     assert not set(create(seed=8, model=None).accepted(numbers[0])) <= set(first["message_id"])
@@ -607,9 +607,9 @@ def test_start_on_demand_and_restart():
 
 
 def test_port_in_use(create):
-    taken = int(create().sandbox.base_url.split(":")[2].split("/")[0])
-    with pytest.raises(ConfigurationError, match=f":{taken} is in use"):
-        Sandbox(port=taken).start()
+    port_in_use = int(create().sandbox.base_url.split(":")[2].split("/")[0])
+    with pytest.raises(ConfigurationError, match=f":{port_in_use} is in use"):
+        Sandbox(port=port_in_use).start()
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="Windows has no privileged ports")

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.browser
 
 NUMBER = "+49 170 12345 06"  # with this seed its first message is delivered after 2.7 virtual seconds
 MASKED = "+4917*****06"
-WORDS = "Your parcel waits at the harbour"
+TEXT = "Your parcel waits at the harbour"
 KEY = "a-key-that-must-not-be-shown"
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -154,7 +154,7 @@ class Desk:
 
     def __init__(self, page: Any, path: Path) -> None:
         self.page, self.path = page, path
-        self.shots = 0
+        self.screenshots = 0
         self.form = page.locator(".jp-OutputArea-output")
 
     def type(self, label: str, text: str) -> None:
@@ -172,20 +172,20 @@ class Desk:
         """Return a button by its name; an icon may precede it."""
         return self.page.get_by_role("button", name=re.compile(rf"(^|\s){name}$"))
 
-    def reads(self, text: str) -> None:
+    def wait_for_text(self, text: str) -> None:
         self.form.get_by_text(text).first.wait_for(state="visible")
 
-    def lacks(self, text: str) -> None:
+    def wait_until_hidden(self, text: str) -> None:
         self.form.get_by_text(text).first.wait_for(state="hidden")
 
-    def emptied(self, label: str) -> None:
+    def wait_until_empty(self, label: str) -> None:
         box = self.page.get_by_label(label, exact=True).element_handle()
         self.page.wait_for_function("box => box.value === ''", arg=box)
 
-    def shoot(self, name: str) -> None:
-        self.shots += 1
+    def take_screenshot(self, name: str) -> None:
+        self.screenshots += 1
         self.page.mouse.move(5, 5)
-        self.page.screenshot(path=self.path.parent / f"{self.path.stem}-{self.shots}-{name}.png")
+        self.page.screenshot(path=self.path.parent / f"{self.path.stem}-{self.screenshots}-{name}.png")
 
     def saved(self) -> str:
         """Save the notebook and return the content of its file."""
@@ -200,59 +200,59 @@ def posts(sandbox: FaultySandbox) -> list[Any]:
 @pytest.mark.parametrize("desk", [("JupyterLab Light", True), ("JupyterLab Dark", False)], indirect=True)
 def test_from_mistakes_to_delivered(desk: Desk, sandbox: FaultySandbox) -> None:
     before = len(posts(sandbox))
-    desk.shoot("empty")
+    desk.take_screenshot("empty")
 
     desk.type("Recipient", "+49 12")
-    desk.reads("lacks an area code")
+    desk.wait_for_text("lacks an area code")
     desk.choose("Content", "text, image, button")
-    desk.reads("'transaction' does not allow text+button+image")
-    desk.type("Text", WORDS)
+    desk.wait_for_text("'transaction' does not allow text+button+image")
+    desk.type("Text", TEXT)
     desk.type("Image URL", "htp://example.org/a.png")
-    desk.reads("'htp://example.org/a.png' is not an http(s) URL")
+    desk.wait_for_text("'htp://example.org/a.png' is not an http(s) URL")
     desk.click("Send")
-    desk.reads("Fix 5 problems before sending.")
-    desk.shoot("mistakes")
+    desk.wait_for_text("Fix 5 problems before sending.")
+    desk.take_screenshot("mistakes")
     assert len(posts(sandbox)) == before
 
     desk.type("Recipient", NUMBER)
-    desk.reads(f"{MASKED} is a possible number")
+    desk.wait_for_text(f"{MASKED} is a possible number")
     desk.choose("Rate type", "promotion")
-    desk.lacks("does not allow")
+    desk.wait_until_hidden("does not allow")
     desk.type("Image URL", "https://example.org/a.png")
     desk.type("Button", "Track it")
     desk.type("Button URL", "https://example.org/t/1")
-    desk.lacks("before sending")
-    desk.shoot("valid")
+    desk.wait_until_hidden("before sending")
+    desk.take_screenshot("valid")
 
     desk.click("Send", click_count=2)
-    desk.reads("It will be charged.")
+    desk.wait_for_text("It will be charged.")
     assert desk.page.get_by_label("Recipient").is_disabled()
     assert desk.button("Send").is_disabled()
     assert desk.page.evaluate("() => document.activeElement.textContent") == "No, go back"
-    desk.shoot("asking")
+    desk.take_screenshot("asking")
     assert len(posts(sandbox)) == before, "nothing is sent before the confirmation"
 
     desk.click("Yes, send it", click_count=2, delay=20)
-    desk.reads("Accepted for")
-    desk.reads("delivered")
-    desk.shoot("delivered")
+    desk.wait_for_text("Accepted for")
+    desk.wait_for_text("delivered")
+    desk.take_screenshot("delivered")
     (sent,) = posts(sandbox)[before:]
-    assert sent["content"]["components"]["body"][0] == {"type": "text", "text": WORDS}
+    assert sent["content"]["components"]["body"][0] == {"type": "text", "text": TEXT}
     message_id = sandbox.truth()["message_id"].iloc[-1]
-    desk.reads(message_id)
+    desk.wait_for_text(message_id)
     assert desk.page.get_by_label("Recipient").input_value() == ""
     assert desk.page.get_by_label("Text", exact=True).input_value() == ""
 
     file = desk.saved()
-    for secret in (NUMBER, NUMBER.replace(" ", ""), WORDS, "Track it", "https://example.org/t/1", KEY):
+    for secret in (NUMBER, NUMBER.replace(" ", ""), TEXT, "Track it", "https://example.org/t/1", KEY):
         assert secret not in file
     assert "SendForm()" in file
 
     desk.type("Recipient", NUMBER)
     desk.type("Text", "Another message")
-    desk.reads(f"{MASKED} is a possible number")
-    desk.reads(message_id)
-    desk.shoot("next")
+    desk.wait_for_text(f"{MASKED} is a possible number")
+    desk.wait_for_text(message_id)
+    desk.take_screenshot("next")
 
 
 @pytest.mark.parametrize("desk", [("JupyterLab Dark", True)], indirect=True)
@@ -260,17 +260,17 @@ def test_an_unknown_outcome_is_shown(desk: Desk, sandbox: FaultySandbox) -> None
     before = len(posts(sandbox))
     fault = sandbox.fault("drop", method="POST")
     desk.type("Recipient", NUMBER)
-    desk.type("Text", WORDS)
+    desk.type("Text", TEXT)
     desk.click("Send")
     desk.click("Yes, send it", click_count=2)
-    desk.reads("It is not known whether this message was sent.")
+    desk.wait_for_text("It is not known whether this message was sent.")
     fault.clear()
     desk.click("Send")
-    desk.reads("Fix 2 problems before sending.")
-    desk.shoot("unknown")
+    desk.wait_for_text("Fix 2 problems before sending.")
+    desk.take_screenshot("unknown")
     assert len(posts(sandbox)) == before + 1
     file = desk.saved()
-    assert not [typed for typed in (NUMBER, NUMBER.replace(" ", ""), WORDS, KEY) if typed in file]
+    assert not [typed for typed in (NUMBER, NUMBER.replace(" ", ""), TEXT, KEY) if typed in file]
 
 
 @pytest.mark.parametrize("desk", [("JupyterLab Light", False)], indirect=True)
@@ -278,31 +278,31 @@ def test_unsent_input_is_not_saved_by_default(desk: Desk) -> None:
     """JupyterLab saves the state of widgets only if that is switched on."""
     desk.choose("Content", "carousel")
     desk.type("Recipient", NUMBER)
-    desk.type("Text", WORDS)
+    desk.type("Text", TEXT)
     for label, text in (("title", "Oak"), ("image URL", "https://example.org/a.png"), ("button", "Buy")):
         desk.type(f"Card 1 {label}", text)
     desk.page.get_by_label("Card 1 2nd button").wait_for(state="visible")
     desk.type("Card 2 title", "Elm")
     desk.page.get_by_label("Card 3 title").wait_for(state="visible")
-    desk.shoot("carousel")
-    assert desk.page.get_by_label("Text", exact=True).input_value() == WORDS, "typed while the kind was changing"
+    desk.take_screenshot("carousel")
+    assert desk.page.get_by_label("Text", exact=True).input_value() == TEXT, "typed while the kind was changing"
     assert NUMBER not in (file := desk.saved())
-    assert WORDS not in file
+    assert TEXT not in file
 
 
 @pytest.mark.parametrize("desk", [("JupyterLab Light", True)], indirect=True)
 def test_clear_removes_inputs_from_saved_widget_state(desk: Desk) -> None:
     desk.type("Recipient", NUMBER)
-    desk.type("Text", WORDS)
+    desk.type("Text", TEXT)
     desk.choose("Content", "list")
     desk.type("Option 1", "tomorrow")
-    desk.reads(f"{MASKED} is a possible number")
+    desk.wait_for_text(f"{MASKED} is a possible number")
     assert NUMBER in desk.saved(), "widget state is saved, so that the rest of the test is meaningful"
 
     desk.click("Clear")
     for label in ("Recipient", "Text", "Option 1"):
-        desk.emptied(label)
+        desk.wait_until_empty(label)
     file = desk.saved()
     assert "widget-state+json" in file
-    for typed in (NUMBER, WORDS, "tomorrow", KEY):
+    for typed in (NUMBER, TEXT, "tomorrow", KEY):
         assert typed not in file

@@ -22,7 +22,7 @@ from viberkit.widgets.status import StatusView, history_table
 
 NUMBER = "+491701234506"
 MASKED = "+4917*****06"
-WORDS = "Your parcel waits at the harbour"
+TEXT = "Your parcel waits at the harbour"
 PAGE = "https://example.org/track"
 PICTURE = "https://example.org/a.png"
 
@@ -40,7 +40,7 @@ def form(client: vk.Client) -> Iterator[SendForm]:
 def fill(form: SendForm, kind: str = "text", rate_type: str = "transaction", **typed: str) -> None:
     """Select kind and rate type, and type a recipient (and a text)."""
     form.kind.input.value, form.rate_type.input.value = kind, rate_type
-    type_in(form, {"to": NUMBER, **({"text": WORDS} if kind == "text" else {}), **typed})
+    type_in(form, {"to": NUMBER, **({"text": TEXT} if kind == "text" else {}), **typed})
 
 
 def type_in(form: SendForm, typed: dict[str, str]) -> None:
@@ -73,7 +73,7 @@ def saved_state() -> str:
     return json.dumps(w.Widget.get_manager_state(), ensure_ascii=False, default=str)
 
 
-def asks(form: SendForm) -> bool:
+def is_asking(form: SendForm) -> bool:
     return (
         form.confirm_button in form._confirmation.children[1].children and form._confirmation.layout.display != "none"
     )
@@ -90,7 +90,7 @@ IN_BODY = {f"video.{name}": value for name, value in VIDEO.items()}
 
 
 def body(*parts: dict[str, Any]) -> dict[str, Any]:
-    return {"contentType": "components", "components": {"body": [{"type": "text", "text": WORDS}, *parts]}}
+    return {"contentType": "components", "components": {"body": [{"type": "text", "text": TEXT}, *parts]}}
 
 
 def wire_card(title: str) -> dict[str, Any]:
@@ -98,11 +98,11 @@ def wire_card(title: str) -> dict[str, Any]:
 
 
 TYPED: list[tuple[str, dict[str, str], dict[str, Any]]] = [
-    ("text", {"text": f"{WORDS}\n  so"}, {"contentType": "text", "text": f"{WORDS}\n  so"}),
-    ("text, button", {"text": WORDS, **BUTTON}, body(WIRE_BUTTON)),
+    ("text", {"text": f"{TEXT}\n  so"}, {"contentType": "text", "text": f"{TEXT}\n  so"}),
+    ("text, button", {"text": TEXT, **BUTTON}, body(WIRE_BUTTON)),
     (
         "text, image, button",
-        {"text": WORDS, "image.url": f" {PICTURE} ", **BUTTON},
+        {"text": TEXT, "image.url": f" {PICTURE} ", **BUTTON},
         body({"type": "image", "image": {"url": PICTURE}}, WIRE_BUTTON),
     ),
     ("image", {"url": PICTURE}, {"contentType": "image", "image": {"url": PICTURE}}),
@@ -112,21 +112,21 @@ TYPED: list[tuple[str, dict[str, str], dict[str, Any]]] = [
         {"contentType": "file", "file": {"url": PAGE, "filename": "bill.pdf", "type": "pdf"}},
     ),
     ("video", {**VIDEO, "type": "mp4"}, {"contentType": "video", "video": {**WIRE_VIDEO, "type": "mp4"}}),
-    ("video, text", {"text": WORDS, **IN_BODY}, body({"type": "video", "video": WIRE_VIDEO})),
+    ("video, text", {"text": TEXT, **IN_BODY}, body({"type": "video", "video": WIRE_VIDEO})),
     (
         "video, text, button",
-        {"text": WORDS, **IN_BODY, **BUTTON},
+        {"text": TEXT, **IN_BODY, **BUTTON},
         body({"type": "video", "video": WIRE_VIDEO}, WIRE_BUTTON),
     ),
     (
         "list",
-        {"text": WORDS, **{f"options[{index}]": f"day {index}" for index in range(3)}},
-        {"contentType": "list", "list": {"text": WORDS, "options": ["day 0", "day 1", "day 2"]}},
+        {"text": TEXT, **{f"options[{index}]": f"day {index}" for index in range(3)}},
+        {"contentType": "list", "list": {"text": TEXT, "options": ["day 0", "day 1", "day 2"]}},
     ),
     (
         "carousel",
         {
-            "text": WORDS,
+            "text": TEXT,
             **{f"items[0].{name}": value for name, value in CARD.items()},
             **{f"items[1].{name}": value for name, value in CARD.items()},
             "items[1].title": "Elm",
@@ -136,7 +136,7 @@ TYPED: list[tuple[str, dict[str, str], dict[str, Any]]] = [
         {
             "contentType": "carousel",
             "carousel": {
-                "text": WORDS,
+                "text": TEXT,
                 "items": [
                     wire_card("Oak"),
                     {**wire_card("Elm"), "secondaryButton": {"label": "More", "actionUrl": PICTURE}},
@@ -237,12 +237,12 @@ def test_send_shows_all_violations_and_their_count_is_updated(form: SendForm, sa
     form.send_button.click()
     assert "Fix 4 problems before sending." in page(form)
     assert all("is missing" in form._fields_by_path()[path].hint.value for path in ("to", "text", *BUTTON))
-    type_in(form, {"to": NUMBER, "text": WORDS, "button.caption": "Go"})
+    type_in(form, {"to": NUMBER, "text": TEXT, "button.caption": "Go"})
     assert "Fix 1 problem before sending." in page(form)
     assert "is missing" in form.fields["button.url"].hint.value
     type_in(form, {"button.url": PAGE})
     assert "before sending" not in page(form)
-    assert not asks(form)
+    assert not is_asking(form)
     assert not posts(sandbox)
 
 
@@ -253,7 +253,7 @@ def test_a_violation_without_an_input_is_shown(form: SendForm, monkeypatch: pyte
     assert "weather: is too bad" in page(form)
     assert "text.font: is ugly" in form.fields["text"].hint.value
     form.send_button.click()
-    assert not asks(form)
+    assert not is_asking(form)
 
 
 def test_violations_are_assigned_to_the_nearest_input() -> None:
@@ -298,15 +298,15 @@ def test_typed_html_is_escaped(form: SendForm) -> None:
 
 
 def test_text_is_kept_when_the_kind_changes(form: SendForm) -> None:
-    fill(form, "text, image, button", text=WORDS)
+    fill(form, "text, image, button", text=TEXT)
     type_in(form, {"image.url": PICTURE, **BUTTON})
     form.kind.input.value = "image"
     assert form.fields["url"].value == PICTURE
-    assert WORDS not in saved_state(), "removed text is in no widget"
+    assert TEXT not in saved_state(), "removed text is in no widget"
     form.kind.input.value = "file"
     assert form.fields["url"].value == "", "an image is not a file"
     form.kind.input.value = "text, button"
-    assert [form.fields[path].value for path in ("text", *BUTTON)] == [WORDS, "Track it", PAGE]
+    assert [form.fields[path].value for path in ("text", *BUTTON)] == [TEXT, "Track it", PAGE]
     same = form.fields["text"].input
     form.kind.input.value = "list"
     assert form.fields["text"].input is same, "text typed while the kind changes goes into the same input"
@@ -343,7 +343,7 @@ def test_labels_are_unique_within_a_kind() -> None:
 def test_it_asks_for_confirmation_and_disables_the_inputs(form: SendForm, sandbox: FaultySandbox) -> None:
     fill(form)
     form.send_button.click()
-    assert asks(form)
+    assert is_asking(form)
     assert f"<b>text</b> as a <b>transaction</b> to <b>{MASKED}</b>? It will be charged." in page(form)
     assert all(field.input.disabled for field in (form.to, form.rate_type, form.kind, form.fields["text"]))
     assert form.send_button.disabled
@@ -363,7 +363,7 @@ def test_a_change_cancels_the_confirmation(form: SendForm, sandbox: FaultySandbo
         "kind": lambda: setattr(form.kind.input, "value", "list"),
     }
     changes[change]()
-    assert not asks(form)
+    assert not is_asking(form)
     form.confirm_button.click()
     assert not posts(sandbox)
     assert not form.send_button.disabled
@@ -374,9 +374,9 @@ def test_going_back_sends_nothing_and_keeps_the_inputs(form: SendForm, sandbox: 
     form.send_button.click()
     form.cancel_button.click()
     form.confirm_button.click()
-    assert not asks(form)
+    assert not is_asking(form)
     assert not posts(sandbox)
-    assert (form.to.value, form.fields["text"].value) == (NUMBER, WORDS)
+    assert (form.to.value, form.fields["text"].value) == (NUMBER, TEXT)
     send(form)
     assert len(posts(sandbox)) == 1
 
@@ -410,7 +410,7 @@ def test_a_refusal_is_shown_and_the_inputs_are_kept(form: SendForm, sandbox: Fau
     fill(form)
     send(form)
     assert f"Nothing was sent. POST /messages: {status}" in page(form)
-    assert (form.to.value, form.fields["text"].value) == (NUMBER, WORDS)
+    assert (form.to.value, form.fields["text"].value) == (NUMBER, TEXT)
     assert form.sent is None
     send(form)
     assert form.sent is not None
@@ -457,7 +457,7 @@ def test_an_earlier_unknown_send_is_reported_and_the_inputs_are_kept(
     fill(form)
     send(form)
     assert "Nothing was sent: the outcome of an earlier send of the same content is unknown" in page(form)
-    assert form.fields["text"].value == WORDS
+    assert form.fields["text"].value == TEXT
     assert len(posts(sandbox)) == 1
     form.close()
 
@@ -481,7 +481,7 @@ def test_an_unreachable_server(sandbox: FaultySandbox) -> None:
         fill(form)
         send(form)
         assert "Nothing was sent." in page(form)
-        assert form.fields["text"].value == WORDS
+        assert form.fields["text"].value == TEXT
         form.close()
 
 
@@ -561,7 +561,7 @@ def test_a_failed_request_is_shown_and_retried(monkeypatch: pytest.MonkeyPatch) 
 def test_closing_ends_the_thread_and_leaves_no_widget(client: vk.Client) -> None:
     before = set(w.Widget.get_manager_state()["state"])
     form = SendForm(client)
-    fill(form, "carousel", text=WORDS)
+    fill(form, "carousel", text=TEXT)
     form.kind.input.value = "text"
     send(form)
     (view,) = [widget for widget in descendants(form) if isinstance(widget, StatusView)]
@@ -606,7 +606,7 @@ def test_the_history_shows_codes_and_unrecognised_states() -> None:
 
 # --- what remains in the state of the widgets ---------------------------------------------------------------
 
-SECRETS = (NUMBER, "0170 12345", WORDS, "Track it", PAGE)
+SECRETS = (NUMBER, "0170 12345", TEXT, "Track it", PAGE)
 
 
 def remaining(form: SendForm) -> list[str]:
@@ -615,13 +615,13 @@ def remaining(form: SendForm) -> list[str]:
 
 
 def fill_with_secrets(form: SendForm) -> None:
-    fill(form, "text, button", "promotion", text=WORDS)
+    fill(form, "text, button", "promotion", text=TEXT)
     type_in(form, BUTTON)
 
 
 def test_inputs_are_emptied_by_a_send(form: SendForm) -> None:
     fill_with_secrets(form)
-    assert set(remaining(form)) == {NUMBER, WORDS, "Track it", PAGE}, "the test can find them"
+    assert set(remaining(form)) == {NUMBER, TEXT, "Track it", PAGE}, "the test can find them"
     send(form)
     assert form.sent is not None
     assert remaining(form) == []
@@ -641,7 +641,7 @@ def test_inputs_are_emptied(form: SendForm, sandbox: FaultySandbox, how: str) ->
         form.close()
     else:
         form.kind.input.value = "list"
-        assert set(remaining(form)) == {NUMBER, WORDS}, "recipient and text are still shown"
+        assert set(remaining(form)) == {NUMBER, TEXT}, "recipient and text are still shown"
         return
     assert remaining(form) == []
 
@@ -674,7 +674,7 @@ def test_the_repr_contains_no_input_and_no_key(form: SendForm) -> None:
 def test_no_attribute_overrides_one_of_ipywidgets() -> None:
     """A method named ``_send`` would replace that of the widget, and nothing would reach the page."""
     intended = {"__init__", "__repr__", "__module__", "__doc__", "__annotations__", "close"}
-    for ours, theirs in ((vk.widgets.SendForm, w.VBox), (StatusView, w.HTML)):
-        own = {name for cls in ours.__mro__ if cls.__module__.startswith("viberkit") for name in vars(cls)}
+    for subclass, base in ((vk.widgets.SendForm, w.VBox), (StatusView, w.HTML)):
+        own = {name for cls in subclass.__mro__ if cls.__module__.startswith("viberkit") for name in vars(cls)}
         added_by_traitlets = {name for name in own if name.startswith(("_all_", "_trait", "_static", "_desc", "_inst"))}
-        assert own & set(dir(theirs)) <= intended | added_by_traitlets
+        assert own & set(dir(base)) <= intended | added_by_traitlets

@@ -1,7 +1,7 @@
 """The layout of a chart: lanes from top to bottom, measured texts, labels that do not overlap.
 
 matplotlib's global settings are never changed: each colour and size is passed explicitly. A figure created by a chart
-is transparent with mid-tone ink, so that it is legible on light and on dark pages; on the caller's axes the ink
+is transparent with mid-tone text, so that it is legible on light and on dark pages; on the caller's axes the text
 follows the background.
 """
 
@@ -25,7 +25,7 @@ from viberkit.charts._style import DARK, LIGHT, MIDTONE, SMALL, luminance, time_
 WIDTH, MARGIN, LINE = 7.5, 0.3, 0.135
 #: Font size of headings, in points.
 NAME = 9.0
-#: Seconds: times up to this are drawn in a gutter at the left of a log axis.
+#: Seconds: times up to this are drawn in a strip at the left of a log axis, the zero strip.
 SMALLEST_TIME = 1e-3
 PERCENT_TICKS = {0.0: "0 %", 0.25: "25 %", 0.5: "50 %", 0.75: "75 %", 1.0: "100 %"}
 _TOP = 0.08
@@ -41,7 +41,7 @@ class Layout:
 
     ax: Axes
     own: bool
-    ink: str
+    text_colour: str
     scale: float = 1.0
     _widths: dict[tuple[str, float], float] = field(default_factory=dict)
 
@@ -49,29 +49,30 @@ class Layout:
     def open(cls, ax: Axes | None, left: float = MARGIN, right: float = MARGIN) -> Layout:
         """Set up the caller's axes, or the axes of a new figure of notebook width with these margins in inches."""
         if ax is not None:
-            faces = [patch.get_facecolor() for patch in (ax.patch, ax.figure.patch) if patch.get_visible()]
-            background = next((face for face in map(colors.to_rgba, faces) if face[3] > 0.5), None)
-            ink = MIDTONE if background is None else DARK if luminance(background[:3]) > 0.25 else LIGHT
-            return cls(ax, own=False, ink=ink)
+            backgrounds = [patch.get_facecolor() for patch in (ax.patch, ax.figure.patch) if patch.get_visible()]
+            background = next((colour for colour in map(colors.to_rgba, backgrounds) if colour[3] > 0.5), None)
+            text_colour = MIDTONE if background is None else DARK if luminance(background[:3]) > 0.25 else LIGHT
+            return cls(ax, own=False, text_colour=text_colour)
         import matplotlib.pyplot as plt
 
         figure, ax = plt.subplots(
             figsize=(WIDTH, 3.0), layout="none", facecolor="none", subplot_kw={"facecolor": "none"}
         )
         figure.subplots_adjust(left=left / WIDTH, right=1 - right / WIDTH)
-        return cls(ax, own=True, ink=MIDTONE)
+        return cls(ax, own=True, text_colour=MIDTONE)
 
     def __post_init__(self) -> None:
         self.ax.spines[["top", "left", "right"]].set_visible(False)
-        self.ax.spines["bottom"].set_color(self.ink)
+        self.ax.spines["bottom"].set_color(self.text_colour)
         self.ax.grid(visible=False)
         self.ax.yaxis.set_major_locator(NullLocator())
-        self.ax.tick_params(colors=self.ink, labelsize=SMALL, length=0)
+        self.ax.tick_params(colors=self.text_colour, labelsize=SMALL, length=0)
         self.ax.tick_params(axis="x", length=3, bottom=True)
 
     def inset(self, bounds: tuple[float, float, float, float]) -> Layout:
         """Add axes within these; bounds (left, bottom, width, height) are shares of the axes."""
-        return Layout(self.ax.inset_axes(bounds, facecolor="none"), own=False, ink=self.ink, scale=self.scale)
+        ax = self.ax.inset_axes(bounds, facecolor="none")
+        return Layout(ax, own=False, text_colour=self.text_colour, scale=self.scale)
 
     @property
     def inches(self) -> tuple[float, float]:
@@ -87,14 +88,14 @@ class Layout:
             probe.remove()
         return self._widths[text, size]
 
-    def elide(self, text: str, room: float, size: float = SMALL) -> str:
-        """Return the text in one line, its middle replaced by an ellipsis if it is wider than ``room`` (a share)."""
+    def elide(self, text: str, available: float, size: float = SMALL) -> str:
+        """Return the text in one line, elided in the middle if it is wider than ``available`` (a share)."""
         text = " ".join(text.split())
-        if self.width(text, size) <= room:
+        if self.width(text, size) <= available:
             return text
-        for half in range(int(len(text) * room / self.width(text, size)) // 2, 0, -1):
+        for half in range(int(len(text) * available / self.width(text, size)) // 2, 0, -1):
             short = f"{text[:half]}…{text[-half:]}"
-            if self.width(short, size) <= room:
+            if self.width(short, size) <= available:
                 return short
         return f"{text[:1]}…"
 
@@ -102,7 +103,7 @@ class Layout:
         """Return the text in lines about as wide as the axes."""
         return textwrap.fill(text, max(1, int(0.97 * len(text) / (self.width(text, size) or 1))))
 
-    def room(self, heights: Sequence[float], extra: float = 0.0) -> int:
+    def count_fitting(self, heights: Sequence[float], extra: float = 0.0) -> int:
         """Return how many lanes of these heights (inches) fit: all on a new figure, at least one elsewhere."""
         if self.own:
             return len(heights)
@@ -113,7 +114,7 @@ class Layout:
         # A break is between two notes if each of them fits into a line.
         joined = " · ".join(note.replace(" ", "\xa0") if self.width(note) < 0.97 else note for note in notes if note)
         label = self.wrap(joined).replace("\xa0", " ").replace(" ·\n", "\n")
-        self.ax.set_xlabel(label, fontsize=SMALL, color=self.ink, linespacing=1.25, parse_math=False)
+        self.ax.set_xlabel(label, fontsize=SMALL, color=self.text_colour, linespacing=1.25, parse_math=False)
         if self.own:
             bottom = 0.22 + 0.2 * axis + 0.15 * (label.count("\n") + 1)
             total = height + bottom + _TOP
@@ -132,19 +133,19 @@ class Layout:
         self.ax.set_xlim(0, 1)
         self.ax.set_xticks(list(PERCENT_TICKS), list(PERCENT_TICKS.values()))
 
-    def time_axis(self, low: float, high: float, gutter: str = "", margin: float = 0.0) -> float:
+    def time_axis(self, low: float, high: float, strip_label: str = "", margin: float = 0.0) -> float:
         """Set a log x-axis of seconds.
 
-        ``gutter`` is the label of a strip at the left, for what has no logarithm; ``margin`` (a share of the width)
-        is left empty at the right. Returns the position of the middle of the gutter.
+        ``strip_label`` is the label of a strip at the left, for what has no logarithm; ``margin`` (a share of the
+        width) is left empty at the right. Returns the position of the middle of the strip.
         """
-        spare = max(0.0, 1.5 - np.log10(high / low)) / 2
-        span = np.log10(high / low) + 2 * spare
-        left, right = np.log10(low) - spare - 0.03 * span, np.log10(high) + spare + 0.03 * span
-        strip = 0.11 * (right - left) if gutter else 0.0
+        padding = max(0.0, 1.5 - np.log10(high / low)) / 2
+        span = np.log10(high / low) + 2 * padding
+        left, right = np.log10(low) - padding - 0.03 * span, np.log10(high) + padding + 0.03 * span
+        strip = 0.11 * (right - left) if strip_label else 0.0
         start, end, middle = (float(10.0**at) for at in (left, right, left - 0.55 * strip))
         decades = (right - left + strip) / (1 - margin)
-        ticks = time_ticks(start, end, self.inches[0] / decades, {middle: gutter} if gutter else None)
+        ticks = time_ticks(start, end, self.inches[0] / decades, {middle: strip_label} if strip_label else None)
         self.ax.set_xscale("log")
         self.ax.set_xlim(10.0 ** (left - strip), 10.0 ** (left - strip + decades))
         self.ax.set_xticks(list(ticks), list(ticks.values()))
@@ -158,15 +159,15 @@ class Layout:
         return float((np.log10(seconds) - left) / (right - left))
 
     def levels(self, ticks: dict[float, str], end: float = 1.0) -> None:
-        """Label heights at the left, with a faint line at each up to ``end`` (a share of the width)."""
+        """Label heights at the left, with a light line at each up to ``end`` (a share of the width)."""
         self.ax.set_yticks(list(ticks), list(ticks.values()))
-        style: dict[str, Any] = {"color": self.ink, "lw": 0.6, "alpha": 0.22, "zorder": 0.5}
+        style: dict[str, Any] = {"color": self.text_colour, "lw": 0.6, "alpha": 0.22, "zorder": 0.5}
         self.ax.hlines(list(ticks), 0, end, transform=self.ax.get_yaxis_transform(), **style)
 
     def text(self, x: float, y: float, text: str, *, size: float = SMALL, colour: str = "", **options: Any) -> None:
         """Draw a text at ``x`` (a share of the width) and ``y`` (on the y-axis)."""
         style: dict[str, Any] = {"transform": self.ax.get_yaxis_transform(), "parse_math": False}
-        self.ax.text(x, y, text, fontsize=size * self.scale, color=colour or self.ink, **(style | options))
+        self.ax.text(x, y, text, fontsize=size * self.scale, color=colour or self.text_colour, **(style | options))
 
     def heading(self, y: float, name: str, *facts: str) -> None:
         """Draw the heading of a lane: its name at the left, the longest of ``facts`` that fits at the right."""

@@ -31,7 +31,7 @@ def require_result(
         )
 
 
-def largest_groups(frame: pd.DataFrame, sizes: pd.Series, most: int) -> tuple[list[tuple[str, pd.DataFrame]], int]:
+def largest_groups(frame: pd.DataFrame, sizes: pd.Series, maximum: int) -> tuple[list[tuple[str, pd.DataFrame]], int]:
     """Return the largest groups: their labels and rows in order of appearance, and the number of the others."""
     by = list(frame.attrs["by"])
     if not by:
@@ -39,7 +39,7 @@ def largest_groups(frame: pd.DataFrame, sizes: pd.Series, most: int) -> tuple[li
     codes = frame.groupby(by, observed=True, sort=False, dropna=False).ngroup().to_numpy()
     totals = sizes.groupby(codes).sum().sort_values(ascending=False, kind="stable")
     groups = []
-    for code in sorted(totals.index[:most]):
+    for code in sorted(totals.index[:maximum]):
         part = frame[codes == code]
         groups.append((group_label(part[by].iloc[0].tolist()), part))
     return groups, len(totals) - len(groups)

@@ -26,7 +26,7 @@ STATE_COLOURS = {
 }
 #: Colours of groups, in order: distinct with any colour vision (CIELAB difference at least 23), none red or green.
 GROUP_COLOURS = ("#2b7fd0", "#e3a008", "#8a4f7d", "#45b894", "#a85a12", "#64bbe0", "#7040e8", "#7e6a4e")
-#: Ink for a page that may be light or dark, for a light page, and for a dark page.
+#: The text colour for a page that may be light or dark, for a light page, and for a dark page.
 MIDTONE, DARK, LIGHT = "#7a7a7a", "#3c3c3c", "#d2d2d2"
 #: Font size of small print, in points.
 SMALL = 8.0

@@ -118,18 +118,19 @@ class _Calendar:
         column, _ = self.positions(slo)
         self.first, self.last = int(column.min()), int(column.max())
         self.years = (self.last - self.first) * self.period > 300 * _DAY
-        room = (MAX_HEIGHT if layout.own else layout.inches[1] / 0.75) - _LEGEND
-        self.groups = max(1, min(groups, int(room / (_HEADING + _NAMES + 0.09 * rows))))
-        room, width = room / self.groups - _HEADING, layout.inches[0] * (1 - self.left)
+        available = (MAX_HEIGHT if layout.own else layout.inches[1] / 0.75) - _LEGEND
+        self.groups = max(1, min(groups, int(available / (_HEADING + _NAMES + 0.09 * rows))))
+        available, width = available / self.groups - _HEADING, layout.inches[0] * (1 - self.left)
         count = self.last - self.first + 1
-        for least in (layout.width("× 99.9 %") * layout.inches[0] + 0.1, 0.13):  # wide enough for shares if they fit
-            self.across = min(count, max(1, int(width / least)))
+        share_width = layout.width("× 99.9 %") * layout.inches[0] + 0.1
+        for narrowest in (share_width, 0.13):  # wide enough for shares if they fit
+            self.across = min(count, max(1, int(width / narrowest)))
             bands = -(-count // self.across)
-            self.height = float(np.clip((room / bands - _NAMES) / rows, 0.09, 0.22 if rows < 8 else 0.15))
+            self.height = float(np.clip((available / bands - _NAMES) / rows, 0.09, 0.22 if rows < 8 else 0.15))
             if bands < 3 and self.height >= 0.15:
                 break
         self.width = min(width / self.across, 0.8)
-        self.bands = max(1, min(bands, int(room / self.band + 1e-9)))
+        self.bands = max(1, min(bands, int(available / self.band + 1e-9)))
         self.first += (bands - self.bands) * self.across
 
     @property
@@ -179,9 +180,9 @@ def _draw_cells(grid: Grid, at: Ints, verdicts: list[str], texts: list[str]) -> 
     fits = grid.height >= 0.15 and widest < grid.width / layout.inches[0] - 0.006
     for verdict, colour in _COLOURS.items():
         column, row = at[:, [other == verdict for other in verdicts]]
-        grid.draw(column, row, facecolor=colour or "none", edgecolor="none" if colour else layout.ink, lw=0.8)
+        grid.draw(column, row, facecolor=colour or "none", edgecolor="none" if colour else layout.text_colour, lw=0.8)
         if verdict == "missed" and not fits:
             grid.mark(column, row, "x", contrast(colour))
     for x, y, verdict, text in zip(*grid.middles(*at), verdicts, texts, strict=True) if fits else ():
-        ink = contrast(_COLOURS[verdict]) if _COLOURS[verdict] else layout.ink
-        layout.text(x, y, text, ha="center", va="center_baseline", colour=ink)
+        text_colour = contrast(_COLOURS[verdict]) if _COLOURS[verdict] else layout.text_colour
+        layout.text(x, y, text, ha="center", va="center_baseline", colour=text_colour)

@@ -17,8 +17,8 @@ from viberkit.charts.transitions import MAX_LANES
 
 __all__ = ["compare"]
 
-#: Inches: a lane, the head of a block of lanes, and its axis.
-_ROW, _HEAD, _FOOT = 0.21, 0.27, 0.42
+#: Inches: a lane, the heading of a block of lanes, and its axis.
+_ROW, _HEADING, _AXIS = 0.21, 0.27, 0.42
 _SHARES = ("share_difference", "share_low", "share_high")
 _TIMES = ("difference_s", "low_s", "high_s")
 
@@ -68,14 +68,14 @@ def compare(comparison: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     blocks = _blocks(comparison) if len(comparison) else []
     if not blocks:
         return layout.show_empty("nothing to compare")
-    spare = _HEAD * len(blocks) + _FOOT * (len(blocks) - 1)
-    fitting = max(1, min(MAX_LANES, layout.room([_ROW] * len(comparison), spare + 0.1)))
+    fixed_height = _HEADING * len(blocks) + _AXIS * (len(blocks) - 1)
+    fitting = max(1, min(MAX_LANES, layout.count_fitting([_ROW] * len(comparison), fixed_height + 0.1)))
     groups = list(dict.fromkeys(comparison["group"].astype("str")))
     groups = groups[: max(1, fitting * len(groups) // len(comparison))]
     for block in blocks:
         block.rows = [row for row in block.rows if row.group in groups]
     drawn = sum(len(block.rows) for block in blocks)
-    total = drawn * _ROW + spare
+    total = drawn * _ROW + fixed_height
     baselines = ", ".join(layout.elide(name, 0.3) for name in dict.fromkeys(comparison["baseline"].astype("str")))
     notes = [f"difference from {baselines} · bars: confidence intervals · hollow: may be zero · diamond: worse"]
     notes.append(f"not drawn: {len(comparison) - drawn:,} of {len(comparison):,}" if drawn < len(comparison) else "")
@@ -87,13 +87,13 @@ def compare(comparison: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
             break
     top = 0.0
     for index, block in enumerate(blocks):
-        height = _HEAD + len(block.rows) * _ROW
+        height = _HEADING + len(block.rows) * _ROW
         target, offset = layout, top
         if index < len(blocks) - 1:
             target, offset = layout.inset((0, 1 - (top + height) / total, 1, height / total)), 0.0
             target.ax.set_ylim(height, 0)
         block.draw(target, offset, (names, end), long=long)
-        top += height + _FOOT
+        top += height + _AXIS
     return layout.ax
 
 
@@ -127,7 +127,7 @@ class _Row:
     def draw(self, layout: Layout, y: float, low: float, high: float) -> None:
         certain = self.low > 0 or self.high < 0
         worse = (self.value > 0) == self.positive_is_worse
-        colour = state_colour("failed" if worse else "delivered") if certain else layout.ink
+        colour = state_colour("failed" if worse else "delivered") if certain else layout.text_colour
         if not np.isnan([self.low, self.high]).any():
             ends = np.clip([self.low, self.high], low, high)
             layout.ax.plot(ends, [y, y], color=colour, lw=2.2, alpha=0.6, solid_capstyle="butt")
@@ -149,7 +149,7 @@ class _Block:
 
     def draw(self, layout: Layout, top: float, columns: tuple[float, float], *, long: bool) -> None:
         """Draw a lane per row between names and numbers, whose columns end and start at these shares of the width."""
-        ax, base, (start, end) = layout.ax, top + _HEAD + len(self.rows) * _ROW, columns
+        ax, base, (start, end) = layout.ax, top + _HEADING + len(self.rows) * _ROW, columns
         numbers = np.array([(row.value, row.low, row.high) for row in self.rows])
         known = np.append(numbers[np.isfinite(numbers)], 0.0)
         margin = 0.06 * (float(np.ptp(known)) or (1.0 if self.unit == "s" else 0.01))
@@ -163,14 +163,14 @@ class _Block:
         ticks = [tick for tick in ticks if low <= tick <= high]
         ax.set_xticks(ticks, [_signed(tick, self.unit) for tick in ticks])
         ax.spines["bottom"].set_bounds(low, high)
-        ax.plot([0, 0], [top + 0.06, base], color=layout.ink, lw=1.0)
+        ax.plot([0, 0], [top + 0.06, base], color=layout.text_colour, lw=1.0)
         zero = start - low / scale
         less, more = ("← faster", "slower →") if self.unit == "s" else ("← fewer", "more →")
         layout.text(0, top + 0.16, self.title)
         layout.text(zero - 0.01, top + 0.16, less, ha="right")
         layout.text(zero + 0.01, top + 0.16, more)
         for index, row in enumerate(self.rows):
-            y = top + _HEAD + (index + 0.5) * _ROW
+            y = top + _HEADING + (index + 0.5) * _ROW
             layout.text(0, y, row.name(layout), va="center")
             if np.isfinite(row.value):
                 layout.text(1, y, row.number(long=long), ha="right", va="center")

@@ -66,8 +66,8 @@ def curve(delivery_curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     if not len(delivery_curve):
         return layout.show_empty("no messages")
     by, height = attrs["by"], plot_height(layout, 0.24)
-    most = max(1, min(MAX_LINES, int(height / (LINE + 0.02))))
-    groups, left_out = largest_groups(delivery_curve, delivery_curve[counts].sum(axis=1), most)
+    limit = max(1, min(MAX_LINES, int(height / (LINE + 0.02))))
+    groups, left_out = largest_groups(delivery_curve, delivery_curve[counts].sum(axis=1), limit)
     lines = [_Line(part, end) for _, part in groups]
     low = min((line.first for line in lines if line.first > 0), default=1.0)
     high = max(low, *(float(line.time[-1]) for line in lines))
@@ -88,7 +88,7 @@ def curve(delivery_curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         text = f"{end} {percent(round(last[end], 9))}" + (f"\n{' – '.join(interval)}" if len(interval) > 1 else "")
         marks = [(high, last[end] / 2, text, state_colour(end))]
         if last["open"] > 1e-9:
-            marks.append((high, last[end] + last["open"] / 2, f"open {percent(last['open'])}", layout.ink))
+            marks.append((high, last[end] + last["open"] / 2, f"open {percent(last['open'])}", layout.text_colour))
         if last[other] > 1e-9:
             marks.append((high, 1 - last[other] / 2, f"{other} {percent(last[other])}", state_colour(other)))
     margin = max(layout.width(text) for _, _, text, _ in marks) + 0.05
@@ -99,19 +99,19 @@ def curve(delivery_curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         for line, colour in zip(lines, GROUP_COLOURS, strict=False):
             line.draw(layout.ax, colour, 0.18 if len(lines) <= 4 else 0.1)
             layout.ax.plot(line.time[-1:], line.share[-1:], "o", ms=3.5, color=colour, clip_on=False)
-        head = f"share {end}; a line ends at the longest observation of its group"
+        heading = f"share {end}; a line ends at the longest observation of its group"
     else:
         _draw_areas(layout, lines[0], _Line(delivery_curve, other), state_colour(end), state_colour(other))
-        layout.ax.plot([high, high], [0, 1], color=layout.ink, lw=1.0, ls=(0, (1.5, 1.5)))
-        head = "longest observation" if last["open"] > 1e-9 else "last message ended after"
-        head = f"n {int(delivery_curve[counts].to_numpy().sum()):,} · {head} {duration(last['time_s'])}"
-    layout.text(edge, 1 + 0.1 / height, layout.elide(head, edge), ha="right")
+        layout.ax.plot([high, high], [0, 1], color=layout.text_colour, lw=1.0, ls=(0, (1.5, 1.5)))
+        heading = "longest observation" if last["open"] > 1e-9 else "last message ended after"
+        heading = f"n {int(delivery_curve[counts].to_numpy().sum()):,} · {heading} {duration(last['time_s'])}"
+    layout.text(edge, 1 + 0.1 / height, layout.elide(heading, edge), ha="right")
     layout.label_lines(marks, edge + 0.005, 1.0)
     return layout.ax
 
 
 class _Line:
-    """A share over time with its band, thinned to what an axis can show.
+    """A share over time with its band, reduced to what an axis can show.
 
     ``first`` is the first step later than 1 ms, ``early`` whether there is a step up to 1 ms.
     """
@@ -122,7 +122,7 @@ class _Line:
         later = steps[steps > SMALLEST_TIME] if (steps > SMALLEST_TIME).any() else time[time > SMALLEST_TIME]
         self.first = float(later[0]) if len(later) else 0.0
         self.early = bool((steps <= SMALLEST_TIME).any())
-        indices = thin(np.maximum(time, self.first))
+        indices = reduce_points(np.maximum(time, self.first))
         columns = [part.get(column, part[name]) for column in (name, f"{name}_low", f"{name}_high")]
         self.time: Floats = time[indices]
         self.share, self.low, self.high = (column.to_numpy(dtype=np.float64)[indices] for column in columns)
@@ -138,13 +138,13 @@ def _draw_areas(layout: Layout, end: _Line, other: _Line, end_colour: str, other
     """Draw the end from below, the other outcome from above, and open messages between them."""
     ax, at = layout.ax, np.maximum(end.time, layout.ax.get_xlim()[0])
     ax.fill_between(at, 0, end.share, step="post", color=end_colour, alpha=0.3, lw=0)
-    ax.fill_between(at, end.share, 1 - other.share, step="post", color=layout.ink, alpha=0.1, lw=0)
+    ax.fill_between(at, end.share, 1 - other.share, step="post", color=layout.text_colour, alpha=0.1, lw=0)
     ax.fill_between(at, 1 - other.share, 1, step="post", color=other_colour, alpha=0.55, lw=0)
     end.draw(ax, end_colour, 0.0)
     ax.plot(at, np.stack([end.low, end.high], axis=1), color=end_colour, lw=0.7, alpha=0.8, drawstyle="steps-post")
 
 
-def thin(time: Floats) -> NDArray[np.intp]:
+def reduce_points(time: Floats) -> NDArray[np.intp]:
     """Return indices of the first and the last of the sorted times in each of 2,000 columns of a log axis."""
     if len(time) <= 2 * _COLUMNS or not 0 < time[0] < time[-1]:
         return np.arange(len(time))
@@ -153,16 +153,16 @@ def thin(time: Floats) -> NDArray[np.intp]:
     return np.unique(np.concatenate([[0], edges, edges + 1, [len(time) - 1]]))
 
 
-def plot_height(layout: Layout, head: float) -> float:
-    """Inches for the curves below a head."""
-    return _HEIGHT if layout.own else max(layout.inches[1] - head - 0.04, 0.5)
+def plot_height(layout: Layout, top_margin: float) -> float:
+    """Inches for the curves below a top margin."""
+    return _HEIGHT if layout.own else max(layout.inches[1] - top_margin - 0.04, 0.5)
 
 
-def set_plot(layout: Layout, height: float, head: float, foot: float, notes: list[str], end: float = 1.0) -> None:
-    """Let y be a share from 0 to 100 % between a head and a foot (inches), with lines up to ``end``."""
-    foot += 0.04
-    layout.set_height(height + head + foot, notes)
-    layout.ax.set_ylim(-foot / height, 1 + head / height)
+def set_plot(layout: Layout, height: float, top: float, bottom: float, notes: list[str], end: float = 1.0) -> None:
+    """Let y be a share from 0 to 100 % between a top and a bottom margin (inches), with lines up to ``end``."""
+    bottom += 0.04
+    layout.set_height(height + top + bottom, notes)
+    layout.ax.set_ylim(-bottom / height, 1 + top / height)
     layout.levels(PERCENT_TICKS, end)
 
 
@@ -204,8 +204,8 @@ def ecdf(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     if not lanes:
         return layout.show_empty("no transitions", note)
     chosen = sorted(lanes, key=lambda transition: -len(lanes[transition]))[:MAX_LINES]
-    gutter = set_time_axis(layout, [lanes[transition] for transition in chosen])
-    values = [np.sort(np.where(lanes[name] > SMALLEST_TIME, lanes[name], gutter)) for name in chosen]
+    zero_x = set_time_axis(layout, [lanes[transition] for transition in chosen])
+    values = [np.sort(np.where(lanes[name] > SMALLEST_TIME, lanes[name], zero_x)) for name in chosen]
     names = [[layout.elide(state, 0.3) for state in transition] for transition in chosen]
     texts = [f"{a}\n→ {b}\nn {len(sample):,}" for (a, b), sample in zip(names, values, strict=True)]
     levels = (0.97, 0.03)
@@ -214,14 +214,14 @@ def ecdf(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     drawn = sorted(index for row in rows for index, _ in row)
     notes = ["time from one state to the next, log scale · share of transitions that took no longer"]
     notes += [not_drawn("less frequent transitions", len(lanes) - len(drawn)), note]
-    head = 3 * LINE + 0.24
-    foot = head * (len(rows) - 1)
-    height = plot_height(layout, head + foot)
-    set_plot(layout, height, head, foot, notes)
+    top_margin = 3 * LINE + 0.24
+    bottom_margin = top_margin * (len(rows) - 1)
+    height = plot_height(layout, top_margin + bottom_margin)
+    set_plot(layout, height, top_margin, bottom_margin, notes)
     colours = transition_colours(in_order(chosen[index] for index in drawn))
     for index in drawn:
         latencies = values[index]
-        indices = thin(latencies)
+        indices = reduce_points(latencies)
         steps, share = np.r_[latencies[0], latencies[indices]], np.r_[0, (indices + 1) / len(latencies)]
         layout.ax.plot(steps, share, color=colours[chosen[index]], lw=1.6, drawstyle="steps-post")
     for row, level, x in zip(rows, levels, anchors, strict=False):

@@ -66,23 +66,23 @@ def quantiles(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     lanes = list(rows.sort_values("quantile", kind="stable").groupby(keys, sort=False, observed=True, dropna=False))
     shown = sorted(rows["quantile"].unique())
     names = [percentile(quantile) for quantile in shown]
-    head = layout.legend_positions(names)[-1][1] + 0.08
+    top_margin = layout.legend_positions(names)[-1][1] + 0.08
     step = 0.34 + 0.075 * len(shown)
-    count = min(MAX_LANES, layout.room([step] * len(lanes), head))
+    count = min(MAX_LANES, layout.count_fitting([step] * len(lanes), top_margin))
     frequent = sorted(range(len(lanes)), key=lambda index: -lanes[index][1]["n"].iloc[0])[:count]
     left_out, lanes = len(lanes) - count, [lanes[index] for index in sorted(frequent)]
     notes = ["time from one state to the next, log scale · bars: confidence intervals, arrows: no bound known"]
     notes.append(not_drawn("less frequent,", left_out))
-    layout.set_height(head + len(lanes) * step + 0.02, notes)
+    layout.set_height(top_margin + len(lanes) * step + 0.02, notes)
     numbers = pd.concat([part for _, part in lanes])[["value_s", "low_s", "high_s"]].to_numpy(dtype=np.float64)
     later = numbers[np.isfinite(numbers) & (numbers > SMALLEST_TIME)]
-    gutter = set_time_axis(layout, [later, numbers[np.isfinite(numbers[:, 0]), 0]])
+    zero_x = set_time_axis(layout, [later, numbers[np.isfinite(numbers[:, 0]), 0]])
     markers = dict(zip(shown, _MARKERS * (len(shown) // len(_MARKERS) + 1), strict=False))
-    layout.legend(names, [layout.ink] * len(names), "".join(markers.values()))
+    layout.legend(names, [layout.text_colour] * len(names), "".join(markers.values()))
     colours = transition_colours(dict.fromkeys((str(key[-2]), str(key[-1])) for key, _ in lanes))
     for index, (key, part) in enumerate(lanes):
         estimates = part[["quantile", "value_s", "low_s", "high_s"]].to_numpy(dtype=np.float64).tolist()
-        top, colour = head + index * step, colours[str(key[-2]), str(key[-1])]
+        top, colour = top_margin + index * step, colours[str(key[-2]), str(key[-1])]
         size = f"n {int(part['n'].iloc[0]):,}"
         facts = [f"{percentile(quantile)} {duration(value)}" for quantile, value, *_ in estimates]
         name = " · ".join([*([group_label(key[:-2])] if key[:-2] else []), " → ".join(map(str, key[-2:]))])
@@ -90,14 +90,14 @@ def quantiles(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         for quantile, *estimate in estimates:
             if np.isfinite(estimate[0]):
                 y = top + 0.32 + 0.075 * shown.index(quantile)
-                _draw_interval(layout, estimate, gutter, y, colour, markers[quantile])
+                _draw_interval(layout, estimate, zero_x, y, colour, markers[quantile])
     return layout.ax
 
 
-def _draw_interval(layout: Layout, estimate: list[float], gutter: float, y: float, colour: str, marker: str) -> None:
+def _draw_interval(layout: Layout, estimate: list[float], zero_x: float, y: float, colour: str, marker: str) -> None:
     ax, (value, low, high), (left, right) = layout.ax, estimate, layout.ax.get_xlim()
-    at = value if value > SMALLEST_TIME else gutter
-    start = low if low > SMALLEST_TIME else gutter if low > 0 and gutter < at else left
+    at = value if value > SMALLEST_TIME else zero_x
+    start = low if low > SMALLEST_TIME else zero_x if low > 0 and zero_x < at else left
     ax.plot([start, min(high, right)], [y, y], color=colour, lw=2.2, alpha=0.45, solid_capstyle="butt")
     for bounded, x, arrow in ((low > 0, 0.006, "<"), (np.isfinite(high), 0.994, ">")):
         if not bounded:
@@ -152,47 +152,48 @@ def fallback(fallback: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         return layout.show_empty("no wait with a known cost")
     groups, left_out = largest_groups(rows, pd.Series(1, rows.index), MAX_LINES)
     by, many = bool(fallback.attrs["by"]), len(rows) > 60 * len(groups)
-    heads = []
+    descriptions = []
     for name, part in groups:
         prefix = f"{layout.elide(name, 0.4)}: " if by else ""
         texts = [prefix + text for text in _describe_choice(part, fallback.attrs["target"], fallback.attrs["within_s"])]
-        heads.append(next((text for text in texts if layout.width(text) < 0.95), texts[-1]))
-    head, gap = len(heads) * 0.16 + 0.32, 0.34 if layout.own else 0.3
+        descriptions.append(next((text for text in texts if layout.width(text) < 0.95), texts[-1]))
+    top_margin, gap = len(descriptions) * 0.16 + 0.32, 0.34 if layout.own else 0.3
     lane = 0.6 if layout.own else 0.18 * layout.inches[1]
-    height = 1.8 if layout.own else max(layout.inches[1] - head - lane - gap - 0.04, 0.4)
-    total = head + height + gap + lane + 0.04
+    height = 1.8 if layout.own else max(layout.inches[1] - top_margin - lane - gap - 0.04, 0.4)
+    total = top_margin + height + gap + lane + 0.04
     notes = ["wait before the SMS, log scale", "" if rows["meets_target"].all() else "hollow: misses the target"]
     notes.append(not_drawn("waits of unknown cost,", len(fallback) - len(rows)))
     notes.append(not_drawn("other groups", left_out))
     layout.time_axis(float(rows["wait_s"].min()), float(rows["wait_s"].max()))
     layout.set_height(total, notes)
-    least, most = float(rows["cost"].min()), float(rows["cost"].max())
-    spare = 0.06 * (most - least) or 0.05 * abs(most) or 1.0
-    low, high = least - spare, most + spare
+    lowest, highest = float(rows["cost"].min()), float(rows["cost"].max())
+    padding = 0.06 * (highest - lowest) or 0.05 * abs(highest) or 1.0
+    low, high = lowest - padding, highest + padding
     inch, main = (high - low) / height, layout.ax
-    foot = low - inch * (gap + lane + 0.04)
-    main.set_ylim(foot, high + inch * head)
+    bottom = low - inch * (gap + lane + 0.04)
+    main.set_ylim(bottom, high + inch * top_margin)
     largest = float(np.nanmax(rows[shares].to_numpy())) or 1.0
     up = inch * lane / (1.12 * largest)  # the height of a share
-    zero = foot + 0.04 * (inch + up * largest)
-    ticks = {least: _money(least)}
-    if most > least:
+    zero = bottom + 0.04 * (inch + up * largest)
+    ticks = {lowest: _money(lowest)}
+    if highest > lowest:
         costs = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high)
-        places = max(0, int(np.ceil(-np.log10(costs[1] - costs[0]) - 1e-9)))
-        ticks = {float(cost): f"{cost:,.{places}f}" for cost in costs if low <= cost <= high}
+        decimals = max(0, int(np.ceil(-np.log10(costs[1] - costs[0]) - 1e-9)))
+        ticks = {float(cost): f"{cost:,.{decimals}f}" for cost in costs if low <= cost <= high}
     layout.levels(ticks | {zero: "0 %", zero + up * largest: percent(largest)})
     chosen_s = rows.loc[rows["chosen"].to_numpy(dtype=bool), "wait_s"]
     right = not by and len(chosen_s) > 0 and layout.share(float(chosen_s.iloc[0])) < 0.35
     for y, title in ((high + 0.08 * inch, "cost per message"), (low - 0.22 * inch, "share that falls back to SMS")):
         layout.text(float(right), y, title, ha="right" if right else "left")
-    for index, ((_, part), text) in enumerate(zip(groups, heads, strict=True)):
-        part, colour, y = part.sort_values("wait_s"), GROUP_COLOURS[index], high + inch * (head - 0.14 - 0.16 * index)
+    for index, ((_, part), text) in enumerate(zip(groups, descriptions, strict=True)):
+        part, colour = part.sort_values("wait_s"), GROUP_COLOURS[index]
+        y = high + inch * (top_margin - 0.14 - 0.16 * index)
         wait, cost = part["wait_s"].to_numpy(float), part["cost"].to_numpy(float)
         share, share_low, share_high = (zero + up * part[name].to_numpy(float) for name in shares)
         meets, chosen = part["meets_target"].to_numpy(dtype=bool), part["chosen"].to_numpy(dtype=bool)
         main.plot(wait, cost, color=colour, lw=1.4, alpha=0.7)
-        for mask, face in ((meets, colour), (~meets, "none")):
-            main.plot(wait[mask], cost[mask], "o", ms=2.5 if many else 5.0, mec=colour, mfc=face)
+        for mask, fill in ((meets, colour), (~meets, "none")):
+            main.plot(wait[mask], cost[mask], "o", ms=2.5 if many else 5.0, mec=colour, mfc=fill)
         main.plot(wait[chosen], cost[chosen], "o", ms=10, mec=colour, mfc="none", mew=1.6)
         main.fill_between(wait, share_low, share_high, color=colour, alpha=0.2, lw=0)
         main.plot(wait, share, "o-", ms=2, color=colour, lw=1.2, alpha=0.8)
@@ -203,8 +204,8 @@ def fallback(fallback: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         elif chosen.any():
             width = layout.width(text)
             x = float(np.clip(layout.share(wait[chosen][0]) - width / 2, 0, max(1 - width, 0)))
-            style: dict[str, Any] = {"color": layout.ink, "lw": 0.8, "ls": (0, (1.5, 1.5)), "zorder": 0.6}
-            main.plot([wait[chosen][0]] * 2, [foot, y - 0.05 * inch], **style)
+            style: dict[str, Any] = {"color": layout.text_colour, "lw": 0.8, "ls": (0, (1.5, 1.5)), "zorder": 0.6}
+            main.plot([wait[chosen][0]] * 2, [bottom, y - 0.05 * inch], **style)
         layout.text(x, y, text)
     return main
 
@@ -227,5 +228,5 @@ def _money(cost: float) -> str:
     >>> [_money(cost) for cost in (0.0132, 0.08, 1.5, 12345.678)]
     ['0.0132', '0.0800', '1.50', '12,346']
     """
-    places = int(np.clip(2 - np.floor(np.log10(abs(cost))), 0, 6)) if cost else 0
-    return f"{cost:,.{places}f}"
+    decimals = int(np.clip(2 - np.floor(np.log10(abs(cost))), 0, 6)) if cost else 0
+    return f"{cost:,.{decimals}f}"

@@ -67,29 +67,29 @@ def flow(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     if not candidates:
         return layout.show_empty("no transitions", note)
     median = "median " if layout.width("median 999 ms") < 0.17 else ""
-    for most in range(MAX_TRANSITIONS, 0, -1):
-        chosen = _most_frequent(candidates, most)
+    for limit in range(MAX_TRANSITIONS, 0, -1):
+        chosen = _most_frequent(candidates, limit)
         texts = {name: f"{len(lanes[name]):,}\n{median}{duration(float(np.median(lanes[name])))}" for name in chosen}
         diagram = _Diagram(layout, texts)
         if layout.own or diagram.height <= layout.inches[1]:
             break
     notes = ["messages from one state to the next, and the median time it took"]
-    if rest := [len(lanes[name]) for name in candidates if name not in texts]:
-        times = "time" if sum(rest) == 1 else "times"
-        notes.append(f"less frequent transitions not drawn: {len(rest):,} ({sum(rest):,} {times})")
+    if omitted := [len(lanes[name]) for name in candidates if name not in texts]:
+        times = "time" if sum(omitted) == 1 else "times"
+        notes.append(f"less frequent transitions not drawn: {len(omitted):,} ({sum(omitted):,} {times})")
     notes += [not_drawn("back to the same state,", repeated), note]
     layout.set_height(diagram.height, notes, axis=False)
     diagram.draw({name: len(lanes[name]) for name in chosen})
     return layout.ax
 
 
-def _most_frequent(transitions: Sequence[Transition], most: int) -> list[Transition]:
+def _most_frequent(transitions: Sequence[Transition], limit: int) -> list[Transition]:
     """Return the first transitions, as long as the states on the lower row stay few; in life-cycle order."""
     chosen: list[Transition] = []
     lower: set[str] = set()
     for transition in transitions:
         wider = lower | (set(transition) - set(_STAGES))
-        if len(chosen) < most and len(wider) <= _MAX_LOWER:
+        if len(chosen) < limit and len(wider) <= _MAX_LOWER:
             chosen.append(transition)
             lower = wider
     return in_order(chosen)
@@ -111,12 +111,12 @@ class _Diagram:
         self.names: dict[str, str] = {}
         for row in (upper, lower):
             fits = sum(layout.width(state) + 0.032 for state in row) + 0.06 * (len(row) - 1) <= 1
-            room = 2.0 if fits else 0.92 / max(len(row), 4) - 0.045
-            self.names |= {state: layout.elide(state, room) for state in row}
+            available = 2.0 if fits else 0.92 / max(len(row), 4) - 0.045
+            self.names |= {state: layout.elide(state, available) for state in row}
         self.half = {state: layout.width(name) / 2 + 0.016 for state, name in self.names.items()}
         self._set_centres(upper, lower)
-        neighbours = [pair for pair in (*pairwise(upper), *pairwise(lower)) if pair in texts]
-        self.straight = [(a, b) for a, b in neighbours if layout.width(texts[a, b]) + 0.02 <= self.x[b] - self.x[a]]
+        adjacent = [pair for pair in (*pairwise(upper), *pairwise(lower)) if pair in texts]
+        self.straight = [(a, b) for a, b in adjacent if layout.width(texts[a, b]) + 0.02 <= self.x[b] - self.x[a]]
         self.bands: dict[Transition, int] = {}  # 0: over the upper row, 1: between the rows, 2: under the lower row
         for a, b in texts:
             if (a, b) not in self.straight:
@@ -139,8 +139,8 @@ class _Diagram:
         centres = np.linspace(first, last, len(upper)) if len(upper) > 1 else [0.5]
         self.x = dict(zip(upper, map(float, centres), strict=True))
         start = self.x.get("dispatched", 0.5) + 0.31 * (lower[:1] != ["channel_failed"])
-        spare = 1 - sum(2 * self.half[state] for state in lower)
-        gap = min(0.15, spare / max(len(lower), 1))
+        free_width = 1 - sum(2 * self.half[state] for state in lower)
+        gap = min(0.15, free_width / max(len(lower), 1))
         widths = [2 * self.half[state] + gap for state in lower]
         below = spread([start + 0.31 * index for index in range(len(lower))], widths, -gap / 2, 1 + gap / 2)
         self.x |= dict(zip(lower, below or np.linspace(0.1, 0.9, len(lower)).tolist(), strict=True))
@@ -200,10 +200,10 @@ class _Diagram:
                 path = [(a, start), (a, y), (b, y), (b, end)]
                 label, align = (self._label_x(transition), y - 0.05), "left"
             width = (0.9 + 7 * counts[transition] / max(counts.values())) * layout.scale
-            head = f"-|>,head_length={0.35 + 0.04 * width},head_width={0.16 + 0.03 * width}"
+            arrow = f"-|>,head_length={0.35 + 0.04 * width},head_width={0.16 + 0.03 * width}"
             style = {"mutation_scale": 9 * layout.scale, "joinstyle": "miter", "capstyle": "butt", "zorder": 2}
             colour = colours[transition]
-            layout.ax.add_patch(FancyArrowPatch(path=Path(path), arrowstyle=head, lw=width, color=colour, **style))
+            layout.ax.add_patch(FancyArrowPatch(path=Path(path), arrowstyle=arrow, lw=width, color=colour, **style))
             layout.text(*label, self.texts[transition], ha=align, va="bottom", linespacing=1.05, zorder=5)
 
 
@@ -277,7 +277,7 @@ def funnel(journeys: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     for stage, text, height in zip(stages, stopped, heights, strict=True):
         count, y = int(reached[stage].sum()), top + 0.24 + bar / 2
         layout.heading(top + 0.17, stage, f"{count:,} · {percent(count / len(journeys))}")
-        layout.ax.barh(y, 1, bar, color=layout.ink, alpha=0.14, linewidth=0)
+        layout.ax.barh(y, 1, bar, color=layout.text_colour, alpha=0.14, linewidth=0)
         layout.ax.barh(y, count / len(journeys), bar, color=state_colour(stage), linewidth=0)
         if text:
             layout.text(0.012, y + bar / 2 + 0.155, text)
@@ -296,8 +296,8 @@ def _describe_stopped(layout: Layout, stopped: pd.DataFrame, stage: str) -> str:
         codes = failed["code"].astype("str").value_counts() if "code" in failed else pd.Series(dtype="int64")
         codes = codes[codes > 0]
         names = [f"{layout.elide(str(code).rpartition('::')[2], 0.25)} {count:,}" for code, count in codes[:2].items()]
-        rest = len(failed) - int(codes[:2].sum())
-        choices = [[*names, *[f"other {rest:,}"] * (rest > 0)], names, names[:1]] if names else []
+        omitted = len(failed) - int(codes[:2].sum())
+        choices = [[*names, *[f"other {omitted:,}"] * (omitted > 0)], names, names[:1]] if names else []
         texts = [f"{parts[0]} ({', '.join(choice)})" for choice in choices]
         parts = [next((text for text in texts if layout.width(text) < 0.72), parts[0])]
     if len(stopped) > len(failed):

@@ -92,10 +92,10 @@ def profile(
     title = titles.get(column, f"{percentile(value)} of the time until {end}")
     groups, left_out = largest_groups(rows, rows["n"], MAX_GROUPS)
     heading = 0.24 if profile.attrs["by"] else 0.0
-    room = (MAX_HEIGHT if layout.own else layout.inches[1] / 0.75) - 0.3
-    count = max(1, min(len(groups), int(room / (heading + 0.24 + 7 * 0.14))))
+    available = (MAX_HEIGHT if layout.own else layout.inches[1] / 0.75) - 0.3
+    count = max(1, min(len(groups), int(available / (heading + 0.24 + 7 * 0.14))))
     left_out, groups = left_out + len(groups) - count, groups[:count]
-    height = float(np.clip((room / count - heading - 0.24) / 7, 0.09, 0.22))
+    height = float(np.clip((available / count - heading - 0.24) / 7, 0.09, 0.22))
     values = np.concatenate([part[column].to_numpy(dtype=np.float64) for _, part in groups])
     sizes = np.concatenate([part["n"].to_numpy(dtype=np.float64) for _, part in groups])
     known = values[np.isfinite(values)]
@@ -173,14 +173,14 @@ class Grid:
         self.layout.ax.plot(*self.middles(column, row), marker, ls="", ms=size, color=colour)
 
     def name_rows(self, names: Sequence[str]) -> None:
-        """Label as many rows as have room."""
+        """Label as many rows as fit."""
         step = next((step for step in (1, 2, 3, 6, 12) if step * self.height >= 0.125), 24)
         for row in range(0, len(names), step):
             y = self.top + (row + 0.5) * self.height - GAP / 2
             self.layout.text(self.left - 0.01, y, names[row], ha="right", va="center_baseline")
 
     def name_columns(self, names: Sequence[str]) -> None:
-        """Label as many columns as have room."""
+        """Label as many columns as fit."""
         width = self.width / self.layout.inches[0]
         step = int(np.ceil((max(map(self.layout.width, names)) + 0.015) / width))
         for column in range(0, len(names), step):
@@ -192,16 +192,16 @@ class Grid:
 def _draw_hours(grid: Grid, part: pd.DataFrame, values: Floats, norm: Normalize) -> None:
     """Draw the cells of a week: all hollow, then coloured where there is a value."""
     day, hour = np.divmod(np.arange(168), 24)
-    grid.draw(hour, day, facecolor="none", edgecolor=grid.layout.ink, lw=0.5, alpha=0.35)
+    grid.draw(hour, day, facecolor="none", edgecolor=grid.layout.text_colour, lw=0.5, alpha=0.35)
     day = part["weekday"].astype(str).map(WEEKDAYS.index).to_numpy(dtype=np.int64)
     hour, known = part["hour"].to_numpy(dtype=np.int64), np.isfinite(values)
     colours = _COLOURS(norm(values))
     grid.draw(hour[known], day[known], facecolors=colours[known], edgecolors="none")
     few = known & (part["n"].to_numpy() < _FEW)
-    inks = [contrast(colour[:3]) for colour in colours[few]]
-    grid.layout.ax.scatter(*grid.middles(hour[few], day[few]), 7 * grid.layout.scale, inks, linewidths=0, zorder=3)
+    style: dict[str, Any] = {"c": [contrast(colour[:3]) for colour in colours[few]], "linewidths": 0, "zorder": 3}
+    grid.layout.ax.scatter(*grid.middles(hour[few], day[few]), 7 * grid.layout.scale, **style)
     for mask, marker in ((np.isposinf(values), "x"), (np.isnan(values), "_")):
-        grid.mark(hour[mask], day[mask], marker, grid.layout.ink)
+        grid.mark(hour[mask], day[mask], marker, grid.layout.text_colour)
     for at in range(0, 24, 3):
         x = grid.left + at * grid.width / grid.layout.inches[0]
         grid.layout.text(x, grid.top + 7 * grid.height + 0.12, f"{at:02}:00")

@@ -75,12 +75,12 @@ def latency(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     if not layout.own:
         height = float(np.clip(layout.inches[1] / len(lanes) - 0.26, 0.16, 0.8))
     step = height + 0.26
-    count = min(MAX_LANES, layout.room([step] * len(lanes)))
+    count = min(MAX_LANES, layout.count_fitting([step] * len(lanes)))
     chosen = in_order(sorted(lanes, key=lambda transition: -len(lanes[transition]))[:count])
     notes = ["time from one state to the next, log scale" + (" (solid: median, dotted: p95)" if dense else "")]
     notes += [not_drawn("less frequent transitions", len(lanes) - count), note]
     layout.set_height(count * step + 0.06, notes)
-    gutter = set_time_axis(layout, [lanes[transition] for transition in chosen])
+    zero_x = set_time_axis(layout, [lanes[transition] for transition in chosen])
     colours = transition_colours(chosen)
     for index, transition in enumerate(chosen):
         values = lanes[transition]
@@ -90,12 +90,12 @@ def latency(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         facts = [fact + more, fact] if len(values) > 1 else [fact]
         layout.heading(index * step + 0.19, " → ".join(transition), *facts)
         draw = _draw_density if len(values) >= _FEW else _draw_dots
-        draw(layout, values, gutter, index * step + 0.24 + height, height - 0.02, colours[transition])
+        draw(layout, values, zero_x, index * step + 0.24 + height, height - 0.02, colours[transition])
     return layout.ax
 
 
 def set_time_axis(layout: Layout, lanes: Sequence[Floats]) -> float:
-    """Set an axis of time that holds all latencies; returns the middle of the gutter for those of 1 ms or less."""
+    """Set an axis of time that holds all latencies; returns the middle of the zero strip for those of 1 ms or less."""
     later = [values[values > SMALLEST_TIME] for values in lanes]
     low = min((float(values.min()) for values in later if len(values)), default=SMALLEST_TIME)
     high = max((float(values.max()) for values in later if len(values)), default=1.0)
@@ -103,12 +103,12 @@ def set_time_axis(layout: Layout, lanes: Sequence[Floats]) -> float:
     return layout.time_axis(low, high, "≤ 1 ms" if zeros else "")
 
 
-def _draw_density(layout: Layout, values: Floats, gutter: float, base: float, height: float, colour: str) -> None:
-    """Draw a kernel density over log time, in which latencies of 1 ms or less are spread over the gutter."""
+def _draw_density(layout: Layout, values: Floats, zero_x: float, base: float, height: float, colour: str) -> None:
+    """Draw a kernel density over log time, in which latencies of 1 ms or less are spread over the zero strip."""
     ax, later = layout.ax, values > SMALLEST_TIME
     left, right = np.log10(ax.get_xlim())
     step = (right - left) / _BINS
-    logs = np.log10(np.where(later, values, gutter))
+    logs = np.log10(np.where(later, values, zero_x))
     spread_out = logs[later] if later.any() else logs
     # Silverman's rule, but never narrower than what can be seen.
     quartiles = np.quantile(spread_out, [0.25, 0.75])
@@ -127,13 +127,13 @@ def _draw_density(layout: Layout, values: Floats, gutter: float, base: float, he
     ax.plot(ends, [base, base], color=colour, lw=1.4, solid_capstyle="butt")
     for quantile, style in ((0.5, "-"), (0.95, (0, (1.5, 1.5)))):
         value = float(np.quantile(values, quantile))
-        x = value if value > SMALLEST_TIME else gutter
-        ax.plot([x, x], [base, base - height], color=layout.ink, lw=1.2, ls=style)
+        x = value if value > SMALLEST_TIME else zero_x
+        ax.plot([x, x], [base, base - height], color=layout.text_colour, lw=1.2, ls=style)
 
 
-def _draw_dots(layout: Layout, values: Floats, gutter: float, base: float, height: float, colour: str) -> None:
+def _draw_dots(layout: Layout, values: Floats, zero_x: float, base: float, height: float, colour: str) -> None:
     """Draw a dot per latency, stacked where they would overlap."""
-    at = np.sort(np.where(values > SMALLEST_TIME, values, gutter))
+    at = np.sort(np.where(values > SMALLEST_TIME, values, zero_x))
     last: list[float] = []  # the last dot of each level, in inches
     levels = []
     for value in at.tolist():
@@ -142,7 +142,7 @@ def _draw_dots(layout: Layout, values: Floats, gutter: float, base: float, heigh
         last[level : level + 1] = [x]
         levels.append(level)
     rise = min(0.08, (height - 0.06) / max(len(last) - 1, 1))
-    layout.ax.plot(layout.ax.get_xlim(), [base, base], color=layout.ink, lw=0.6, alpha=0.4)
+    layout.ax.plot(layout.ax.get_xlim(), [base, base], color=layout.text_colour, lw=0.6, alpha=0.4)
     layout.ax.plot(at, base - 0.05 - rise * np.array(levels), "o", ms=5, color=colour, mec="none", alpha=0.85)
 
 
@@ -201,11 +201,11 @@ def timeline(events: pd.DataFrame, *, message_id: str | Iterable[str] | None = N
     states = [] if full else sorted(rows["state"].unique(), key=rank)
     top = layout.legend_positions(states)[-1][1] + 0.12 if states else 0.0
     later = rows.loc[rows["since_s"] > SMALLEST_TIME, "since_s"].tolist()
-    gutter = layout.time_axis(min(later, default=SMALLEST_TIME), max(later, default=1.0), "start")
-    lanes = [_Lane(layout, name, part, gutter, full=full) for name, part in messages.items()]
-    lanes = lanes[: layout.room([lane.height for lane in lanes], top)]
-    rest = f"first {len(lanes):,} of {total:,} messages, others with message_id=…" if len(lanes) < total else ""
-    notes = ["time since the message's first event, log scale", rest]
+    zero_x = layout.time_axis(min(later, default=SMALLEST_TIME), max(later, default=1.0), "start")
+    lanes = [_Lane(layout, name, part, zero_x, full=full) for name, part in messages.items()]
+    lanes = lanes[: layout.count_fitting([lane.height for lane in lanes], top)]
+    omitted = f"first {len(lanes):,} of {total:,} messages, others with message_id=…" if len(lanes) < total else ""
+    notes = ["time since the message's first event, log scale", omitted]
     layout.set_height(top + sum(lane.height for lane in lanes), notes)
     layout.legend(states, [state_colour(state) for state in states])
     for lane in lanes:
@@ -227,10 +227,10 @@ def _read_messages(events: pd.DataFrame, message_ids: Sequence[str]) -> dict[str
 class _Lane:
     """A message with labels in a row above its line, and in a row below where one row is too short."""
 
-    def __init__(self, layout: Layout, message_id: str, events: pd.DataFrame, gutter: float, *, full: bool) -> None:
+    def __init__(self, layout: Layout, message_id: str, events: pd.DataFrame, zero_x: float, *, full: bool) -> None:
         self.layout, self.message_id, self.started_at = layout, message_id, events["happened_at"].iloc[0]
         self.states, self.since_s = events["state"].tolist(), events["since_s"].tolist()
-        self.at = [seconds if seconds > SMALLEST_TIME else gutter for seconds in self.since_s]
+        self.at = [seconds if seconds > SMALLEST_TIME else zero_x for seconds in self.since_s]
         first = f"{self.started_at:%H:%M:%S}.{self.started_at.microsecond // 1000:03}"
         gaps = [f"+{duration(after - before)}" for before, after in pairwise(self.since_s)]
         labels = zip(self.states, [first, *gaps], strict=True)
@@ -249,7 +249,7 @@ class _Lane:
         total = f"{duration(self.since_s[-1])} in total" + (f" · {hidden:,} labels left out" if hidden else "")
         self.layout.heading(top + 0.18, self.message_id, f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC · {total}", total)
         colours = [state_colour(state) for state in self.states]
-        ax.plot(self.at, [line] * len(self.at), color=self.layout.ink, lw=1.0, alpha=0.6, zorder=1)
+        ax.plot(self.at, [line] * len(self.at), color=self.layout.text_colour, lw=1.0, alpha=0.6, zorder=1)
         ax.scatter(self.at, [line] * len(self.at), s=34, c=colours, zorder=3, linewidths=0, clip_on=False)
         for row, sign, va in zip(self.rows, (-1, 1), ("bottom", "top"), strict=False):
             edge = line + sign * (self.above - 0.24 - self.label_height)
@@ -312,26 +312,26 @@ def time_share(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     legend = {}
     for transition in transitions:
         if transition not in named:
-            most = percent(max(bar.get(transition, 0.0) for bar in bars.values()))
-            most = most if most.startswith("<") or len(bars) == 1 else f"up to {most}"
-            legend[transition] = f"{layout.elide(' → '.join(transition), 0.8)} ({most})"
-    head = layout.legend_positions([*legend.values()])[-1][1] + 0.1 if legend else 0.08
+            largest = percent(max(bar.get(transition, 0.0) for bar in bars.values()))
+            largest = largest if largest.startswith("<") or len(bars) == 1 else f"up to {largest}"
+            legend[transition] = f"{layout.elide(' → '.join(transition), 0.8)} ({largest})"
+    top_margin = layout.legend_positions([*legend.values()])[-1][1] + 0.1 if legend else 0.08
     title, height = (0.24, 0.34) if by else (0.0, 0.5)
     step = title + height + 0.1
-    count = min(MAX_LANES, layout.room([step] * len(bars), head))
-    rest = f"first {count:,} of {len(bars):,} groups" if count < len(bars) else ""
-    layout.set_height(head + count * step, ["share of all the time spent between states", rest])
+    count = min(MAX_LANES, layout.count_fitting([step] * len(bars), top_margin))
+    omitted = f"first {count:,} of {len(bars):,} groups" if count < len(bars) else ""
+    layout.set_height(top_margin + count * step, ["share of all the time spent between states", omitted])
     layout.share_axis()
     layout.legend([*legend.values()], [colours[transition] for transition in legend], "s")
     for index, (name, bar) in enumerate(list(bars.items())[:count]):
-        y, left = head + index * step + title + height / 2, 0.0
+        y, left = top_margin + index * step + title + height / 2, 0.0
         if by:
             layout.heading(y - height / 2 - 0.05, name)
         for transition in (transition for transition in transitions if transition in bar):
             share, colour = bar[transition], colours[transition]
             layout.ax.barh(y, share, height, left, color=colour, linewidth=0)
-            text, ink = texts[name, transition], contrast(colour)
-            layout.text(left + share / 2, y, text, ha="center", va="center", colour=ink)
+            text, text_colour = texts[name, transition], contrast(colour)
+            layout.text(left + share / 2, y, text, ha="center", va="center", colour=text_colour)
             left += share
     return layout.ax
 

@@ -109,7 +109,7 @@ def over_time(
     ):
         notes += [note] if condition else []
     notes.append(not_drawn("groups", left_out))
-    plot.set_axes(notes, head=0.58 if marks else 0.2)
+    plot.set_axes(notes, top_margin=0.58 if marks else 0.2)
     if share:
         title = f"share {end} within {duration(estimates[0][1])}" if len(estimates) == 1 else f"share {end} in time"
     else:
@@ -118,12 +118,12 @@ def over_time(
     plot.write(0.0, 0.12, layout.elide(title, 1.0), ha="left")
     names = []
     for line in lines:
-        plot.draw(line, faint=len(lines) > 2)
+        plot.draw(line, light=len(lines) > 2)
         for name, row in ((line.name, 0), ("naive", 3))[: 2 if naive and len(lines) == 1 else 1]:
             known = np.flatnonzero(np.isfinite(line.numbers[row]))
             end_point = (line.days[known[-1]], line.numbers[row, known[-1]]) if len(known) else (plot.high, plot.top)
             names.append((*end_point, layout.elide(name, plot.names - 0.03), line.colour))
-    layout.label_lines(names, plot.across(plot.high), 1 - plot.head + 0.05)
+    layout.label_lines(names, plot.across(plot.high), 1 - plot.top_margin + 0.05)
     for index, (at, text) in enumerate(marks):
         plot.mark(at, text, labels.get(index))
     return layout.ax
@@ -194,7 +194,7 @@ def _read_changes(changes: pd.DataFrame, tz: str) -> list[tuple[float, str]]:
 
 
 class _Plot:
-    """Axes of dates, with room for the names of lines at the right and for texts at the top."""
+    """Axes of dates, with space for the names of lines at the right and for texts at the top."""
 
     def __init__(self, layout: Layout, lines: Sequence[_Line], step: float, tz: str, *, share: bool) -> None:
         self.layout, self.ax, self.step, self.tz, self.share = layout, layout.ax, step, tz, share
@@ -211,8 +211,8 @@ class _Plot:
             # An interval far wider than the line would flatten it.
             low = min(values.min(), max(bounds.min(initial=np.inf), values.min() - 1))
             high = max(values.max(), min(bounds.max(initial=-np.inf), values.max() + 1))
-            spare = max(0.06 * (high - low), (0.7 - high + low) / 2)
-            self.bottom, self.top = 10.0 ** (low - spare), 10.0 ** (high + spare)
+            padding = max(0.06 * (high - low), (0.7 - high + low) / 2)
+            self.bottom, self.top = 10.0 ** (low - padding), 10.0 ** (high + padding)
         widest = max(map(layout.width, ["naive" * share, *(line.name for line in lines)]))
         self.names = min(widest, 0.26) + 0.035
         rows = sum(not np.isfinite(line.numbers[0]).all() for line in lines)
@@ -232,18 +232,18 @@ class _Plot:
         y = 1 - inches * self.layout.scale / self.layout.inches[1]
         self.layout.text(x, y, text, ha=ha, transform=self.ax.transAxes, linespacing=1.1)
 
-    def set_axes(self, notes: Sequence[str], *, head: float) -> None:
-        """Set limits and ticks, with a head (inches) for texts, and rows for markers below it."""
+    def set_axes(self, notes: Sequence[str], *, top_margin: float) -> None:
+        """Set limits and ticks, with a top margin (inches) for texts, and rows for markers below it."""
         layout, ax = self.layout, self.ax
-        layout.set_height(_HEIGHT + head, notes)
+        layout.set_height(_HEIGHT + top_margin, notes)
         height = layout.inches[1]
-        self.head = head * layout.scale / height
+        self.top_margin = top_margin * layout.scale / height
         ax.set_xlim(self.low, self.right)
         ticks = self._date_ticks()
         ax.set_xticks(list(ticks), list(ticks.values()))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.spines["bottom"].set_bounds(self.low, self.high)
-        fraction = 0.96 - self.head - self.markers / height
+        fraction = 0.96 - self.top_margin - self.markers / height
         if self.share:
             ax.set_ylim(self.bottom, self.bottom + (self.top - self.bottom) / fraction)
             shares = np.linspace(self.bottom, 1.0, 6 if self.bottom == 0.5 else 5)
@@ -259,8 +259,8 @@ class _Plot:
 
     def _date_ticks(self) -> dict[float, str]:
         zone = ZoneInfo(self.tz)
-        most = max(4, int(self.layout.inches[0] / 0.62))
-        locator = AutoDateLocator(tz=zone, minticks=4, maxticks=most)  # type: ignore[no-untyped-call]
+        maximum = max(4, int(self.layout.inches[0] / 0.62))
+        locator = AutoDateLocator(tz=zone, minticks=4, maxticks=maximum)  # type: ignore[no-untyped-call]
         with warnings.catch_warnings():  # matplotlib warns if it finds no interval with so few ticks
             warnings.simplefilter("ignore")
             days = locator.tick_values(*num2date([self.low, self.high], tz=zone))  # type: ignore[no-untyped-call]
@@ -272,8 +272,8 @@ class _Plot:
                 ticks[day] = f"{at:%b %Y}" if self.high - self.low > 300 else text
         return ticks
 
-    def draw(self, line: _Line, *, faint: bool) -> None:
-        """Draw a line, broken where windows are missing, with a dot where a window is alone."""
+    def draw(self, line: _Line, *, light: bool) -> None:
+        """Draw a line, broken where windows are missing, with a dot where a window is isolated."""
         ax, colour, many = self.ax, line.colour, len(line.days) >= 400
         gaps = np.flatnonzero(np.diff(line.days) > 1.5 * self.step) + 1
         at = np.insert(line.days, gaps, line.days[gaps] - self.step / 2)
@@ -281,26 +281,26 @@ class _Plot:
         value = np.where(np.isfinite(value), value if self.share else np.maximum(value, self.bottom), np.nan)
         known = np.isfinite(value) & ~np.isnan(low) & ~np.isnan(high)
         low, high = np.clip(low, self.bottom, self.top), np.clip(high, self.bottom, self.top)
-        ax.fill_between(at, low, high, where=known, color=colour, alpha=0.14 if faint else 0.28, lw=0, zorder=1)
+        ax.fill_between(at, low, high, where=known, color=colour, alpha=0.14 if light else 0.28, lw=0, zorder=1)
         missing = np.pad(np.isnan(value), 1, constant_values=True)
-        alone = np.flatnonzero(~missing[1:-1] & missing[:-2] & missing[2:])
-        dots, width = list(range(len(at))) if len(at) <= 60 else alone.tolist(), 0.7 if many else 1.6
+        isolated = np.flatnonzero(~missing[1:-1] & missing[:-2] & missing[2:])
+        dots, width = list(range(len(at))) if len(at) <= 60 else isolated.tolist(), 0.7 if many else 1.6
         ax.plot(at, value, "o-", markevery=dots, ms=4, mec="none", color=colour, lw=width, zorder=3)
-        bars = alone[known[alone]]
+        bars = isolated[known[isolated]]
         ax.vlines(at[bars], low[bars], high[bars], color=colour, lw=2.5, alpha=0.4, zorder=2)
-        style: dict[str, Any] = {"markevery": alone.tolist(), "ms": 3, "mfc": "none", "mew": 0.8, "zorder": 2}
+        style: dict[str, Any] = {"markevery": isolated.tolist(), "ms": 3, "mfc": "none", "mew": 0.8, "zorder": 2}
         ax.plot(at, naive, "o-" if many else "o:", color=colour, lw=0.3 if many else 1.0, **style)
-        y = 1 - self.head - (self.markers - 0.04) / self.layout.inches[1]
+        y = 1 - self.top_margin - (self.markers - 0.04) / self.layout.inches[1]
         self.markers -= self.marker_step * (not np.isfinite(line.numbers[0]).all())
-        for where, marker in ((np.isposinf(line.numbers[0]), "^"), (np.isnan(line.numbers[0]), "_")):
+        for mask, marker in ((np.isposinf(line.numbers[0]), "^"), (np.isnan(line.numbers[0]), "_")):
             style = {"transform": ax.get_xaxis_transform(), "clip_on": False, "zorder": 4}
-            if where.any():
-                ax.plot(line.days[where], np.full(where.sum(), y), marker, ms=4.5, color=colour, **style)
+            if mask.any():
+                ax.plot(line.days[mask], np.full(mask.sum(), y), marker, ms=4.5, color=colour, **style)
 
     def mark(self, at: float, text: str, centre: float | None) -> None:
         """Draw a change as a vertical line with its label above."""
-        x, top = self.across(at), 1 - self.head
-        style: dict[str, Any] = {"color": self.layout.ink, "lw": 0.8, "zorder": 2, "transform": self.ax.transAxes}
+        x, top = self.across(at), 1 - self.top_margin
+        style: dict[str, Any] = {"color": self.layout.text_colour, "lw": 0.8, "transform": self.ax.transAxes}
         self.ax.plot([x, x], [0, top], ls=(0, (4, 2)), alpha=0.8, **style)
         if centre is not None:
             rise = 0.06 / self.layout.inches[1]

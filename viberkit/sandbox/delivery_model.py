@@ -200,8 +200,8 @@ class DeliveryModel:
         shares = {name: value for name, value in vars(self).items() if name.endswith("_share")}
         shares["failed_share + open_share"] = self.failed_share + self.open_share
         shares["duplicate_share + disorder_share"] = self.duplicate_share + self.disorder_share
-        wrong = [(name, repr(value)) for name, value in shares.items() if not 0 <= value <= 1]
-        violations = [Violation(*share, "is not a share", "pass a number from 0 to 1") for share in wrong]
+        invalid = [(name, repr(value)) for name, value in shares.items() if not 0 <= value <= 1]
+        violations = [Violation(*share, "is not a share", "pass a number from 0 to 1") for share in invalid]
         if len(self.hourly_factors) != 24:
             size = f"has a length of {len(self.hourly_factors)}, not 24"
             violations.append(Violation("hourly_factors", "", size, "pass one factor for each hour of the day"))

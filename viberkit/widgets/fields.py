@@ -68,7 +68,7 @@ class Field:
     parse: Callable[[str], Any] = str.strip
     multiline: bool = False
     gap_above: bool = False
-    touched: bool = False  #: whether the user changed it
+    edited: bool = False  #: whether the user changed it
 
     @cached_property
     def input(self) -> Any:
@@ -99,7 +99,7 @@ class Field:
 
     def on_change(self, callback: Callable[[], None]) -> None:
         def handle(_: object) -> None:
-            self.touched = True
+            self.edited = True
             callback()
 
         self.input.observe(handle, "value")
@@ -119,7 +119,7 @@ class Field:
             self.input.index = 0
         else:
             self.input.value = ""
-        self.touched = False
+        self.edited = False
         self.show_notes()
 
     def close(self) -> None:

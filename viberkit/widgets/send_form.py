@@ -107,7 +107,7 @@ class SendForm(w.VBox):  # type: ignore[misc]
         self.clear_button = w.Button(description="Clear", tooltip="Empty all inputs")
         self.confirm_button = w.Button(description="Yes, send it", button_style="danger")
         self.cancel_button = w.Button(description="No, go back")
-        self.send_button.on_click(self._ask)
+        self.send_button.on_click(self._request_confirmation)
         self.clear_button.on_click(self._clear)
         self.confirm_button.on_click(self._confirm)
         self.cancel_button.on_click(lambda _: self._unlock())
@@ -119,8 +119,8 @@ class SendForm(w.VBox):  # type: ignore[misc]
         self._content = w.VBox()
         self._other_violations = w.HTML(layout=w.Layout(margin=f"0 2px 0 {INDENT}"))
         self._question = w.HTML()
-        answers = w.HBox([self.confirm_button, self.cancel_button])
-        self._confirmation = w.VBox([self._question, answers], layout=w.Layout(display="none", margin=margin))
+        choices = w.HBox([self.confirm_button, self.cancel_button])
+        self._confirmation = w.VBox([self._question, choices], layout=w.Layout(display="none", margin=margin))
         self._message = w.HTML(layout=w.Layout(margin=f"0 2px 0 {INDENT}"))
         self._views = w.VBox()
         inputs = [self.to.box, self.rate_type.box, self.kind.box, self._content, self._other_violations]
@@ -191,7 +191,7 @@ class SendForm(w.VBox):  # type: ignore[misc]
                 same.path, same.after = field.path, field.after
             else:
                 if text := self._typed_before.get(field.label):
-                    field.input.value, field.touched = text, True
+                    field.input.value, field.edited = text, True
                 field.on_change(self._changed)
             self.fields[field.path] = same or field
         self._content.children = [field.box for field in self.fields.values()]
@@ -212,7 +212,7 @@ class SendForm(w.VBox):  # type: ignore[misc]
         show_needed(self.fields)
         number = normalize(self.to.value)
         for path, field in fields.items():
-            shown = field.touched or field is self.rate_type
+            shown = field.edited or field is self.rate_type
             if field is self.to and isinstance(number, str):
                 field.show_notes(note(f"{mask(number)} is a possible number", "good"))
             else:
@@ -246,12 +246,12 @@ class SendForm(w.VBox):  # type: ignore[misc]
             self._empty()
 
     @_show_errors
-    def _ask(self, _: object) -> None:
+    def _request_confirmation(self, _: object) -> None:
         """Ask for confirmation of what is shown now."""
         if self._sending:
             return
         for field in self._fields_by_path().values():
-            field.touched = True
+            field.edited = True
         violations = self._check()
         self._report_count(len(violations))
         if violations:
