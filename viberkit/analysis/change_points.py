@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import special
 
 from viberkit.analysis.durations import COMPETING, REACHED, Durations, check_shares, durations, estimate_rows
-from viberkit.analysis.formatting import percent, percentile, time
+from viberkit.analysis.formatting import group_name, percent, percentile, time
 from viberkit.analysis.grouping import BY
 from viberkit.analysis.incidence import Floats, Incidence, incidence
 from viberkit.analysis.ordering import SECOND, Ints, instants
@@ -144,7 +144,7 @@ def _estimate(observed: Durations, quantiles: list[float], max_changes: int) -> 
 
     result = estimate_rows(observed, _DTYPES, rows)
     if names := observed.attrs["by"]:
-        groups = [" · ".join(map(str, values)) for values in result[names].itertuples(index=False)]
+        groups = [group_name(values) for values in result[names].itertuples(index=False)]
         result["summary"] = pd.Series(groups, dtype="str") + ": " + result["summary"]
     return result
 

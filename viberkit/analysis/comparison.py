@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import special
 
 from viberkit.analysis.durations import OPEN, Durations, as_journeys, check_shares, check_within, durations
-from viberkit.analysis.formatting import duration, percentile, time
+from viberkit.analysis.formatting import duration, group_name, percentile, time
 from viberkit.analysis.grouping import BY, group_names
 from viberkit.analysis.incidence import Floats, incidence, mover
 from viberkit.analysis.ordering import SECOND, Ints
@@ -164,7 +164,7 @@ def estimate_differences(
 ) -> pd.DataFrame:
     """The result of :func:`compare` from durations; ``limits`` are microseconds."""
     confidence = observed.attrs["confidence"]
-    groups = [(_name(values.values()), part) for values, part in observed.by_group() if len(part)]
+    groups = [(group_name(values.values()), part) for values, part in observed.by_group() if len(part)]
     base_name, base = _find_baseline(groups, baseline) if groups else ("", observed)
     rows = []
     for name, part in groups:
@@ -202,14 +202,10 @@ def _concatenate(journeys: pd.DataFrame, other: pd.DataFrame, names: tuple[str, 
     return pd.concat([as_journeys(frame, "compare").assign(_frame=name) for frame, name in frames], ignore_index=True)
 
 
-def _name(values: Iterable[Any]) -> str:
-    return " · ".join(map(str, values))
-
-
 def _find_baseline(groups: list[tuple[str, Durations]], baseline: Any) -> tuple[str, Durations]:
     if baseline is None:
         return max(groups, key=lambda group: group[1].count())
-    sought = _name(baseline if isinstance(baseline, tuple) else [baseline])
+    sought = group_name(baseline if isinstance(baseline, tuple) else [baseline])
     for name, part in groups:
         if name == sought:
             return name, part

@@ -75,8 +75,9 @@ class Durations:
 
     def take(self, chosen: npt.NDArray[Any]) -> Durations:
         """Some of the entries, by a mask or by index."""
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
-        return replace(self, **{name: values[chosen] for name, values in arrays.items() if values is not None})
+        arrays = {name: getattr(self, name) for name in _ARRAYS if name != "earliest" or self.earliest is not self.time}
+        taken = {name: values[chosen] for name, values in arrays.items() if values is not None}
+        return replace(self, **{"earliest": taken["time"]} | taken)
 
     def by_group(self) -> Iterator[tuple[dict[str, Any], Durations]]:
         """The values of the columns grouped by, and the entries, of each group in order."""
@@ -130,16 +131,16 @@ def as_journeys(frame: pd.DataFrame, function: str) -> pd.DataFrame:
     return frame
 
 
-def check_share(value: Any, field: str) -> float:
-    """A number between 0 and 1, else a ``ValueError`` that names the field."""
-    if not isinstance(value, numbers.Real) or not 0 < float(value) < 1:
+def check_share(value: Any, field: str, *, closed: bool = False) -> float:
+    """A number between 0 and 1 (with ``closed`` 0 and 1 too), else a ``ValueError`` that names the field."""
+    if not isinstance(value, numbers.Real) or not (0 < float(value) < 1 or (closed and value in (0, 1))):
         raise ValueError(f"{field}: {value!r} is not between 0 and 1; pass e.g. 0.95")
     return float(value)
 
 
-def check_shares(values: Any, field: str) -> list[float]:
+def check_shares(values: Any, field: str, *, closed: bool = False) -> list[float]:
     """One number between 0 and 1, or several, as a list."""
-    return [check_share(value, field) for value in _as_list(values)]
+    return [check_share(value, field, closed=closed) for value in _as_list(values)]
 
 
 def check_within(values: Any, largest: float = 1e12) -> list[float]:

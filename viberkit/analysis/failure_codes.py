@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,29 +23,27 @@ class Advice(NamedTuple):
 
 _FALL_BACK, _FIX, _WAIT = "fall back", "fix the request", "wait"
 #: The advice on each code of Viber, without prefix. Meanings are those of the error tables of tyntec and Viber.
-ADVICE: Mapping[str, Advice] = MappingProxyType(
-    {
-        "NOT_VIBER_USER": Advice(_FALL_BACK, "the number has no Viber account; waiting does not change that"),
-        "USER_BLOCKED": Advice(_FALL_BACK, "the recipient blocked the sender on Viber, or all business messages"),
-        "NO_SUITABLE_DEVICE": Advice(_FALL_BACK, "the recipient's Viber app cannot show business messages"),
-        "WAIT_FOR_USER_RESPONSE": Advice(_FALL_BACK, "no further message is sent until the recipient answers"),
-        "TIMEOUT": Advice(_WAIT, "Viber's server did not answer in time; the message may have been sent nevertheless"),
-        "INTERNAL_FAILURE": Advice(_WAIT, "an error at Viber, not of this recipient; a later send may succeed"),
-        "BAD_SERVICE_ID": Advice(_FIX, "the sender is unknown to Viber, or was inactive for a year"),
-        "BAD_DATA": Advice(_FIX, "the request is malformed, or its text too long"),
-        "BAD_MESSAGE_TYPE": Advice(_FIX, "the type of message is wrong or not supported"),
-        "BAD_PARAMETERS": Advice(_FIX, "a mandatory parameter is missing"),
-        "UNAUTHORIZED_IP": Advice(_FIX, "the IP address is not allowed, or the sender belongs to another account"),
-        "NOT_PERMITTED": Advice(_FIX, "billing or permissions: contact the provider; every message will fail"),
-        "BAD_LABEL": Advice(_FIX, "the rate type is missing or wrong"),
-        "INVALID_TTL": Advice(_FIX, "the validity is under 30 seconds or over 14 days"),
-        "FILE_NOT_PERMITTED": Advice(_FIX, "files of this format are not supported"),
-        "BAD_FILE_NAME_LENGTH": Advice(_FIX, "the file name is too long"),
-        "BAD_FILE_SIZE": Advice(_FIX, "the file is too large"),
-        "BAD_THUMBNAIL": Advice(_FIX, "the URL of the thumbnail is too long"),
-        "BAD_DURATION": Advice(_FIX, "the video is too long"),
-    }
-)
+ADVICE: Mapping[str, Advice] = {
+    "NOT_VIBER_USER": Advice(_FALL_BACK, "the number has no Viber account; waiting does not change that"),
+    "USER_BLOCKED": Advice(_FALL_BACK, "the recipient blocked the sender on Viber, or all business messages"),
+    "NO_SUITABLE_DEVICE": Advice(_FALL_BACK, "the recipient's Viber app cannot show business messages"),
+    "WAIT_FOR_USER_RESPONSE": Advice(_FALL_BACK, "no further message is sent until the recipient answers"),
+    "TIMEOUT": Advice(_WAIT, "Viber's server did not answer in time; the message may have been sent nevertheless"),
+    "INTERNAL_FAILURE": Advice(_WAIT, "an error at Viber, not of this recipient; a later send may succeed"),
+    "BAD_SERVICE_ID": Advice(_FIX, "the sender is unknown to Viber, or was inactive for a year"),
+    "BAD_DATA": Advice(_FIX, "the request is malformed, or its text too long"),
+    "BAD_MESSAGE_TYPE": Advice(_FIX, "the type of message is wrong or not supported"),
+    "BAD_PARAMETERS": Advice(_FIX, "a mandatory parameter is missing"),
+    "UNAUTHORIZED_IP": Advice(_FIX, "the IP address is not allowed, or the sender belongs to another account"),
+    "NOT_PERMITTED": Advice(_FIX, "billing or permissions: contact the provider; every message will fail"),
+    "BAD_LABEL": Advice(_FIX, "the rate type is missing or wrong"),
+    "INVALID_TTL": Advice(_FIX, "the validity is under 30 seconds or over 14 days"),
+    "FILE_NOT_PERMITTED": Advice(_FIX, "files of this format are not supported"),
+    "BAD_FILE_NAME_LENGTH": Advice(_FIX, "the file name is too long"),
+    "BAD_FILE_SIZE": Advice(_FIX, "the file is too large"),
+    "BAD_THUMBNAIL": Advice(_FIX, "the URL of the thumbnail is too long"),
+    "BAD_DURATION": Advice(_FIX, "the video is too long"),
+}
 #: The advice on any other code, or none: a failed message is final, so waiting gains nothing.
 UNKNOWN = Advice(_FALL_BACK, "not a known code; a failed message is not delivered later, so waiting gains nothing")
 

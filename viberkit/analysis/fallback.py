@@ -16,7 +16,7 @@ import pandas as pd
 
 from viberkit.analysis.durations import COMPETING, Durations, check_share, durations, estimate_by_group
 from viberkit.analysis.failure_codes import falls_back_at_once
-from viberkit.analysis.formatting import duration, percent
+from viberkit.analysis.formatting import duration, group_name, percent
 from viberkit.analysis.grouping import BY
 from viberkit.analysis.incidence import Floats, incidence
 from viberkit.analysis.ordering import SECOND, Ints
@@ -285,7 +285,7 @@ def _estimate(observed: Durations, at_once: npt.NDArray[np.bool_], policy: _Poli
     result = pd.DataFrame(estimate(observed)) if empty else estimate_by_group(observed, estimate)
     if names:
         groups = result[names].iloc[:: len(policy.waits)].itertuples(index=False)
-        holdouts = [" · ".join(map(str, group)) + f": {text}" for group, text in zip(groups, holdouts, strict=False)]
+        holdouts = [f"{group_name(group)}: {text}" for group, text in zip(groups, holdouts, strict=False)]
     result.attrs = observed.attrs | {"target": policy.target, "within_s": policy.within / SECOND}
     result.attrs |= {"viber_charged": policy.viber_charged, "holdout": "\n".join(holdouts)}
     return result

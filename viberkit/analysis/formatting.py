@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 #: The units of durations as text, in seconds.
 UNITS = (("ms", 1e-3), ("s", 1.0), ("min", 60.0), ("h", 3600.0), ("d", 86400.0))
@@ -59,6 +61,16 @@ def time(seconds: float) -> str:
     if math.isfinite(seconds):
         return duration(seconds)
     return "not known yet" if math.isnan(seconds) else "not reached"
+
+
+def group_name(values: Iterable[Any]) -> str:
+    r"""The values of a group as text; characters that could control a terminal are escaped.
+
+    >>> print(group_name(["DE", "a\x1b[31m"]))
+    DE · a\x1b[31m
+    """
+    text = " · ".join(map(str, values))
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def interval(value: float, low: float, high: float) -> str:

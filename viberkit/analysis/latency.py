@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from numbers import Real
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from viberkit.analysis.durations import check_share, check_time_zone
+from viberkit.analysis.durations import check_share, check_shares, check_time_zone
 from viberkit.analysis.grouping import BY, check_name_clash, distinct, factorize, group_columns, group_names
 from viberkit.analysis.incidence import Floats, fractional_order
 from viberkit.analysis.journeys import FAILED_STATES, build_journeys, build_transitions, categorical
@@ -112,16 +111,12 @@ def latency(
     """
     names = group_names(by)
     check_name_clash(names, _COLUMNS)
-    shares: list[Any] = [quantiles] if isinstance(quantiles, Real | str) else [*quantiles]  # type: ignore[misc]
-    if not shares:
+    if not (shares := check_shares(quantiles, "quantiles", closed=True)):
         raise ValueError("quantiles: is empty; pass e.g. 0.95")
-    for share in shares:
-        if not isinstance(share, Real) or not 0 <= float(share) <= 1:
-            raise ValueError(f"quantiles: {share!r} is not between 0 and 1; pass e.g. 0.95 for the 95th percentile")
     check_share(confidence, "confidence")
     check_time_zone(tz)
     transitions, waiting = _prepare(events, names, messages, tz)
-    result = _estimate(transitions, waiting, names, [float(share) for share in shares], confidence)
+    result = _estimate(transitions, waiting, names, shares, confidence)
     result.attrs = {"by": names, "confidence": confidence, "tz": tz}
     return result
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,6 @@ from viberkit.models.validation import EVENTS as CALLBACK_EVENTS
 _EPOCH = 0  # a not_before of 1970-01-01: no earlier poll is known
 _SOURCES = list(EVENTS.empty()["source"].cat.categories)
 _CALLBACK_STATES = [state in {parse_state(event) for event in CALLBACK_EVENTS} for state in ORDER]
-_REMEDY_FOR_SOURCES = "pass archive.events(all_sources=True)"
 
 Flags = npt.NDArray[np.bool_]
 
@@ -62,23 +60,17 @@ class _Log:
         return np.where(times == NEVER, np.nan, times)
 
 
-@dataclass(frozen=True)
-class _Finding:
-    count: int
-    of: int
-    example: str | None = None
-    value_s: float = np.nan
-    source: str | None = None
-    not_checked: str = ""
+#: The columns of a row that differ from check to check.
+_Finding = dict[str, Any]
 
 
 def _finding(flags: Flags, ids: Any, index: Ints | None = None, of: int | None = None, **more: Any) -> _Finding:
     """Count flags; the first flagged message is the example. ``index`` has the position in ``ids`` of each flag."""
-    count, example = _count(flags), None
-    if count:
+    finding = {"count": _count(flags), "of": len(flags) if of is None else of, **more}
+    if flags.any():
         first = int(np.argmax(flags))
-        example = str(ids[first if index is None else int(index[first])])
-    return _Finding(count, len(flags) if of is None else of, example, **more)
+        finding["example"] = str(ids[first if index is None else int(index[first])])
+    return finding
 
 
 def _count(flags: Flags) -> int:
@@ -108,7 +100,7 @@ def _check(effect: str, remedy: str) -> Callable[[_Find], _Find]:
 def duplicates(log: _Log) -> list[_Finding]:
     """Events that the same source reported again (same message, state and instant), out of all events."""
     if len(log.ordered.row) == len(log.events):
-        return [_Finding(0, len(log.events))]
+        return [{"count": 0, "of": len(log.events)}]
     keys = {"message": log.message, "at": log.happened, "state": log.state, "source": log.source}
     return [_finding(pd.DataFrame(keys, copy=False).duplicated().to_numpy(), log.ids, log.message)]
 
@@ -127,11 +119,12 @@ def two_instants(log: _Log) -> list[_Finding]:
     first = np.flatnonzero(np.diff(pairs[order], prepend=-1))
     last = np.append(first[1:], len(pairs)) - 1
     if not (last > first).any():
-        return [_Finding(0, len(first))]
+        return [{"count": 0, "of": len(first)}]
     width = log.ordered.time[order[last]] - log.ordered.time[order[first]]
     widest = int(np.argmax(width))
     example = str(log.ids[int(log.ordered.message[order[first[widest]]])])
-    return [_Finding(_count(last > first), len(first), example, float(width[widest] / SECOND))]
+    size = {"example": example, "value_s": float(width[widest] / SECOND)}
+    return [{"count": _count(last > first), "of": len(first), **size}]
 
 
 @_check(
@@ -177,11 +170,11 @@ def negative_latency(log: _Log) -> list[_Finding]:
         states += log.entered[state]
         if state in DELIVERY_PATH:
             latest = np.fmax(latest, log.times[state])
-    negative, of = _count(lowest < 0), _count(states > 1)
-    if not negative:
-        return [_Finding(0, of)]
-    worst = int(np.argmin(lowest))
-    return [_Finding(negative, of, str(log.journey_ids[worst]), float(lowest[worst] / SECOND))]
+    finding: _Finding = {"count": _count(lowest < 0), "of": _count(states > 1)}
+    if finding["count"]:
+        worst = int(np.argmin(lowest))
+        finding |= {"example": str(log.journey_ids[worst]), "value_s": float(lowest[worst] / SECOND)}
+    return [finding]
 
 
 @_check(
@@ -280,7 +273,7 @@ def not_observed_again(log: _Log) -> list[_Finding]:
     if not log.journeys_passed and not observed:
         remedy = "pass journeys=vk.journeys(events, observed_until=…)"
         why = f"the log has neither observed_until nor received_at; {remedy}"
-        return [_Finding(0, 0, not_checked=why)]
+        return [{"count": 0, "of": 0, "effect": f"Not checked: {why}."}]
     is_open = (log.journeys["outcome"] == "open").to_numpy(dtype=bool)
     message, when = log.ordered.message, log.ordered.time
     last_event = np.full(len(log.ids) + 1, -np.inf)  # the extra entry is for messages without events
@@ -303,12 +296,10 @@ def callbacks_missed(log: _Log) -> list[_Finding]:
     Only states that a callback reported for another message are expected.
     """
     used = {log.sources[code] for code in np.unique(log.source) if code >= 0}
-    if any("+" in source for source in used):
-        return [_Finding(0, 0, not_checked=f"the sources are merged into one row; {_REMEDY_FOR_SOURCES}")]
-    if "callback" not in used:
-        return [
-            _Finding(0, 0, not_checked=f"there are no callbacks; {_REMEDY_FOR_SOURCES} of an archive with a listener")
-        ]
+    why = "the sources are merged into one row" if any("+" in source for source in used) else ""
+    if why or "callback" not in used:
+        why = f"{why or 'there are no callbacks'}; pass archive.events(all_sources=True) of an archive with a listener"
+        return [{"count": 0, "of": 0, "effect": f"Not checked: {why}."}]
     known = log.state < len(ORDER)  # the categories begin with the states of the API
     by_callback, by_history = (np.zeros((len(log.ids), len(ORDER)), dtype=bool) for _ in range(2))
     for reported, names in ((by_callback, ["callback"]), (by_history, ["history", "status"])):
@@ -316,8 +307,7 @@ def callbacks_missed(log: _Log) -> list[_Finding]:
         reported[log.message[rows], log.state[rows]] = True
     expected = by_history & by_callback.any(axis=0) & np.array(_CALLBACK_STATES)
     missed = expected & ~by_callback
-    example = _finding(missed.any(axis=1), log.ids).example
-    return [_Finding(_count(missed), _count(expected), example)]
+    return [_finding(missed.any(axis=1), log.ids) | {"count": _count(missed), "of": _count(expected)}]
 
 
 @_check(
@@ -417,9 +407,8 @@ def quality(events: pd.DataFrame, *, journeys: pd.DataFrame | None = None) -> pd
     rows = []
     for name, (find, effect, remedy) in _CHECKS.items():
         for finding in find(log):
-            share = finding.count / finding.of if finding.of else np.nan
-            row = {**vars(finding), "check": name, "share": share, "effect": effect, "remedy": remedy}
-            rows.append(row | ({"effect": f"Not checked: {finding.not_checked}."} if finding.not_checked else {}))
+            share = finding["count"] / finding["of"] if finding["of"] else np.nan
+            rows.append({"check": name, "share": share, "effect": effect, "remedy": remedy} | finding)
     return QUALITY.frame(rows)
 
 

@@ -275,6 +275,23 @@ def _delimiter(header: str) -> str | None:
 
 
 def _read_csv(path: Path, delimiter: str) -> _Tidy:
+    """Read a CSV in bulk, or row by row if a row is irregular or longer than a line."""
+    from pyarrow import csv as bulk
+
+    data = path.read_bytes()
+    names = next(csv.reader([data.partition(b"\n")[0].decode("utf-8-sig", "replace").strip()], delimiter=delimiter), [])
+    types = dict.fromkeys(names, pa.large_string())
+    convert = bulk.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=True)
+    parse = bulk.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    with suppress(pa.ArrowInvalid, UnicodeDecodeError):
+        table = bulk.read_csv(pa.BufferReader(data), parse_options=parse, convert_options=convert)
+        if len(table) + 1 == data.count(b"\n") + (not data.endswith(b"\n")) and b"\0" not in data:
+            frame = table.to_pandas()
+            return frame, np.arange(2, len(frame) + 2), []
+    return _read_irregular_csv(path, delimiter)
+
+
+def _read_irregular_csv(path: Path, delimiter: str) -> _Tidy:
     """Read a CSV row by row; rows of another length and rows that are not CSV or not UTF-8 are skipped."""
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         texts = list(file)
@@ -322,20 +339,19 @@ def _read_tidy_lines(path: Path) -> _Tidy | None:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
-            if not rows and not all(b'"%b"' % name.encode() in line for name in _REQUIRED):
-                return None
             try:
                 record = parse(line)
                 if not isinstance(record, Mapping):
                     raise UnreadableRecord(f"record: {quote(record)} is not a JSON object")  # noqa: TRY301
             except UnreadableRecord as error:
+                if not rows:
+                    return None
                 skipped.append(skip(number, error, line.decode("utf-8", "replace").strip()))
-                record = None
-            if not rows and not (record and {*_REQUIRED} <= {*record}):
+                continue
+            if not rows and not {*_REQUIRED} <= {*record}:
                 return None
-            if record is not None:
-                rows.append(record)
-                lines.append(number)
+            rows.append(record)
+            lines.append(number)
     if not rows:
         return None
     columns = {
@@ -374,7 +390,8 @@ def _read_tidy(given: pd.DataFrame, lines: Any) -> tuple[pd.DataFrame, list[dict
         for row, reason in sorted(errors.items())
     ]
     frame["state"] = _parse_states(EVENTS["state"].cast(frame["state"]))
-    frame = frame.drop(index=list(errors)).reset_index(drop=True)
+    if errors:
+        frame = frame.drop(index=list(errors)).reset_index(drop=True)
     frame.attrs = {}
     return EVENTS.frame(frame), skipped
 
@@ -383,16 +400,18 @@ def _parse_texts(values: pd.Series[Any], name: str, *types: type) -> tuple[pd.Se
     """Texts, bytes in UTF-8, whole numbers and values of ``types`` as texts; and for each other row the reason."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         texts, invalid = _parse_texts(pd.Series(values.cat.categories), name, *types)
+        if not invalid and texts.dtype == values.cat.categories.dtype:
+            return values, {}
         errors = {row: invalid[code] for row, code in enumerate(values.cat.codes) if code in invalid} if invalid else {}
         return recode(values, pd.Index(texts.dropna().unique()), pd.Index(texts)), errors
     items: Any = values
     if values.dtype == "str":
         array = pa.array(values.array)
-        with suppress(pa.ArrowInvalid):
+        with suppress(pa.ArrowInvalid, UnicodeDecodeError):
             array.validate(full=True)
             return values, {}
         items = array.cast(pa.large_binary())
-    elif pd.api.types.infer_dtype(values, skipna=True) == "string":
+    elif pd.api.types.infer_dtype(values, skipna=True) in ("string", "empty"):
         with suppress(UnicodeEncodeError):
             return values.astype("str"), {}
     parsed: list[str | None] = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -296,12 +295,10 @@ def _to_bool(values: pd.Series[Any]) -> pd.Series[Any]:
     return texts.isin(["true", "1"])
 
 
-_CASTS: Mapping[str, Callable[[pd.Series[Any]], pd.Series[Any]]] = MappingProxyType(
-    {
-        "str": lambda values: values.astype("str"),
-        INSTANT: _to_instant,
-        "bool": _to_bool,
-        "float64": lambda values: values.astype("float64"),
-        "int64": lambda values: values.astype("int64"),
-    }
-)
+_CASTS: Mapping[str, Callable[[pd.Series[Any]], pd.Series[Any]]] = {
+    "str": lambda values: values.astype("str"),
+    INSTANT: _to_instant,
+    "bool": _to_bool,
+    "float64": lambda values: values.astype("float64"),
+    "int64": lambda values: values.astype("int64"),
+}
