@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -561,3 +563,50 @@ def test_unreadable_lines_of_a_file_are_skipped(tmp_path: Path) -> None:
         read = vk.read_events(tmp_path / "e.jsonl")
     assert read["mine"].tolist() == [5, 5]
     assert [skipped["line"] for skipped in read.attrs["skipped"]] == [3, 4, 5]
+
+
+# --- damaged and read-only archives -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table", ["viberkit_version", "identity"])
+@pytest.mark.parametrize("damage", ["DELETE FROM {}", "INSERT INTO {} VALUES (7)", "UPDATE {} SET rowid = rowid"])
+def test_damaged_tables_are_reported(archive: vk.Archive, table: str, damage: str) -> None:
+    column = {"viberkit_version": "version", "identity": "salt"}[table]
+    with sqlite3.connect(archive.path) as connection:
+        if damage.startswith("UPDATE"):
+            connection.execute(f"CREATE TABLE copy AS SELECT x'00' AS {column}")
+            connection.execute(f"DROP TABLE {table}")
+            connection.execute(f"ALTER TABLE copy RENAME TO {table}")
+        else:
+            connection.execute(damage.format(table))
+    connection.close()
+    with pytest.raises(ArchiveError, match=rf"is damaged: {table}\.{column} .*; restore a copy"):
+        vk.Archive(archive.path)
+
+
+@pytest.fixture
+def read_only(archive: vk.Archive, tmp_path: Path) -> Iterator[Path]:
+    """An archive on a file system that is mounted read-only."""
+    archive.recorder.record("events", [("m", response(history("m", ("delivered", 1))))])
+    folder = tmp_path / "read # only?"
+    folder.mkdir()
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(folder)], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("a file system cannot be mounted here (only root can)")
+    archive.close()
+    shutil.copy(archive.path, folder / "a.db")
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    yield folder / "a.db"
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_read_only_archive_is_read(read_only: Path) -> None:
+    with vk.Archive(read_only) as archive:
+        assert archive.events()["state"].tolist() == ["delivered"]
+        assert archive.recorder.open_messages() == []
+        for frame in (archive.messages(), archive.statuses(), archive.inbound(), archive.outbox(), archive.callbacks()):
+            assert isinstance(frame, pd.DataFrame)
+        assert len(archive.gaps()) == 1
+        with pytest.raises(ArchiveError, match="readonly database; the file or its folder is read-only"):
+            record_callback(archive, b"{}", NOW)

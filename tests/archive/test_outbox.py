@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -420,3 +422,83 @@ def test_the_row_is_synced_before_the_first_byte_leaves(sandbox: vk.Sandbox, tmp
     assert order.count("post") == 6
     for index, step in enumerate(order):
         assert step != "post" or order[index - 1] == "sync", order
+
+
+# --- owners ---------------------------------------------------------------------------------------------
+
+_CLAIM = """
+import os, sys, viberkit as vk
+request = {'to': '+491701234567', 'from': 'SHOP', 'rateType': 'transaction'}
+request['content'] = {'contentType': 'text', 'text': sys.argv[2]}
+print(vk.Archive(sys.argv[1]).recorder.begin(request, None, deduplicate=False), flush=True)
+sys.stdin.readline()
+"""
+
+
+def claiming(archive: vk.Archive, *prefix: str) -> subprocess.Popen[str]:
+    """Start a process that claims a send and then waits."""
+    command = [*prefix, sys.executable, "-c", _CLAIM, str(archive.path), "Hello"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("vk")
+    return process
+
+
+@pytest.mark.parametrize("namespaces", [[], ["unshare", "--uts", "--pid", "--fork", "--kill-child"]])
+def test_a_row_is_in_flight_as_long_as_its_process_runs(archive: vk.Archive, namespaces: list[str]) -> None:
+    """In a container of its own, the process has another host name and another process id than others see."""
+    if namespaces and subprocess.run([*namespaces, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this system allows no namespaces")
+    with claiming(archive, *namespaces) as process:
+        key = archive.outbox().loc[0, "key"]
+        assert archive.resolve([key], "abandon", reason="still being sent") == 0
+        with vk.Archive(archive.path):
+            assert states(archive) == ["in_flight"]
+        process.kill()
+    with closing(sqlite3.connect(archive.path)) as connection:
+        assert connection.execute("SELECT state FROM outbox").fetchall() == [("in_flight",)]
+    ends = time.monotonic() + 10
+    while not archive.resolve([key], "abandon", reason="the process ended"):
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+    assert states(archive) == ["abandoned"]
+
+
+def test_an_interrupted_send_of_this_process_has_an_exit(archive: vk.Archive) -> None:
+    """Its thread begins another call, so that it cannot be sending any more; other threads may be."""
+    request = {"to": TO, "from": "SHOP", "rateType": "transaction", "content": {"contentType": "text", "text": "Hello"}}
+    keys = [archive.recorder.begin(request, None, deduplicate=False)]
+    other = {**request, "to": "+491701234568"}
+    sending = threading.Event()
+
+    def send_slowly() -> None:
+        keys.append(archive.recorder.begin(other, None, deduplicate=False))
+        sending.wait()
+
+    thread = threading.Thread(target=send_slowly)
+    thread.start()
+    while len(keys) < 2:
+        time.sleep(0.01)
+    assert archive.resolve([str(key) for key in keys], "resend", reason="interrupted") == 1
+    assert states(archive) == ["requeued", "in_flight", "queued"]
+    sending.set()
+    thread.join()
+    assert archive.resolve([str(keys[1])], "abandon", reason="interrupted") == 1
+
+
+def test_an_outcome_that_arrives_late_settles_a_lost_send(archive: vk.Archive) -> None:
+    request = {"to": TO, "from": "SHOP", "rateType": "transaction", "content": {"contentType": "text", "text": "Hello"}}
+    key = str(archive.recorder.begin(request, None, deduplicate=False))
+    with vk.Archive(archive.path):
+        assert states(archive) == ["unknown"]
+    archive.recorder.settle([(key, SendOutcome("accepted", message_id="m", http_status=202), request, None)])
+    assert states(archive) == ["accepted"]
+
+
+def test_a_forked_process_is_another_owner(archive: vk.Archive) -> None:
+    request = {"to": TO, "from": "SHOP", "rateType": "transaction", "content": {"contentType": "text", "text": "Hello"}}
+    archive.recorder.begin(request, None, deduplicate=False)
+    child = multiprocessing.get_context("fork").Process(target=vk.Archive, args=[archive.path])
+    child.start()
+    child.join(30)
+    assert (child.exitcode, states(archive)) == (0, ["in_flight"])

@@ -154,6 +154,16 @@ def test_an_unreadable_file_is_refused(archive: vk.Archive, tmp_path: Path, text
     assert archive.outbox().empty
 
 
+def test_repeated_columns_are_refused(archive: vk.Archive, tmp_path: Path) -> None:
+    rows = pd.DataFrame([["+491701000001", "Ada", "Bo"]], columns=["to", "first_name", "first_name"])
+    rows.to_csv(tmp_path / "r.csv", index=False)
+    numbers = pd.DataFrame([["+491701000001", "+491701000002"]], columns=["to", "to"])
+    for recipients in (rows, tmp_path / "r.csv", numbers):
+        with pytest.raises(CampaignError, match=r"recipients: have several columns '(first_name|to)'; rename"):
+            vk.Campaign.plan(archive, "c", recipients, HI, rate_type="session")
+    assert archive.outbox().empty
+
+
 def test_numbers_read_as_floats_are_restored(archive: vk.Archive, tmp_path: Path) -> None:
     pd.DataFrame({"to": [491701000001, None]}).to_csv(tmp_path / "r.csv", index=False)
     (tmp_path / "s.csv").write_text("to,other\n+491701000001,+491701000002,\n")
