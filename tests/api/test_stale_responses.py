@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.raw_server import RawServer, accepted, read_head, read_request
+from support.raw_server import RawServer, accepted, read_head, read_request, response
 
 import viberkit as vk
 from viberkit.api import transport
@@ -124,3 +124,18 @@ def test_each_send_has_a_connection_of_its_own(tmp_path: Path) -> None:
         for number in range(5):
             client.send(f"+49170{1_000_000 + number}", vk.Text("hi"), rate_type="transaction")
         assert server.connections == 5
+
+
+def test_a_response_about_another_message_is_an_error() -> None:
+    """A second response that comes late on a persistent connection answers the next request."""
+
+    def serve(server: RawServer, connection: socket.socket) -> None:
+        while read_request(connection) is not None:
+            connection.sendall(response(b'{"messageId": "m1", "status": "seen", "history": []}'))
+
+    with RawServer(serve) as server, vk.Client("my-key", "S", base_url=server.url) as client:
+        assert client.status("M1").state == "seen", "only the case of the id differs"
+        assert client.events("m1") == ()
+        for call in (client.status, client.events, client.message):
+            with pytest.raises(vk.errors.UnexpectedResponse, match="another message; m1"):
+                call("m2")

@@ -135,7 +135,7 @@ class Account:
         InvalidRequest
             If a rule is broken, with all violations; nothing was sent.
         """
-        secret, header = hide(secret), header and (header[0], hide(header[1]))  # before anything can fail
+        secret, header = hide(secret), hide(header)  # before anything can fail
         inbound_url, status_url = inbound_url or url, status_url or url
         violations = callback_violations(inbound_url, status_url, events, version, method)
         violations += secret_rules(secret, header)

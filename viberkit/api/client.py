@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
 
 from viberkit.api.account import Account, path_part
 from viberkit.api.recorder import Recording
 from viberkit.api.send import build_request, post_recorded
 from viberkit.api.settings import BASE_URL, check_base_url, check_key, hide, setting
 from viberkit.api.transport import Transport, read_body
-from viberkit.errors import Violation, raise_violations
+from viberkit.errors import UnexpectedResponse, Violation, raise_violations
 from viberkit.models import validation
 from viberkit.models.content import Content, kind, to_wire
 from viberkit.models.keys import KEY_LENGTH
 from viberkit.models.parsing import error_from_response, is_unknown_message, read_message, read_record, read_status
 from viberkit.models.phone import normalize
 from viberkit.models.records import Event, Response, SentBulk, SentMessage, Status, StoredMessage
+
+T = TypeVar("T")
 
 #: Where the reference and the guide disagree, the reference's path comes first.
 _PATHS = {
@@ -44,7 +46,8 @@ class Client:
     archive : Archive, optional
         Archive that stores every send before it goes out, and every response.
     timeout_s : tuple of float, default (10.0, 30.0)
-        Seconds to wait for the connection, and between two bytes of a response.
+        Seconds to wait for the connection, and between two bytes of a response. A whole response may take eight times
+        the latter, and a file 128 times.
     retry_for_s : float, default 60.0
         Seconds after its first attempt during which a call is retried.
 
@@ -69,6 +72,9 @@ class Client:
     Any call is retried if no byte of it left this process, or the server answered 429: it was certainly not accepted.
     GET and PUT are also retried on 502, 503, 504 and broken connections; a send is not, since the API has no
     idempotency key.
+
+    Each send has a connection of its own, so that no late response to another request can answer it. Responses of more
+    than 16 MB (files: 256 MB) are not read. Secrets that a response repeats are replaced by ``***``.
 
     Examples
     --------
@@ -177,8 +183,8 @@ class Client:
         TransportError
             If no byte of the request left this process.
         UnknownOutcome
-            If the message may or may not have been accepted, now or in an earlier call. Do not send it again
-            before a callback or the provider confirms the outcome.
+            If the message may or may not have been accepted, now or in an earlier call, or if the archive has its
+            id for another message. Do not send it again before a callback or the provider confirms the outcome.
         ArchiveWriteError
             If the server accepted the message and the archive could not store that.
 
@@ -287,7 +293,7 @@ class Client:
         TransportError
             If no response arrived.
         """
-        return read_body(read_status, self._record_response("status", message_id))
+        return self._read("status", message_id, read_status)
 
     def events(self, message_id: str) -> tuple[Event, ...]:
         """Return the history of a message.
@@ -316,7 +322,7 @@ class Client:
         UserWarning
             For each event that cannot be read and is left out.
         """
-        parsed = read_body(read_record, self._record_response("events", message_id))
+        parsed = self._read("events", message_id, read_record)
         for item in parsed.skipped:
             warnings.warn(f"{message_id}: {item.reason}; this event was left out", stacklevel=2)
         return tuple(sorted(parsed.events, key=lambda event: event.happened_at))
@@ -345,16 +351,19 @@ class Client:
         TransportError
             If no response arrived.
         """
-        return read_body(read_message, self._record_response("message", message_id))
+        return self._read("message", message_id, read_message)
 
-    def _record_response(self, kind: str, message_id: str) -> Response:
-        """The response about a message, stored in the archive; a refusal is stored too, then raised."""
+    def _read(self, kind: str, message_id: str, reader: Callable[[Any], T]) -> T:
+        """What a response says about a message, after it is stored in the archive; a refusal is stored too."""
         response = self.get_response(kind, message_id)
         if self.archive is not None:
             self.archive.recorder.record(kind, [(message_id, response)])
         if not response.ok:
             raise error_from_response(response, f"GET {kind} of {message_id}")
-        return response
+        result: Any = read_body(reader, response)
+        if result.message_id.lower() != message_id.lower():  # a late response to another request
+            raise UnexpectedResponse(response.status, "the response is about another message", result.message_id)
+        return result  # type: ignore[no-any-return]
 
     def get_response(self, kind: str, message_id: str) -> Response:
         """Return the raw response about a message, whatever its status; nothing is stored.

@@ -29,6 +29,9 @@ class Secret(str):
 
     __slots__ = ()
 
+    def __new__(cls, text: str) -> Secret:
+        return text if isinstance(text, Secret) else super().__new__(cls, text)  # str() of a secret hides it
+
     def __repr__(self) -> str:
         return "'***'"
 
@@ -43,16 +46,16 @@ class Secret(str):
 
 
 def hide(value: Any) -> Any:
-    """A secret that was passed, as a :class:`Secret`; of a value that is not a text, only its type.
+    """A secret, or a sequence with secrets, as :class:`Secret`; of a value that is not a text, only its type.
 
     Called first, so that no frame of a traceback shows what was passed.
 
-    >>> hide("abc"), hide(b"abc"), hide(None)
-    ('***', <class 'bytes'>, None)
+    >>> hide("abc"), hide(("x-token", "abc")), hide(b"abc"), hide(None)
+    ('***', ('***', '***'), <class 'bytes'>, None)
     """
-    if isinstance(value, str):
-        return value if isinstance(value, Secret) else Secret(value)
-    return value and type(value)
+    if isinstance(value, list | tuple):
+        return type(value)(map(hide, value))
+    return Secret(value) if isinstance(value, str) else value and type(value)
 
 
 class Redactor:
@@ -84,9 +87,11 @@ class Redactor:
 
     def __call__(self, text: bytes) -> bytes:
         """The text without the secrets."""
+        lowered = text.lower()
         for form in self._forms:
-            if form.encode() in text.lower():
+            if form.encode() in lowered:
                 text = re.sub(re.escape(form.encode()), b"***", text, flags=re.IGNORECASE)
+                lowered = text.lower()
         return text
 
 

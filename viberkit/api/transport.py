@@ -293,19 +293,17 @@ class Transport:
         The exceptions of requests are described and dropped: they hold the request, and with it the key, in their
         attributes and in the frames of their tracebacks. The caller raises the description.
         """
-        session, interrupt, reason = self._session(), None, ""
+        session, url, interrupt, reason = self._session(), self.base_url + path, None, ""
         if method == "POST":
             session.close()
         _attempt.deadline = time.monotonic() + self._timeout_s[1] * max_bytes / 2**21
         _attempt.bytes_left, _attempt.paid = max_bytes + 2**20, method == "POST" and "json" in options
         _attempt.nothing_sent = False
         try:
-            request = session.prepare_request(
-                requests.Request(method, self.base_url + path, auth=self._auth, **options)
-            )
-            settings: Any = session.merge_environment_settings(request.url, {}, True, None, None)
-            # Not session.send, which stores cookies and reads where a redirect leads.
-            with session.get_adapter(self.base_url).send(request, timeout=self._timeout_s, **settings) as response:
+            request = session.prepare_request(requests.Request(method, url, auth=self._auth, **options))
+            send: Any = session.get_adapter(url).send  # session.send stores cookies, and reads where a redirect leads
+            environment = session.merge_environment_settings
+            with send(request, timeout=self._timeout_s, **environment(url, {}, True, None, None)) as response:
                 result = self._convert(response, max_bytes)
             if result.status >= 200:
                 return result

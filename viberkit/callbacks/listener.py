@@ -10,7 +10,7 @@ from typing import NoReturn
 from starlette.routing import Router
 
 from viberkit.api.client import Client
-from viberkit.api.settings import Secret, is_loopback, setting
+from viberkit.api.settings import Secret, hide, is_loopback, setting
 from viberkit.archive.archive import Archive
 from viberkit.callbacks.app import MAX_HEADERS, CallbackApp
 from viberkit.callbacks.connection import limited_protocol
@@ -111,6 +111,7 @@ class Listener(ThreadServer):
         window: timedelta = timedelta(minutes=5),
         now: Callable[[], datetime] | None = None,
     ) -> None:
+        secret, header = hide(secret), hide(header)  # before anything can fail
         if not isinstance(archive, Archive):
             raise TypeError(f"archive: is a {type(archive).__name__}; pass vk.Archive('deliveries.db')")
         self.archive, self.path, self.public_url = archive, path, public_url
@@ -133,7 +134,7 @@ class Listener(ThreadServer):
         is_path = isinstance(self.path, str) and re.fullmatch(r"/[A-Za-z0-9._~/-]*", self.path)
         path_rule = "is not a plain path that begins with a slash"
         value_rule = "contains characters that are not allowed in a header, or begins or ends with a space"
-        is_name, is_value = _HEADER_NAME.fullmatch(name), _HEADER_VALUE.fullmatch(value)
+        is_name, is_value = _HEADER_NAME.fullmatch(name), bool(_HEADER_VALUE.fullmatch(value))  # a match would show it
         is_window = isinstance(window, timedelta) and window >= timedelta(0)
         is_clock, clock_rule = callable(now) and now().tzinfo, "does not return datetimes with a time zone"
         is_host = isinstance(host, str) and host
@@ -157,6 +158,8 @@ class Listener(ThreadServer):
             raise ConfigurationError("\n".join(dict.fromkeys(map(str, violations))))
 
     def __repr__(self) -> str:
+        if "_server" not in vars(self):
+            return "Listener(invalid)"
         status = f"{self.url!r}, {self.stored:,} stored" if self._server else "not started"
         return f"Listener({status}, {sum(self.rejected.values()):,} rejected)"
 
@@ -215,7 +218,7 @@ class Listener(ThreadServer):
 def _read_secrets(secret: str | Sequence[str] | None) -> tuple[Secret, ...]:
     """The secrets, the newest first, from the argument or the settings."""
     if secret is None:
-        new, old = (setting(None, name) for name in ("VIBERKIT_CALLBACK_SECRET", "VIBERKIT_CALLBACK_SECRET_OLD"))
+        new, old = (hide(setting(None, name)) for name in ("VIBERKIT_CALLBACK_SECRET", "VIBERKIT_CALLBACK_SECRET_OLD"))
         if old and not new:
             raise ConfigurationError("VIBERKIT_CALLBACK_SECRET_OLD: is set alone; set VIBERKIT_CALLBACK_SECRET too")
         secret = [new or "", old or ""]
@@ -228,13 +231,12 @@ def _read_secrets(secret: str | Sequence[str] | None) -> tuple[Secret, ...]:
 def _read_header(header: tuple[str, str] | None) -> tuple[str, Secret] | None:
     """The header that every callback must carry, from the argument or the settings."""
     if header is None:
-        text = setting(None, "VIBERKIT_CALLBACK_HEADER")
+        text = hide(setting(None, "VIBERKIT_CALLBACK_HEADER"))
         if not text:
             return None
-        name, colon, value = text.partition(":")
-        if not colon:
+        if ":" not in text:
             raise ConfigurationError("VIBERKIT_CALLBACK_HEADER: contains no colon; write it as 'name: value'")
-        header = name.strip(), value.strip()
+        header = hide([part.strip() for part in text.split(":", 1)])
     if not isinstance(header, tuple | list) or len(header) != 2 or not all(isinstance(part, str) for part in header):
         raise ConfigurationError("header: is not a name and a value; pass ('x-callback-token', '…')")
     return header[0], Secret(header[1])

@@ -315,7 +315,7 @@ class AcceptanceEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response of the server, unchanged.
+    """A response of the server, unchanged but for secrets, which are replaced by ``***``.
 
     Parameters
     ----------
@@ -324,7 +324,8 @@ class Response:
     body : bytes
         Body.
     observed_at : datetime
-        Time of the response in UTC: the server's ``Date`` header, or the local clock if there is none.
+        Time of the response in UTC: the server's ``Date`` header, or the local clock if there is none or the two differ
+        by more than ten minutes.
     headers : mapping
         Headers, names in lower case.
     links : mapping
