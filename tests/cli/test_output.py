@@ -134,6 +134,13 @@ def test_responses_of_the_server(run, hostile: HostileSandbox) -> None:  # type:
             assert "error: " in run(command, "m", "--archive", "a.db")
         run(*send, f"{hostile.status}.db")
         run("collect", "--archive", "a.db")
+    hostile.status = 500
+    run(*send, "a.db")
+    run("export", "outbox.csv", "--what", "outbox", "--archive", "a.db")
+    assert "unknown" in Path("outbox.csv").read_text()
+    run("resolve", "--archive", "a.db")
+    run("resolve", "abandon", "--all", "--reason", HOSTILE, "--archive", "a.db")
+    run("resolve", "abandon", HOSTILE, "--reason", HOSTILE, "--archive", "a.db")
 
 
 def test_arguments_names_of_files_and_of_columns(run, hostile: HostileSandbox) -> None:  # type: ignore[no-untyped-def]

@@ -592,11 +592,11 @@ def test_the_history_shows_codes_and_unrecognised_states() -> None:
 
     at = datetime(2026, 1, 5, 8, 0, 0, 123_000, tzinfo=UTC)
     events = [
-        Event("m", "<b>teleported</b>", at, "history"),
+        Event("m", "<b>teleported</b>\u202e", at, "history"),
         Event("m", "failed", at, "history", code=f"viber::<error>::{NUMBER}"),
     ]
     table = history_table(events)
-    assert "&lt;b&gt;teleported" in table
+    assert "&lt;b&gt;teleported&lt;/b&gt;\\u202e" in table
     assert "08:00:00.123" in table
     assert "+0.000 s" in table
     assert "✗ failed (viber::&lt;error&gt;::" in table

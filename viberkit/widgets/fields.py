@@ -11,7 +11,7 @@ from typing import Any
 
 import ipywidgets as w
 
-from viberkit.errors import ViberkitError, Violation
+from viberkit.errors import ViberkitError, Violation, escape as escape_controls
 from viberkit.models.phone import mask_numbers
 
 INDENT = "140px"  #: where inputs begin, right of their labels, and what is below them
@@ -35,7 +35,7 @@ def note(text: str, tone: str = "quiet") -> str:
     symbol, color, theme_color, share = _TONES[tone]
     mixed = f"color-mix(in srgb, var({theme_color}, {color}) {share}%, var(--jp-ui-font-color0, #000))"
     style = f"color: {color}; color: {mixed}; font-size: 12px; line-height: 1.4; white-space: pre-line"
-    return f'<div style="{style}; overflow-wrap: anywhere">{symbol}{escape(text)}</div>'
+    return f'<div style="{style}; overflow-wrap: anywhere">{symbol}{escape(escape_controls(text))}</div>'
 
 
 def error_text(error: BaseException) -> str:
