@@ -54,7 +54,11 @@ def reasons(events: pd.DataFrame) -> list[tuple[int, str]]:
 # --- sources -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("data", [JSON, CSV.encode(), gzip.compress(JSON), b"\xff\xfe" + CSV.encode("utf-16-le")])
+@pytest.mark.parametrize(
+    "data",
+    [JSON, CSV.encode(), gzip.compress(JSON), b"\xff\xfe" + CSV.encode("utf-16-le")],
+    ids=["json", "csv", "gzip", "utf-16"],
+)
 def test_pipes_are_read_to_their_end(tmp_path: Path, data: bytes) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
