@@ -390,7 +390,7 @@ def test_a_truncated_gzip_is_read_up_to_its_end(tmp_path: Path) -> None:
     assert len(read_text(complete, "log.jsonl.gz")) == 2_000
     truncated = read_text(complete[: len(complete) // 2], "log.jsonl.gz")
     assert 0 < len(truncated) < 2_000
-    assert "is truncated" in truncated.attrs["skipped"][-1]["reason"]
+    assert "is damaged" in truncated.attrs["skipped"][-1]["reason"]
 
 
 @pytest.mark.parametrize("name", ["a*b.jsonl", "a[1].jsonl", "what?.jsonl", "it's.jsonl", "a=b.jsonl", "ж.jsonl"])

@@ -114,7 +114,7 @@ def test_compressed_files(tmp_path: Path) -> None:
             events = read_bytes(tmp_path / f"log.{extension}.{name}", compress(data))
             assert events["message_id"].tolist() == ["m0", "m1", "m2"]
         halved = read_bytes(tmp_path / f"log.jsonl.{name}", compress(JSON * 50)[:-9])
-        assert "ends early" in reasons(halved)[-1][1]
+        assert "is damaged" in reasons(halved)[-1][1]
     with zipfile.ZipFile(tmp_path / "log.zip", "w") as archive:
         archive.writestr("log.csv", CSV)
     assert len(read(tmp_path / "log.zip")) == 3
