@@ -152,9 +152,7 @@ class CampaignStore:
     def _set_owner(self, connection: Connection, *, release: bool) -> None:
         owner = connection.execute(select(campaigns.c.owner).where(self._row)).scalar()
         if outbox.is_sending(connection, owner):
-            raise CampaignError(
-                f"campaign {self._name!r}: is being sent by another cell or process; wait until it ends, or stop it"
-            )
+            raise CampaignError(f"campaign {self._name!r}: is being sent by another cell or process; wait for it")
         owner = None if release else outbox.current_owner(connection)
         connection.execute(update(campaigns).where(self._row).values(owner=owner))
         outbox.mark_lost(connection, campaign=self._name)

@@ -104,7 +104,7 @@ def _add_sent(raw: RawRecord, rows: DerivedRows) -> None:
         _add_event(event, raw, rows)
 
 
-def content_facts(wire: Any) -> dict[str, Any]:
+def content_facts(wire: Any) -> dict[str, str | None]:
     """Return the columns of a message that depend on its content in JSON form: its type, text and JSON text."""
     try:
         content: Any = from_wire(wire)

@@ -60,15 +60,10 @@ class Database:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.read_only = path, False
+        self.path, self.read_only = path, path.exists() and not os.access(path, os.W_OK)
         self._pid, self._resolved, self._reserve = os.getpid(), path.resolve(), Path(f"{path}-reserve")
         with _archive_errors(path):
-            try:
-                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            except OSError as error:
-                if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or not os.access(path, os.R_OK):
-                    raise
-                self.read_only = True
+            os.close(os.open(path, os.O_RDONLY if self.read_only else os.O_CREAT | os.O_RDWR, 0o600))
         self.engine = _create_engine(path, self.read_only)
         weakref.finalize(self, self.engine.dispose)
 
@@ -77,7 +72,7 @@ class Database:
         if os.getpid() != self._pid:  # a connection must not be used across a fork
             self.engine.dispose(close=False)
             self._pid = os.getpid()
-        engine = self.engine.execution_options(write=write, path=self._resolved, thread=threading.get_ident())
+        engine = self.engine.execution_options(write=write, path=self._resolved, thread=threading.get_native_id())
 
         def call() -> _R:
             with _archive_errors(self.path), engine.begin() as connection:
@@ -196,7 +191,6 @@ def _create_engine(path: Path, read_only: bool) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # transactions begin in the listener below, not in the driver
-        connection.execute("PRAGMA busy_timeout = 30000")
         if not read_only:
             connection.execute(f"PRAGMA journal_mode = {journal}")
         connection.execute(f"PRAGMA synchronous = {synchronous}")

@@ -47,7 +47,8 @@ PENDING = select(_raw.digest, *(_raw[name] for name in RawRecord.__slots__)).whe
 PENDING = PENDING.order_by(_raw.id).limit(bindparam("size"))
 # The ids are a JSON array, because the number of parameters is limited.
 _ids = select(func.json_each(bindparam("ids")).table_valued("value").c.value)
-_DIGESTS = select(_raw.digest).where(_raw.message_id.in_(_ids))
+#: The digests of the bodies that are stored of some messages.
+DIGESTS = select(_raw.digest).where(_raw.message_id.in_(_ids))
 _SENT = select(_send.message_id, _send.key).where(_send.message_id.in_(_ids))
 _EVENTS = select(_event.message_id, _event.state, _event.happened_at, _event.source).where(_event.message_id.in_(_ids))
 _campaign = select(_send.campaign).where(_send.key == bindparam("row_key")).scalar_subquery()
@@ -82,11 +83,6 @@ def store(connection: Connection, rows: Sequence[Mapping[str, Any]], limit: int 
     if rows:
         connection.execute(_WRITE_RAW, rows)
     return derive_pending(connection, limit)
-
-
-def known_digests(connection: Connection, ids: Iterable[str]) -> set[str]:
-    """Return the digests of the bodies that are stored of some messages."""
-    return set(connection.execute(_DIGESTS, {"ids": json.dumps(list(ids))}).scalars())
 
 
 def settle(connection: Connection, sends: Sequence[SettledSend]) -> dict[str, SendOutcome]:

@@ -68,7 +68,8 @@ def is_sending(connection: Connection, owner: str | None) -> bool:
         return False
     options = connection.get_execution_options()
     process = process_lock(options["path"], os.getpid())
-    threads = {other.ident for other in threading.enumerate()} - {options["thread"]}
+    # In a forked process, the native id of the main thread may be wrong; on Linux it is the process id.
+    threads = {os.getpid(), *(other.native_id for other in threading.enumerate())} - {options["thread"]}
     return process.is_held(int(number)) and (int(number) != process.number or int(thread) in threads)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -94,7 +95,8 @@ class Recorder:
         no longer has it), ``refused (status)``, or ``unreadable: …`` with the reason.
         """
         rows = [ingest.response_row(kind, message_id, response) for message_id, response in responses]
-        known = ingest.known_digests(connection, [row["message_id"] for row in rows])
+        ids = json.dumps([row["message_id"] for row in rows])
+        known = set(connection.execute(ingest.DIGESTS, {"ids": ids}).scalars())
         unreadable = ingest.store(connection, rows)
         changes = {}
         for row in rows:

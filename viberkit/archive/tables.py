@@ -154,14 +154,10 @@ def migrate(connection: sa.Connection, steps: Sequence[Callable[[sa.Connection],
         connection.execute(sa.insert(version).values(version=newest))
         return
     if version.name not in tables:
-        raise ArchiveError(
-            f"the file is a database but not an archive (its tables: {', '.join(tables[:3])}); choose another path"
-        )
+        raise ArchiveError(f"the file is not an archive (its tables: {', '.join(tables[:3])}); choose another path")
     current = _single(connection, version.c.version, int)
     if current > newest:
-        raise ArchiveError(
-            f"the archive has version {current}, this viberkit reads up to {newest}; install a newer viberkit"
-        )
+        raise ArchiveError(f"the archive has version {current}, newer than {newest}; install a newer viberkit")
     if current < newest:
         if not write:
             raise ArchiveError(f"the archive has version {current}; open it once where it can be written")
@@ -175,7 +171,5 @@ def _single(connection: sa.Connection, column: Column[Any], kind: type) -> Any:
     """Return the only value of a table that has one row."""
     values = connection.execute(sa.select(column)).scalars().all()
     if len(values) != 1 or type(values[0]) is not kind or values[0] <= kind():
-        raise ArchiveError(
-            f"the archive is damaged: {column} must have one valid value and has {values[:3]}; restore a copy"
-        )
+        raise ArchiveError(f"the archive is damaged: {column} has {values[:3]} instead of one value; restore a copy")
     return values[0]

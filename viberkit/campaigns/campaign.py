@@ -406,5 +406,4 @@ class Campaign:
 
 def _text(content: str) -> str | None:
     """Return the text of a content in its JSON form."""
-    text: str | None = content_facts(json.loads(content))["text"]
-    return text
+    return content_facts(json.loads(content))["text"]

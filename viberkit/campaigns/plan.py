@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
@@ -62,9 +61,9 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 def _check_columns(recipients: pd.DataFrame, names: Iterable[Any]) -> pd.DataFrame:
     """Return the recipients; refuse two columns with the same name."""
-    counts = Counter(str(name) for name in names)
-    if repeated := [name for name, count in counts.items() if count > 1]:
-        raise CampaignError(f"recipients: have several columns {', '.join(map(repr, repeated))}; rename all but one")
+    index = pd.Index([str(name) for name in names])
+    if index.has_duplicates:
+        raise CampaignError(f"recipients: have several columns {index[index.duplicated()][0]!r}; rename all but one")
     return recipients
 
 
