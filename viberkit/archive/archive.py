@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Connection, Select, Table, and_, select
+from sqlalchemy import Select, Table, and_, select
 
 from viberkit.archive import events, outbox, tables
 from viberkit.archive.engine import Database
-from viberkit.archive.ingest import derive_pending
 from viberkit.archive.recorder import Recorder
 from viberkit.errors import ArchiveError, CampaignError
 from viberkit.frames.columns import CALLBACKS, EVENTS, INBOUND, MESSAGES, OUTBOX, STATUSES
@@ -60,13 +59,15 @@ class Archive:
     def __init__(self, path_or_url: str | Path) -> None:
         text = str(path_or_url).removeprefix("sqlite:///")
         if "://" in text or text in ("", ":memory:"):
-            raise ArchiveError(
-                f"archive: {text.split('@')[-1]!r} is not the path of a SQLite file; pass e.g. 'deliveries.db'"
-            )
+            raise ArchiveError(f"archive: {text.split('@')[-1]!r} is not the path of a SQLite file; pass e.g. 'a.db'")
         self.path = Path(text)
         self._database = Database(self.path)
-        self._database.run(self._prepare, write=not self._database.read_only)
+        self._database.run(tables.migrate, write=not self._database.read_only)
         self.recorder = Recorder(self._database)
+        if not self._database.read_only:
+            self._database.run(outbox.mark_lost, write=True)
+            while self.recorder.derive(500):  # what a process that ended had stored and not derived
+                pass
 
     def __repr__(self) -> str:
         return f"Archive({str(self.path)!r})"
@@ -76,12 +77,6 @@ class Archive:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-    def _prepare(self, connection: Connection) -> None:
-        tables.migrate(connection)
-        if not self._database.read_only:
-            derive_pending(connection)  # what a process that ended had stored and not derived
-            outbox.mark_lost(connection)
 
     def close(self) -> None:
         """Close the connections; the archive may be used again."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
 import threading
@@ -10,7 +9,8 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import wraps
+from errno import EDQUOT, EFBIG, ENOSPC
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
@@ -40,12 +40,11 @@ _REMEDIES = {
     "attempt to write a readonly database": "the file or its folder is read-only; make it writable",
     "database is locked": "another process has held the lock for more than 30 s; close that process, or wait",
     "database or disk is full": "free some disk space; nothing was written",
-    "disk I/O error": "check the disk, its quota and the limit of a file's size; nothing was written",
 }
 _FULL = ("database or disk is full", "disk I/O error")  # what SQLite reports for quotas and limits, too
 #: Bytes that the outcome of a send needs at most: in the tables, and in the journal, which never exceeds the file.
 _ROOM, _ROOM_OF_TABLES, _ROOM_OF_JOURNAL = 65_536, 4_096, 28_672
-_CHUNK_S = 0.02  # for how long a reader may delay a writer
+_CHUNK_S = 0.01  # for how long a reader may delay a writer
 
 
 class DiskFull(ArchiveError):
@@ -96,10 +95,11 @@ class Database:
         rows: list[Row[Any]] = []
         start, size = 0, 1000
         while start < last:
-            began = time.perf_counter()
-            rows += self.fetch(query.where(rowid > start, rowid <= min(start + size, last)))
+            chunk = query.where(rowid > start, rowid <= min(start + size, last))
+            fetched, took_s = self.run(partial(_fetch_timed, chunk), write=False)
+            rows += fetched
             start += size
-            size = max(1, int(size * min(2, _CHUNK_S / (time.perf_counter() - began))))
+            size = max(1, int(size * min(2, _CHUNK_S / max(1e-3, took_s))))
         return rows
 
     def reserve(self, sends: int) -> None:
@@ -116,6 +116,13 @@ class Database:
         except DiskFull:
             self._reserve.unlink(missing_ok=True)
         return self.run(function, write=True)
+
+
+def _fetch_timed(query: Select[Any], connection: Connection) -> tuple[Sequence[Row[Any]], float]:
+    """Return the rows of a query, and for how long the read lock was held for them."""
+    connection.exec_driver_sql("SELECT 1 FROM sqlite_master LIMIT 1")  # waits for writers
+    began = time.perf_counter()
+    return connection.execute(query).fetchall(), time.perf_counter() - began
 
 
 def uninterrupted(function: Callable[[], _R], on_interrupt: Callable[[], None] = lambda: None) -> _R:
@@ -210,8 +217,7 @@ def _archive_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        reason = _FULL[0] if is_full else f"cannot be opened ({error.strerror})"
+        reason = _FULL[0] if error.errno in (ENOSPC, EDQUOT, EFBIG) else f"cannot be opened ({error.strerror})"
         remedy = "choose a file in a folder that you may write to"
     except DBAPIError as error:
         reason = _reason(error)
