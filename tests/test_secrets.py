@@ -121,9 +121,15 @@ def revealing(kind: str, secret: str) -> bytes:
     return "\r\n".join(head).encode() + b"\r\n\r\n" + (b"" if kind in ("103", "204") else body)
 
 
-@pytest.mark.parametrize("secret", [pytest.param(KEY), *[pytest.param(s, marks=pytest.mark.slow) for s in SECRETS[1:]]])
+@pytest.mark.slow
+@pytest.mark.parametrize("secret", SECRETS)
 def test_canary_no_response_reveals_a_secret(secret: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     check_canary(secret, KINDS, {**CALLS, **MORE_CALLS}, tmp_path, caplog)
+
+
+def test_canary_no_call_reveals_a_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    kinds = ["103", "200", "302", "404", "503", "malformed header", "malformed status"]
+    check_canary(KEY, kinds, {**CALLS, **MORE_CALLS}, tmp_path, caplog)
 
 
 @pytest.mark.parametrize("secret", SECRETS[1:])
