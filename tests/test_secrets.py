@@ -11,6 +11,7 @@ import html
 import json
 import logging
 import pickle
+import signal
 import socket
 import traceback
 import urllib.parse
@@ -296,6 +297,36 @@ def test_an_unfinished_object_has_a_repr() -> None:
 
     for cls in (vk.Client, Transport):
         assert repr(cls.__new__(cls)).startswith(cls.__name__)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timers")
+@pytest.mark.parametrize("name", ["send", "status", "callbacks"])
+def test_no_interrupted_call_reveals_a_secret(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def serve(server: RawServer, connection: socket.socket) -> None:
+        read_request(connection)
+        connection.recv(1)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("https_proxy", f"http://me:{KEY}@127.0.0.1:1")
+    before = signal.signal(signal.SIGALRM, interrupt)
+    report = ""
+    try:
+        with RawServer(serve) as server, vk.Archive(tmp_path / "a.db") as archive:
+            client = vk.Client(KEY, "S", base_url=server.url, archive=archive)
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            try:
+                {**CALLS, **MORE_CALLS}[name](client)
+            except KeyboardInterrupt as error:
+                report = full_report(error.with_traceback(without_test_frames(error)))
+            client.close()
+            assert archive.outbox()["state"].tolist() == (["unknown"] if name == "send" else [])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert "KeyboardInterrupt" in report
+    assert KEY not in report
 
 
 def test_a_password_of_a_proxy_is_not_revealed(monkeypatch: pytest.MonkeyPatch) -> None:

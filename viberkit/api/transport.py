@@ -283,17 +283,17 @@ class Transport:
                 break
             log.debug("%s %s: %s; attempt %d in %.1f s", method, path, result, attempt + 1, pause_s)
             time.sleep(pause_s)
-        if isinstance(result, TransportError):
+        if not isinstance(result, Response):
             raise result
         return result
 
-    def _send_once(self, method: str, path: str, max_bytes: int, options: dict[str, Any]) -> Response | TransportError:
+    def _send_once(self, method: str, path: str, max_bytes: int, options: dict[str, Any]) -> Response | BaseException:
         """Make one attempt.
 
         The exceptions of requests are described and dropped: they hold the request, and with it the key, in their
-        attributes and in the frames of their tracebacks. The caller raises the description.
+        attributes and in the frames of their tracebacks. The caller raises the description, or an interrupt.
         """
-        session, url, interrupt, reason = self._session(), self.base_url + path, None, ""
+        session, url, reason = self._session(), self.base_url + path, ""
         if method == "POST":
             session.close()
         _attempt.deadline = time.monotonic() + self._timeout_s[1] * max_bytes / 2**21
@@ -311,13 +311,12 @@ class Transport:
         except Exception as error:  # noqa: BLE001 - whatever it is, it holds the request
             reason = _describe(error)
             _attempt.nothing_sent |= isinstance(error, InvalidURL | InvalidSchema | MissingSchema)
-        except BaseException as error:  # noqa: BLE001 - raised again below, without the frames that hold the key
-            interrupt = type(error)(*error.args)
+        except BaseException as error:  # noqa: BLE001 - the caller raises it again
+            reason = "interrupted"
+            return type(error)(*error.args)
         finally:
-            if method == "POST" or reason or interrupt:
+            if method == "POST" or reason:
                 session.close()  # a late response on this connection must not answer the next request
-        if interrupt is not None:
-            raise interrupt
         host = urlsplit(self.base_url).netloc
         return TransportError(f"{method} {path}: {reason} (host {host})", sent=not _attempt.nothing_sent)
 
@@ -381,15 +380,16 @@ def _describe(error: Exception) -> str:
     return next(matches, f"the connection failed ({type(error).__name__})")
 
 
-def _may_repeat(method: str, result: Response | TransportError) -> bool:
+def _may_repeat(method: str, result: Response | BaseException) -> bool:
     """Whether a request may be sent again: only where it was certainly not accepted, or changes nothing."""
     if isinstance(result, TransportError):
         is_final = _CERTIFICATE in str(result) or _TOO_LARGE in str(result)
         return (method in REPEATABLE or not result.sent) and not is_final
-    return result.status == 429 or (result.status in RETRIED_STATUS and method in REPEATABLE)
+    retried = RETRIED_STATUS if method in REPEATABLE else {429}
+    return isinstance(result, Response) and result.status in retried
 
 
-def _pause_s(attempt: int, result: Response | TransportError) -> float:
+def _pause_s(attempt: int, result: Response | BaseException) -> float:
     """Seconds before the next attempt: the server's Retry-After, and a jitter that doubles, at most 20 s."""
     requested_s = retry_after_s(result) if isinstance(result, Response) else None
     jitter_s = random.uniform(0.02, min(20.0, 0.5 * 2 ** (attempt - 1)))  # noqa: S311 - no secret depends on it
