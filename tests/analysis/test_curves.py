@@ -609,7 +609,7 @@ def test_quantiles_are_where_the_curve_reaches_them(observations: list[Observati
 def test_intervals_are_nested_in_confidence_and_ordered_in_the_quantile(
     observations: list[Observation], quantiles: list[float], confidences: list[float]
 ) -> None:
-    curve = durations(journeys_of(observations), "test").curve()
+    curve = durations(journeys_of(observations), "test").curve
     limits = np.array(
         [[curve.quantile_interval(share, 0, level) for level in sorted(confidences)] for share in sorted(quantiles)]
     )

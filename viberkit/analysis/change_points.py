@@ -210,7 +210,7 @@ def _scores(part: Durations, hour: Ints) -> Floats:
     for value in np.unique(hour):
         chosen = np.flatnonzero(hour == value)
         messages = part.take(chosen)
-        curve = messages.curve()
+        curve = messages.curve
         entry = np.full(len(messages), -1) if messages.entry is None else messages.entry
         reached, competing = (np.append(0.0, np.cumsum(ended / np.maximum(curve.at_risk, 1))) for ended in curve.ended)
         begin = -1.0
@@ -253,7 +253,7 @@ def _largest_movement(before: Durations, after: Durations, quantiles: list[float
         else:
             size.append(0.0)
         rows.append({"metric": "time", "quantile": quantile, "before_s": seconds[0], "after_s": seconds[1]})
-    curves = [side.curve() for side in sides]
+    curves = [side.curve for side in sides]
     last = min(int(curve.time[-1]) for curve in curves)
     if _standard_errors(curves, 1, last) > max(certainty):
         failed = [float(curve.share[1, curve.at(last)]) for curve in curves]

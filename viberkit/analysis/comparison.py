@@ -170,7 +170,7 @@ def estimate_differences(
     for name, part in groups:
         if part is base:
             continue
-        curves = part.curve(), base.curve()
+        curves = part.curve, base.curve
         if quantiles or not all(curve.covers(limit) for curve in curves for limit in limits):
             _check_follow_up([(name, part), (base_name, base)])
         shared = {"group": name, "baseline": base_name, "n": part.count(), "baseline_n": base.count()}
@@ -264,7 +264,7 @@ def _risk_table(part: Durations, base: Durations) -> tuple[Ints, Ints, Ints]:
     times = np.unique(np.concatenate([group.time[group.cause != OPEN] for group in (part, base)]))
     reached, competing, at_risk = (np.zeros((2, len(times)), dtype=np.int64) for _ in range(3))
     for row, group in enumerate((part, base)):
-        curve = group.curve()
+        curve = group.curve
         index = np.searchsorted(curve.time, times)
         is_row = np.append(curve.time, -1)[index] == times
         reached[row], competing[row] = (np.where(is_row, np.append(ended, 0)[index], 0) for ended in curve.ended)

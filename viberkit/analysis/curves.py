@@ -138,7 +138,7 @@ def estimate_curve(observed: Durations, band: str = "score") -> pd.DataFrame:
 
 
 def _curve_columns(part: Durations, other: str, band: str) -> dict[str, Any]:
-    curve, end = part.curve(), part.attrs["end"]
+    curve, end = part.curve, part.attrs["end"]
     earliest, n_interval = curve.share[0], np.zeros(len(curve.time), dtype=np.int64)
     if (earliest_curve := _earliest_curve(part)) is not curve:
         earliest = earliest_curve.share[0][earliest_curve.at(curve.time)]
@@ -158,7 +158,7 @@ def _curve_columns(part: Durations, other: str, band: str) -> dict[str, Any]:
 def _earliest_curve(part: Durations) -> Incidence:
     """The curve if every time known only as an interval were at its beginning; the same curve if there is none."""
     if part.earliest is part.time or not (part.earliest < part.time).any():
-        return part.curve()
+        return part.curve
     return incidence(part.earliest, part.cause, 2, part.entry, part.n)
 
 
@@ -265,7 +265,7 @@ def estimate_quantiles(observed: Durations, quantiles: Sequence[float]) -> pd.Da
     """The result of :func:`time_to` from durations."""
 
     def rows(part: Durations) -> Iterator[dict[str, Any]]:
-        curve, earliest, confidence = part.curve(), _earliest_curve(part), part.attrs["confidence"]
+        curve, earliest, confidence = part.curve, _earliest_curve(part), part.attrs["confidence"]
         counts = {"n": part.count(), "n_open": part.count(part.cause == OPEN)}
         for level in quantiles:
             estimate = value_s, low_s, high_s = curve.quantile_estimate(level, confidence)

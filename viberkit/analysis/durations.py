@@ -65,12 +65,9 @@ class Durations:
             return int(self.n.sum() if chosen is None else self.n[chosen].sum())
         return len(self) if chosen is None else int(np.count_nonzero(chosen))
 
+    @cached_property
     def curve(self) -> Incidence:
         """The cumulative incidence of the end state (0) and of the competing outcome (1)."""
-        return self._curve
-
-    @cached_property
-    def _curve(self) -> Incidence:
         return incidence(self.time, self.cause, 2, self.entry, self.n)
 
     def take(self, chosen: npt.NDArray[Any]) -> Durations:

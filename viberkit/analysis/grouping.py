@@ -32,10 +32,9 @@ def group_names(by: BY) -> list[str]:
 
 def check_name_clash(names: Iterable[str], result_columns: Iterable[str]) -> None:
     """Raise a ``ValueError`` if a column to group by has the name of a column of the result."""
-    columns = {*result_columns}
-    for name in names:
-        if name in columns:
-            raise ValueError(f"by: {name!r} is also a column of the result; rename it first, e.g. to 'my_{name}'")
+    if names := sorted({*names} & {*result_columns}):
+        name = names[0]
+        raise ValueError(f"by: {name!r} is also a column of the result; rename it first, e.g. to 'my_{name}'")
 
 
 def group_columns(

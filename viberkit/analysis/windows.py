@@ -344,7 +344,7 @@ def estimate_windows(observed: Durations, limits: Sequence[float], quantiles: Se
     """The result of :func:`over_time` from durations grouped by window; ``limits`` are microseconds."""
 
     def rows(part: Durations) -> Iterator[dict[str, Any]]:
-        curve, is_reached, confidence = part.curve(), part.cause == REACHED, part.attrs["confidence"]
+        curve, is_reached, confidence = part.curve, part.cause == REACHED, part.attrs["confidence"]
         counts = {"n": part.count(), "n_open": part.count(part.cause == OPEN)}
         for limit, share, low, high in zip(limits, *curve.share_at(limits, 0, confidence), strict=True):
             naive = part.count(is_reached & (part.time <= limit)) / counts["n"]
@@ -382,7 +382,7 @@ def _slo_row(part: Durations, limit: float, target: float) -> dict[str, Any]:
         verdict = "missed"
     elif n_missed + n_undecided <= n_allowed + _ROUNDING:
         verdict = "met"
-    curve = part.curve()
+    curve = part.curve
     share, low, high = curve.share_at(limit, 0, part.attrs["confidence"])
     expected = float(n_missed)
     if n_undecided and not np.isnan(share):

@@ -209,27 +209,6 @@ JOURNEYS = Schema(
     ),
 )
 
-#: One row per transition (and group) and quantile; the columns from ``n`` on are the same for each quantile.
-LATENCY = Schema(
-    "latency",
-    (
-        _FROM_STATE,
-        _TO_STATE,
-        Column("quantile", "float64", "the quantile, between 0 and 1"),
-        _seconds("value_s", "latency that this share of the transitions did not exceed"),
-        _seconds("low_s", "lower limit of the confidence interval of value_s"),
-        _seconds("high_s", "upper limit of the confidence interval of value_s"),
-        Column("n", "int64", "number of transitions"),
-        Column("n_waiting", "float64", "messages in from_state when last observed; NaN: not known"),
-        _seconds("max_s", "longest latency"),
-        _seconds("total_s", "sum of the latencies"),
-        Column("time_share", "float64", "share of the total time of the group that was spent in this transition"),
-        Column("slowest_share", "float64", "the same for the slowest 5 % of the messages of the group only"),
-        _seconds("waiting_median_s", "median time that the waiting messages had spent in from_state"),
-        _seconds("waiting_max_s", "longest such time"),
-    ),
-)
-
 #: One row per quality check of an event log (for clock_skew one per source).
 QUALITY = Schema(
     "quality",
