@@ -75,10 +75,12 @@ def test_nights_are_no_changes() -> None:
 def test_more_failures_are_reported_as_failures() -> None:
     rng = np.random.default_rng(6)
     refused = (Failure("viber::error::NOT_VIBER_USER", "no user", 1, True),)
-    calm = draw(6_000, rng, DeliveryModel(failures=refused))
-    worse = draw(6_000, rng, DeliveryModel(failures=refused, failed_share=0.15))
+    before = draw(6_000, rng, DeliveryModel(failures=refused))
+    after = draw(6_000, rng, DeliveryModel(failures=refused, failed_share=0.15))
     change = 6_000
-    joined = Truth(*(np.concatenate(arrays) for arrays in zip(vars(calm).values(), vars(worse).values(), strict=True)))
+    joined = Truth(
+        *(np.concatenate(arrays) for arrays in zip(vars(before).values(), vars(after).values(), strict=True))
+    )
     joined.started[change:] += 14 * 86_400 * SECOND
     log = observed(joined)
     result = vk.changes(log)

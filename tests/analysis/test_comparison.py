@@ -15,7 +15,7 @@ from scipy import stats
 import viberkit as vk
 from viberkit.analysis.comparison import UnequalFollowUpWarning, gray, log_rank
 from viberkit.analysis.durations import Durations, durations
-from viberkit.analysis.incidence import mover
+from viberkit.analysis.incidence import difference_interval
 from viberkit.errors import MissingColumn
 from viberkit.frames.columns import EVENTS, JOURNEYS
 
@@ -126,9 +126,9 @@ def test_the_log_rank_test_is_that_of_scipy_and_lifelines(first: Rows, second: R
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            theirs = __import__("lifelines.statistics", fromlist=["logrank_test"]).logrank_test
+            reference = __import__("lifelines.statistics", fromlist=["logrank_test"]).logrank_test
     except ImportError:
-        theirs = None
+        reference = None
     result = log_rank(durations_of(first), durations_of(second))
     assert np.isnan(result) or 0 <= result <= 1
     assume(np.isfinite(result))
@@ -137,12 +137,12 @@ def test_the_log_rank_test_is_that_of_scipy_and_lifelines(first: Rows, second: R
         for group in (first, second)
     ]
     assert result == pytest.approx(stats.logrank(*samples).pvalue, rel=1e-9, abs=1e-12)
-    if theirs is not None:
+    if reference is not None:
         times, causes = ([[row[column] for row in group] for group in (first, second)] for column in (0, 1))
         ended = [[cause == DELIVERED for cause in group] for group in causes]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            assert result == pytest.approx(theirs(*times, *ended).p_value, rel=1e-9, abs=1e-12)
+            assert result == pytest.approx(reference(*times, *ended).p_value, rel=1e-9, abs=1e-12)
 
 
 @settings(many, max_examples=max(EXAMPLES // 4, 6))
@@ -200,7 +200,7 @@ def test_differences_of_shares_are_newcombes(some: int, n: int, others: int, m: 
         np.array([k / size, *stats.binomtest(k, size).proportion_ci(method="wilson")])
         for k, size in ((some, n), (others, m))
     )
-    result = mover(*first, *second)
+    result = difference_interval(*first, *second)
     assert [float(limit) for limit in result[1:]] == pytest.approx([low, high], abs=6e-5)
     log = both(
         [(1.0, DELIVERED)] * others + [(2.0, FAILED)] * (m - others),

@@ -17,7 +17,7 @@ import pytest
 from scipy import stats
 from support.delivery_logs import NEVER, SECOND, draw
 
-from viberkit.analysis.incidence import Incidence, incidence, mover
+from viberkit.analysis.incidence import Incidence, difference_interval, incidence
 from viberkit.sandbox.delivery_model import DeliveryModel
 
 LOGS = int(os.environ.get("VIBERKIT_LOGS", "60"))
@@ -117,7 +117,7 @@ class Tally:
                     (curve.share[0][index], band[0][index], band[1][index])
                     for curve, band, index in zip(curves, bands, at, strict=True)
                 ]
-                _, low, high = mover(*estimates[1], *estimates[0])
+                _, low, high = difference_interval(*estimates[1], *estimates[0])
                 self.add(f"Δ by {seconds}", low, true_share(KINDS[1], seconds) - true_share(KINDS[0], seconds), high)
         for share in QUANTILES:
             name, limits = f"p{100 * share:g}", [curve.quantile_interval(share) for curve in curves]
@@ -127,7 +127,7 @@ class Tally:
                 (np.array(curve.quantile(share)), *limit)
                 for curve, limit in zip((second, first), limits[::-1], strict=True)
             ]
-            _, low, high = mover(*estimates[0], *estimates[1])
+            _, low, high = difference_interval(*estimates[0], *estimates[1])
             self.add(f"Δ {name}", float(low), truths[1] - truths[0], float(high))
 
 

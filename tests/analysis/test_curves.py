@@ -82,7 +82,7 @@ times = st.one_of(
 )
 causes = st.sampled_from([OPEN, DELIVERED, DELIVERED, FAILED])
 messages = st.lists(st.builds(Observation, times, causes), min_size=1, max_size=14)
-one_end = st.lists(
+single_end = st.lists(
     st.builds(Observation, times, st.sampled_from([OPEN, DELIVERED, DELIVERED])), min_size=1, max_size=14
 )
 late = st.lists(
@@ -117,11 +117,11 @@ def variance(rows: list[dict[str, Any]], end: int) -> Fraction:
     """Of the share at the last of the rows: Dinse and Larson (1986), equation 6."""
     total = Fraction(0)
     for row in rows:
-        risk, mine, ended = row["risk"], row["ended"][end], sum(row["ended"])
+        risk, reached, ended = row["risk"], row["ended"][end], sum(row["ended"])
         gap = rows[-1]["share"][end] - row["share"][end]
         if ended:
-            total += row["before"] ** 2 * Fraction(mine * (risk - mine), risk**3)
-            total -= 2 * gap * row["before"] * Fraction(mine, risk**2)
+            total += row["before"] ** 2 * Fraction(reached * (risk - reached), risk**3)
+            total -= 2 * gap * row["before"] * Fraction(reached, risk**2)
         if ended and risk > ended:
             total += gap**2 * Fraction(ended, risk * (risk - ended))
     return total
@@ -194,23 +194,23 @@ def test_shares_add_up_and_bands_lie_around_them(observations: list[Observation]
 
 
 @many
-@given(one_end)
+@given(single_end)
 def test_without_failures_it_is_scipys(observations: list[Observation]) -> None:
     ended, left = ([message.time for message in observations if message.cause == cause] for cause in (DELIVERED, OPEN))
     assume(ended)
-    theirs = stats.ecdf(stats.CensoredData(uncensored=ended, right=left)).sf
+    reference = stats.ecdf(stats.CensoredData(uncensored=ended, right=left)).sf
     for band in ("linear", "log-log"):
         result = vk.delivery_curve(journeys_of(observations), band=band).set_index("time_s")
-        result = result.reindex(np.asarray(theirs.quantiles) / SECOND)
-        np.testing.assert_allclose(result["delivered"], 1 - theirs.probabilities, rtol=0, atol=1e-12)
-        np.testing.assert_allclose(result["open"], theirs.probabilities, rtol=0, atol=1e-12)
+        result = result.reindex(np.asarray(reference.quantiles) / SECOND)
+        np.testing.assert_allclose(result["delivered"], 1 - reference.probabilities, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(result["open"], reference.probabilities, rtol=0, atol=1e-12)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # scipy warns where nobody is left, and has no number there
-            limits = theirs.confidence_interval(method=band)
-        for mine, other in (("delivered_low", limits.high), ("delivered_high", limits.low)):
+            limits = reference.confidence_interval(method=band)
+        for column, other in (("delivered_low", limits.high), ("delivered_high", limits.low)):
             known = np.isfinite(other.probabilities)
             bound = 1 - np.asarray(other.probabilities)[known]
-            np.testing.assert_allclose(result[mine].to_numpy()[known], bound, rtol=0, atol=1e-9)
+            np.testing.assert_allclose(result[column].to_numpy()[known], bound, rtol=0, atol=1e-9)
 
 
 @some
@@ -233,12 +233,12 @@ def test_without_failures_it_is_lifelines(rows: list[tuple[int, int, int]]) -> N
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                theirs = fitter().fit(
+                reference = fitter().fit(
                     [message.time / SECOND for message in use], [message.cause for message in use], **entries
                 )
             except lifelines.exceptions.StatError:  # a curve that comes to its end early is refused
                 assume(False)
-        survival = theirs.survival_function_["KM_estimate"]
+        survival = reference.survival_function_["KM_estimate"]
         np.testing.assert_allclose(result["open"], survival.reindex(result.index).to_numpy(), rtol=0, atol=1e-12)
 
 
@@ -252,7 +252,7 @@ def competing(observations: list[Observation]) -> tuple[np.ndarray, np.ndarray]:
 @some
 @given(messages)
 def test_it_is_scikit_survivals(observations: list[Observation]) -> None:
-    theirs = optional("sksurv.nonparametric").cumulative_incidence_competing_risks
+    reference = optional("sksurv.nonparametric").cumulative_incidence_competing_risks
     observations = [
         Observation(message.time + 1, message.cause) for message in observations
     ]  # it requires times above zero
@@ -263,7 +263,7 @@ def test_it_is_scikit_survivals(observations: list[Observation]) -> None:
     result = vk.delivery_curve(journeys_of(observations)).set_index("time_s")
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        when, share, limits = theirs(cause, seconds, conf_type="log-log", var_type="Dinse_Approx")
+        when, share, limits = reference(cause, seconds, conf_type="log-log", var_type="Dinse_Approx")
     result = result.loc[when]
     np.testing.assert_allclose(1 - result["open"], share[0], rtol=0, atol=1e-12)
     for end, name in ((1, "delivered"), (2, "failed")):
@@ -292,8 +292,8 @@ def test_without_ties_it_is_lifelines_too(observations: list[Observation]) -> No
     for end, name in ((DELIVERED, "delivered"), (FAILED, "failed")):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            theirs = fitter(calculate_variance=False).fit(seconds, cause, event_of_interest=end)
-        known = theirs.cumulative_density_.iloc[:, 0]
+            reference = fitter(calculate_variance=False).fit(seconds, cause, event_of_interest=end)
+        known = reference.cumulative_density_.iloc[:, 0]
         np.testing.assert_allclose(result[name].loc[known.index], known, rtol=0, atol=1e-12)
 
 
@@ -415,11 +415,11 @@ def test_the_earliest_curve_is_that_of_the_earliest_times(
     log["delivered_not_before"] = log["delivered_at"] - gap
     result, plain = vk.delivery_curve(log), vk.delivery_curve(journeys_of(observations))
     pd.testing.assert_frame_equal(result[list(result)[:-2]], plain[list(result)[:-2]])
-    soonest = [
+    earliest_events = [
         replace(message, time=max(message.time - (width or 0), 0) if message.cause == DELIVERED else message.time)
         for message, width in zip(observations, widths, strict=False)
     ]
-    earliest = by_definition(soonest)
+    earliest = by_definition(earliest_events)
     for when, share in zip(result["time_s"], result["delivered_earliest"], strict=True):
         exact = [row["share"][0] for row in earliest if row["when"] <= round(when * SECOND)][-1]
         assert share == pytest.approx(float(exact), abs=1e-12)
@@ -454,8 +454,8 @@ def test_groups_are_estimated_separately() -> None:
         assert next(iter(result)) == name
         assert result[name].drop_duplicates().size == key.drop_duplicates().size
         for value, part in result.groupby(name, observed=True, dropna=False):
-            mine = key.isna() if pd.isna(value) else key == value
-            alone = vk.delivery_curve(log[mine.to_numpy()])
+            in_group = key.isna() if pd.isna(value) else key == value
+            alone = vk.delivery_curve(log[in_group.to_numpy()])
             pd.testing.assert_frame_equal(part.drop(columns=name).reset_index(drop=True), alone)
     days = vk.delivery_curve(log, by="weekday")["weekday"]
     assert days.cat.ordered
@@ -667,10 +667,10 @@ def test_logs_drawn_at_once_are_those_of_the_model() -> None:
     noon = datetime(2026, 1, 5, 12, tzinfo=UTC)
     for rate in ("transaction", "promotion"):
         dice = random.Random(f"{rate} 1")
-        walked = [{step.state: step.at for step in model.journey(dice, noon, rate)} for _ in range(n)]
+        journeys = [{step.state: step.at for step in model.journey(dice, noon, rate)} for _ in range(n)]
         truth = draw(10 * n, np.random.default_rng(1), model, rate_type=rate)
         for state, drawn in (("delivered", truth.delivered), ("failed", truth.failed)):
-            took = np.array([(way[state] - noon).total_seconds() for way in walked if state in way])
-            mine = drawn[drawn < NEVER] / SECOND
-            assert len(took) / n == pytest.approx(len(mine) / len(drawn), abs=0.02)
-            assert stats.ks_2samp(took, mine).pvalue > 1e-3
+            took = np.array([(journey[state] - noon).total_seconds() for journey in journeys if state in journey])
+            sample = drawn[drawn < NEVER] / SECOND
+            assert len(took) / n == pytest.approx(len(sample) / len(drawn), abs=0.02)
+            assert stats.ks_2samp(took, sample).pvalue > 1e-3

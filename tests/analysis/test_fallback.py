@@ -101,14 +101,14 @@ def count_messages(
         ]
         return sum(reached_by) / n
 
-    def reach(wanted: float) -> float:
+    def reach(target: float) -> float:
         times = {message.delivered for message in messages}
         times |= {sms_at + time for sms_at in sms_times for time, _ in arriving}
         ordered = sorted(time for time in times if time < math.inf)
         low, high = 0, len(ordered)
         while low < high:
             middle = (low + high) // 2
-            low, high = (low, middle) if reached(ordered[middle]) >= wanted - 1e-12 else (middle + 1, high)
+            low, high = (low, middle) if reached(ordered[middle]) >= target - 1e-12 else (middle + 1, high)
         return ordered[low] if low < len(ordered) else math.inf
 
     still_open = [message for message in messages if min(message.delivered, message.failed) > wait]
@@ -427,9 +427,9 @@ def test_no_codes_and_no_failures() -> None:
     assert result["chosen"].tolist() == [False, True]
     assert fallback(frame, waits=(10, 95), target=0.9, **PRICES)["reach_s"].tolist() == [10, 90]
     assert len(advise(frame)) == 0
-    lost = log([Course(failed=1.0)] * 3).drop(columns="code")
-    assert advise(lost)["advice"].tolist() == ["fall back"]
-    assert advise(lost)["code"].isna().all()
+    failed = log([Course(failed=1.0)] * 3).drop(columns="code")
+    assert advise(failed)["advice"].tolist() == ["fall back"]
+    assert advise(failed)["code"].isna().all()
 
 
 def test_no_wait_is_chosen_where_none_meets_the_target() -> None:

@@ -154,11 +154,11 @@ def test_states_that_no_message_has_left_have_a_row_per_quantile() -> None:
     assert result["rate_type"].tolist() == ["promotion", "promotion", "session", "session"]
     assert result[["n", "n_waiting"]].to_numpy().tolist() == [[0, 1]] * 2 + [[1, 0]] * 2
     assert result["quantile"].tolist() == [0.5, 0.9] * 2
-    stuck = result.iloc[0]
-    assert stuck["from_state"] == "accepted"
-    assert stuck[["to_state", "value_s", "low_s", "high_s", "max_s"]].isna().all()
-    assert stuck[["total_s", "time_share", "slowest_share"]].tolist() == [0, 0, 0]
-    assert stuck[["waiting_median_s", "waiting_max_s"]].tolist() == [4, 4]
+    waiting = result.iloc[0]
+    assert waiting["from_state"] == "accepted"
+    assert waiting[["to_state", "value_s", "low_s", "high_s", "max_s"]].isna().all()
+    assert waiting[["total_s", "time_share", "slowest_share"]].tolist() == [0, 0, 0]
+    assert waiting[["waiting_median_s", "waiting_max_s"]].tolist() == [4, 4]
 
 
 def test_messages_that_wait() -> None:

@@ -53,11 +53,11 @@ def finding(events: pd.DataFrame, check: str, source: str | None = None, **optio
     return tuple(None if pd.isna(result[name]) else result[name] for name in ("count", "of", "example", "value_s"))
 
 
-GOOD = [("a", "accepted", 0), ("a", "routed", 1), ("a", "dispatched", 2), ("a", "delivered", 4), ("a", "seen", 9)]
+VALID_LOG = [("a", "accepted", 0), ("a", "routed", 1), ("a", "dispatched", 2), ("a", "delivered", 4), ("a", "seen", 9)]
 
 
 def test_a_log_without_faults_has_a_row_for_every_check() -> None:
-    result = vk.quality(log(*GOOD))
+    result = vk.quality(log(*VALID_LOG))
     assert result["check"].astype("str").drop_duplicates().tolist() == CHECKS
     assert result["count"].sum() == 0
     assert result["example"].isna().all()
@@ -67,7 +67,7 @@ def test_a_log_without_faults_has_a_row_for_every_check() -> None:
 
 
 def test_every_check_has_an_effect_a_remedy_and_a_description() -> None:
-    result = vk.quality(log(*GOOD))
+    result = vk.quality(log(*VALID_LOG))
     for text in [*result["effect"], *result["remedy"]]:
         assert text.endswith(".")
         assert "\n" not in text
@@ -78,13 +78,15 @@ def test_every_check_has_an_effect_a_remedy_and_a_description() -> None:
 
 
 def test_an_event_repeated_by_one_source_is_a_duplicate() -> None:
-    events = log(*GOOD, GOOD[3], GOOD[3], ("a", "delivered", 4, "history"), ("a", "delivered", 4, "callback"))
+    events = log(
+        *VALID_LOG, VALID_LOG[3], VALID_LOG[3], ("a", "delivered", 4, "history"), ("a", "delivered", 4, "callback")
+    )
     assert finding(events, "duplicates") == (2, 9, "a", None)
     assert finding(events.drop(columns="source"), "duplicates") == (4, 9, "a", None)
 
 
 def test_a_state_entered_at_two_instants() -> None:
-    events = log(*GOOD, ("a", "seen", 10), ("b", "seen", 1), ("b", "seen", 8), ("b", "seen", 5), ("b", "seen", 8))
+    events = log(*VALID_LOG, ("a", "seen", 10), ("b", "seen", 1), ("b", "seen", 8), ("b", "seen", 5), ("b", "seen", 8))
     assert finding(events, "two_instants") == (2, 6, "b", 7.0)
 
 
@@ -123,13 +125,13 @@ def test_transitions_that_took_no_time() -> None:
 
 
 def test_times_without_a_time_zone() -> None:
-    events = log(*GOOD)
+    events = log(*VALID_LOG)
     assert finding(events.assign(naive=[False, True, False, False, True]), "naive") == (2, 5, "a", None)
-    bare = events.drop(columns="naive")
-    assert finding(bare, "naive")[0] == 0
-    assert finding(bare.assign(happened_at=bare["happened_at"].dt.tz_localize(None)), "naive")[0] == 5
+    minimal = events.drop(columns="naive")
+    assert finding(minimal, "naive")[0] == 0
+    assert finding(minimal.assign(happened_at=minimal["happened_at"].dt.tz_localize(None)), "naive")[0] == 5
     texts = ["2020-07-13T12:00:00Z", "2020-07-13T12:00:01", "2020-07-13T12:00:02+02:00", "2020-07-13T12:00:03", None]
-    assert finding(bare.assign(happened_at=texts), "naive") == (2, 4, "a", None)
+    assert finding(minimal.assign(happened_at=texts), "naive") == (2, 4, "a", None)
 
 
 def test_delivered_after_failed() -> None:
@@ -142,7 +144,12 @@ def test_delivered_after_failed() -> None:
 
 def test_missing_states() -> None:
     events = log(
-        *GOOD, ("b", "accepted", 0), ("b", "seen", 1), ("c", "dispatched", 0), ("c", "delivered", 2), ("d", "failed", 1)
+        *VALID_LOG,
+        ("b", "accepted", 0),
+        ("b", "seen", 1),
+        ("c", "dispatched", 0),
+        ("c", "delivered", 2),
+        ("d", "failed", 1),
     )
     assert finding(events, "seen_without_delivered") == (1, 2, "b", None)
     assert finding(events, "no_dispatched") == (1, 3, "b", None)
@@ -176,7 +183,7 @@ def test_missed_callbacks() -> None:
     ]
     assert finding(log(*rows), "callbacks_missed") == (3, 4, "b", None)
     merged = log(*rows, ("e", "seen", 1, "history+callback"))
-    for unsuitable in (merged, log(*GOOD), log(*rows[:2])):
+    for unsuitable in (merged, log(*VALID_LOG), log(*rows[:2])):
         result = row(unsuitable, "callbacks_missed")
         assert (result["count"], result["of"]) == (0, 0)
         assert "pass archive.events(all_sources=True)" in result["effect"]
@@ -194,7 +201,7 @@ def test_clock_skew() -> None:
 
 
 def test_times_known_only_from_polls() -> None:
-    events = log(*GOOD).assign(not_before=[None, None, None, at(1), at(8)])
+    events = log(*VALID_LOG).assign(not_before=[None, None, None, at(1), at(8)])
     assert finding(events, "polled") == (2, 5, "a", 2.0)
     never = EVENTS.frame(events.assign(not_before=[pd.Timestamp(0, tz="UTC"), None, None, None, at(8)]))
     assert finding(never, "polled") == (2, 5, "a", 1.0)
@@ -209,22 +216,22 @@ def test_empty_logs_and_logs_of_three_columns() -> None:
         assert (result["of"] == 0).all()
         assert result["share"].isna().all()
         vk.quality(empty, journeys=vk.journeys(empty))
-    bare = log(*GOOD)[["message_id", "state", "happened_at"]].astype({"state": object})
-    assert vk.quality(bare)["count"].sum() == 0
+    minimal = log(*VALID_LOG)[["message_id", "state", "happened_at"]].astype({"state": object})
+    assert vk.quality(minimal)["count"].sum() == 0
 
 
 def test_a_missing_column_is_named() -> None:
     with pytest.raises(MissingColumn, match="quality: no column 'state'"):
-        vk.quality(log(*GOOD).drop(columns="state"))
+        vk.quality(log(*VALID_LOG).drop(columns="state"))
     with pytest.raises(MissingColumn, match=r"pass vk\.journeys"):
-        vk.quality(log(*GOOD), journeys=log(*GOOD))
+        vk.quality(log(*VALID_LOG), journeys=log(*VALID_LOG))
     with pytest.raises(TypeError, match="expected a DataFrame"):
         vk.quality([])  # type: ignore[arg-type]
 
 
 def test_states_that_are_not_of_the_api_are_counted_too() -> None:
     odd = [("b", f"state-{number}", 1) for number in range(300)] + [("b", "state-7", 3)]
-    events = log(*GOOD, *odd, ("c", "seen", 1, "history"), ("d", "seen", 2, "callback"))
+    events = log(*VALID_LOG, *odd, ("c", "seen", 1, "history"), ("d", "seen", 2, "callback"))
     assert finding(events, "two_instants") == (1, 307, "b", 2.0)
     assert finding(events, "unknown_state") == (301, 308, "b", None)
     assert finding(events, "callbacks_missed") == (1, 1, "c", None)

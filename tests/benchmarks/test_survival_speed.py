@@ -75,19 +75,19 @@ def by_scipy(log: Log) -> Any:
 def test_the_curve_against_sorting_and_scipy(log: Log) -> None:
     open_or_failed = log.journeys["outcome"].replace({"failed": "open"})
     no_failures = log.journeys.assign(failed_at=pd.NaT, outcome=open_or_failed)
-    ours, theirs = vk.delivery_curve(no_failures), by_scipy(log).sf
-    rows = np.searchsorted(ours["time_s"].to_numpy(), theirs.quantiles / SECOND - 1e-9)
-    np.testing.assert_allclose(ours["open"].to_numpy()[rows], theirs.probabilities, rtol=0, atol=1e-9)
-    sort_s, ours_s, theirs_s = fastest(
+    result, reference = vk.delivery_curve(no_failures), by_scipy(log).sf
+    rows = np.searchsorted(result["time_s"].to_numpy(), reference.quantiles / SECOND - 1e-9)
+    np.testing.assert_allclose(result["open"].to_numpy()[rows], reference.probabilities, rtol=0, atol=1e-9)
+    sort_s, viberkit_s, reference_s = fastest(
         lambda: np.sort(log.took), lambda: vk.delivery_curve(log.journeys), lambda: by_scipy(log), rounds=5
     )
     print(
-        f"\n{MESSAGES:,} journeys, {len(ours):,} rows: delivery_curve {ours_s:.3f} s, numpy.sort {sort_s:.3f} s "
-        f"({ours_s / sort_s:.1f}x), scipy.stats.ecdf {theirs_s:.3f} s ({theirs_s / ours_s:.2f}x as long)"
+        f"\n{MESSAGES:,} journeys, {len(result):,} rows: delivery_curve {viberkit_s:.3f} s, numpy.sort {sort_s:.3f} s "
+        f"({viberkit_s / sort_s:.1f}x), scipy.stats.ecdf {reference_s:.3f} s ({reference_s / viberkit_s:.2f}x as long)"
     )
     if MESSAGES >= MEASURED:
-        assert ours_s <= 2 * sort_s + 1
-        assert ours_s <= theirs_s
+        assert viberkit_s <= 2 * sort_s + 1
+        assert viberkit_s <= reference_s
 
 
 def test_the_curve_against_lifelines(log: Log) -> None:
@@ -96,17 +96,18 @@ def test_the_curve_against_lifelines(log: Log) -> None:
         lifelines = pytest.importorskip("lifelines", reason="lifelines is not installed: pip install viberkit[oracles]")
     seconds, ended = log.took / SECOND, log.cause == DELIVERED
 
-    def theirs() -> Any:
+    def reference() -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return lifelines.KaplanMeierFitter().fit(seconds, ended)
 
-    ours_s, theirs_s = fastest(lambda: vk.delivery_curve(log.journeys), theirs, rounds=2)
+    viberkit_s, reference_s = fastest(lambda: vk.delivery_curve(log.journeys), reference, rounds=2)
     print(
-        f"\n{MESSAGES:,}: delivery_curve {ours_s:.3f} s, lifelines {theirs_s:.3f} s ({theirs_s / ours_s:.1f}x as long)"
+        f"\n{MESSAGES:,}: delivery_curve {viberkit_s:.3f} s, "
+        f"lifelines {reference_s:.3f} s ({reference_s / viberkit_s:.1f}x as long)"
     )
     if MESSAGES >= MEASURED:
-        assert ours_s <= theirs_s
+        assert viberkit_s <= reference_s
 
 
 def test_other_estimates(log: Log) -> None:

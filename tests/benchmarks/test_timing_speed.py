@@ -53,34 +53,38 @@ def test_transitions_against_numpy_and_pandas(events: pd.DataFrame, order: str) 
     log = events if order == "as loaded" else events.sample(frac=1, random_state=0, ignore_index=True)
     assert len(transitions(log)) == len(by_numpy(log)) == len(by_pandas(log))
     assert transitions(log)["latency_s"].sum() == pytest.approx(by_numpy(log)["s"].sum())
-    ours_s, numpy_s, pandas_s, journeys_s = fastest(
+    viberkit_s, numpy_s, pandas_s, journeys_s = fastest(
         lambda: transitions(log), lambda: by_numpy(log), lambda: by_pandas(log), lambda: journeys(log)
     )
     print(
-        f"\n{len(log):,} events {order}: transitions {ours_s:.2f} s, numpy {numpy_s:.2f} s ({ours_s / numpy_s:.2f}x), "
-        f"pandas {pandas_s:.2f} s ({ours_s / pandas_s:.2f}x); journeys {journeys_s:.2f} s"
+        f"\n{len(log):,} events {order}: transitions {viberkit_s:.2f} s, "
+        f"numpy {numpy_s:.2f} s ({viberkit_s / numpy_s:.2f}x), "
+        f"pandas {pandas_s:.2f} s ({viberkit_s / pandas_s:.2f}x); journeys {journeys_s:.2f} s"
     )
     if MESSAGES >= MEASURED:
-        assert ours_s <= 1.5 * numpy_s
-        assert ours_s <= pandas_s
+        assert viberkit_s <= 1.5 * numpy_s
+        assert viberkit_s <= pandas_s
 
 
 def test_latency_against_pandas(events: pd.DataFrame) -> None:
-    hops = transitions(events)
+    completed = transitions(events)
     shares = [0.5, 0.9, 0.95, 0.99]
 
-    def theirs() -> pd.DataFrame:
-        return hops.groupby(["from_state", "to_state"], observed=True)["latency_s"].quantile(shares).unstack()
+    def run_pandas() -> pd.DataFrame:
+        return completed.groupby(["from_state", "to_state"], observed=True)["latency_s"].quantile(shares).unstack()
 
-    found = latency(hops, quantiles=shares).pivot(
+    result = latency(completed, quantiles=shares).pivot(
         index=["from_state", "to_state"], columns="quantile", values="value_s"
     )
-    np.testing.assert_allclose(found.sort_index().to_numpy(), theirs().sort_index().to_numpy(), rtol=1e-12)
-    ours_s, theirs_s = fastest(lambda: latency(hops), theirs, rounds=5)
-    ratio = ours_s / theirs_s
-    print(f"\n{len(hops):,} transitions: latency {ours_s:.3f} s, pandas quantile {theirs_s:.3f} s ({ratio:.2f}x)")
+    np.testing.assert_allclose(result.sort_index().to_numpy(), run_pandas().sort_index().to_numpy(), rtol=1e-12)
+    viberkit_s, reference_s = fastest(lambda: latency(completed), run_pandas, rounds=5)
+    ratio = viberkit_s / reference_s
+    print(
+        f"\n{len(completed):,} transitions: latency {viberkit_s:.3f} s, "
+        f"pandas quantile {reference_s:.3f} s ({ratio:.2f}x)"
+    )
     if MESSAGES >= MEASURED:
-        assert ours_s <= 1.2 * theirs_s
+        assert viberkit_s <= 1.2 * reference_s
 
 
 def test_against_pm4py(events: pd.DataFrame) -> None:
@@ -90,24 +94,27 @@ def test_against_pm4py(events: pd.DataFrame) -> None:
     ties = events.duplicated(["message_id", "happened_at"], keep=False)
     log = events[~events["message_id"].isin(events.loc[ties, "message_id"])]
     named = {"case:concept:name": log["message_id"], "concept:name": log["state"].astype("str")}
-    theirs = pd.DataFrame({**named, "time:timestamp": log["happened_at"]})
+    pm4py_log = pd.DataFrame({**named, "time:timestamp": log["happened_at"]})
 
-    def ask() -> Any:
+    def run_pm4py() -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return pm4py.discover_performance_dfg(theirs, perf_aggregation_key="mean")[0]
+            return pm4py.discover_performance_dfg(pm4py_log, perf_aggregation_key="mean")[0]
 
-    def ours() -> dict[tuple[str, str], float]:
+    def run_viberkit() -> dict[tuple[str, str], float]:
         table = latency(log, quantiles=0.5)
         means = table["total_s"] / table["n"]
         return dict(zip(zip(table["from_state"], table["to_state"], strict=True), means, strict=True))
 
-    answer = {hop: told["mean"] if isinstance(told, dict) else told for hop, told in ask().items()}
-    assert answer == pytest.approx(ours(), rel=1e-9)
-    ours_s, theirs_s = fastest(ours, ask, rounds=2)
-    print(f"\n{len(log):,} events: pm4py {theirs_s:.2f} s, viberkit {ours_s:.2f} s: {theirs_s / ours_s:.1f}x faster")
+    means = {transition: mean["mean"] if isinstance(mean, dict) else mean for transition, mean in run_pm4py().items()}
+    assert means == pytest.approx(run_viberkit(), rel=1e-9)
+    viberkit_s, reference_s = fastest(run_viberkit, run_pm4py, rounds=2)
+    print(
+        f"\n{len(log):,} events: pm4py {reference_s:.2f} s, viberkit {viberkit_s:.2f} s: "
+        f"{reference_s / viberkit_s:.1f}x faster"
+    )
     if MESSAGES >= MEASURED:
-        assert theirs_s >= 8 * ours_s
+        assert reference_s >= 8 * viberkit_s
 
 
 def test_linear_in_messages(events: pd.DataFrame) -> None:

@@ -61,20 +61,20 @@ def draw(
     model = model or DeliveryModel()
     started = np.sort((rng.random(n) * days * 86_400 * SECOND).astype(np.int64))
 
-    def times(step: object, pace: np.ndarray | float = 1.0) -> np.ndarray:
-        return pace * step.median_s * np.exp(rng.normal(0, step.sigma, n))
+    def times(step: object, slowdown: np.ndarray | float = 1.0) -> np.ndarray:
+        return slowdown * step.median_s * np.exp(rng.normal(0, step.sigma, n))
 
     routed = np.ceil(1000 * times(model.routing))
     dispatched = routed + np.ceil(1000 * times(model.dispatching))
     hour = ((started + dispatched * 1000) // (3600 * SECOND) % 24).astype(int)
     base = {"promotion": model.promotion_factor, "session": model.session_factor}.get(rate_type, 1.0)
     change = np.where(np.arange(n) >= (n if since is None else since), slower, 1.0)
-    pace = base * np.array(model.hourly_factors)[hour] * change
+    slowdown = base * np.array(model.hourly_factors)[hour] * change
     least, most = model.away_s, model.lifetime.total_seconds()
     beyond = (least / most) ** model.away_shape
     away = least * (1 - rng.random(n) * (1 - beyond)) ** (-1 / model.away_shape)
     away *= change
-    took = np.where(rng.random(n) < model.away_share, away, times(model.delivery, pace))
+    took = np.where(rng.random(n) < model.away_share, away, times(model.delivery, slowdown))
     delivered = dispatched + np.ceil(1000 * took)
     outcome = rng.random(n)
     weights = np.array([failure.weight for failure in model.failures], dtype=float)

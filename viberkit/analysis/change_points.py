@@ -138,7 +138,7 @@ def _estimate(observed: Durations, quantiles: list[float], max_changes: int) -> 
         edges = [0, *(cut for cut, _ in cuts), len(ordered)]
         for index, (cut, p_value) in enumerate(cuts):
             before, after = (ordered.take(np.arange(*edges[side : side + 2])) for side in (index, index + 1))
-            row = _largest_movement(before, after, quantiles)
+            row = _largest_change(before, after, quantiles)
             since = instants(ordered.started[[cut]]).iloc[0]
             yield {**row, "since_at": since, "p_value": p_value, "summary": _summary(row, since.tz_convert(tz))}
 
@@ -163,13 +163,13 @@ def _search(part: Durations, alpha: float, max_changes: int, tz: str) -> list[tu
         return low + cut, p_value
 
     cuts: list[int] = []
-    stretches = [(0, len(part), alpha)]
-    while stretches and len(cuts) < max_changes:
-        low, high, level = stretches.pop(0)
+    segments = [(0, len(part), alpha)]
+    while segments and len(cuts) < max_changes:
+        low, high, level = segments.pop(0)
         cut, p_value = strongest(low, high)
         if p_value <= level:
             cuts.append(cut)
-            stretches += [(low, cut, level / 2), (cut, high, level / 2)]
+            segments += [(low, cut, level / 2), (cut, high, level / 2)]
     cuts.sort()
     result: list[tuple[int, float]] = []
     for high in [*cuts[1:], len(part)][: len(cuts)]:
@@ -234,7 +234,7 @@ def _standard_deviation(squares: float, sums: Floats, count: Ints) -> float:
     return float(np.sqrt(max(squares / total, of_blocks)))
 
 
-def _largest_movement(before: Durations, after: Durations, quantiles: list[float]) -> dict[str, Any]:
+def _largest_change(before: Durations, after: Durations, quantiles: list[float]) -> dict[str, Any]:
     """The metric that moved most between two stretches of those that moved with certainty."""
     sides = (before, after)
     of_delivered = [
@@ -245,9 +245,9 @@ def _largest_movement(before: Durations, after: Durations, quantiles: list[float
         seconds = [curve.quantile_estimate(quantile)[0] for curve in of_delivered]
         times = [curve.quantile(quantile) for curve in of_delivered]
         certainty.append(_standard_errors(of_delivered, 0, min(times)))
-        if np.isfinite(least := min(times)):  # a time that is not known is later than every time observed
+        if np.isfinite(earliest := min(times)):  # a time that is not known is later than every time observed
             times = [
-                min(time, max(float(curve.time[-1]), least)) for time, curve in zip(times, of_delivered, strict=True)
+                min(time, max(float(curve.time[-1]), earliest)) for time, curve in zip(times, of_delivered, strict=True)
             ]
             size.append(abs(math.log1p(times[1]) - math.log1p(times[0])))
         else:
@@ -259,8 +259,8 @@ def _largest_movement(before: Durations, after: Durations, quantiles: list[float
         failed = [float(curve.share[1, curve.at(last)]) for curve in curves]
         chosen: dict[str, Any] = {"metric": "failed", "failed_before": failed[0], "failed_after": failed[1]}
     else:
-        moved = np.where(np.array(certainty) >= min(_CERTAIN, max(certainty)), size, -1.0)
-        chosen = rows[int(np.flatnonzero(moved >= _SIMILAR * moved.max())[-1])]
+        change_sizes = np.where(np.array(certainty) >= min(_CERTAIN, max(certainty)), size, -1.0)
+        chosen = rows[int(np.flatnonzero(change_sizes >= _SIMILAR * change_sizes.max())[-1])]
     return {**chosen, "n_before": before.count(), "n_after": after.count()}
 
 

@@ -13,7 +13,7 @@ from scipy import special
 from viberkit.analysis.durations import OPEN, Durations, as_journeys, check_shares, check_within, durations
 from viberkit.analysis.formatting import duration, group_name, percentile, time
 from viberkit.analysis.grouping import BY, group_names
-from viberkit.analysis.incidence import Floats, incidence, mover
+from viberkit.analysis.incidence import Floats, difference_interval, incidence
 from viberkit.analysis.ordering import SECOND, Ints
 
 _UNEQUAL = 2.0  # times as long
@@ -205,17 +205,17 @@ def _concatenate(journeys: pd.DataFrame, other: pd.DataFrame, names: tuple[str, 
 def _find_baseline(groups: list[tuple[str, Durations]], baseline: Any) -> tuple[str, Durations]:
     if baseline is None:
         return max(groups, key=lambda group: group[1].count())
-    sought = group_name(baseline if isinstance(baseline, tuple) else [baseline])
+    requested = group_name(baseline if isinstance(baseline, tuple) else [baseline])
     for name, part in groups:
-        if name == sought:
+        if name == requested:
             return name, part
     names = ", ".join(repr(name) for name, _ in groups)
-    raise ValueError(f"baseline: {sought!r} is not a group; pass one of {names}")
+    raise ValueError(f"baseline: {requested!r} is not a group; pass one of {names}")
 
 
 def _difference(estimate: Floats, base: Floats) -> tuple[float, ...]:
     """Both values, their difference and its interval, from values with intervals; NaN where one is not known."""
-    gap, low, high = (float(number) for number in mover(*estimate, *base))
+    gap, low, high = (float(number) for number in difference_interval(*estimate, *base))
     if np.isnan(estimate[0]) or np.isnan(base[0]):
         gap = low = high = np.nan
     return float(estimate[0]), float(base[0]), gap, low, high
@@ -250,10 +250,12 @@ def _check_follow_up(groups: list[tuple[str, Durations]]) -> None:
             return
         observation = incidence(part.time, is_open.astype(np.int8), 1, part.entry, part.n)
         times.append((observation.quantile(0.5) / SECOND, name))
-    (least, shorter), (most, longer) = sorted(times)
-    if most > _UNEQUAL * least:
-        longest = duration(most) if np.isfinite(most) else "longer than can be estimated"
-        text = f"compare: {longer} was observed for {longest}, {shorter} for {duration(least)} (medians)"
+    (shortest_s, shorter_group), (longest_s, longer_group) = sorted(times)
+    if longest_s > _UNEQUAL * shortest_s:
+        longest = duration(longest_s) if np.isfinite(longest_s) else "longer than can be estimated"
+        text = (
+            f"compare: {longer_group} was observed for {longest}, {shorter_group} for {duration(shortest_s)} (medians)"
+        )
         remedy = "pass e.g. within=60, quantiles=(), or an earlier observed_until to vk.journeys"
         text += f", so late deliveries are known in one group only; {remedy}"
         warnings.warn(text, UnequalFollowUpWarning, stacklevel=4)

@@ -114,12 +114,12 @@ def falls_back_at_once(journeys: pd.DataFrame, advice: Mapping[str, str] | None 
 def _table(advice: Mapping[str, str] | None) -> dict[str, Advice]:
     table = dict(ADVICE)
     known = (_FALL_BACK, _FIX, _WAIT)
-    for code, word in (advice or {}).items():
+    for code, decision in (advice or {}).items():
         name = _normalize(str(code))
-        if word not in known or not name:
+        if decision not in known or not name:
             choices = ", ".join(map(repr, known))
-            raise ValueError(f"advice: {word!r} for the code {code!r} is not valid; pass one of {choices}")
-        table[name] = Advice(word, "as passed in advice")
+            raise ValueError(f"advice: {decision!r} for the code {code!r} is not valid; pass one of {choices}")
+        table[name] = Advice(decision, "as passed in advice")
     return table
 
 

@@ -198,8 +198,8 @@ class _Steps:
 
     def followed_by(self, other: _Steps, time: int) -> float:
         """The share for which both happened by a time, one after the other and independently (a convolution)."""
-        few, many = (self, other) if len(self.time) <= len(other.time) else (other, self)
-        return float(np.diff(few.share) @ many.at(time - few.time))
+        shorter, longer = (self, other) if len(self.time) <= len(other.time) else (other, self)
+        return float(np.diff(shorter.share) @ longer.at(time - shorter.time))
 
 
 @dataclass(frozen=True)

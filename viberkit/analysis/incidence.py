@@ -90,9 +90,9 @@ class Incidence:
     def _compute_precision(self, end: int) -> _Precision:
         """The variance of an outcome by the delta method, and the effective sample sizes.
 
-        With R the incidence still to come, the variance is the sum over earlier times of own + (R - R(now))² lost -
-        2 (R - R(now)) met, expanded here. R is used instead of the incidence so far, because ``lost`` is large at late
-        times, where R is small.
+        With R the incidence still to come, the variance is the sum over earlier times of own + (R - R(now))² times
+        hazard_increment - 2 (R - R(now)) covariance_increment, expanded here. R is used instead of the incidence so
+        far, because ``hazard_increment`` is large at late times, where R is small.
         """
         result = _Precision(*(np.empty(len(self.time)) for _ in range(3)))
         if not self.ended[end].any():  # only censoring limits the size
@@ -100,9 +100,9 @@ class Incidence:
             result.size[:] = self.at_risk + np.cumsum(self.ended.sum(axis=0)) - self.ended.sum(axis=0)
             result.size_above[:] = result.size
             return result
-        sums, gone, least = np.zeros(3), 0, np.inf
+        totals, previously_ended, smallest = np.zeros(3), 0, np.inf
         for rows in _blocks(len(self.time)):
-            risk, reached, share, still = (
+            risk, reached, share, open_share = (
                 self.at_risk[rows],
                 self.ended[end, rows],
                 self.share[end, rows],
@@ -111,35 +111,45 @@ class Incidence:
             ended = self.ended[0, rows] if len(self.ended) == 1 else self.ended[:, rows].sum(axis=0)
             observed = np.maximum(risk, 1)
             left = observed - ended
-            lost = ended / (observed * np.where(left > 0, left, np.inf))
+            hazard_increment = ended / (observed * np.where(left > 0, left, np.inf))
             hazard = reached / observed
-            before = np.append(self.open[rows.start - 1] if rows.start else 1.0, still[:-1])
-            met = before * hazard / observed
-            own = met * before * (1 - hazard)
-            rest = self.share[end, -1] - share
-            weighted = rest * lost
+            before = np.append(self.open[rows.start - 1] if rows.start else 1.0, open_share[:-1])
+            covariance_increment = before * hazard / observed
+            own = covariance_increment * before * (1 - hazard)
+            remaining = self.share[end, -1] - share
+            weighted = remaining * hazard_increment
             constant, linear, quadratic = (
-                np.cumsum(terms) + carried
-                for terms, carried in zip((rest * (weighted - 2 * met) + own, weighted - met, lost), sums, strict=True)
+                np.cumsum(terms) + total
+                for terms, total in zip(
+                    (
+                        remaining * (weighted - 2 * covariance_increment) + own,
+                        weighted - covariance_increment,
+                        hazard_increment,
+                    ),
+                    totals,
+                    strict=True,
+                )
             )
-            sums = np.array([constant[-1], linear[-1], quadratic[-1]])
-            variance = np.maximum(constant + rest * (rest * quadratic - 2 * linear), 0.0)
+            totals = np.array([constant[-1], linear[-1], quadratic[-1]])
+            variance = np.maximum(constant + remaining * (remaining * quadratic - 2 * linear), 0.0)
             result.variance[rows] = variance
 
             uncertain = (variance > 0) & (share > _ROUNDING) & (share < 1 - _ROUNDING)
             if not uncertain.all():  # before the first outcome, the size is the number of uncensored messages
-                size = risk + gone + np.append(0.0, np.cumsum(ended)[:-1])
+                size = risk + previously_ended + np.append(0.0, np.cumsum(ended)[:-1])
                 np.divide(share * (1 - share), variance, out=size, where=uncertain)
             else:
                 size = share * (1 - share) / variance
-            gone += int(ended.sum())
-            if still[-1] <= _ROUNDING:  # the variance ignores a step that leaves no message open; at_risk limits it
-                last = still <= _ROUNDING
+            previously_ended += int(ended.sum())
+            if (
+                open_share[-1] <= _ROUNDING
+            ):  # the variance ignores a step that leaves no message open; at_risk limits it
+                last = open_share <= _ROUNDING
                 whole = np.where(before[last] > 0, before[last], np.inf)
                 size[last] = np.minimum(size[last], (risk[last] / whole).max())
-            uncensored = (risk - ended) / np.where(still > 0, still, np.inf)
-            at_rise = np.minimum(np.minimum.accumulate(np.where(reached > 0, uncensored, np.inf)), least)
-            least = float(at_rise[-1])
+            uncensored = (risk - ended) / np.where(open_share > 0, open_share, np.inf)
+            at_rise = np.minimum(np.minimum.accumulate(np.where(reached > 0, uncensored, np.inf)), smallest)
+            smallest = float(at_rise[-1])
             flat = (uncensored > 0) & (uncensored < at_rise) & np.isfinite(at_rise)
             result.size[rows] = size
             result.size_above[rows] = size * np.divide(uncensored, at_rise, out=np.ones(len(size)), where=flat)
@@ -159,16 +169,16 @@ class Incidence:
             precision = self._precision(end)
             for rows in _blocks(len(share)):
                 low[rows] = _score(share[rows], precision.size[rows], confidence, -1)
-                most = _score(share[rows], precision.size[rows], confidence, 1) + self.open[rows]
-                high[rows] = np.minimum(_score(share[rows], precision.size_above[rows], confidence, 1), most)
+                largest = _score(share[rows], precision.size[rows], confidence, 1) + self.open[rows]
+                high[rows] = np.minimum(_score(share[rows], precision.size_above[rows], confidence, 1), largest)
             return low, np.maximum.accumulate(high, out=high)
         error = _z(confidence) * self.standard_error(end)
         if kind == "linear":
             return np.maximum(share - error, 0.0), np.minimum(share + error, 1.0)
         inside = (share > 0) & (share < 1)
-        rest = np.where(inside, 1 - share, 0.5)
-        exponent = np.minimum(error / (rest * np.abs(np.log(rest))), 700.0)
-        low, high = (1 - rest ** np.exp(sign * exponent) for sign in (-1, 1))
+        survival = np.where(inside, 1 - share, 0.5)
+        exponent = np.minimum(error / (survival * np.abs(np.log(survival))), 700.0)
+        low, high = (1 - survival ** np.exp(sign * exponent) for sign in (-1, 1))
         return np.where(inside, low, share), np.where(inside, high, share)
 
     def bands(self, confidence: float = 0.95, kind: str = "score") -> list[tuple[Floats, Floats]]:
@@ -310,9 +320,9 @@ def incidence(time: Ints, cause: Ints, causes: int = 2, entry: Ints | None = Non
     all_ended = ended.sum(axis=0)
     censored -= all_ended
     observed = np.maximum(risk, 1)
-    still = np.cumprod((observed - all_ended) / observed)
-    hazard = np.append(1.0, still[:-1]) / observed
-    return Incidence(at, risk, ended, censored, still, np.minimum(np.cumsum(hazard * ended, axis=1), 1.0))
+    open_share = np.cumprod((observed - all_ended) / observed)
+    hazard = np.append(1.0, open_share[:-1]) / observed
+    return Incidence(at, risk, ended, censored, open_share, np.minimum(np.cumsum(hazard * ended, axis=1), 1.0))
 
 
 def _score(share: Floats, size: Floats, confidence: float, side: int) -> Floats:
@@ -344,7 +354,7 @@ def fractional_order(size: npt.ArrayLike, share: float, chance: float) -> Floats
     return np.where(none, size if is_lower else np.inf, np.where(first, 0.0 if is_lower else 1.0, high))
 
 
-def mover(
+def difference_interval(
     value: Floats, low: Floats, high: Floats, other: Floats, other_low: Floats, other_high: Floats
 ) -> list[Floats]:
     """The difference of two estimates and its interval, by the method of variance estimates recovery (MOVER).

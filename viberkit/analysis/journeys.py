@@ -225,9 +225,9 @@ def _failure_codes(ordered: OrderedEvents) -> pd.Series[Any]:
 
 def _observed_until(ordered: OrderedEvents, observed_until: Any) -> npt.NDArray[np.int64]:
     """The end of each message's observation: as given, else from its events, else the last instant of all events."""
-    given = latest = np.full(len(ordered.ids), NEVER)
+    passed_until = latest = np.full(len(ordered.ids), NEVER)
     if observed_until is not None:
-        given = by_message(observed_until, ordered.ids, "max")
+        passed_until = by_message(observed_until, ordered.ids, "max")
     latest = latest.copy()
     for name in ("observed_until", "received_at"):
         values = instants_of(ordered.events, name)
@@ -236,7 +236,7 @@ def _observed_until(ordered: OrderedEvents, observed_until: Any) -> npt.NDArray[
     if len(latest):
         last = _last_instant(ordered)
         latest[(latest == NEVER) | (latest > last + _DECADE)] = last
-    return np.where(given == NEVER, latest, given)
+    return np.where(passed_until == NEVER, latest, passed_until)
 
 
 def _last_instant(ordered: OrderedEvents) -> int:

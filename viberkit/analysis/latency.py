@@ -287,13 +287,14 @@ def _slowest(transitions: pd.DataFrame, group: Ints, seconds: Floats, n: Ints | 
         size = len(times) if weights is None else int(weights.sum())
         count = math.ceil(_SLOWEST * size)
         if weights is None:
-            least = np.partition(times, size - count)[size - count]
+            threshold = np.partition(times, size - count)[size - count]
         else:
-            least = np.quantile(times, max(size - count - 0.5, 0.0) / size, method="inverted_cdf", weights=weights)
+            threshold = np.quantile(times, max(size - count - 0.5, 0.0) / size, method="inverted_cdf", weights=weights)
         above, equal = (
-            float((chosen if weights is None else chosen * weights).sum()) for chosen in (times > least, times == least)
+            float((chosen if weights is None else chosen * weights).sum())
+            for chosen in (times > threshold, times == threshold)
         )
-        slowest[messages] = np.where(times > least, 1.0, (times == least) * (count - above) / equal)
+        slowest[messages] = np.where(times > threshold, 1.0, (times == threshold) * (count - above) / equal)
     chosen = np.flatnonzero((slowest > 0)[message])
     weight = slowest[message[chosen]]
     return chosen, weight if n is None else weight * n[chosen]

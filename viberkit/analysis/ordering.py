@@ -93,11 +93,11 @@ def instants_of(frame: pd.DataFrame, name: str) -> Ints:
     return microseconds(EVENTS["happened_at"].cast(frame[name]).rename(name))
 
 
-def by_message(given: Any, ids: pd.Series[Any], choose: str) -> npt.NDArray[np.int64]:
+def by_message(value: Any, ids: pd.Series[Any], choose: str) -> npt.NDArray[np.int64]:
     """One instant, or the least or greatest of a Series by message id, as microseconds for each message."""
-    if not isinstance(given, pd.Series):
-        return np.full(len(ids), microseconds(EVENTS["happened_at"].cast(pd.Series([given], dtype=object)))[0])
-    grouped = EVENTS["happened_at"].cast(given).groupby(given.index.astype("str"))
+    if not isinstance(value, pd.Series):
+        return np.full(len(ids), microseconds(EVENTS["happened_at"].cast(pd.Series([value], dtype=object)))[0])
+    grouped = EVENTS["happened_at"].cast(value).groupby(value.index.astype("str"))
     return microseconds(grouped.agg(choose).reindex(ids.astype("str")))
 
 
@@ -157,7 +157,7 @@ def _sort_order(message: Ints, at: Ints, position: Ints) -> Ints | None:
     if in_order.all():
         return None
     start, unit = at.min(), 1 if (at % 1_000).any() else 1_000
-    bits = [int(most).bit_length() for most in (message.max(), (at.max() - start) // unit, position.max())]
+    bits = [int(largest).bit_length() for largest in (message.max(), (at.max() - start) // unit, position.max())]
     if sum(bits) > 63:  # the three keys do not fit into one integer
         return np.lexsort((position, at, message))
     key = (message << (bits[1] + bits[2])) | ((at - start) // unit << bits[2]) | position

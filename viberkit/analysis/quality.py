@@ -172,8 +172,8 @@ def negative_latency(log: _Log) -> list[_Finding]:
             latest = np.fmax(latest, log.times[state])
     finding: _Finding = {"count": _count(lowest < 0), "of": _count(states > 1)}
     if finding["count"]:
-        worst = int(np.argmin(lowest))
-        finding |= {"example": str(log.journey_ids[worst]), "value_s": float(lowest[worst] / SECOND)}
+        index = int(np.argmin(lowest))
+        finding |= {"example": str(log.journey_ids[index]), "value_s": float(lowest[index] / SECOND)}
     return [finding]
 
 
@@ -183,8 +183,8 @@ def negative_latency(log: _Log) -> list[_Finding]:
 )
 def zero_latency(log: _Log) -> list[_Finding]:
     """Transitions that took no time, out of all transitions."""
-    when, transition = log.ordered.time, log.transition
-    return [_finding(when[transition + 1] == when[transition], log.ids, log.ordered.message[transition])]
+    time, transition = log.ordered.time, log.transition
+    return [_finding(time[transition + 1] == time[transition], log.ids, log.ordered.message[transition])]
 
 
 @_check(
@@ -272,12 +272,12 @@ def not_observed_again(log: _Log) -> list[_Finding]:
     observed = any(log.column(name).notna().any() for name in ("observed_until", "received_at"))
     if not log.journeys_passed and not observed:
         remedy = "pass journeys=vk.journeys(events, observed_until=…)"
-        why = f"the log has neither observed_until nor received_at; {remedy}"
-        return [{"count": 0, "of": 0, "effect": f"Not checked: {why}."}]
+        reason = f"the log has neither observed_until nor received_at; {remedy}"
+        return [{"count": 0, "of": 0, "effect": f"Not checked: {reason}."}]
     is_open = (log.journeys["outcome"] == "open").to_numpy(dtype=bool)
-    message, when = log.ordered.message, log.ordered.time
+    message, time = log.ordered.message, log.ordered.time
     last_event = np.full(len(log.ids) + 1, -np.inf)  # the extra entry is for messages without events
-    last_event[message] = when  # events are in order of time: the last one remains
+    last_event[message] = time  # events are in order of time: the last one remains
     position = np.arange(len(log.ids))
     if log.journeys_passed:
         position = pd.Index(log.ordered.ids).get_indexer(pd.Index(log.journeys["message_id"]))
@@ -296,10 +296,10 @@ def callbacks_missed(log: _Log) -> list[_Finding]:
     Only states that a callback reported for another message are expected.
     """
     used = {log.sources[code] for code in np.unique(log.source) if code >= 0}
-    why = "the sources are merged into one row" if any("+" in source for source in used) else ""
-    if why or "callback" not in used:
-        why = f"{why or 'there are no callbacks'}; pass archive.events(all_sources=True) of an archive with a listener"
-        return [{"count": 0, "of": 0, "effect": f"Not checked: {why}."}]
+    reason = "the sources are merged into one row" if any("+" in source for source in used) else ""
+    if reason or "callback" not in used:
+        reason = f"{reason or 'there are no callbacks'}; pass archive.events(all_sources=True) of an archive with a listener"
+        return [{"count": 0, "of": 0, "effect": f"Not checked: {reason}."}]
     known = log.state < len(ORDER)  # the categories begin with the states of the API
     by_callback, by_history = (np.zeros((len(log.ids), len(ORDER)), dtype=bool) for _ in range(2))
     for reported, names in ((by_callback, ["callback"]), (by_history, ["history", "status"])):

@@ -279,11 +279,11 @@ def _read_csv(path: Path, delimiter: str) -> _Tidy:
     from pyarrow import csv as bulk
 
     data = path.read_bytes()
-    names = next(csv.reader([data.partition(b"\n")[0].decode("utf-8-sig", "replace").strip()], delimiter=delimiter), [])
-    types = dict.fromkeys(names, pa.large_string())
-    convert = bulk.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=True)
-    parse = bulk.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    with suppress(pa.ArrowInvalid, UnicodeDecodeError):
+    header = data.partition(b"\n")[0].decode("utf-8-sig", "replace").strip()
+    with suppress(pa.ArrowInvalid, UnicodeDecodeError, csv.Error):
+        types = dict.fromkeys(next(csv.reader([header], delimiter=delimiter), []), pa.large_string())
+        convert = bulk.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=True)
+        parse = bulk.ParseOptions(delimiter=delimiter, newlines_in_values=True)
         table = bulk.read_csv(pa.BufferReader(data), parse_options=parse, convert_options=convert)
         if len(table) + 1 == data.count(b"\n") + (not data.endswith(b"\n")) and b"\0" not in data:
             frame = table.to_pandas()
