@@ -6,12 +6,11 @@ or matplotlib's settings.
 
 from __future__ import annotations
 
-from viberkit.charts.calendars import slo
 from viberkit.charts.comparisons import compare
 from viberkit.charts.curves import curve, ecdf
 from viberkit.charts.estimates import fallback, quantiles
 from viberkit.charts.flows import flow, funnel
-from viberkit.charts.heatmaps import profile
+from viberkit.charts.heatmaps import profile, slo
 from viberkit.charts.transitions import latency, time_share, timeline
 from viberkit.charts.trends import over_time
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, cast
 
 import numpy as np
 from matplotlib import colors
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from numpy.typing import ArrayLike
 from scipy.optimize import isotonic_regression
 
 from viberkit.charts._style import DARK, LIGHT, MIDTONE, SMALL, luminance, time_ticks
@@ -29,10 +30,6 @@ NAME = 9.0
 SMALLEST_TIME = 1e-3
 PERCENT_TICKS = {0.0: "0 %", 0.25: "25 %", 0.5: "50 %", 0.75: "75 %", 1.0: "100 %"}
 _TOP = 0.08
-
-
-#: The label of a line at its right end: x, y, text and colour.
-LineLabel = tuple[float, float, str, str]
 
 
 @dataclass
@@ -55,9 +52,8 @@ class Layout:
             return cls(ax, own=False, text_colour=text_colour)
         import matplotlib.pyplot as plt
 
-        figure, ax = plt.subplots(
-            figsize=(WIDTH, 3.0), layout="none", facecolor="none", subplot_kw={"facecolor": "none"}
-        )
+        figure, ax = plt.subplots(figsize=(WIDTH, 3.0), layout="none", facecolor="none")
+        ax.set_facecolor("none")
         figure.subplots_adjust(left=left / WIDTH, right=1 - right / WIDTH)
         return cls(ax, own=True, text_colour=MIDTONE)
 
@@ -65,14 +61,9 @@ class Layout:
         self.ax.spines[["top", "left", "right"]].set_visible(False)
         self.ax.spines["bottom"].set_color(self.text_colour)
         self.ax.grid(visible=False)
-        self.ax.yaxis.set_major_locator(NullLocator())
+        self.ax.set_yticks(())
         self.ax.tick_params(colors=self.text_colour, labelsize=SMALL, length=0)
         self.ax.tick_params(axis="x", length=3, bottom=True)
-
-    def inset(self, bounds: tuple[float, float, float, float]) -> Layout:
-        """Add axes within these; bounds (left, bottom, width, height) are shares of the axes."""
-        ax = self.ax.inset_axes(bounds, facecolor="none")
-        return Layout(ax, own=False, text_colour=self.text_colour, scale=self.scale)
 
     @property
     def inches(self) -> tuple[float, float]:
@@ -91,13 +82,9 @@ class Layout:
     def elide(self, text: str, available: float, size: float = SMALL) -> str:
         """Return the text in one line, elided in the middle if it is wider than ``available`` (a share)."""
         text = " ".join(text.split())
-        if self.width(text, size) <= available:
-            return text
-        for half in range(int(len(text) * available / self.width(text, size)) // 2, 0, -1):
-            short = f"{text[:half]}…{text[-half:]}"
-            if self.width(short, size) <= available:
-                return short
-        return f"{text[:1]}…"
+        halves = range(int(len(text) * available / (self.width(text, size) or 1)) // 2, 0, -1)
+        choices = (text, *(f"{text[:half]}…{text[-half:]}" for half in halves))
+        return next((choice for choice in choices if self.width(choice, size) <= available), f"{text[:1]}…")
 
     def wrap(self, text: str, size: float = SMALL) -> str:
         """Return the text in lines about as wide as the axes."""
@@ -124,14 +111,12 @@ class Layout:
         self.scale = float(np.clip(self.inches[1] / height, 0.75, 1.0))
         self.ax.set_ylim(height, 0)
         if not axis:
-            self.ax.set_xlim(0, 1)
-            self.ax.xaxis.set_major_locator(NullLocator())
+            self.ax.set(xlim=(0, 1), xticks=())
             self.ax.spines["bottom"].set_visible(False)
 
     def share_axis(self) -> None:
         """Set an x-axis from 0 to 100 %."""
-        self.ax.set_xlim(0, 1)
-        self.ax.set_xticks(list(PERCENT_TICKS), list(PERCENT_TICKS.values()))
+        self.ax.set(xlim=(0, 1), xticks=list(PERCENT_TICKS), xticklabels=PERCENT_TICKS.values())
 
     def time_axis(self, low: float, high: float, strip_label: str = "", margin: float = 0.0) -> float:
         """Set a log x-axis of seconds.
@@ -149,7 +134,7 @@ class Layout:
         self.ax.set_xscale("log")
         self.ax.set_xlim(10.0 ** (left - strip), 10.0 ** (left - strip + decades))
         self.ax.set_xticks(list(ticks), list(ticks.values()))
-        self.ax.xaxis.set_minor_locator(NullLocator())
+        self.ax.minorticks_off()
         self.ax.spines["bottom"].set_bounds(start, end)
         return middle
 
@@ -200,23 +185,22 @@ class Layout:
 
         Returns the index and the centre of each label by row; the last labels are dropped if they do not fit.
         """
-        widths = [self.width(text) + 0.014 for text in texts]
-        for count in range(len(texts), 0, -1):
-            order = sorted(range(count), key=positions[0].__getitem__)
-            for rows in range(1, len(positions) + 1):
-                result = []
-                for row, preferred in enumerate(positions[:rows]):
-                    indices = sorted(order[row::rows], key=preferred.__getitem__)
-                    centres = spread(
-                        [preferred[index] for index in indices], [widths[index] for index in indices], 0, 1
-                    )
-                    result += [list(zip(indices, centres, strict=True))] if centres is not None else []
-                if len(result) == rows:
-                    return result
+        widths = np.array([self.width(text) + 0.014 for text in texts])
+        for count, rows in product(range(len(texts), 0, -1), range(1, len(positions) + 1)):
+            order, result = np.argsort(positions[0][:count], kind="stable"), []
+            for row, preferred in enumerate(map(np.asarray, positions[:rows])):
+                indices = sorted(order[row::rows].tolist(), key=preferred.__getitem__)
+                centres = spread(preferred[indices], widths[indices], 0, 1)
+                result += [list(zip(indices, centres, strict=True))] if centres is not None else []
+            if len(result) == rows:
+                return result
         return []
 
-    def label_lines(self, labels: Sequence[LineLabel], edge: float, top: float) -> None:
-        """Label lines at the right of ``edge`` and below ``top`` (shares of the axes), each with a leader."""
+    def label_lines(self, labels: Sequence[tuple[float, float, str, str]], edge: float, top: float) -> None:
+        """Label lines at the right of ``edge`` and below ``top`` (shares of the axes), each with a leader.
+
+        A label is the end of its line (x, y), the text and the colour.
+        """
         labels = sorted(labels, key=lambda label: label[1])
         heights = [(LINE * (text.count("\n") + 1) + 0.02) / self.inches[1] for _, _, text, _ in labels]
         to_axes = self.ax.transData + self.ax.transAxes.inverted()
@@ -236,7 +220,7 @@ class Layout:
         return self.ax
 
 
-def spread(centres: Sequence[float], widths: Sequence[float], low: float, high: float) -> list[float] | None:
+def spread(centres: ArrayLike, widths: ArrayLike, low: float, high: float) -> list[float] | None:
     """Return new centres for labels in a row: in the same order, without overlap, each moved as little as possible.
 
     None if the row from ``low`` to ``high`` is too short.
@@ -246,11 +230,10 @@ def spread(centres: Sequence[float], widths: Sequence[float], low: float, high: 
     >>> spread([1.0, 1.0], [6.0, 6.0], 0.0, 10.0) is None
     True
     """
-    if sum(widths) > high - low + 1e-9:
+    middles, sizes = np.asarray(centres), np.asarray(widths)
+    if sizes.sum() > high - low + 1e-9:
         return None
-    if not len(centres):
-        return []
     # The left edge of each label less the widths before it must not decrease: the closest such sequence is isotonic.
-    offsets = np.cumsum([0.0, *widths[:-1]])
-    edges = isotonic_regression(np.asarray(centres) - np.asarray(widths) / 2 - offsets).x
-    return (np.clip(edges, low, high - sum(widths)) + offsets + np.asarray(widths) / 2).tolist()  # type: ignore[no-any-return]
+    offsets = np.cumsum(sizes) - sizes
+    edges = isotonic_regression(middles - sizes / 2 - offsets).x if len(middles) else middles
+    return (np.clip(edges, low, high - sizes.sum()) + offsets + sizes / 2).tolist()  # type: ignore[no-any-return]

@@ -13,11 +13,11 @@ from viberkit.models.states import rank
 
 Transition = tuple[str, str]
 Floats = NDArray[np.float64]
+Strings = Sequence[str]
+Numbers = float | Sequence[float] | None
 
 
-def require_result(
-    frame: pd.DataFrame, chart: str, source: str, columns: Sequence[str], attrs: Sequence[str] = ()
-) -> None:
+def check_result(frame: pd.DataFrame, chart: str, source: str, columns: Strings, attrs: Strings = ()) -> None:
     """Check that a result has the columns and attrs that a chart reads; a frame without columns is just empty."""
     if isinstance(frame, pd.DataFrame) and not len(frame.columns):
         return
@@ -37,12 +37,9 @@ def largest_groups(frame: pd.DataFrame, sizes: pd.Series, maximum: int) -> tuple
     if not by:
         return [("", frame)], 0
     codes = frame.groupby(by, observed=True, sort=False, dropna=False).ngroup().to_numpy()
-    totals = sizes.groupby(codes).sum().sort_values(ascending=False, kind="stable")
-    groups = []
-    for code in sorted(totals.index[:maximum]):
-        part = frame[codes == code]
-        groups.append((group_label(part[by].iloc[0].tolist()), part))
-    return groups, len(totals) - len(groups)
+    parts = [frame[codes == code] for code in sorted(sizes.groupby(codes).sum().nlargest(maximum).index)]
+    groups = [(group_label(part[by].iloc[0].tolist()), part) for part in parts]
+    return groups, int(codes.max()) + 1 - len(groups)
 
 
 def group_label(values: Sequence[object]) -> str:
@@ -70,7 +67,7 @@ def period_s(every: object) -> float:
 
 def read_latencies(transitions: pd.DataFrame, chart: str) -> tuple[dict[Transition, Floats], str]:
     """Return the latencies of each transition in life-cycle order, and a note about those that are not drawn."""
-    require_result(transitions, chart, "vk.transitions(events)", ("from_state", "to_state", "latency_s"))
+    check_result(transitions, chart, "vk.transitions(events)", ("from_state", "to_state", "latency_s"))
     if not len(transitions):
         return {}, ""
     seconds = pd.Series(transitions["latency_s"].to_numpy(dtype=np.float64, na_value=np.nan))

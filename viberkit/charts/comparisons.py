@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from viberkit.analysis.formatting import UNITS, duration, percentile
 from viberkit.charts._layout import Layout
-from viberkit.charts._results import require_result
+from viberkit.charts._results import check_result
 from viberkit.charts._style import state_colour
 from viberkit.charts.transitions import MAX_LANES
 
@@ -63,7 +63,7 @@ def compare(comparison: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ['time', '← faster', 'slower →', 'promotion p95', '+1.8 s (+900 ms to +2.6 s)']
     """
     columns = ("group", "baseline", "within_s", "quantile", *_SHARES, *_TIMES)
-    require_result(comparison, "compare", "vk.compare(journeys, by=…)", columns, ("end",))
+    check_result(comparison, "compare", "vk.compare(journeys, by=…)", columns, ("end",))
     layout = Layout.open(ax)
     blocks = _blocks(comparison) if len(comparison) else []
     if not blocks:
@@ -90,7 +90,8 @@ def compare(comparison: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         height = _HEADING + len(block.rows) * _ROW
         target, offset = layout, top
         if index < len(blocks) - 1:
-            target, offset = layout.inset((0, 1 - (top + height) / total, 1, height / total)), 0.0
+            bounds = (0, 1 - (top + height) / total, 1, height / total)
+            target, offset = replace(layout, own=False, ax=layout.ax.inset_axes(bounds, facecolor="none")), 0.0
             target.ax.set_ylim(height, 0)
         block.draw(target, offset, (names, end), long=long)
         top += height + _AXIS

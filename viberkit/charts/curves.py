@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from viberkit.analysis.formatting import duration, percent
 from viberkit.charts._layout import LINE, PERCENT_TICKS, SMALLEST_TIME, Layout
-from viberkit.charts._results import Floats, in_order, largest_groups, not_drawn, read_latencies, require_result
+from viberkit.charts._results import Floats, check_result, in_order, largest_groups, not_drawn, read_latencies
 from viberkit.charts._style import GROUP_COLOURS, state_colour, transition_colours
 from viberkit.charts.transitions import set_time_axis
 
@@ -61,7 +61,7 @@ def curve(delivery_curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     counts = [f"n_{end}", f"n_{other}", "n_censored"]
     columns = ["time_s", "open", end, f"{end}_low", f"{end}_high", other, *counts]
     needed = ("by", "start", "end", "other", "confidence")
-    require_result(delivery_curve, "curve", "vk.delivery_curve(journeys)", columns, needed)
+    check_result(delivery_curve, "curve", "vk.delivery_curve(journeys)", columns, needed)
     layout = Layout.open(ax, left=_LEFT)
     if not len(delivery_curve):
         return layout.show_empty("no messages")

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from viberkit.analysis.formatting import duration, percent, percentile
 from viberkit.charts._layout import SMALLEST_TIME, Layout
-from viberkit.charts._results import group_label, largest_groups, not_drawn, require_result
+from viberkit.charts._results import check_result, group_label, largest_groups, not_drawn
 from viberkit.charts._style import GROUP_COLOURS, transition_colours
 from viberkit.charts.curves import MAX_LINES
 from viberkit.charts.transitions import MAX_LANES, set_time_axis
@@ -57,7 +57,7 @@ def quantiles(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ['p50', 'accepted → routed', 'n 1 · p50 40 ms']
     """
     columns = ("from_state", "to_state", "quantile", "value_s", "low_s", "high_s", "n")
-    require_result(latency, "quantiles", "vk.latency(events)", columns, ("by",))
+    check_result(latency, "quantiles", "vk.latency(events)", columns, ("by",))
     layout = Layout.open(ax)
     rows = latency[latency["to_state"].notna() & (latency["n"] > 0)] if len(latency) else latency
     if not len(rows):
@@ -143,7 +143,7 @@ def fallback(fallback: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """
     source, shares = "vk.fallback(journeys, …)", ["fallback_share", "fallback_low", "fallback_high"]
     columns = ("wait_s", "cost", "reach_s", *shares, "meets_target", "chosen")
-    require_result(fallback, "fallback", source, columns, ("by", "target", "within_s"))
+    check_result(fallback, "fallback", source, columns, ("by", "target", "within_s"))
     layout = Layout.open(ax, left=0.52)
     rows = fallback
     if len(rows):

@@ -14,7 +14,7 @@ from matplotlib.path import Path
 
 from viberkit.analysis.formatting import duration, percent
 from viberkit.charts._layout import LINE, Layout, spread
-from viberkit.charts._results import Transition, in_order, not_drawn, read_latencies, require_result
+from viberkit.charts._results import Transition, check_result, in_order, not_drawn, read_latencies
 from viberkit.charts._style import contrast, state_colour, transition_colours
 from viberkit.models.states import rank
 
@@ -252,7 +252,7 @@ def funnel(journeys: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     >>> [text.get_text() for text in ax.texts]
     ['accepted', '2 · 100 %', '1 not delivered: 1 still open', 'delivered', '1 · 50 %']
     """
-    require_result(journeys, "funnel", "vk.journeys(events)", ("accepted_at", "delivered_at", "outcome"))
+    check_result(journeys, "funnel", "vk.journeys(events)", ("accepted_at", "delivered_at", "outcome"))
     layout = Layout.open(ax)
     if not len(journeys):
         return layout.show_empty("no messages")
@@ -261,7 +261,7 @@ def funnel(journeys: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     if not stages:
         return layout.show_empty(f"{len(journeys):,} messages, none of them accepted")
     reached = dict(zip(stages[::-1], np.logical_or.accumulate([present[name] for name in stages[::-1]]), strict=True))
-    outcomes = journeys[["outcome", *(["code"] if "code" in journeys else [])]]
+    outcomes = journeys.reindex(columns=["outcome", "code"])
     stopped = [_describe_stopped(layout, outcomes[reached[a] & ~reached[b]], b) for a, b in pairwise(stages)]
     if stages[-1] not in ("delivered", "seen"):
         stopped.append(_describe_stopped(layout, outcomes[reached[stages[-1]]], "delivered"))
@@ -293,8 +293,7 @@ def _describe_stopped(layout: Layout, stopped: pd.DataFrame, stage: str) -> str:
     parts = []
     if len(failed):
         parts.append(f"{len(failed):,} failed")
-        codes = failed["code"].astype("str").value_counts() if "code" in failed else pd.Series(dtype="int64")
-        codes = codes[codes > 0]
+        codes = failed["code"].dropna().astype("str").value_counts()
         names = [f"{layout.elide(str(code).rpartition('::')[2], 0.25)} {count:,}" for code, count in codes[:2].items()]
         omitted = len(failed) - int(codes[:2].sum())
         choices = [[*names, *[f"other {omitted:,}"] * (omitted > 0)], names, names[:1]] if names else []

@@ -1,4 +1,4 @@
-"""A chart of the hours of the week, and the grid of cells that it shares with the calendar."""
+"""Charts of cells: the hours of the week, and a calendar of a service level objective."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from viberkit.analysis.formatting import duration, percent, percentile
 from viberkit.analysis.grouping import WEEKDAYS
 from viberkit.charts._layout import NAME, SMALLEST_TIME, Layout
-from viberkit.charts._results import Floats, largest_groups, not_drawn, require_result
-from viberkit.charts._style import contrast
+from viberkit.charts._results import Floats, Numbers, check_result, largest_groups, not_drawn, period_s
+from viberkit.charts._style import contrast, state_colour
 
-__all__ = ["MAX_GROUPS", "MAX_HEIGHT", "Grid", "Ints", "profile"]
+__all__ = ["MAX_GROUPS", "profile", "slo"]
 
 #: More groups are illegible; a note below the axis counts those left out.
 MAX_GROUPS = 6
@@ -29,6 +29,13 @@ GAP, MAX_HEIGHT = 0.02, 14.0
 _FEW = 30
 _COLOURS = ListedColormap(colormaps["viridis"](np.linspace(0.12, 0.94, 256)))
 Ints = NDArray[np.int64]
+
+_HOUR, _DAY, _WEEK = 3600, 86400, 604800
+_MONDAY = 4 * _DAY  # the first one after 1970-01-01
+#: Inches: the legend, the heading of a group, and the names of columns.
+_LEGEND, _HEADING, _NAMES = 0.3, 0.3, 0.24
+_VERDICT_COLOURS = {"met": state_colour("delivered"), "missed": state_colour("failed"), "unclear": ""}
+_PREFIXES = {"met": "", "missed": "× ", "unclear": "? "}
 
 
 def profile(
@@ -80,7 +87,7 @@ def profile(
     ['share delivered within 1 min', '100 %']
     """
     columns = ("weekday", "hour", "within_s", "quantile", "share", "value_s", "n")
-    require_result(profile, "profile", "vk.profile(journeys)", columns, ("by", "end", "tz"))
+    check_result(profile, "profile", "vk.profile(journeys)", columns, ("by", "end", "tz"))
     layout = Layout.open(ax)
     if not len(profile):
         return layout.show_empty("no hours")
@@ -90,12 +97,11 @@ def profile(
     text = {"n": "{:,.0f}".format, "share": percent, "value_s": duration}[column]
     titles = {"n": "messages", "share": f"share {end} within {duration(value)}"}
     title = titles.get(column, f"{percentile(value)} of the time until {end}")
-    groups, left_out = largest_groups(rows, rows["n"], MAX_GROUPS)
     heading = 0.24 if profile.attrs["by"] else 0.0
     available = (MAX_HEIGHT if layout.own else layout.inches[1] / 0.75) - 0.3
-    count = max(1, min(len(groups), int(available / (heading + 0.24 + 7 * 0.14))))
-    left_out, groups = left_out + len(groups) - count, groups[:count]
-    height = float(np.clip((available / count - heading - 0.24) / 7, 0.09, 0.22))
+    fitting = max(1, min(MAX_GROUPS, int(available / (heading + 0.24 + 7 * 0.14))))
+    groups, left_out = largest_groups(rows, rows["n"], fitting)
+    height = float(np.clip((available / len(groups) - heading - 0.24) / 7, 0.09, 0.22))
     values = np.concatenate([part[column].to_numpy(dtype=np.float64) for _, part in groups])
     sizes = np.concatenate([part["n"].to_numpy(dtype=np.float64) for _, part in groups])
     known = values[np.isfinite(values)]
@@ -105,7 +111,7 @@ def profile(
     notes.append("cross: not reached" if np.isposinf(values).any() else "")
     notes += ["dash: unknown" if np.isnan(values).any() else "", not_drawn("groups", left_out)]
     step = heading + 0.24 + 7 * height
-    layout.set_height(0.3 + count * step, notes, axis=False)
+    layout.set_height(0.3 + len(groups) * step, notes, axis=False)
     norm = Normalize(low, high)
     if column == "value_s":
         norm = LogNorm(max(low, SMALLEST_TIME), max(high, SMALLEST_TIME), clip=True)
@@ -122,11 +128,7 @@ def profile(
 
 
 def chosen_estimates(
-    result: pd.DataFrame,
-    chart: str,
-    within: float | Sequence[float] | None,
-    quantiles: float | Sequence[float] | None,
-    default: str,
+    result: pd.DataFrame, chart: str, within: Numbers, quantiles: Numbers, default: str
 ) -> list[tuple[str, float]]:
     """Return the estimates to draw as (column, value): those requested, else all of one column, the default first."""
     available = {key: sorted(result[key].dropna().unique()) for key in ("within_s", "quantile")}
@@ -216,3 +218,157 @@ def _draw_scale(layout: Layout, title: str, ends: list[str]) -> None:
         layout.text(x, 0.16, text, ha="right")
     colours = np.linspace(0, len(ends) - 1, 64)[None]  # a single value has the first colour
     layout.ax.pcolormesh(np.linspace(left, right, 65), [0.07, 0.17], colours, cmap=_COLOURS, vmin=0, vmax=1)
+
+
+def slo(slo: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Draw a calendar of a service level objective: whether each window met it, and the error budget left.
+
+    Columns are weeks for windows of days, days for windows of hours, hours for shorter windows, in the time zone of
+    the result. A met window is filled, a missed one is filled with a cross, an unclear one is hollow; the share is
+    printed where it fits.
+
+    Parameters
+    ----------
+    slo : pandas.DataFrame
+        The result of ``vk.slo``: ``window_at``, ``share`` (0 to 1), ``verdict``, ``n``, ``budget_left_cumulative``,
+        and the columns of ``attrs["by"]``.
+    ax : matplotlib.axes.Axes, optional
+        The axes to draw on; a new figure of notebook width by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes. The six largest groups are drawn, and the latest windows if not all fit; a note below the chart
+        counts the others.
+
+    Raises
+    ------
+    MissingColumn
+        If a column is missing.
+    ValueError
+        If one of the attrs ``by``, ``end``, ``every``, ``target``, ``tz``, ``within_s`` is missing.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> result = pd.DataFrame({"window_at": pd.date_range("2026-03-02", periods=2, tz="UTC"), "share": [0.97, 0.91],
+    ...     "verdict": ["met", "missed"], "n": 99, "budget_left_cumulative": [0.4, -0.2]})
+    >>> result.attrs = {"by": [], "end": "delivered", "every": "1d", "target": 0.95, "tz": "UTC", "within_s": 60.0}
+    >>> ax = vk.charts.slo(result)
+    >>> [text.get_text() for text in ax.texts if "%" in text.get_text()][1:]
+    ['budget overspent: 120 % used', '97 %', '× 91 %']
+    """
+    columns = ("window_at", "share", "verdict", "n", "budget_left_cumulative")
+    attrs = ("by", "end", "every", "target", "tz", "within_s")
+    check_result(slo, "slo", "vk.slo(journeys)", columns, attrs)
+    layout = Layout.open(ax)
+    if not len(slo):
+        return layout.show_empty("no windows")
+    by, end, every, target, tz, within_s = (slo.attrs[name] for name in attrs)
+    calendar = _Calendar(layout, slo, period_s(every), tz)
+    groups, left_out = largest_groups(slo, slo["n"], calendar.groups)
+    cells = [calendar.positions(part) for _, part in groups]
+    goal = f"objective: {percent(target)} {end} within {duration(within_s)}"
+    notes = [tz if every is None else f"a cell: {duration(period_s(every))}, {tz}", goal if by else ""]
+    notes.append(not_drawn("earlier windows", sum(int((column < calendar.first).sum()) for column, _ in cells)))
+    notes.append(not_drawn("groups", left_out))
+    layout.set_height(_LEGEND + len(groups) * (_HEADING + calendar.bands * calendar.band), notes, axis=False)
+    verdicts = pd.concat([part["verdict"] for _, part in groups]).astype(str).value_counts()
+    x = 0.0
+    for verdict in _VERDICT_COLOURS:
+        name = f"{verdict} {verdicts.get(verdict, 0):,}"
+        _draw_cells(Grid(layout, x, 0.06, 0.14, 0.14), np.zeros((2, 1), dtype=np.int64), [verdict], [""])
+        layout.text(x + 0.18 / layout.inches[0], 0.17, name)
+        x += layout.width(name) + 0.4 / layout.inches[0]
+    top = _LEGEND
+    for (name, part), (column, row) in zip(groups, cells, strict=True):
+        layout.heading(top + 0.2, name if by else goal, _describe_budget(part))
+        top += _HEADING
+        decimals = int(part["share"].max() - part["share"].min() < 0.03)
+        texts = [f"{100 * share:.{decimals}f}".removesuffix(".0") + " %" for share in part["share"]]
+        for band in range(calendar.bands):
+            start = calendar.first + band * calendar.across
+            grid = Grid(layout, calendar.left, top + 0.2, calendar.width, calendar.height)
+            grid.name_rows(calendar.names)
+            grid.name_columns(calendar.column_names(start))
+            shown = np.flatnonzero((column >= start) & (column < start + calendar.across))
+            at = np.stack([column[shown] - start, row[shown]])
+            _draw_cells(grid, at, part["verdict"].astype(str).iloc[shown].tolist(), [texts[index] for index in shown])
+            top += calendar.band
+    return layout.ax
+
+
+class _Calendar:
+    """Windows of ``step`` seconds in rows, and periods in columns; each of the bands has ``across`` columns.
+
+    ``first`` and ``last`` are the first and the last column, ``left`` is the width of the names of the
+    rows, ``band`` the height of a band with the names of its columns.
+    """
+
+    def __init__(self, layout: Layout, slo: pd.DataFrame, step_s: float, tz: str) -> None:
+        self.tz, self.step = tz, int(step_s) if step_s >= 1 else _DAY
+        period = _HOUR if self.step < _HOUR else _DAY if self.step < _DAY else _WEEK
+        self.period = period if self.step <= _DAY and period % self.step == 0 else self.step
+        rows = self.period // self.step
+        starts = pd.to_datetime(_MONDAY + self.step * np.arange(rows), unit="s")
+        name_format = {_WEEK: "%a", _DAY: "%H:%M"}.get(self.period, ":%M")
+        self.names = starts.strftime(name_format).tolist() if rows > 1 else []
+        self._offset = _MONDAY if self.period % _WEEK == 0 else 0
+        self.left = max(map(layout.width, self.names)) + 0.02 if self.names else 0.0
+        column, _ = self.positions(slo)
+        self.first, self.last = int(column.min()), int(column.max())
+        self.years = (self.last - self.first) * self.period > 300 * _DAY
+        available = (MAX_HEIGHT if layout.own else layout.inches[1] / 0.75) - _LEGEND
+        groups = len(largest_groups(slo, slo["n"], MAX_GROUPS)[0])
+        self.groups = max(1, min(groups, int(available / (_HEADING + _NAMES + 0.09 * rows))))
+        available, width = available / self.groups - _HEADING, layout.inches[0] * (1 - self.left)
+        count = self.last - self.first + 1
+        share_width = layout.width("× 99.9 %") * layout.inches[0] + 0.1
+        for narrowest in (share_width, 0.13):  # wide enough for shares if they fit
+            self.across = min(count, max(1, int(width / narrowest)))
+            bands = -(-count // self.across)
+            self.height = float(np.clip((available / bands - _NAMES) / rows, 0.09, 0.22 if rows < 8 else 0.15))
+            if bands < 3 and self.height >= 0.15:
+                break
+        self.width = min(width / self.across, 0.8)
+        self.band = _NAMES + rows * self.height
+        self.bands = max(1, min(bands, int(available / self.band + 1e-9)))
+        self.first += (bands - self.bands) * self.across
+
+    def positions(self, part: pd.DataFrame) -> tuple[Ints, Ints]:
+        """Return the column and the row of each window, by its local time."""
+        local = pd.to_datetime(part["window_at"], utc=True).dt.tz_convert(self.tz).dt.tz_localize(None)
+        seconds = local.to_numpy("datetime64[s]").astype(np.int64) - self._offset
+        return seconds // self.period, seconds % self.period // self.step
+
+    def column_names(self, start: int) -> list[str]:
+        """Return the names of the columns of a band, with the year on the first if there are many."""
+        columns = range(start, min(start + self.across, self.last + 1))
+        starts = [pd.Timestamp(column * self.period + self._offset, unit="s") for column in columns]
+        names = [f"{at.day} {at:%b}" + (f" {at:%H:%M}" if self.period < _DAY else "") for at in starts]
+        return [names[0] + f" {starts[0].year}" * self.years, *names[1:]]
+
+
+def _describe_budget(part: pd.DataFrame) -> str:
+    """Return the error budget after the last window where it is known."""
+    known = part.sort_values("window_at")["budget_left_cumulative"].dropna()
+    if not len(known):
+        return "budget left: not yet known"
+    left = float(known.iloc[-1])
+    return f"budget left: {percent(left)}" if left >= 0 else f"budget overspent: {100 * (1 - left):,.0f} % used"
+
+
+def _draw_cells(grid: Grid, at: Ints, verdicts: list[str], texts: list[str]) -> None:
+    """Draw windows with their shares if all fit, else with crosses on those missed."""
+    layout = grid.layout
+    texts = [_PREFIXES[verdict] + text if text else "" for verdict, text in zip(verdicts, texts, strict=True)]
+    widest = max(map(layout.width, filter(None, set(texts))), default=np.inf)
+    fits = grid.height >= 0.15 and widest < grid.width / layout.inches[0] - 0.006
+    for verdict, colour in _VERDICT_COLOURS.items():
+        column, row = at[:, [other == verdict for other in verdicts]]
+        grid.draw(column, row, facecolor=colour or "none", edgecolor="none" if colour else layout.text_colour, lw=0.8)
+        if verdict == "missed" and not fits:
+            grid.mark(column, row, "x", contrast(colour))
+    for x, y, verdict, text in zip(*grid.middles(*at), verdicts, texts, strict=True) if fits else ():
+        text_colour = contrast(_VERDICT_COLOURS[verdict]) if _VERDICT_COLOURS[verdict] else layout.text_colour
+        layout.text(x, y, text, ha="center", va="center_baseline", colour=text_colour)

@@ -12,15 +12,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from viberkit.analysis.formatting import duration, percent
 from viberkit.charts._layout import SMALLEST_TIME, Layout
-from viberkit.charts._results import (
-    Floats,
-    Transition,
-    group_label,
-    in_order,
-    not_drawn,
-    read_latencies,
-    require_result,
-)
+from viberkit.charts._results import Floats, Transition, check_result, group_label, in_order, not_drawn, read_latencies
 from viberkit.charts._style import contrast, state_colour, transition_colours
 from viberkit.models.states import rank
 
@@ -183,7 +175,7 @@ def timeline(events: pd.DataFrame, *, message_id: str | Iterable[str] | None = N
     >>> [text.get_text() for text in ax.texts]
     ['m1', '2026-03-01 09:00:00 UTC · 40 ms in total', 'accepted\n09:00:00.000', 'routed\n+40 ms']
     """
-    require_result(events, "timeline", "vk.read_events(…)", ("message_id", "state", "happened_at"))
+    check_result(events, "timeline", "vk.read_events(…)", ("message_id", "state", "happened_at"))
     known = events["message_id"].dropna().unique() if len(events) else ()
     names = known[:MAX_LANES] if message_id is None else [message_id] if isinstance(message_id, str) else message_id
     chosen = [str(name) for name in dict.fromkeys(names)]
@@ -295,7 +287,7 @@ def time_share(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     >>> [text.get_text() for text in ax.texts]
     ['accepted → routed  40 %', 'routed → dispatched  60 %']
     """
-    require_result(latency, "time_share", "vk.latency(events)", ("from_state", "to_state", "time_share"), ("by",))
+    check_result(latency, "time_share", "vk.latency(events)", ("from_state", "to_state", "time_share"), ("by",))
     layout = Layout.open(ax)
     table = latency.loc[latency["time_share"] > 0] if len(latency) else latency
     if not len(table):

@@ -12,11 +12,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, date2num, num2date
-from matplotlib.ticker import NullLocator
 
-from viberkit.analysis.formatting import duration, percent, percentile
+from viberkit.analysis.formatting import duration, percent, percentile, time
 from viberkit.charts._layout import Layout
-from viberkit.charts._results import Floats, group_label, largest_groups, not_drawn, period_s, require_result
+from viberkit.charts._results import Floats, Numbers, check_result, group_label, largest_groups, not_drawn, period_s
 from viberkit.charts._style import GROUP_COLOURS, time_ticks
 from viberkit.charts.heatmaps import MAX_GROUPS, chosen_estimates
 
@@ -30,8 +29,8 @@ _HEIGHT = 2.7
 def over_time(
     over_time: pd.DataFrame,
     *,
-    within: float | Sequence[float] | None = None,
-    quantiles: float | Sequence[float] | None = None,
+    within: Numbers = None,
+    quantiles: Numbers = None,
     changes: pd.DataFrame | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -80,15 +79,16 @@ def over_time(
     """
     source, attrs = "vk.over_time(journeys)", ("by", "end", "every", "tz")
     columns = ["window_at", "within_s", "quantile", "n", *_COLUMNS["within_s"], *_COLUMNS["quantile"]]
-    require_result(over_time, "over_time", source, columns, attrs)
+    check_result(over_time, "over_time", source, columns, attrs)
     layout = Layout.open(ax, left=0.62, right=0.12)
     if not len(over_time):
         return layout.show_empty("no windows")
     by, end, every, tz = (over_time.attrs[name] for name in attrs)
     estimates = chosen_estimates(over_time, "over_time", within, quantiles, "quantile")[: 1 if by else MAX_GROUPS]
-    lines, left_out = _read_lines(over_time, estimates, every)
+    step = period_s(every) / 86400 if period_s(every) > 0 else 1 / 24  # days; an hour if there is only one window
+    lines, left_out = _read_lines(over_time, estimates, step)
     share = estimates[0][0] == "within_s"
-    plot = _Plot(layout, lines, _step(every), tz, share=share)
+    plot = _Plot(layout, lines, step, tz, share=share)
     marks = [] if changes is None or not len(changes) else _read_changes(changes, tz)
     # In reverse, because the latest changes have labels if not all fit.
     marks = [(at, text) for at, text in marks[::-1] if plot.low <= at <= plot.high]
@@ -96,19 +96,18 @@ def over_time(
     labels = dict(label for row in rows for label in row)
     unknown, unreached = (int(sum(test(line.numbers[0]).sum() for line in lines)) for test in (np.isnan, np.isposinf))
     interval, naive = (any(np.isfinite(line.numbers[row]).any() for line in lines) for row in (1, 3))
-    notes = [] if every is None else [f"each point: the messages of {duration(period_s(every))}"]
-    first, last = (_day(at, f" {at:%Y}") for at in map(plot.local, (plot.low + 1e-5, plot.high - 1e-5)))
-    notes.append(" – ".join(dict.fromkeys([first, last])) + f", {tz}")
-    for condition, note in (
-        (interval, "shaded: confidence interval"),
-        (naive and len(lines) > 1, "dotted: naive"),
-        (unreached, f"triangle: not reached, {unreached:,} {'window' if unreached == 1 else 'windows'}"),
-        (unknown, f"dash: not yet known, {unknown:,} {'window' if unknown == 1 else 'windows'}"),
-        (max(len(line.days) for line in lines) > MAX_WINDOWS, "longer windows (every=…) would be more legible"),
-        (len(labels) < len(marks), f"changes without a label: {len(marks) - len(labels):,}"),
-    ):
-        notes += [note] if condition else []
-    notes.append(not_drawn("groups", left_out))
+    days = dict.fromkeys(_day(at, f" {at:%Y}") for at in map(plot.local, (plot.low + 1e-5, plot.high - 1e-5)))
+    notes = [
+        "" if every is None else f"each point: the messages of {duration(period_s(every))}",
+        f"{' – '.join(days)}, {tz}",
+        "shaded: confidence interval" if interval else "",
+        "dotted: naive" if naive and len(lines) > 1 else "",
+        f"triangle: not reached, {unreached:,} {'window' if unreached == 1 else 'windows'}" if unreached else "",
+        f"dash: not yet known, {unknown:,} {'window' if unknown == 1 else 'windows'}" if unknown else "",
+        "longer windows (every=…) would be more legible" if max(len(line.days) for line in lines) > MAX_WINDOWS else "",
+        f"changes without a label: {len(marks) - len(labels):,}" if len(labels) < len(marks) else "",
+        not_drawn("groups", left_out),
+    ]
     plot.set_axes(notes, top_margin=0.58 if marks else 0.2)
     if share:
         title = f"share {end} within {duration(estimates[0][1])}" if len(estimates) == 1 else f"share {end} in time"
@@ -147,18 +146,11 @@ class _Line:
     numbers: Floats
 
 
-def _step(every: object) -> float:
-    """Return the length of a window in days; an hour if there is only one window."""
-    return period_s(every) / 86400 if period_s(every) > 0 else 1 / 24
-
-
-def _read_lines(
-    over_time: pd.DataFrame, estimates: Sequence[tuple[str, float]], every: object
-) -> tuple[list[_Line], int]:
+def _read_lines(result: pd.DataFrame, estimates: Sequence[tuple[str, float]], step: float) -> tuple[list[_Line], int]:
     """Return the lines to draw, and the number of groups left out."""
     lines: list[_Line] = []
     for key, estimate in estimates:
-        rows = over_time[over_time[key] == estimate]
+        rows = result[result[key] == estimate]
         groups, left_out = largest_groups(rows, rows["n"], MAX_GROUPS)
         for group, part in groups:
             part = part.sort_values("window_at", kind="stable")
@@ -167,7 +159,7 @@ def _read_lines(
             name = group or (percentile(estimate) if key == "quantile" else f"within {duration(estimate)}")
             if len(part) == 1 and np.isfinite(values[0, 0]):
                 name += f" {(duration if key == 'quantile' else percent)(values[0, 0])}"
-            at = date2num(part["window_at"]) + _step(every) / 2  # type: ignore[no-untyped-call]
+            at = date2num(part["window_at"]) + step / 2  # type: ignore[no-untyped-call]
             lines.append(_Line(name, GROUP_COLOURS[len(lines) % len(GROUP_COLOURS)], at, values))
     return lines, left_out
 
@@ -175,7 +167,7 @@ def _read_lines(
 def _read_changes(changes: pd.DataFrame, tz: str) -> list[tuple[float, str]]:
     """Return the time of each change, in days since 1970, and its label."""
     columns = ("since_at", "metric", "quantile", "before_s", "after_s", "failed_before", "failed_after")
-    require_result(changes, "over_time", "vk.changes(journeys) as changes", columns, ("by",))
+    check_result(changes, "over_time", "vk.changes(journeys) as changes", columns, ("by",))
     marks = []
     for row in changes.sort_values("since_at", kind="stable").to_dict("records"):
         at = pd.Timestamp(row["since_at"]).tz_convert(tz)
@@ -183,11 +175,7 @@ def _read_changes(changes: pd.DataFrame, tz: str) -> list[tuple[float, str]]:
         if row["metric"] == "failed":
             name, before, after = "failed", percent(row["failed_before"]), percent(row["failed_after"])
         else:
-            name = percentile(row["quantile"])
-            before, after = (
-                "not reached" if np.isposinf(row[f"{side}_s"]) else duration(row[f"{side}_s"])
-                for side in ("before", "after")
-            )
+            name, before, after = percentile(row["quantile"]), time(row["before_s"]), time(row["after_s"])
         title = " · ".join(filter(None, [group, _day(at, f" {at:%H:%M}")]))
         marks.append((at.timestamp() / 86400, f"{title}\n{name} {before} → {after}"))
     return marks
@@ -241,7 +229,6 @@ class _Plot:
         ax.set_xlim(self.low, self.right)
         ticks = self._date_ticks()
         ax.set_xticks(list(ticks), list(ticks.values()))
-        ax.xaxis.set_minor_locator(NullLocator())
         ax.spines["bottom"].set_bounds(self.low, self.high)
         fraction = 0.96 - self.top_margin - self.markers / height
         if self.share:
@@ -254,7 +241,7 @@ class _Plot:
             decades = np.log10(self.top / self.bottom) / fraction
             levels = time_ticks(self.bottom, self.top, height / decades, vertical=True)
         layout.levels(levels, self.across(self.high))
-        ax.yaxis.set_minor_locator(NullLocator())
+        ax.minorticks_off()
         ax.tick_params(axis="y", labelsize=8 * layout.scale)
 
     def _date_ticks(self) -> dict[float, str]:
