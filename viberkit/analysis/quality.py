@@ -298,8 +298,8 @@ def callbacks_missed(log: _Log) -> list[_Finding]:
     used = {log.sources[code] for code in np.unique(log.source) if code >= 0}
     reason = "the sources are merged into one row" if any("+" in source for source in used) else ""
     if reason or "callback" not in used:
-        reason = f"{reason or 'there are no callbacks'}; pass archive.events(all_sources=True) of an archive with a listener"
-        return [{"count": 0, "of": 0, "effect": f"Not checked: {reason}."}]
+        remedy = "pass archive.events(all_sources=True) of an archive with a listener"
+        return [{"count": 0, "of": 0, "effect": f"Not checked: {reason or 'there are no callbacks'}; {remedy}."}]
     known = log.state < len(ORDER)  # the categories begin with the states of the API
     by_callback, by_history = (np.zeros((len(log.ids), len(ORDER)), dtype=bool) for _ in range(2))
     for reported, names in ((by_callback, ["callback"]), (by_history, ["history", "status"])):
