@@ -25,7 +25,7 @@ from support.raw_server import RawServer, read_request
 from support.scripted import ScriptedServer
 
 import viberkit as vk
-from viberkit.api.settings import Secret
+from viberkit.api.settings import Redactor, Secret
 
 KEY = "k3y-that-must-not-be-seen-0123456789"
 TO = "+491701234567"
@@ -329,6 +329,19 @@ def test_no_interrupted_call_reveals_a_secret(name: str, tmp_path: Path, monkeyp
     assert KEY not in report
 
 
+def test_a_malformed_address_of_a_proxy_is_not_revealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", f"http://me:{KEY}@[proxy")
+    with vk.Client("another-key", base_url="https://api.example.org", retry_for_s=0) as client:
+        assert KEY not in run_call(CALLS["configuration"], client)
+
+
+def test_a_secret_is_added_once() -> None:
+    redactor = Redactor()
+    for _ in range(3):
+        redactor.add(KEY)
+    assert len(set(redactor._forms)) == len(redactor._forms)
+
+
 def test_a_password_of_a_proxy_is_not_revealed(monkeypatch: pytest.MonkeyPatch) -> None:
     def serve(server: RawServer, connection: socket.socket) -> None:
         read_request(connection)
@@ -338,7 +351,6 @@ def test_a_password_of_a_proxy_is_not_revealed(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv("https_proxy", proxy.url.replace("http://", f"http://me:{KEY}@"))
         with vk.Client("another-key", base_url="https://api.example.org", retry_for_s=0) as client:
             assert KEY not in run_call(CALLS["configuration"], client)
-            client._transport._session()
             assert KEY.encode() not in client._transport.redactor(f"Proxy-Authorization: {KEY}".encode())
 
 

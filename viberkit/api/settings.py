@@ -82,7 +82,7 @@ class Redactor:
             text = base64.b64encode(bytes(offset) + data).decode()
             text = text[(8 * offset + 5) // 6 : 8 * (offset + len(data)) // 6]
             forms |= {text, text.replace("+", "-").replace("/", "_")}
-        if len(secret) >= 8:
+        if len(secret) >= 8 and secret.lower() not in self._forms:
             self._forms += [Secret(form.lower()) for form in sorted(forms, key=len, reverse=True)]
 
     def __call__(self, text: bytes) -> bytes:

@@ -27,7 +27,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
-from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_auth_from_url, get_environ_proxies
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import ProxyManager
 from urllib3.util.ssl_ import create_urllib3_context
@@ -227,6 +227,9 @@ class Transport:
         self.base_url, self.is_local = base_url, is_loopback(urlsplit(base_url).hostname or "")
         self.redactor = Redactor()
         self.redactor.add(key)
+        with contextlib.suppress(ValueError):  # a malformed address, with which each request fails
+            for proxy in get_environ_proxies(base_url).values():
+                self.redactor.add(get_auth_from_url(proxy)[1])
         self._auth = _KeyHeader(key)
         self._timeout_s, self._retry_for_s = timeout_s, retry_for_s
         self._local = threading.local()
@@ -331,8 +334,6 @@ class Transport:
             session.trust_env = not self.is_local
             for scheme in ("https://", "http://"):
                 session.mount(scheme, _Adapter(max_retries=0))
-            for proxy in get_environ_proxies(self.base_url).values():
-                self.redactor.add(unquote(urlsplit(proxy).password or ""))
             self._sessions.append(session)
         return session
 
