@@ -158,6 +158,14 @@ def test_rows_that_are_not_csv_are_skipped_alone(tmp_path: Path) -> None:
     assert events["detail"].tolist() == ["x", "x", "two\nlines", "x"]
 
 
+def test_text_after_a_quote_and_other_line_ends(tmp_path: Path) -> None:
+    events = read_bytes(tmp_path / "log.csv", CSV.replace("m1", '"m"1').encode())
+    assert events["message_id"].tolist() == ["m0", "m2"]
+    assert [line for line, _ in reasons(events)] == [3]
+    assert len(read_bytes(tmp_path / "log.csv", CSV.replace("\n", "\r").encode())) == 3
+    assert len(read_bytes(tmp_path / "log.csv", CSV.replace("\n", "\r\n").encode())) == 3
+
+
 texts = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1, max_size=6)
 
 

@@ -26,9 +26,9 @@ class Archive:
     """A SQLite file that stores sends, histories, statuses and callbacks.
 
     The file is created with mode 0600 if it is missing; one that cannot be written is only read. An archive may be used
-    by many threads and processes at the same time. A response or callback that arrives
-    twice is stored once. Sending creates
-    two more files: ``-owners`` holds a lock of each process that sends, ``-reserve`` disk space for the outcomes.
+    by many threads and processes at the same time. A response or callback that arrives twice is stored once. Sending
+    creates two more files: ``-owners`` holds a lock of each process that sends, ``-reserve`` disk space for the
+    outcomes.
 
     Parameters
     ----------

@@ -279,15 +279,18 @@ def _read_csv(path: Path, delimiter: str) -> _Tidy:
     from pyarrow import csv as bulk
 
     data = path.read_bytes()
-    header = data.partition(b"\n")[0].decode("utf-8-sig", "replace").strip()
+    header = data[:_HEAD].decode("utf-8-sig", "replace").splitlines()[:1]
+    parse = bulk.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     with suppress(pa.ArrowInvalid, UnicodeDecodeError, csv.Error):
-        types = dict.fromkeys(next(csv.reader([header], delimiter=delimiter), []), pa.large_string())
+        types = dict.fromkeys(next(csv.reader(header, delimiter=delimiter), []), pa.large_string())
         convert = bulk.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=True)
-        parse = bulk.ParseOptions(delimiter=delimiter, newlines_in_values=True)
         table = bulk.read_csv(pa.BufferReader(data), parse_options=parse, convert_options=convert)
-        if len(table) + 1 == data.count(b"\n") + (not data.endswith(b"\n")) and b"\0" not in data:
-            frame = table.to_pandas()
-            return frame, np.arange(2, len(frame) + 2), []
+        codes = np.frombuffer(data, dtype=np.uint8)
+        quotes = np.flatnonzero(codes[1:-1] == ord('"')) + 1
+        is_text = [~np.isin(codes[quotes + side], [*b'"\r\n', ord(delimiter)]) for side in (-1, 1)]
+        one_line_each = len(table) + 1 == data.count(b"\n") + (not data.endswith(b"\n"))
+        if one_line_each and b"\0" not in data and not (is_text[0] & is_text[1]).any():
+            return table.to_pandas(), np.arange(2, len(table) + 2), []
     return _read_irregular_csv(path, delimiter)
 
 
