@@ -455,11 +455,11 @@ def _parse_instants(values: pd.Series[Any], name: str) -> tuple[pd.Series[Any], 
     """Parse texts as instants, the plain ones in bulk; which had no zone; and for each unreadable row the reason."""
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         per_second = pd.Timedelta("1s") // pd.Timedelta(1, unit=values.dt.unit)
-        ticks = values.astype("int64")
-        invalid = values.notna() & ~ticks.between(_FIRST_S * per_second, _LAST_S * per_second)
-        reason = f"{name}: is not within the years 1 to 9999"
-        naive = (values.notna() & (values.dt.tz is None)).to_numpy()
-        return values.mask(invalid), naive, dict.fromkeys(np.flatnonzero(invalid).tolist(), reason)
+        ticks, known = values.astype("int64").to_numpy(), values.notna().to_numpy()
+        invalid = known & ((ticks < _FIRST_S * per_second) | (ticks > _LAST_S * per_second))
+        rows = np.flatnonzero(invalid).tolist()
+        errors = dict.fromkeys(rows, f"{name}: is not within the years 1 to 9999")
+        return values.mask(invalid) if rows else values, known & (values.dt.tz is None), errors
     texts, errors = _parse_texts(values, name, datetime)
     plain = texts.str.fullmatch(_PLAIN).fillna(False).to_numpy(dtype=bool)
     instants = pd.to_datetime(texts.where(plain), utc=True, format="ISO8601", errors="coerce").astype(INSTANT)
