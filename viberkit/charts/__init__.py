@@ -6,9 +6,8 @@ or matplotlib's settings.
 
 from __future__ import annotations
 
-from viberkit.charts.comparisons import compare
 from viberkit.charts.curves import curve, ecdf
-from viberkit.charts.estimates import fallback, quantiles
+from viberkit.charts.estimates import compare, fallback, quantiles
 from viberkit.charts.flows import flow, funnel
 from viberkit.charts.heatmaps import profile, slo
 from viberkit.charts.transitions import latency, time_share, timeline

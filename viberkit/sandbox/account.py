@@ -21,32 +21,28 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 
-from viberkit.errors import UnreadableRecord
-from viberkit.models.parsing import parse
 from viberkit.sandbox import rules
 from viberkit.sandbox.delivery_model import DeliveryModel
 from viberkit.sandbox.message import Message, format_instant
 
 PAGE_SIZE = 50
-_SCOPES = ["messages", "configurations", "media"]
-_NOT_FOUND = "<html><body>Not Found</body></html>"
 _SERVICE_ID = "/configurations/channels/viber/service-ids/{service_id}"
 
 
 class ApiRequest(Request):
-    """A request to the API with its body, which has been read, and the virtual instant of its arrival."""
+    """A request to the API with its body, which has been read, and the virtual instant of its arrival.
+
+    ``payload`` is the parsed body, None if it is not JSON.
+    """
 
     content: bytes
+    payload: Any
     received_at: datetime
 
     def json_object(self) -> dict[str, Any]:
-        try:
-            value = parse(self.content)
-        except UnreadableRecord as error:
-            raise ProblemError(400, str(error)) from None
-        if not isinstance(value, dict):
+        if not isinstance(self.payload, dict):
             raise ProblemError(400, "the body is not a JSON object")
-        return value
+        return self.payload
 
 
 class ProblemError(Exception):
@@ -132,7 +128,7 @@ class Account:
                 except ProblemError as problem:
                     return problem.response
                 return result if isinstance(result, Response) else JSONResponse(result)
-        return Response(_NOT_FOUND, 404, {"content-type": "text/html"})
+        return Response("<html><body>Not Found</body></html>", 404, {"content-type": "text/html"})
 
     def next_seed(self, name: str) -> str:
         """The seed of the next draw for a name: independent of the draws for other names."""
@@ -158,7 +154,7 @@ class Account:
         _raise_violations(rules.check_send(body, field), "validate.request.")
         if body["from"] not in self.service_ids:
             raise ProblemError(403, "the service id in 'from' does not belong to this account")
-        body |= {"to": rules.e164(body["to"]), "rateType": rules.rate_type_of(body)}
+        body = body | {"to": rules.e164(body["to"]), "rateType": rules.rate_type_of(body)}
         at = request.received_at.replace(microsecond=request.received_at.microsecond // 1000 * 1000)
         accepted = []
         for content in body[field] if field == "messages" else [body[field]]:
@@ -190,7 +186,8 @@ class Account:
         return {**self.callback_settings.get("", {}), **self.callback_settings.get(service_id, {})}
 
     def _configuration(self) -> dict[str, Any]:
-        return {"scopes": _SCOPES, "callback": self.callback_settings.get("", {}), "config": {}}
+        scopes = ["messages", "configurations", "media"]
+        return {"scopes": scopes, "callback": self.callback_settings.get("", {}), "config": {}}
 
     def _channel(self, service_id: str) -> dict[str, Any]:
         if service_id not in self.service_ids:
@@ -220,10 +217,9 @@ class Account:
 
     def _upload_file(self, request: ApiRequest) -> Any:
         minutes = request.query_params.get("validity", "1440")
-        violations = [] if request.content else [("body", "must not be empty")]
-        if not re.fullmatch("[0-9]{1,6}", minutes):
-            violations.append(("validity", "must be a number of minutes"))
-        _raise_violations(violations)
+        violations = {"body": "must not be empty"} if not request.content else {}
+        violations |= {} if re.fullmatch("[0-9]{1,6}", minutes) else {"validity": "must be a number of minutes"}
+        _raise_violations(violations.items())
         content_type = request.headers.get("content-type", "application/octet-stream")
         expires_at = request.received_at + timedelta(minutes=int(minutes))
         media_id = self.store_file(request.content, content_type, request.query_params.get("filename"), expires_at)

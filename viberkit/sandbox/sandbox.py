@@ -185,7 +185,6 @@ class Sandbox(ThreadServer):
         routes = [Mount(PREFIX, app=self._serve_api), Route("/sandbox/advance", self._serve_advance, methods=["POST"])]
         name, app = "viberkit-sandbox", Router(routes, lifespan=self._lifespan)
         super().__init__(app, port=port, name=name, timeout_keep_alive=600, timeout_graceful_shutdown=1)
-        self._base_url = ""
 
     def __repr__(self) -> str:
         url = f"http://{self.host}:{self.port}{PREFIX}" if self._server else "not started"
@@ -197,25 +196,21 @@ class Sandbox(ThreadServer):
         stopping = threading.Event()
 
         def send_callbacks() -> None:
-            while not stopping.wait(_CALLBACK_INTERVAL_S):
+            while self._clock.speed and not stopping.wait(_CALLBACK_INTERVAL_S):
                 self._webhooks.send_due()
 
-        if self._clock.speed:
-            thread = threading.Thread(target=send_callbacks, name="viberkit-sandbox-callbacks", daemon=True)
-            thread.start()
+        thread = threading.Thread(target=send_callbacks, name="viberkit-sandbox-callbacks", daemon=True)
+        thread.start()
         yield
         stopping.set()
-        if self._clock.speed:
-            thread.join()
+        thread.join()
         self._webhooks.close()
 
-    @property
+    @functools.cached_property
     def base_url(self) -> str:
         """Base URL for a client, such as ``http://127.0.0.1:40123/conversations/v3``; starts the server."""
-        if not self._base_url:
-            self.start()
-            self._base_url = f"http://{self.host}:{self.port}{PREFIX}"
-        return self._base_url
+        self.start()
+        return f"http://{self.host}:{self.port}{PREFIX}"
 
     def client(self, **options: Any) -> Client:
         """Create a client of this sandbox.
@@ -403,11 +398,11 @@ class Sandbox(ThreadServer):
         except ClientDisconnect:
             return
         request.received_at = now = self.now
-        path, query, payload = scope["path"].removeprefix(PREFIX), dict(request.query_params), None
-        response = self.respond(request)
+        path, query, request.payload = scope["path"].removeprefix(PREFIX), dict(request.query_params), None
         with contextlib.suppress(UnreadableRecord):
-            payload = parse(request.content)
-        self.requests.append(ReceivedRequest(request.method, path, query, payload, response.status_code, now))
+            request.payload = parse(request.content)
+        response = self.respond(request)
+        self.requests.append(ReceivedRequest(request.method, path, query, request.payload, response.status_code, now))
         if self.latency_s:
             await asyncio.sleep(self.latency_s)
         response.headers.setdefault("date", format_datetime(now, usegmt=True))

@@ -127,9 +127,8 @@ class WebhookSender:
             self.schedule(due_at, replace(callback, attempt=attempt + 1))
 
     def _post(self, url: str, body: bytes, settings: Mapping[str, Any], now: datetime) -> tuple[int | None, str]:
-        headers = {"Content-Type": "application/json"}
-        if header := settings.get("header"):
-            headers[header["key"]] = header["value"]
+        header = settings.get("header")
+        headers = {"Content-Type": "application/json"} | ({header["key"]: header["value"]} if header else {})
         if signature := settings.get("signature"):
             timestamp = format_instant(now)
             headers["x-signature"] = sign(signature["secret"], timestamp, body, signature.get("method", "HS256"))

@@ -13,7 +13,6 @@ import ipywidgets as w
 from viberkit import errors
 from viberkit.api.client import Client
 from viberkit.archive.archive import Archive
-from viberkit.errors import Violation
 from viberkit.models import validation
 from viberkit.models.content import Content
 from viberkit.models.phone import mask, normalize
@@ -141,7 +140,7 @@ class SendForm(w.VBox):  # type: ignore[misc]
         """
         return read_content(self.kind.value, {path: field.value for path, field in self.fields.items()})
 
-    def violations(self) -> list[Violation]:
+    def violations(self) -> list[errors.Violation]:
         """Return everything that prevents sending.
 
         Returns
@@ -150,11 +149,9 @@ class SendForm(w.VBox):  # type: ignore[misc]
             Violations of recipient, content, rate type and service id; empty if the message can be sent.
         """
         number = normalize(self.to.value)
-        return [
-            *([number] if isinstance(number, Violation) else []),
-            *validation.violations(self.content(), self.rate_type.value),
-            *validation.service_id_violations(self._client.service_id),
-        ]
+        violations = [number] if isinstance(number, errors.Violation) else []
+        violations += validation.violations(self.content(), self.rate_type.value)
+        return [*violations, *validation.service_id_violations(self._client.service_id)]
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until the last message is final, or the time is over.
@@ -204,7 +201,7 @@ class SendForm(w.VBox):  # type: ignore[misc]
         self._unlock()
         self._check()
 
-    def _check(self) -> list[Violation]:
+    def _check(self) -> list[errors.Violation]:
         """Show each violation below its input once the user has changed it; return all violations."""
         violations, fields = self.violations(), self._fields_by_path()
         assigned, others = assign_violations(violations, fields)
@@ -286,16 +283,16 @@ class SendForm(w.VBox):  # type: ignore[misc]
         view: w.HTML
         try:
             self.sent = self._client.send(to, content, rate_type=rate_type)
-        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - shown in the form
-            if isinstance(error, _NOT_SENT):
-                self._report(f"Nothing was sent. {error_text(error)}", "error")
-                return
-            if isinstance(error, errors.UnknownOutcome) and error.earlier:
+        except _NOT_SENT as error:
+            self._report(f"Nothing was sent. {error_text(error)}", "error")
+            return
+        except errors.UnknownOutcome as error:
+            if error.earlier:
                 self._report(f"Nothing was sent: {error.reason}.", "error")
                 return
-            if not isinstance(error, errors.UnknownOutcome):
-                error = errors.UnknownOutcome(error_text(error), to=mask(to))
             view = unknown_outcome_view(error)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - shown in the form
+            view = unknown_outcome_view(errors.UnknownOutcome(error_text(error), to=mask(to)))
         else:
             view = StatusView(self._client, self.sent)
         self._empty()
