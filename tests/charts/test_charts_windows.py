@@ -114,6 +114,18 @@ def test_over_time_draws_what_is_asked_for() -> None:
         charts.profile(profile(9), within=5)
 
 
+@pytest.mark.parametrize("build", [profile, slo])
+def test_where_not_all_groups_fit_the_largest_are_drawn(build) -> None:
+    frame = by_group(build, 90)
+    frame["n"] = np.where(frame["rate_type"] == "session", 500, 400)
+    ax = Figure(figsize=(4.5, 1.6)).subplots()
+    getattr(charts, build.__name__)(frame, ax=ax)
+    texts = {text.get_text() for text in ax.texts}
+    assert "session" in texts
+    assert "promotion" not in texts
+    assert "groups not drawn: 1" in ax.get_xlabel()
+
+
 def test_over_time_draws_the_six_largest_groups() -> None:
     ax = charts.over_time(by_group(over_time, 20))
     assert {"promotion", "session", "p50 of the time until delivered, log scale, by rate_type"} <= {

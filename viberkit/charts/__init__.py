@@ -13,18 +13,5 @@ from viberkit.charts.heatmaps import profile, slo
 from viberkit.charts.transitions import latency, time_share, timeline
 from viberkit.charts.trends import over_time
 
-__all__ = [
-    "compare",
-    "curve",
-    "ecdf",
-    "fallback",
-    "flow",
-    "funnel",
-    "latency",
-    "over_time",
-    "profile",
-    "quantiles",
-    "slo",
-    "time_share",
-    "timeline",
-]
+__all__ = ["compare", "curve", "ecdf", "fallback", "flow", "funnel", "latency", "over_time", "profile"]
+__all__ += ["quantiles", "slo", "time_share", "timeline"]

@@ -74,8 +74,8 @@ def read_latencies(transitions: pd.DataFrame, chart: str) -> tuple[dict[Transiti
     states = [transitions[name].astype("category").array for name in ("from_state", "to_state")]
     groups = seconds[seconds >= 0].groupby([pd.Series(state)[seconds >= 0] for state in states], observed=True)
     latencies = {(str(source), str(target)): values.to_numpy() for (source, target), values in groups}
-    note = not_drawn("below zero,", int((seconds < 0).sum()))
-    return {transition: latencies[transition] for transition in in_order(latencies)}, note
+    ordered = {transition: latencies[transition] for transition in in_order(latencies)}
+    return ordered, not_drawn("below zero,", int((seconds < 0).sum()))
 
 
 def in_order(transitions: Iterable[Transition]) -> list[Transition]:

@@ -204,7 +204,7 @@ def ecdf(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     if not lanes:
         return layout.show_empty("no transitions", note)
     chosen = sorted(lanes, key=lambda transition: -len(lanes[transition]))[:MAX_LINES]
-    zero_x = set_time_axis(layout, [lanes[transition] for transition in chosen])
+    zero_x = set_time_axis(layout, np.concatenate([lanes[transition] for transition in chosen]))
     values = [np.sort(np.where(lanes[name] > SMALLEST_TIME, lanes[name], zero_x)) for name in chosen]
     names = [[layout.elide(state, 0.3) for state in transition] for transition in chosen]
     texts = [f"{a}\n→ {b}\nn {len(sample):,}" for (a, b), sample in zip(names, values, strict=True)]

@@ -81,7 +81,7 @@ def quantiles(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     layout.set_height(top_margin + len(lanes) * step + 0.02, notes)
     numbers = pd.concat([part for _, part in lanes])[["value_s", "low_s", "high_s"]].to_numpy(dtype=np.float64)
     later = numbers[np.isfinite(numbers) & (numbers > SMALLEST_TIME)]
-    zero_x = set_time_axis(layout, [later, numbers[np.isfinite(numbers[:, 0]), 0]])
+    zero_x = set_time_axis(layout, np.concatenate([later, numbers[np.isfinite(numbers[:, 0]), 0]]))
     markers = dict(zip(shown, _MARKERS * (len(shown) // len(_MARKERS) + 1), strict=False))
     layout.legend(names, [layout.text_colour] * len(names), "".join(markers.values()))
     colours = transition_colours(dict.fromkeys((str(key[-2]), str(key[-1])) for key, _ in lanes))

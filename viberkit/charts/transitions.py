@@ -72,7 +72,7 @@ def latency(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     notes = ["time from one state to the next, log scale" + (" (solid: median, dotted: p95)" if dense else "")]
     notes += [not_drawn("less frequent transitions", len(lanes) - count), note]
     layout.set_height(count * step + 0.06, notes)
-    zero_x = set_time_axis(layout, [lanes[transition] for transition in chosen])
+    zero_x = set_time_axis(layout, np.concatenate([lanes[transition] for transition in chosen]))
     colours = transition_colours(chosen)
     for index, transition in enumerate(chosen):
         values = lanes[transition]
@@ -86,13 +86,11 @@ def latency(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     return layout.ax
 
 
-def set_time_axis(layout: Layout, lanes: Sequence[Floats]) -> float:
-    """Set an axis of time that holds all latencies; returns the middle of the zero strip for those of 1 ms or less."""
-    later = [values[values > SMALLEST_TIME] for values in lanes]
-    low = min((float(values.min()) for values in later if len(values)), default=SMALLEST_TIME)
-    high = max((float(values.max()) for values in later if len(values)), default=1.0)
-    zeros = any(len(part) < len(values) for part, values in zip(later, lanes, strict=True))
-    return layout.time_axis(low, high, "≤ 1 ms" if zeros else "")
+def set_time_axis(layout: Layout, seconds: Floats, strip_label: str = "≤ 1 ms") -> float:
+    """Set an axis that holds all these times; returns the middle of the zero strip for those of 1 ms or less."""
+    later = seconds[seconds > SMALLEST_TIME]
+    low, high = (float(later.min()), float(later.max())) if len(later) else (SMALLEST_TIME, 1.0)
+    return layout.time_axis(low, high, strip_label if len(later) < len(seconds) else "")
 
 
 def _draw_density(layout: Layout, values: Floats, zero_x: float, base: float, height: float, colour: str) -> None:
@@ -192,8 +190,7 @@ def timeline(events: pd.DataFrame, *, message_id: str | Iterable[str] | None = N
     rows = pd.concat(messages.values())
     states = [] if full else sorted(rows["state"].unique(), key=rank)
     top = layout.legend_positions(states)[-1][1] + 0.12 if states else 0.0
-    later = rows.loc[rows["since_s"] > SMALLEST_TIME, "since_s"].tolist()
-    zero_x = layout.time_axis(min(later, default=SMALLEST_TIME), max(later, default=1.0), "start")
+    zero_x = set_time_axis(layout, rows["since_s"].to_numpy(), "start")
     lanes = [_Lane(layout, name, part, zero_x, full=full) for name, part in messages.items()]
     lanes = lanes[: layout.count_fitting([lane.height for lane in lanes], top)]
     omitted = f"first {len(lanes):,} of {total:,} messages, others with message_id=…" if len(lanes) < total else ""
