@@ -75,7 +75,7 @@ def test_no_message_is_accepted_by_a_response_to_another(
 ) -> None:
     outcomes: Counter[str] = Counter()
     if state == "unknown":  # the threads of this process delay the server
-        monkeypatch.setattr(transport, "_GRACE_S", 0.2)
+        monkeypatch.setattr(transport, "_GRACE_S", 5)
     with RawServer(serve) as server, vk.Archive(tmp_path / "a.db") as archive:
         client = vk.Client("my-key", "S", base_url=server.url, archive=archive if has_archive else None)
 

@@ -67,21 +67,21 @@ def response(body: bytes, *headers: bytes, status: bytes = b"200 OK") -> bytes:
 
 
 def read_head(connection: socket.socket) -> bytes:
-    """The bytes up to the end of the headers, byte by byte; empty at the end of the connection."""
+    """The bytes of the headers, and what has arrived of the body; empty at the end of the connection."""
     head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        if not (byte := connection.recv(1)):
+    while b"\r\n\r\n" not in head:
+        if not (part := connection.recv(65536)):
             return b""
-        head += byte
+        head += part
     return head
 
 
 def read_request(connection: socket.socket) -> bytes | None:
     """The body of the next request; None at the end of the connection."""
-    if not (head := read_head(connection).lower()):
+    head, _, body = read_head(connection).partition(b"\r\n\r\n")
+    if not head:
         return None
-    length = int(head.partition(b"content-length:")[2].partition(b"\r")[0] or 0)
-    body = b""
+    length = int(head.lower().partition(b"content-length:")[2].partition(b"\r")[0] or 0)
     while len(body) < length:
         if not (part := connection.recv(length - len(body))):
             return None
