@@ -7,6 +7,7 @@ import random
 import warnings
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -510,6 +511,11 @@ def test_errors_name_the_parameter() -> None:
             work([])
     with pytest.raises(ValueError, match=r"quantiles: 1 is not between 0 and 1"):
         vk.time_to(log, quantiles=[0.5, 1])
+    with pytest.raises(ValueError, match=r"quantiles: 10+ is not between 0 and 1"):
+        vk.time_to(log, quantiles=10**400)
+    with pytest.raises(ValueError, match=r"by: 0\.5 is a duplicate or not a column name"):
+        vk.time_to(log, by=0.5)
+    assert vk.time_to(log, quantiles=Decimal("0.5"), confidence=Decimal("0.9"))["value_s"].tolist() == [1]
 
 
 def test_observed_from_is_a_column_an_instant_or_a_series() -> None:

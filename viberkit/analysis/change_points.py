@@ -121,9 +121,8 @@ def changes(
     ['since 14 Nov 16:40 p95 rose from 3.7 s to 12 s']
     """
     quantiles = check_shares(quantiles, "quantiles")
-    observed = durations(
-        journeys, "changes", by=by, start=start, end=end, confidence=confidence, messages=messages, tz=tz
-    )
+    options: dict[str, Any] = {"start": start, "end": end, "confidence": confidence, "tz": tz}
+    observed = durations(journeys, "changes", by=by, messages=messages, **options)
     if observed.attrs["end"] == "failed":
         raise ValueError("end: changes of the failed share are always reported ('failed'); pass e.g. 'delivered'")
     return _estimate(observed, quantiles, max_changes)
@@ -237,21 +236,16 @@ def _standard_deviation(squares: float, sums: Floats, count: Ints) -> float:
 def _largest_change(before: Durations, after: Durations, quantiles: list[float]) -> dict[str, Any]:
     """The metric that moved most between two stretches of those that moved with certainty."""
     sides = (before, after)
-    of_delivered = [
-        incidence(side.time, np.where(side.cause == REACHED, 1, 0), 1, side.entry, side.n) for side in sides
-    ]
+    delivered = [incidence(side.time, side.cause == REACHED, 1, side.entry, side.n) for side in sides]
     certainty, size, rows = [], [], []
     for quantile in quantiles:
-        seconds = [curve.quantile_estimate(quantile)[0] for curve in of_delivered]
-        times = [curve.quantile(quantile) for curve in of_delivered]
-        certainty.append(_standard_errors(of_delivered, 0, min(times)))
-        if np.isfinite(earliest := min(times)):  # a time that is not known is later than every time observed
-            times = [
-                min(time, max(float(curve.time[-1]), earliest)) for time, curve in zip(times, of_delivered, strict=True)
-            ]
-            size.append(abs(math.log1p(times[1]) - math.log1p(times[0])))
-        else:
-            size.append(0.0)
+        seconds = [curve.quantile_estimate(quantile)[0] for curve in delivered]
+        times = [curve.quantile(quantile) for curve in delivered]
+        certainty.append(_standard_errors(delivered, 0, min(times)))
+        # A time that is not known is later than every time observed.
+        latest = [max(float(curve.time[-1]), min(times)) for curve in delivered]
+        log_before, log_after = (math.log1p(min(pair)) for pair in zip(times, latest, strict=True))
+        size.append(abs(log_after - log_before) if np.isfinite(min(times)) else 0.0)
         rows.append({"metric": "time", "quantile": quantile, "before_s": seconds[0], "after_s": seconds[1]})
     curves = [side.curve for side in sides]
     last = min(int(curve.time[-1]) for curve in curves)
@@ -269,7 +263,7 @@ def _standard_errors(curves: Sequence[Incidence], end: int, time: float) -> floa
     if not np.isfinite(time):
         return 0.0
     shares = [float(curve.share[end, curve.at(time)]) for curve in curves]
-    variances = [float(curve.variance[end, curve.at(time)]) for curve in curves]
+    variances = [float(curve.precision(end).variance[curve.at(time)]) for curve in curves]
     variances += [1.0 / max(float(curve.at_risk[0]), 1.0) ** 2 for curve in curves]  # never zero
     return abs(shares[0] - shares[1]) / float(np.sqrt(sum(variances)))
 

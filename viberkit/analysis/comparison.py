@@ -182,14 +182,13 @@ def estimate_differences(
                 text = duration(when / SECOND)
             values = _difference(*(np.array(curve.share_at(when, 0, confidence)) for curve in curves))
             summary = _summarize(shared, f"{observed.attrs['end']} within {text}", values, is_time=False)
-            numbers = dict(zip(_SHARE_COLUMNS, values, strict=True))
-            rows.append(shared | {"within_s": limit / SECOND, "summary": summary} | numbers)
+            row = shared | {"within_s": limit / SECOND, "summary": summary}
+            rows.append(row | dict(zip(_SHARE_COLUMNS, values, strict=True)))
         for level in quantiles:
             values = _difference(*(np.array(curve.quantile_estimate(level, confidence)) for curve in curves))
             summary = _summarize(shared, percentile(level), values, is_time=True)
-            rows.append(
-                shared | {"quantile": level, "summary": summary} | dict(zip(_TIME_COLUMNS, values, strict=True))
-            )
+            row = shared | {"quantile": level, "summary": summary}
+            rows.append(row | dict(zip(_TIME_COLUMNS, values, strict=True)))
     result = pd.DataFrame(rows, columns=list(_DTYPES)).astype(_DTYPES)
     result.attrs = dict(observed.attrs)
     return result
@@ -253,11 +252,9 @@ def _check_follow_up(groups: list[tuple[str, Durations]]) -> None:
     (shortest_s, shorter_group), (longest_s, longer_group) = sorted(times)
     if longest_s > _UNEQUAL * shortest_s:
         longest = duration(longest_s) if np.isfinite(longest_s) else "longer than can be estimated"
-        text = (
-            f"compare: {longer_group} was observed for {longest}, {shorter_group} for {duration(shortest_s)} (medians)"
-        )
+        text = f"compare: {longer_group} was observed for {longest}, {shorter_group} for {duration(shortest_s)}"
         remedy = "pass e.g. within=60, quantiles=(), or an earlier observed_until to vk.journeys"
-        text += f", so late deliveries are known in one group only; {remedy}"
+        text += f" (medians), so late deliveries are known in one group only; {remedy}"
         warnings.warn(text, UnequalFollowUpWarning, stacklevel=4)
 
 
@@ -277,13 +274,9 @@ def _risk_table(part: Durations, base: Durations) -> tuple[Ints, Ints, Ints]:
 def _at_risk(part: Durations, times: Ints) -> Ints:
     """The messages at risk at each time, of messages with late entry."""
     observed = part.take(np.asarray(part.entry) < part.time)
-    weights = np.ones(len(observed), dtype=np.int64) if observed.n is None else observed.n
-    counts = []
-    for values in (np.asarray(observed.entry), observed.time):
-        order = np.argsort(values)
-        before = np.searchsorted(values[order], times, side="left")
-        counts.append(np.append(0, np.cumsum(weights[order]))[before])
-    return np.asarray(counts[0] - counts[1])
+    rows = (np.searchsorted(times, values, side="right") for values in (np.asarray(observed.entry), observed.time))
+    entered, ended = (np.bincount(row, observed.n, len(times) + 1) for row in rows)
+    return np.cumsum(entered - ended)[:-1].astype(np.int64)
 
 
 def log_rank(part: Durations, base: Durations) -> float:
@@ -317,26 +310,20 @@ def gray(part: Durations, base: Durations) -> float:
     pool = (weight * (1 - share_before)).sum(axis=0)
     ended = reached.sum(axis=0)
     pooled = np.cumsum(_ratio(ended, total))
-    pooled_before = np.append(0.0, pooled[:-1]) if len(pooled) else pooled
+    pooled_before = np.append(0.0, pooled)[:-1]
     expected = ended * _ratio(weight[0] * (1 - share_before[0]), pool)
     score = float((reached[0] - expected)[any_risk[0]].sum())
 
     a = np.array([weight[0] * (1 - _ratio(weight[0], total)), -weight[0] * _ratio(weight[1], total)])
     c = np.cumsum(a * _ratio(ended, total * (1 - pooled_before)), axis=1)
     # the contributions of both outcomes to the variance of the score, by group
-    lead = 1 - _ratio(np.broadcast_to(1 - pooled, after.shape), after)
-    lead = np.where(after > 0, lead, 1.0)
     ties = np.where(ended > 1, 1 - _ratio(ended - 1, total * before - 1), 1.0)
     rate = np.where(any_risk & (ended > 0), ties * before * _ratio(ended, total * safe_risk), 0.0)
-    gap = a - lead * c
-    v3, v2, v = lead**2 * rate, gap * lead * rate, gap**2 * rate
-    lead = _ratio(np.broadcast_to(1 - pooled, after.shape), after)
     ties = np.where(competing > 1, 1 - _ratio(competing - 1, safe_risk - 1), 1.0)
-    rate = np.where((after > 0) & (competing > 0), ties * before**2 * competing / safe_risk**2, 0.0)
-    v3, v2, v = v3 + lead**2 * rate, v2 - lead**2 * c * rate, v + (lead * c) ** 2 * rate
-    last = c[:, -1] if c.shape[1] else np.zeros(2)
-    variance = float((v.sum(axis=1) + last**2 * v3.sum(axis=1) + 2 * last * v2.sum(axis=1)).sum())
-    return _p_value(score, variance)
+    rate_competing = np.where((after > 0) & (competing > 0), ties * before**2 * competing / safe_risk**2, 0.0)
+    lead, still_to_come = _ratio(1 - pooled, after), c[:, -1:] - c
+    variance = rate * (a + (1 - lead) * still_to_come) ** 2 + rate_competing * (lead * still_to_come) ** 2
+    return _p_value(score, float(variance.sum()))
 
 
 def _ratio(part: Any, whole: Any) -> Floats:

@@ -149,7 +149,7 @@ def _curve_columns(part: Durations, other: str, band: str) -> dict[str, Any]:
     bands = curve.bands(part.attrs["confidence"], band)
     for index, (name, (low, high)) in enumerate(zip((end, other), bands, strict=True)):
         columns |= {name: curve.share[index], f"{name}_low": low, f"{name}_high": high}
-        columns[f"{name}_se"] = curve.standard_error(index)
+        columns[f"{name}_se"] = np.sqrt(curve.precision(index).variance)
     columns |= {"open": curve.open, "at_risk": curve.at_risk}
     columns |= {f"n_{end}": curve.ended[0], f"n_{other}": curve.ended[1], "n_censored": curve.censored}
     return columns | {f"{end}_earliest": earliest, "n_interval": n_interval}

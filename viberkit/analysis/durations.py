@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from viberkit.analysis import journeys as journeys_module
-from viberkit.analysis.grouping import BY, check_name_clash, factorize, group_columns, group_names
+from viberkit.analysis.grouping import BY, as_list, check_name_clash, factorize, group_columns, group_names
 from viberkit.analysis.incidence import Incidence, incidence
 from viberkit.analysis.journeys import DELIVERED_STATES, DELIVERY_PATH, FAILED_STATES
 from viberkit.analysis.ordering import NEVER, SECOND, Ints, by_message, instants_of
@@ -78,16 +80,11 @@ class Durations:
 
     def by_group(self) -> Iterator[tuple[dict[str, Any], Durations]]:
         """The values of the columns grouped by, and the entries, of each group in order."""
-        if len(self.groups) == 1:
-            yield self._values(0), self
-            return
-        order = np.argsort(self.group, kind="stable")
-        edges = np.searchsorted(self.group[order], np.arange(len(self.groups) + 1))
+        sizes = np.bincount(self.group, minlength=len(self.groups))
+        rows = np.split(np.argsort(self.group, kind="stable"), np.cumsum(sizes))
         for index in range(len(self.groups)):
-            yield self._values(index), self.take(order[edges[index] : edges[index + 1]])
-
-    def _values(self, index: int) -> dict[str, Any]:
-        return {str(name): self.groups[name].iloc[index] for name in self.groups.columns}
+            values = {str(name): self.groups[name].iloc[index] for name in self.groups.columns}
+            yield values, self if len(self.groups) == 1 else self.take(rows[index])
 
 
 def estimate_by_group(observed: Durations, estimate: Callable[[Durations], dict[str, Any]]) -> pd.DataFrame:
@@ -128,25 +125,32 @@ def as_journeys(frame: pd.DataFrame, function: str) -> pd.DataFrame:
     return frame
 
 
-def check_share(value: Any, field: str, *, closed: bool = False) -> float:
-    """A number between 0 and 1 (with ``closed`` 0 and 1 too), else a ``ValueError`` that names the field."""
-    if not isinstance(value, numbers.Real) or not (0 < float(value) < 1 or (closed and value in (0, 1))):
-        raise ValueError(f"{field}: {value!r} is not between 0 and 1; pass e.g. 0.95")
-    return float(value)
+def check_number(value: Any, field: str, rule: str, example: str, low: float, high: float) -> float:
+    """A number from ``low`` to ``high``, else a ``ValueError`` that names the field."""
+    try:
+        number = float(value) if isinstance(value, numbers.Real | Decimal) and not isinstance(value, bool) else math.nan
+    except (OverflowError, ValueError):
+        number = math.nan
+    if not low <= number <= high:
+        raise ValueError(f"{field}: {value!r} is not {rule}; pass e.g. {example}")
+    return number
 
 
-def check_shares(values: Any, field: str, *, closed: bool = False) -> list[float]:
+def check_share(value: Any, field: str) -> float:
+    """A number between 0 and 1, both excluded."""
+    return check_number(value, field, "between 0 and 1", "0.95", math.ulp(0.0), math.nextafter(1.0, 0.0))
+
+
+def check_shares(values: Any, field: str) -> list[float]:
     """One number between 0 and 1, or several, as a list."""
-    return [check_share(value, field, closed=closed) for value in _as_list(values)]
+    return [check_share(value, field) for value in as_list(values)]
 
 
 def check_within(values: Any, largest: float = 1e12) -> list[float]:
     """One time in seconds above zero, or several, as a list in microseconds."""
-    times = _as_list(values)
-    for value in times:
-        if not isinstance(value, numbers.Real) or not 0 < float(value) <= largest:
-            raise ValueError(f"within: {value!r} is not a time in seconds above zero; pass e.g. 60")
-    return [float(np.round(float(value) * SECOND)) for value in times]
+    rule = "a time in seconds above zero"
+    times = [check_number(value, "within", rule, "60", math.ulp(0.0), largest) for value in as_list(values)]
+    return [float(np.round(time * SECOND)) for time in times]
 
 
 def check_time_zone(tz: Any) -> None:
@@ -157,10 +161,6 @@ def check_time_zone(tz: Any) -> None:
         known = False
     if not known:
         raise ValueError(f"tz: {tz!r} is not the name of a time zone; pass e.g. 'Europe/Berlin'")
-
-
-def _as_list(values: Any) -> list[Any]:
-    return [values] if isinstance(values, numbers.Real | str) else list(values)
 
 
 def durations(
@@ -183,7 +183,7 @@ def durations(
     observation. Negative times (clock skew) count as zero.
     """
     names = group_names(by)
-    check_share(confidence, "confidence")
+    confidence = check_share(confidence, "confidence")
     check_time_zone(tz)
     journeys = as_journeys(frame, function)
     start, end = (_journey_state(field, state) for field, state in (("start", start), ("end", end)))

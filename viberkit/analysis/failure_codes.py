@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from viberkit.analysis.durations import as_journeys
+from viberkit.analysis.ordering import column_of
 from viberkit.frames.columns import JOURNEYS
 
 
@@ -94,7 +95,7 @@ def advise(journeys: pd.DataFrame, *, advice: Mapping[str, str] | None = None) -
     """
     table = _table(advice)
     journeys = as_journeys(journeys, "advise")
-    codes = _codes(journeys[journeys["outcome"] == "failed"])
+    codes = column_of(journeys[journeys["outcome"] == "failed"], JOURNEYS["code"])
     counts = codes.astype("str").value_counts(dropna=False)
     result = pd.DataFrame({"code": counts.index.astype("str"), "n": counts.to_numpy(dtype=np.int64)})
     result["share"] = result["n"] / max(len(codes), 1)
@@ -106,7 +107,7 @@ def advise(journeys: pd.DataFrame, *, advice: Mapping[str, str] | None = None) -
 
 def falls_back_at_once(journeys: pd.DataFrame, advice: Mapping[str, str] | None = None) -> npt.NDArray[np.bool_]:
     """Whether the code of each journey means "fall back"."""
-    table, codes = _table(advice), _codes(journeys).cat
+    table, codes = _table(advice), column_of(journeys, JOURNEYS["code"]).cat
     texts = [*map(str, codes.categories), ""]  # the last one, of code -1, is of journeys without a code
     return np.array([_lookup(text, table).advice == _FALL_BACK for text in texts])[codes.codes.to_numpy()]
 
@@ -131,8 +132,3 @@ def _lookup(code: str, table: Mapping[str, Advice]) -> Advice:
     parts = _normalize(code).split("_")
     suffixes = ("_".join(parts[index:]) for index in range(len(parts)))  # the longest first
     return next((table[suffix] for suffix in suffixes if suffix in table), UNKNOWN)
-
-
-def _codes(journeys: pd.DataFrame) -> pd.Series[Any]:
-    missing = pd.Series(np.full(len(journeys), None, dtype=object), index=journeys.index)
-    return JOURNEYS["code"].cast(journeys.get("code", missing))

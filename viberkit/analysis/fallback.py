@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from viberkit.analysis.durations import COMPETING, Durations, check_share, durations, estimate_by_group
+from viberkit.analysis.durations import COMPETING, Durations, check_number, check_share, durations, estimate_by_group
 from viberkit.analysis.failure_codes import falls_back_at_once
 from viberkit.analysis.formatting import duration, group_name, percent
-from viberkit.analysis.grouping import BY
+from viberkit.analysis.grouping import BY, as_list
 from viberkit.analysis.incidence import Floats, incidence
 from viberkit.analysis.ordering import SECOND, Ints
 from viberkit.frames.schema import require
@@ -145,16 +143,16 @@ def fallback(
     """
     if viber_charged not in ("sent", "delivered"):
         raise ValueError(f"viber_charged: {viber_charged!r} is not valid; pass 'sent' or 'delivered'")
-    several = waits if isinstance(waits, Sequence | np.ndarray | pd.Series) and not isinstance(waits, str) else [waits]
-    wait_s = np.array(sorted({_number(wait, "waits", "of seconds above 0", "(30, 300)", 1e-6) for wait in several}))
-    if not len(wait_s):
+    seconds = "a number of seconds above 0"
+    wait_s = sorted({check_number(wait, "waits", seconds, "(30, 300)", 1e-6, _LARGEST) for wait in as_list(waits)})
+    if not wait_s:
         raise ValueError("waits: is empty; pass seconds, e.g. (30, 300)")
     policy = _Policy(
-        waits=np.rint(wait_s * SECOND).astype(np.int64),
-        within=round(_number(within, "within", "of seconds above 0", "600", 1e-6) * SECOND),
-        target=_number(target, "target", "above 0 and up to 1", "0.95", 1e-9, 1.0),
-        viber_price=_number(viber_price, "viber_price", "from 0 up", "0.05"),
-        sms_price=_number(sms_price, "sms_price", "from 0 up", "0.05"),
+        waits=np.rint(np.array(wait_s) * SECOND).astype(np.int64),
+        within=round(check_number(within, "within", seconds, "600", 1e-6, _LARGEST) * SECOND),
+        target=check_number(target, "target", "a number above 0 and up to 1", "0.95", 1e-9, 1.0),
+        viber_price=check_number(viber_price, "viber_price", "a number from 0 up", "0.05", 0.0, _LARGEST),
+        sms_price=check_number(sms_price, "sms_price", "a number from 0 up", "0.05", 0.0, _LARGEST),
         viber_charged=viber_charged,
         sms=_sms_steps(sms_curve),
         split=check_share(split, "split"),
@@ -185,16 +183,8 @@ class _Steps:
     def total(self) -> float:
         return float(self.share[-1])
 
-    @property
-    def last(self) -> int:
-        return int(self.time[-1]) if len(self.time) else 0
-
     def at(self, time: Any) -> Any:
         return self.share[np.searchsorted(self.time, time, side="right")]
-
-    def until(self, time: int) -> _Steps:
-        count = int(np.searchsorted(self.time, time, side="right"))
-        return _Steps(self.time[:count], self.share[: count + 1])
 
     def followed_by(self, other: _Steps, time: int) -> float:
         """The share for which both happened by a time, one after the other and independently (a convolution)."""
@@ -237,13 +227,14 @@ class _Outcomes:
 
     def reached(self, time: int, wait: int) -> float:
         """The share of the recipients reached by either channel by a time."""
-        delivered, failed = float(self.delivered.at(time)), self.failed.until(wait)
+        delivered, count = float(self.delivered.at(time)), int(np.searchsorted(self.failed.time, wait, side="right"))
+        failed = _Steps(self.failed.time[:count], self.failed.share[: count + 1])
         waited = max(1.0 - delivered - failed.total, 0.0)
         return delivered + failed.followed_by(self.sms, time) + waited * float(self.sms.at(time - wait))
 
     def reach_s(self, wait: int) -> float:
         """The time in seconds until the target share of the recipients is reached."""
-        times = range(max(self.delivered.last, self.failed.last, wait) + self.sms.last + 1)
+        times = range(max(int(self.curve.time[-1]), wait) + int(self.sms.time.max(initial=0)) + 1)
         first = bisect_left(times, self.target - _ROUNDING, key=lambda time: self.reached(time, wait))
         return first / SECOND if first < len(times) else np.inf
 
@@ -258,9 +249,8 @@ def _estimate(observed: Durations, at_once: npt.NDArray[np.bool_], policy: _Poli
         low, high = outcomes.curve.band(0, observed.attrs["confidence"])
         later = np.clip(outcomes.delivered.total - outcomes.delivered.at(policy.waits), 0.0, 1.0)
         still_open = outcomes.curve.open[index]
-        delivered_later = np.full(len(known), np.nan)
         any_open = known & (still_open > _ROUNDING)
-        np.divide(np.minimum(later, still_open), still_open, out=delivered_later, where=any_open)
+        delivered_later = np.minimum(later, still_open) / np.where(any_open, still_open, np.nan)
         samples = _split(part, policy.split)
         first, holdout = (_Outcomes(sample, at_once, policy) for sample in samples)
         holdouts.append(_holdout_sentence(first, holdout, policy, *(sample.count() for sample in samples)))
@@ -331,13 +321,3 @@ def _sms_steps(curve: pd.DataFrame | None) -> _Steps:
         row = int(np.argmin(valid))
         raise ValueError(f"sms_curve: in row {row} the time or the share decreases or is out of range; {remedy}")
     return _Steps.of_curve(np.rint(time * SECOND).astype(np.int64), share)
-
-
-def _number(value: Any, field: str, rule: str, example: str, low: float = 0.0, high: float = _LARGEST) -> float:
-    try:
-        number = float(value) if isinstance(value, numbers.Real | Decimal) and not isinstance(value, bool) else math.nan
-    except (OverflowError, ValueError):
-        number = math.nan
-    if not low <= number <= high:
-        raise ValueError(f"{field}: {value!r} is not a number {rule}; pass e.g. {example}")
-    return number

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -21,9 +23,14 @@ BY = str | Sequence[str] | None
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
+def as_list(values: Any) -> list[Any]:
+    """One value or several as a list."""
+    return [values] if isinstance(values, numbers.Real | Decimal | str) else list(values)
+
+
 def group_names(by: BY) -> list[str]:
     """The columns to group by as a list; a ``ValueError`` for duplicates and for what is not a name."""
-    names = [by] if isinstance(by, str) else list(by if by is not None else ())
+    names = [] if by is None else as_list(by)
     wrong = [name for index, name in enumerate(names) if not isinstance(name, str) or name in names[:index]]
     if wrong:
         raise ValueError(f"by: {wrong[0]!r} is a duplicate or not a column name; pass e.g. 'rate_type'")

@@ -39,7 +39,7 @@ _FAR = 8.0  # standard errors from a quantile beyond which shares need not be ev
 
 
 @dataclass(frozen=True)
-class _Precision:
+class Precision:
     """The variance of the share of an outcome, and its effective sample sizes.
 
     ``size_above`` is for upper limits of the share. Where the curve is flat because few messages are still observed,
@@ -71,44 +71,27 @@ class Incidence:
     censored: Ints
     open: Floats
     share: Floats
-    _precisions: dict[int, _Precision] = field(default_factory=dict, repr=False, compare=False)
+    _precisions: dict[int, Precision] = field(default_factory=dict, repr=False, compare=False)
 
-    @property
-    def variance(self) -> Floats:
-        """The variance of ``share``, one row per outcome."""
-        return np.array([self._precision(end).variance for end in range(len(self.ended))])
-
-    def standard_error(self, end: int = 0) -> Floats:
-        """The standard error of the share of an outcome."""
-        return np.sqrt(self._precision(end).variance)
-
-    def _precision(self, end: int) -> _Precision:
+    def precision(self, end: int) -> Precision:
+        """The variance of the share of an outcome, and its effective sample sizes."""
         if end not in self._precisions:
             self._precisions[end] = self._compute_precision(end)
         return self._precisions[end]
 
-    def _compute_precision(self, end: int) -> _Precision:
+    def _compute_precision(self, end: int) -> Precision:
         """The variance of an outcome by the delta method, and the effective sample sizes.
 
         With R the incidence still to come, the variance is the sum over earlier times of own + (R - R(now))² times
         hazard_increment - 2 (R - R(now)) covariance_increment, expanded here. R is used instead of the incidence so
         far, because ``hazard_increment`` is large at late times, where R is small.
         """
-        result = _Precision(*(np.empty(len(self.time)) for _ in range(3)))
-        if not self.ended[end].any():  # only censoring limits the size
-            result.variance[:] = 0.0
-            result.size[:] = self.at_risk + np.cumsum(self.ended.sum(axis=0)) - self.ended.sum(axis=0)
-            result.size_above[:] = result.size
-            return result
+        result = Precision(*(np.empty(len(self.time)) for _ in range(3)))
         totals, previously_ended, smallest = np.zeros(3), 0, np.inf
         for rows in _blocks(len(self.time)):
-            risk, reached, share, open_share = (
-                self.at_risk[rows],
-                self.ended[end, rows],
-                self.share[end, rows],
-                self.open[rows],
-            )
-            ended = self.ended[0, rows] if len(self.ended) == 1 else self.ended[:, rows].sum(axis=0)
+            risk, reached, share = self.at_risk[rows], self.ended[end, rows], self.share[end, rows]
+            open_share = self.open[rows]
+            ended = self.ended[:, rows].sum(axis=0)
             observed = np.maximum(risk, 1)
             left = observed - ended
             hazard_increment = ended / (observed * np.where(left > 0, left, np.inf))
@@ -118,32 +101,20 @@ class Incidence:
             own = covariance_increment * before * (1 - hazard)
             remaining = self.share[end, -1] - share
             weighted = remaining * hazard_increment
-            constant, linear, quadratic = (
-                np.cumsum(terms) + total
-                for terms, total in zip(
-                    (
-                        remaining * (weighted - 2 * covariance_increment) + own,
-                        weighted - covariance_increment,
-                        hazard_increment,
-                    ),
-                    totals,
-                    strict=True,
-                )
-            )
-            totals = np.array([constant[-1], linear[-1], quadratic[-1]])
+            terms = remaining * (weighted - 2 * covariance_increment) + own, weighted - covariance_increment
+            sums = np.cumsum([*terms, hazard_increment], axis=1) + totals[:, np.newaxis]
+            constant, linear, quadratic = sums
+            totals = sums[:, -1]
             variance = np.maximum(constant + remaining * (remaining * quadratic - 2 * linear), 0.0)
             result.variance[rows] = variance
 
             uncertain = (variance > 0) & (share > _ROUNDING) & (share < 1 - _ROUNDING)
-            if not uncertain.all():  # before the first outcome, the size is the number of uncensored messages
-                size = risk + previously_ended + np.append(0.0, np.cumsum(ended)[:-1])
-                np.divide(share * (1 - share), variance, out=size, where=uncertain)
-            else:
-                size = share * (1 - share) / variance
+            # Before the first outcome, the size is the number of uncensored messages.
+            size = risk + previously_ended + np.append(0.0, np.cumsum(ended)[:-1])
+            np.divide(share * (1 - share), variance, out=size, where=uncertain)
             previously_ended += int(ended.sum())
-            if (
-                open_share[-1] <= _ROUNDING
-            ):  # the variance ignores a step that leaves no message open; at_risk limits it
+            # The variance ignores a step that leaves no message open; at_risk limits it.
+            if open_share[-1] <= _ROUNDING and self.ended[end].any():
                 last = open_share <= _ROUNDING
                 whole = np.where(before[last] > 0, before[last], np.inf)
                 size[last] = np.minimum(size[last], (risk[last] / whole).max())
@@ -166,13 +137,13 @@ class Incidence:
         share = self.share[end]
         if kind == "score":
             low, high = np.empty(len(share)), np.empty(len(share))
-            precision = self._precision(end)
+            precision = self.precision(end)
             for rows in _blocks(len(share)):
                 low[rows] = _score(share[rows], precision.size[rows], confidence, -1)
                 largest = _score(share[rows], precision.size[rows], confidence, 1) + self.open[rows]
                 high[rows] = np.minimum(_score(share[rows], precision.size_above[rows], confidence, 1), largest)
             return low, np.maximum.accumulate(high, out=high)
-        error = _z(confidence) * self.standard_error(end)
+        error = _z(confidence) * np.sqrt(self.precision(end).variance)
         if kind == "linear":
             return np.maximum(share - error, 0.0), np.minimum(share + error, 1.0)
         inside = (share > 0) & (share < 1)
@@ -226,7 +197,7 @@ class Incidence:
         statistics*, 1999). Zero or infinite where too few messages are observed. An interval of less confidence is
         inside that of more, and the limits of a greater share are not earlier.
         """
-        time, precision = self.quantile(share, end), self._precision(end)
+        time, precision = self.quantile(share, end), self.precision(end)
         low = self._limit(share, (1 - confidence) / 2, end, precision.size_above)
         high = self._limit(share, (1 + confidence) / 2, end, precision.size)
         return min(low, time), max(high, time)
@@ -290,35 +261,26 @@ def incidence(time: Ints, cause: Ints, causes: int = 2, entry: Ints | None = Non
     packed = np.asarray(time, dtype=np.int64) << bits | cause
     if n is None:
         packed.sort()  # sorting integers is much faster than sorting indices
-        total = len(packed)
+        weights: Ints | bool = True  # each entry is one message
+        cumulative = np.arange(len(packed) + 1)
     else:
         order = np.argsort(packed, kind="stable")
         packed, weights = packed[order], n[order]
         cumulative = np.append(0, np.cumsum(weights))
-        total = cumulative[-1]
     ordered, kinds = packed >> bits, (packed & ((1 << bits) - 1)).astype(np.int8)
-    first = np.ones(len(ordered), dtype=bool)
-    first[1:] = ordered[1:] != ordered[:-1]
-    starts = np.flatnonzero(first)
-    before = starts if n is None else cumulative[starts]
-    zero = int(not len(starts) or ordered[0] > 0)  # the curve begins with a row at zero
-    at, risk, censored = (np.zeros(len(starts) + zero, dtype=np.int64) for _ in range(3))
-    ended = np.zeros((causes, len(at)), dtype=np.int64)
-    at[zero:], risk[zero:] = ordered[starts], total - before
-    risk[:zero] = total
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
+    at = ordered[starts]
+    if not len(at) or at[0] > 0:  # the curve begins with a row at zero
+        starts, at = np.append(0, starts), np.append(0, at)
+    edges = np.append(starts, len(ordered))
+    risk = cumulative[-1] - cumulative[starts]
     if entry is not None:
         order = np.argsort(entry)
         entered = np.arange(len(entry) + 1) if n is None else np.append(0, np.cumsum(n[order]))
-        risk[zero:] += entered[np.searchsorted(entry[order], at[zero:], side="left")] - total
-        risk[:zero] = entered[np.searchsorted(entry[order], 0, side="left")]
-    if len(starts):
-        for kind in range(causes):
-            of_kind = kinds == kind + 1
-            counts = of_kind if n is None else of_kind * weights
-            ended[kind, zero:] = np.add.reduceat(counts, starts, dtype=np.int64)
-        censored[zero:] = np.diff(np.append(before, total))
+        risk += entered[np.searchsorted(entry[order], at, side="left")] - cumulative[-1]
+    ended = np.array([np.diff(np.append(0, np.cumsum((kinds == kind + 1) * weights))[edges]) for kind in range(causes)])
     all_ended = ended.sum(axis=0)
-    censored -= all_ended
+    censored = np.diff(cumulative[edges]) - all_ended
     observed = np.maximum(risk, 1)
     open_share = np.cumprod((observed - all_ended) / observed)
     hazard = np.append(1.0, open_share[:-1]) / observed

@@ -10,16 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from viberkit.analysis.ordering import (
-    NEVER,
-    SECOND,
-    Ints,
-    OrderedEvents,
-    by_message,
-    instants,
-    instants_of,
-    order_events,
-)
+from viberkit.analysis.ordering import NEVER, SECOND, OrderedEvents, by_message, instants, instants_of, order_events
 from viberkit.frames.columns import EVENTS, JOURNEYS, TRANSITIONS
 
 #: The states of a message that is delivered, and of one that failed for good.
@@ -108,7 +99,7 @@ def build_transitions(ordered: OrderedEvents, event_columns: Iterable[str] = ())
     return pd.DataFrame(columns, copy=False)
 
 
-def categorical(codes: Ints, dtype: Any) -> pd.Categorical[Any]:
+def categorical(codes: npt.NDArray[Any], dtype: Any) -> pd.Categorical[Any]:
     """Codes as a category of this dtype."""
     return pd.Categorical.from_codes(codes, dtype=dtype, validate=False)
 
@@ -170,7 +161,8 @@ def build_journeys(ordered: OrderedEvents, observed_until: Any = None) -> pd.Dat
     columns: dict[str, Any] = {"message_id": ordered.ids}
     bounds, not_before = dict[str, Any](), _not_before(ordered)
     for state in (name.removesuffix("_at") for name in JOURNEYS.names if name.endswith("_at")):
-        first = _first_entries(ordered, list(ordered.states.categories).index(state))
+        entries = np.flatnonzero(ordered.state == list(ordered.states.categories).index(state))
+        first = entries[np.diff(ordered.message[entries], prepend=-1) > 0]
         columns[f"{state}_at"] = instants(_by_message(ordered, ordered.time, first))
         if not_before is not None and (not_before[first] != NEVER).any():
             bounds[f"{state}_not_before"] = instants(_by_message(ordered, not_before, first))
@@ -178,8 +170,7 @@ def build_journeys(ordered: OrderedEvents, observed_until: Any = None) -> pd.Dat
     delivered, failed = reached["delivered"] | reached["seen"], reached["failed"] | reached["expired"]
     outcome = np.select([delivered, failed], [0, 1], 2)
     columns["outcome"] = categorical(outcome, pd.CategoricalDtype(list(JOURNEYS["outcome"].categories)))
-    is_last = np.append(ordered.message[1:] != ordered.message[:-1], len(ordered.message) > 0)
-    last = np.flatnonzero(is_last)
+    last = np.flatnonzero(np.diff(ordered.message, append=-1))
     columns["last_state"] = categorical(ordered.state[last], ordered.states)
     columns["code"] = _failure_codes(ordered)
     columns["observed_until"] = instants(np.maximum(_observed_until(ordered, observed_until), ordered.time[last]))
@@ -189,23 +180,14 @@ def build_journeys(ordered: OrderedEvents, observed_until: Any = None) -> pd.Dat
     return JOURNEYS.frame(pd.DataFrame(columns, copy=False))
 
 
-def _first_entries(ordered: OrderedEvents, code: int) -> Ints:
-    """The events with which messages first entered a state."""
-    entries = np.flatnonzero(ordered.state == code)
-    message = ordered.message[entries]
-    first = np.ones(len(entries), dtype=bool)
-    first[1:] = message[1:] != message[:-1]
-    return entries[first]
-
-
-def _by_message(ordered: OrderedEvents, times: Ints, entries: Ints) -> npt.NDArray[np.int64]:
+def _by_message(ordered: OrderedEvents, times: npt.NDArray[Any], entries: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """The time of the given event of each message."""
     result = np.full(len(ordered.ids), NEVER)
     result[ordered.message[entries]] = times[entries]
     return result
 
 
-def _not_before(ordered: OrderedEvents) -> Ints | None:
+def _not_before(ordered: OrderedEvents) -> npt.NDArray[Any] | None:
     """The lower bound of the time of each event; None if all times are exact."""
     bounds = instants_of(ordered.events, "not_before")
     return np.minimum(bounds[ordered.row], ordered.time) if (bounds != NEVER).any() else None

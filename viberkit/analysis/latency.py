@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from viberkit.analysis.durations import check_share, check_shares, check_time_zone
-from viberkit.analysis.grouping import BY, check_name_clash, distinct, factorize, group_columns, group_names
+from viberkit.analysis.durations import check_number, check_share, check_time_zone
+from viberkit.analysis.grouping import BY, as_list, check_name_clash, distinct, factorize, group_columns, group_names
 from viberkit.analysis.incidence import Floats, fractional_order
 from viberkit.analysis.journeys import FAILED_STATES, build_journeys, build_transitions, categorical
 from viberkit.analysis.ordering import SECOND, Ints, factorize_ids, instants, microseconds, order_events, run_starts
@@ -111,9 +111,10 @@ def latency(
     """
     names = group_names(by)
     check_name_clash(names, _COLUMNS)
-    if not (shares := check_shares(quantiles, "quantiles", closed=True)):
+    shares = [check_number(share, "quantiles", "between 0 and 1", "0.95", 0.0, 1.0) for share in as_list(quantiles)]
+    if not shares:
         raise ValueError("quantiles: is empty; pass e.g. 0.95")
-    check_share(confidence, "confidence")
+    confidence = check_share(confidence, "confidence")
     check_time_zone(tz)
     transitions, waiting = _prepare(events, names, messages, tz)
     result = _estimate(transitions, waiting, names, shares, confidence)
@@ -128,8 +129,6 @@ def _prepare(
 
     def with_groups(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
         missing = [name for name in names if name not in frame.columns]
-        if not missing:
-            return frame
         started = np.zeros(len(frame), dtype=np.int64)
         if "started_at" in frame.columns:
             started = microseconds(frame["started_at"].astype(INSTANT))
@@ -148,7 +147,7 @@ def _prepare(
     # A delivered message waits to be seen, but only in a log in which any message was seen.
     journeys, states = build_journeys(log), list(log.states.categories)
     delivered, seen = (journeys[name].notna().to_numpy() for name in ("delivered_at", "seen_at"))
-    last = np.flatnonzero(np.append(log.message[1:] != log.message[:-1], len(journeys) > 0))
+    last = np.flatnonzero(np.diff(log.message, append=-1))
     state = np.where(delivered, states.index("delivered"), log.state[last])
     since = np.where(delivered, microseconds(journeys["delivered_at"]), log.time[last])
     waits = (journeys["outcome"] != "failed").to_numpy() & ~seen & (seen.any() | ~delivered)
@@ -278,22 +277,19 @@ def _slowest(transitions: pd.DataFrame, group: Ints, seconds: Floats, n: Ints | 
         return np.arange(len(transitions)), np.full(len(transitions), np.nan)
     message, first_row = _number_messages(transitions)
     total, of_group = np.bincount(message, weights=seconds), group[first_row]
-    counts = None if n is None else n[first_row]
+    counts = np.ones(len(total), dtype=np.int64) if n is None else n[first_row]
     slowest = np.zeros(len(total))
     order = np.argsort(of_group.astype(np.min_scalar_type(of_group.max())), kind="stable")
     edges = np.flatnonzero(np.diff(of_group[order])) + 1
     for messages in np.split(order, edges) if len(edges) else [slice(None)]:
-        times, weights = total[messages], None if counts is None else counts[messages]
-        size = len(times) if weights is None else int(weights.sum())
+        times, weights = total[messages], counts[messages]
+        size = int(weights.sum())
         count = math.ceil(_SLOWEST * size)
-        if weights is None:
+        if n is None:
             threshold = np.partition(times, size - count)[size - count]
         else:
             threshold = np.quantile(times, max(size - count - 0.5, 0.0) / size, method="inverted_cdf", weights=weights)
-        above, equal = (
-            float((chosen if weights is None else chosen * weights).sum())
-            for chosen in (times > threshold, times == threshold)
-        )
+        above, equal = (float(weights[chosen].sum()) for chosen in (times > threshold, times == threshold))
         slowest[messages] = np.where(times > threshold, 1.0, (times == threshold) * (count - above) / equal)
     chosen = np.flatnonzero((slowest > 0)[message])
     weight = slowest[message[chosen]]

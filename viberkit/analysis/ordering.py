@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from viberkit.frames.columns import EVENTS
-from viberkit.frames.schema import INSTANT, require
+from viberkit.frames.schema import INSTANT, Column, require
 from viberkit.models.states import rank
 
 Ints = npt.NDArray[np.integer[Any]]
@@ -79,6 +79,11 @@ def order_events(events: pd.DataFrame, function: str) -> OrderedEvents:
     unique_ids = ids.iloc[first_row].reset_index(drop=True)
     dtype = pd.CategoricalDtype(states.categories)
     return OrderedEvents(events, unique_ids, row_message, first_row, message, at, state, row, dtype)
+
+
+def column_of(frame: pd.DataFrame, column: Column) -> pd.Series[Any]:
+    """A column with its dtype, missing values where the frame lacks it."""
+    return column.cast(frame.get(column.name, pd.Series(None, index=frame.index, dtype=object)))
 
 
 def microseconds(values: pd.Series[Any]) -> npt.NDArray[np.int64]:

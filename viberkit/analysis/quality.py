@@ -10,22 +10,19 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from viberkit.analysis.incidence import Floats
 from viberkit.analysis.journeys import DELIVERY_PATH, build_journeys
-from viberkit.analysis.ordering import NEVER, SECOND, Ints, instants_of, order_events
+from viberkit.analysis.ordering import NEVER, SECOND, Ints, column_of, instants_of, order_events
 from viberkit.frames.columns import EVENTS, QUALITY
 from viberkit.frames.schema import require
 from viberkit.models.states import ORDER, parse_state
 from viberkit.models.validation import EVENTS as CALLBACK_EVENTS
 
+_REMEDY_FOR_SOURCES = "pass archive.events(all_sources=True)"
 _EPOCH = 0  # a not_before of 1970-01-01: no earlier poll is known
-_SOURCES = list(EVENTS.empty()["source"].cat.categories)
 _CALLBACK_STATES = [state in {parse_state(event) for event in CALLBACK_EVENTS} for state in ORDER]
-
-Flags = npt.NDArray[np.bool_]
 
 
 class _Log:
@@ -38,7 +35,7 @@ class _Log:
         # A transition leads from the event at this position of the ordered events to the next.
         self.transition = np.flatnonzero(self.ordered.message[1:] == self.ordered.message[:-1])
         self.happened, self.not_before = (instants_of(self.events, name) for name in ("happened_at", "not_before"))
-        states, sources = (EVENTS[name].cast(self.column(name)).cat for name in ("state", "source"))
+        states, sources = (column_of(self.events, EVENTS[name]).cat for name in ("state", "source"))
         self.state, self.states = states.codes.to_numpy(), list(states.categories)
         self.source, self.sources = sources.codes.to_numpy(), list(sources.categories)
         self.journeys_passed = journeys is not None
@@ -50,34 +47,37 @@ class _Log:
         self.entered = {state: ~np.isnan(at) for state, at in self.times.items()}
         self.delivered = self.entered["delivered"] | self.entered["seen"]
 
-    def column(self, name: str) -> pd.Series[Any]:
-        if name in self.events.columns:
-            return self.events[name]
-        return pd.Series(np.full(len(self.events), None, dtype=object), index=self.events.index)
-
     def journey_times(self, name: str) -> Floats:
         times = instants_of(self.journeys, name)
         return np.where(times == NEVER, np.nan, times)
 
 
-#: The columns of a row that differ from check to check.
-_Finding = dict[str, Any]
+_Findings = list[dict[str, Any]]  # values of columns of the result
 
 
-def _finding(flags: Flags, ids: Any, index: Ints | None = None, of: int | None = None, **more: Any) -> _Finding:
-    """Count flags; the first flagged message is the example. ``index`` has the position in ``ids`` of each flag."""
-    finding = {"count": _count(flags), "of": len(flags) if of is None else of, **more}
-    if flags.any():
-        first = int(np.argmax(flags))
-        finding["example"] = str(ids[first if index is None else int(index[first])])
-    return finding
+def _finding(sizes: Any, ids: Any, index: Ints | None = None, of: int | None = None, **more: Any) -> _Findings:
+    """Count flags, or sizes in microseconds that are not zero; the first message of the largest is the example.
+
+    ``index`` has the position in ``ids`` of each flag or size.
+    """
+    count, example = _count(sizes), None
+    if count:
+        largest = int(np.argmax(np.abs(sizes)))
+        example = str(ids[largest if index is None else int(index[largest])])
+        if sizes.dtype != bool:
+            more["value_s"] = float(sizes[largest] / SECOND)
+    return [{"count": count, "of": len(sizes) if of is None else of, "example": example, **more}]
 
 
-def _count(flags: Flags) -> int:
+def _not_checked(reason: str) -> _Findings:
+    return [{"count": 0, "of": 0, "effect": f"Not checked: {reason}."}]
+
+
+def _count(flags: Any) -> int:
     return int(np.count_nonzero(flags))
 
 
-_Find = Callable[[_Log], list[_Finding]]
+_Find = Callable[[_Log], _Findings]
 
 
 _CHECKS: dict[str, tuple[_Find, str, str]] = {}  # in the order of the rows: how to find the fault, effect, remedy
@@ -97,19 +97,19 @@ def _check(effect: str, remedy: str) -> Callable[[_Find], _Find]:
     "No effect on times: a repeated event counts once. Only counts of rows are too high.",
     "No action is needed; drop_duplicates() makes the file smaller.",
 )
-def duplicates(log: _Log) -> list[_Finding]:
+def duplicates(log: _Log) -> _Findings:
     """Events that the same source reported again (same message, state and instant), out of all events."""
     if len(log.ordered.row) == len(log.events):
         return [{"count": 0, "of": len(log.events)}]
     keys = {"message": log.message, "at": log.happened, "state": log.state, "source": log.source}
-    return [_finding(pd.DataFrame(keys, copy=False).duplicated().to_numpy(), log.ids, log.message)]
+    return _finding(pd.DataFrame(keys, copy=False).duplicated().to_numpy(), log.ids, log.message)
 
 
 @_check(
     "Journeys take the first instant, and transitions contain one from the state to itself.",
     "Use archive.events(), which takes the most reliable source, or keep one source only.",
 )
-def two_instants(log: _Log) -> list[_Finding]:
+def two_instants(log: _Log) -> _Findings:
     """States that a message entered at more than one instant, out of all states of messages.
 
     ``value_s`` is the longest time between the first and the last instant of a state.
@@ -117,32 +117,27 @@ def two_instants(log: _Log) -> list[_Finding]:
     pairs = log.ordered.message * max(len(log.states), 1) + log.ordered.state
     order = np.argsort(pairs, kind="stable")  # in order of time within each pair of message and state
     first = np.flatnonzero(np.diff(pairs[order], prepend=-1))
-    last = np.append(first[1:], len(pairs)) - 1
-    if not (last > first).any():
-        return [{"count": 0, "of": len(first)}]
-    width = log.ordered.time[order[last]] - log.ordered.time[order[first]]
-    widest = int(np.argmax(width))
-    example = str(log.ids[int(log.ordered.message[order[first[widest]]])])
-    size = {"example": example, "value_s": float(width[widest] / SECOND)}
-    return [{"count": _count(last > first), "of": len(first), **size}]
+    last = np.append(first[1:], len(pairs))[: len(first)] - 1
+    width = log.ordered.time[order[last]] - log.ordered.time[order[first]]  # above zero: there are no duplicates
+    return _finding(width, log.ids, log.ordered.message[order[first]])
 
 
 @_check(
     "The transition has a time between states in the wrong order; transitions flag it in the column disordered.",
     "Drop the transitions where disordered is true, and find out whose clock is wrong (see clock_skew).",
 )
-def disorder(log: _Log) -> list[_Finding]:
+def disorder(log: _Log) -> _Findings:
     """Transitions to a state that comes earlier in the life cycle, out of all transitions."""
     ranks, state, transition = log.ordered.ranks, log.ordered.state, log.transition
     backwards = ranks[state[transition + 1]] < ranks[state[transition]]
-    return [_finding(backwards, log.ids, log.ordered.message[transition])]
+    return _finding(backwards, log.ids, log.ordered.message[transition])
 
 
 @_check(
     "No effect: every analysis sorts the events of a message by time first.",
     "No action is needed; sort by message_id and happened_at for other tools.",
 )
-def row_order(log: _Log) -> list[_Finding]:
+def row_order(log: _Log) -> _Findings:
     """Rows that are earlier than the previous row of the same message, out of all events."""
     at, message = log.happened, log.message
     if len(message) and (np.diff(message) < 0).any():
@@ -150,14 +145,14 @@ def row_order(log: _Log) -> list[_Finding]:
         order = np.sort(message << bits | np.arange(len(message))) & (1 << bits) - 1  # by message, rows in their order
         at, message = at[order], message[order]
     earlier = (message[1:] == message[:-1]) & (at[1:] < at[:-1])
-    return [_finding(earlier, log.ids, message[1:], of=len(at))]
+    return _finding(earlier, log.ids, message[1:], of=len(at))
 
 
 @_check(
     "Negative durations count as zero, so times come out too short.",
     "Compare the clocks of the sources (see clock_skew); drop these messages where times must be exact.",
 )
-def negative_latency(log: _Log) -> list[_Finding]:
+def negative_latency(log: _Log) -> _Findings:
     """Messages that entered a state before one that precedes it, out of the messages with two states or more.
 
     ``value_s`` is the most negative time.
@@ -170,28 +165,24 @@ def negative_latency(log: _Log) -> list[_Finding]:
         states += log.entered[state]
         if state in DELIVERY_PATH:
             latest = np.fmax(latest, log.times[state])
-    finding: _Finding = {"count": _count(lowest < 0), "of": _count(states > 1)}
-    if finding["count"]:
-        index = int(np.argmin(lowest))
-        finding |= {"example": str(log.journey_ids[index]), "value_s": float(lowest[index] / SECOND)}
-    return [finding]
+    return _finding(lowest, log.journey_ids, of=_count(states > 1))
 
 
 @_check(
     "Two states have the same time stamp, or less time passed than the clock resolves: low quantiles are too low.",
     "Use the sum of neighbouring transitions (accepted to delivered) instead of the single transition.",
 )
-def zero_latency(log: _Log) -> list[_Finding]:
+def zero_latency(log: _Log) -> _Findings:
     """Transitions that took no time, out of all transitions."""
     time, transition = log.ordered.time, log.transition
-    return [_finding(time[transition + 1] == time[transition], log.ids, log.ordered.message[transition])]
+    return _finding(time[transition + 1] == time[transition], log.ids, log.ordered.message[transition])
 
 
 @_check(
     "The times were read as UTC; if they are local, every time between them and another source is hours off.",
     "Find out which time zone the log was written in, and localize happened_at to it before the analysis.",
 )
-def naive(log: _Log) -> list[_Finding]:
+def naive(log: _Log) -> _Findings:
     """Events whose time has no time zone, out of all events."""
     happened = log.events["happened_at"]
     if "naive" in log.events.columns:
@@ -200,80 +191,79 @@ def naive(log: _Log) -> list[_Finding]:
         naive = np.full(len(happened), happened.dt.tz is None)
     else:
         naive = ~happened.astype("str").str.contains(r"(?:[zZ]|[+-]\d\d:?\d\d)$").to_numpy(dtype=bool)
-    return [_finding(naive, log.ids, log.message)]
+    return _finding(naive, log.ids, log.message)
 
 
 @_check(
     "They count as delivered, so estimates of failure do not include them.",
     "Read the codes of these failures: an expiry or a failure on another channel may precede the delivery.",
 )
-def delivered_after_failed(log: _Log) -> list[_Finding]:
+def delivered_after_failed(log: _Log) -> _Findings:
     """Messages that were delivered or seen after they had failed or expired, out of the failed messages."""
     failed = np.fmin(log.times["failed"], log.times["expired"])
     delivered = np.fmin(log.times["delivered"], log.times["seen"])
-    return [_finding(delivered > failed, log.journey_ids, of=_count(~np.isnan(failed)))]
+    return _finding(delivered > failed, log.journey_ids, of=_count(~np.isnan(failed)))
 
 
 @_check(
     "They count as delivered, but the time of delivery is known only to be between the event before and seen.",
     "Fetch the histories: vk.collect(client, archive, include_final=True).",
 )
-def seen_without_delivered(log: _Log) -> list[_Finding]:
+def seen_without_delivered(log: _Log) -> _Findings:
     """Messages that were seen but never delivered, out of the seen messages."""
     seen = log.entered["seen"]
-    return [_finding(seen & ~log.entered["delivered"], log.journey_ids, of=_count(seen))]
+    return _finding(seen & ~log.entered["delivered"], log.journey_ids, of=_count(seen))
 
 
 @_check(
     "They form transitions of their own, and decide no outcome.",
     "Drop these events, or replace the text by one of the states before the analysis, if its meaning is clear.",
 )
-def unknown_state(log: _Log) -> list[_Finding]:
+def unknown_state(log: _Log) -> _Findings:
     """Events whose state is 'unknown' or not a state of the API, out of all events."""
     unknown = np.array([state not in ORDER or state == "unknown" for state in log.states], dtype=bool)
-    return [_finding(unknown[log.state], log.ids, log.message)]
+    return _finding(unknown[log.state], log.ids, log.message)
 
 
 @_check(
     "Their time from accepted to delivered is not split, and times from dispatched leave them out.",
     "Fetch the histories, or subscribe to MessageStatus::dispatched when configuring callbacks.",
 )
-def no_dispatched(log: _Log) -> list[_Finding]:
+def no_dispatched(log: _Log) -> _Findings:
     """Messages that were delivered or seen but never dispatched, out of the delivered or seen messages."""
     missing = log.delivered & ~log.entered["dispatched"]
-    return [_finding(missing, log.journey_ids, of=_count(log.delivered))]
+    return _finding(missing, log.journey_ids, of=_count(log.delivered))
 
 
 @_check(
     "Their time from accepted to dispatched is not split; callbacks and histories of v2 and v3 never report routed.",
     "No action is possible where the API does not report routed; do not mix logs with and without it.",
 )
-def no_routed(log: _Log) -> list[_Finding]:
+def no_routed(log: _Log) -> _Findings:
     """Messages that were dispatched, delivered or seen but never routed, out of those messages."""
     dispatched = log.delivered | log.entered["dispatched"]
-    return [_finding(dispatched & ~log.entered["routed"], log.journey_ids, of=_count(dispatched))]
+    return _finding(dispatched & ~log.entered["routed"], log.journey_ids, of=_count(dispatched))
 
 
 @_check(
     "They are left out of every time that starts with accepted.",
     "Send through an archive, fetch the histories, or pass start='dispatched'.",
 )
-def no_accepted(log: _Log) -> list[_Finding]:
+def no_accepted(log: _Log) -> _Findings:
     """Messages that were never accepted, out of all messages."""
-    return [_finding(~log.entered["accepted"], log.journey_ids)]
+    return _finding(~log.entered["accepted"], log.journey_ids)
 
 
 @_check(
     "They are right-censored at their last event, so they add nothing to a delivery curve.",
     "Run vk.collect(client, archive), or pass observed_until to vk.journeys if it is known.",
 )
-def not_observed_again(log: _Log) -> list[_Finding]:
+def not_observed_again(log: _Log) -> _Findings:
     """Open messages that were not observed after their last event, out of the open messages."""
-    observed = any(log.column(name).notna().any() for name in ("observed_until", "received_at"))
-    if not log.journeys_passed and not observed:
+    observed = ((instants_of(log.events, name) != NEVER).any() for name in ("observed_until", "received_at"))
+    if not log.journeys_passed and not any(observed):
         remedy = "pass journeys=vk.journeys(events, observed_until=…)"
-        reason = f"the log has neither observed_until nor received_at; {remedy}"
-        return [{"count": 0, "of": 0, "effect": f"Not checked: {reason}."}]
+        return _not_checked(f"the log has neither observed_until nor received_at; {remedy}")
     is_open = (log.journeys["outcome"] == "open").to_numpy(dtype=bool)
     message, time = log.ordered.message, log.ordered.time
     last_event = np.full(len(log.ids) + 1, -np.inf)  # the extra entry is for messages without events
@@ -283,23 +273,23 @@ def not_observed_again(log: _Log) -> list[_Finding]:
         position = pd.Index(log.ordered.ids).get_indexer(pd.Index(log.journeys["message_id"]))
     last = np.fmax.reduce([*log.times.values(), last_event[position]])
     not_observed = is_open & ~(log.journey_times("observed_until") > last)
-    return [_finding(not_observed, log.journey_ids, of=_count(is_open))]
+    return _finding(not_observed, log.journey_ids, of=_count(is_open))
 
 
 @_check(
     "From callbacks alone these messages would seem to be still open.",
     "See archive.gaps(); do not stop the listener, and run vk.collect(client, archive) regularly.",
 )
-def callbacks_missed(log: _Log) -> list[_Finding]:
+def callbacks_missed(log: _Log) -> _Findings:
     """States of messages that no callback reported, out of those that a history or status reported.
 
     Only states that a callback reported for another message are expected.
     """
     used = {log.sources[code] for code in np.unique(log.source) if code >= 0}
-    reason = "the sources are merged into one row" if any("+" in source for source in used) else ""
-    if reason or "callback" not in used:
-        remedy = "pass archive.events(all_sources=True) of an archive with a listener"
-        return [{"count": 0, "of": 0, "effect": f"Not checked: {reason or 'there are no callbacks'}; {remedy}."}]
+    if any("+" in source for source in used):
+        return _not_checked(f"the sources are merged into one row; {_REMEDY_FOR_SOURCES}")
+    if "callback" not in used:
+        return _not_checked(f"there are no callbacks; {_REMEDY_FOR_SOURCES} of an archive with a listener")
     known = log.state < len(ORDER)  # the categories begin with the states of the API
     by_callback, by_history = (np.zeros((len(log.ids), len(ORDER)), dtype=bool) for _ in range(2))
     for reported, names in ((by_callback, ["callback"]), (by_history, ["history", "status"])):
@@ -307,14 +297,14 @@ def callbacks_missed(log: _Log) -> list[_Finding]:
         reported[log.message[rows], log.state[rows]] = True
     expected = by_history & by_callback.any(axis=0) & np.array(_CALLBACK_STATES)
     missed = expected & ~by_callback
-    return [_finding(missed.any(axis=1), log.ids) | {"count": _count(missed), "of": _count(expected)}]
+    return _finding(missed.ravel(), log.ids, np.repeat(np.arange(len(log.ids)), len(ORDER)), _count(expected))
 
 
 @_check(
     "A clock is wrong, and so are times between this source and another; value_s of polls is mostly the polling delay.",
     "Synchronize the clock of the machine that receives, and take both ends of a time from one source.",
 )
-def clock_skew(log: _Log) -> list[_Finding]:
+def clock_skew(log: _Log) -> _Findings:
     """Events received a second or more before they happened, out of the events of a source with a time of receipt.
 
     ``value_s`` is the median delay from the event to its receipt.
@@ -323,12 +313,12 @@ def clock_skew(log: _Log) -> list[_Finding]:
     timed = (received != NEVER) & (log.not_before == NEVER)
     delay = np.where(timed, received, 0) - np.where(timed, log.happened, 0)
     findings = []
-    for source in dict.fromkeys([*_SOURCES, *log.sources]):
-        rows = np.flatnonzero(timed & (log.source == log.sources.index(source)))
-        if len(rows) or source in _SOURCES:
+    for code, source in enumerate(log.sources):
+        rows = np.flatnonzero(timed & (log.source == code))
+        if len(rows) or source in EVENTS["source"].categories:
             median_s = float(np.median(delay[rows]) / SECOND) if len(rows) else np.nan
             early = delay[rows] <= -SECOND
-            findings.append(_finding(early, log.ids, log.message[rows], value_s=median_s, source=source))
+            findings += _finding(early, log.ids, log.message[rows], value_s=median_s, source=source)
     return findings
 
 
@@ -336,7 +326,7 @@ def clock_skew(log: _Log) -> list[_Finding]:
     "The event happened at an unknown time between not_before and happened_at.",
     "Fetch the histories, which have exact times, or poll more often; time_to and delivery_curve use the bounds.",
 )
-def polled(log: _Log) -> list[_Finding]:
+def polled(log: _Log) -> _Findings:
     """Events whose time is known from polling only, out of all events.
 
     ``value_s`` is the median time between ``not_before`` and ``happened_at``.
@@ -344,7 +334,7 @@ def polled(log: _Log) -> list[_Finding]:
     bounded = (log.not_before != NEVER) & (log.not_before != _EPOCH)
     width = np.maximum(log.happened[bounded] - log.not_before[bounded], 0)
     median_s = float(np.median(width) / SECOND) if len(width) else np.nan
-    return [_finding(log.not_before != NEVER, log.ids, log.message, value_s=median_s)]
+    return _finding(log.not_before != NEVER, log.ids, log.message, value_s=median_s)
 
 
 def quality(events: pd.DataFrame, *, journeys: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -408,7 +398,7 @@ def quality(events: pd.DataFrame, *, journeys: pd.DataFrame | None = None) -> pd
     for name, (find, effect, remedy) in _CHECKS.items():
         for finding in find(log):
             share = finding["count"] / finding["of"] if finding["of"] else np.nan
-            rows.append({"check": name, "share": share, "effect": effect, "remedy": remedy} | finding)
+            rows.append({"check": name, "share": share, "effect": effect, "remedy": remedy, **finding})
     return QUALITY.frame(rows)
 
 

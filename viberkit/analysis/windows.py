@@ -200,8 +200,7 @@ def profile(
     """
     limits, levels = check_within(within), check_shares(quantiles, "quantiles")
     data = durations(journeys, "profile", by=by, start=start, end=end, confidence=confidence, messages=messages, tz=tz)
-    rows = pd.DataFrame(index=range(len(data)))
-    hours = group_columns(rows, ("weekday", "hour"), data.started, None, "profile", tz)
+    hours = group_columns(pd.DataFrame(index=range(len(data))), ("weekday", "hour"), data.started, None, "profile", tz)
     return estimate_windows(_regroup(data, hours), limits, levels)
 
 
