@@ -297,7 +297,8 @@ def callbacks_missed(log: _Log) -> _Findings:
         reported[log.message[rows], log.state[rows]] = True
     expected = by_history & by_callback.any(axis=0) & np.array(_CALLBACK_STATES)
     missed = expected & ~by_callback
-    return _finding(missed.ravel(), log.ids, np.repeat(np.arange(len(log.ids)), len(ORDER)), _count(expected))
+    (finding,) = _finding(missed.any(axis=1), log.ids, of=_count(expected))
+    return [finding | {"count": _count(missed)}]
 
 
 @_check(
