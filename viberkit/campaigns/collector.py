@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 
 import pandas as pd
@@ -15,6 +16,7 @@ from tqdm.auto import tqdm
 from viberkit.api.client import Client
 from viberkit.api.transport import RateLimiter
 from viberkit.archive.archive import Archive
+from viberkit.archive.engine import uninterrupted
 from viberkit.errors import ViberkitError
 from viberkit.models.records import Response
 
@@ -135,22 +137,30 @@ def collect(
             changes.update(archive.recorder.record("events", pending))
             pending.clear()
 
-    written = time.monotonic()
-    responses = _fetch(client, ids, workers, limiter)
-    with tqdm(total=len(ids), desc="collect", unit="message", disable=not progress) as bar:
-        try:
-            for message_id, response in responses:
-                bar.update()
-                if isinstance(response, Response):
-                    pending.append((message_id, response))
-                else:
-                    changes[message_id] = response
-                if len(pending) >= _BATCH or time.monotonic() - written > _WRITE_EVERY_S:
-                    write()
-                    written = time.monotonic()
-        finally:
-            responses.close()
-            write()
+    interrupted: list[bool] = []
+
+    def fetch_all() -> None:
+        written = time.monotonic()
+        responses = _fetch(client, ids, workers, limiter)
+        with tqdm(total=len(ids), desc="collect", unit="message", disable=not progress) as bar:
+            try:
+                for message_id, response in responses:
+                    bar.update()
+                    if interrupted:
+                        break
+                    if isinstance(response, Response):
+                        pending.append((message_id, response))
+                    else:
+                        changes[message_id] = response
+                    if len(pending) >= _BATCH or time.monotonic() - written > _WRITE_EVERY_S:
+                        write()
+                        written = time.monotonic()
+            finally:
+                responses.close()
+                write()
+
+    # An interrupt in the middle of a pool would leave its locks.
+    uninterrupted(fetch_all, partial(interrupted.append, True))
     counts = Counter(changes.values())
     reasons = {reason: n for reason, n in counts.items() if reason not in ("changed", "unchanged", "expired")}
     fetched = {message_id for message_id, change in changes.items() if change in ("changed", "unchanged")}
