@@ -107,7 +107,7 @@ def duplicates(log: _Log) -> _Findings:
 
 @_check(
     "Journeys take the first instant, and transitions contain one from the state to itself.",
-    "Use archive.events(), which takes the most reliable source, or keep one source only.",
+    "Use archive.events(), which takes the most reliable source, or select one source.",
 )
 def two_instants(log: _Log) -> _Findings:
     """States that a message entered at more than one instant, out of all states of messages.
@@ -353,7 +353,7 @@ def quality(events: pd.DataFrame, *, journeys: pd.DataFrame | None = None) -> pd
     Returns
     -------
     DataFrame
-        One row per check, whether or not it found anything, but one row per source for *clock_skew*:
+        One row per check, also where its count is 0, but one row per source for *clock_skew*:
 
         - ``check``: name of the check (category).
         - ``source``: source of the events, for *clock_skew* only (category).

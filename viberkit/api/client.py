@@ -354,7 +354,7 @@ class Client:
         return self._read("message", message_id, read_message)
 
     def _read(self, kind: str, message_id: str, reader: Callable[[Any], T]) -> T:
-        """What a response says about a message, after it is stored in the archive; a refusal is stored too."""
+        """The content of a response about a message, which is first stored in the archive; a refusal is stored too."""
         response = self.get_response(kind, message_id)
         if self.archive is not None:
             self.archive.recorder.record(kind, [(message_id, response)])

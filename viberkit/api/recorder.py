@@ -23,7 +23,7 @@ class Recorder(Protocol):
         """
 
     def record(self, kind: str, responses: Iterable[tuple[str, Response]]) -> dict[str, str]:
-        """Store responses about messages by id; return per message id: changed, same, gone or a failure."""
+        """Store responses about messages by id; return per id: changed, unchanged, expired, refused or unreadable."""
 
 
 class Recording(Protocol):

@@ -88,7 +88,7 @@ def store(connection: Connection, rows: Sequence[Mapping[str, Any]], limit: int 
 def settle(connection: Connection, sends: Sequence[SettledSend]) -> dict[str, SendOutcome]:
     """Store the outcomes of sends in the outbox, and the responses of the accepted ones; return the outcomes.
 
-    A response with the id of another send says nothing about this send, whose outcome is unknown then.
+    A response with the id of another send does not settle this send, whose outcome is unknown then.
     """
     rows, outcomes = [], {key: outcome for key, outcome, *_ in sends}
     ids = [outcome.message_id for outcome in outcomes.values() if outcome.state == "accepted"]
@@ -227,5 +227,5 @@ def _update_latest(connection: Connection, derived: _Derived) -> None:
         _, final, at, _, state = max(events.get(message_id, []), default=(False, False, None, 0, None))
         row = {"message_id": message_id, "observed_until": observed_until}
         latest.append({**row, "state": state, "state_at": at, "final": final})
-    gone = [{"message_id": raw.message_id, "gone_at": raw.last_seen} for raw, rows in derived if rows.expired]
-    _upsert_messages(connection, [*latest, *gone])
+    expired = [{"message_id": raw.message_id, "gone_at": raw.last_seen} for raw, rows in derived if rows.expired]
+    _upsert_messages(connection, [*latest, *expired])

@@ -69,7 +69,7 @@ class _LimitedProtocol(H11Protocol):
         self.transport.abort()
 
     def _check_progress(self) -> None:
-        """Set the deadline when a request has begun; cancel it when the request is complete."""
+        """Set the deadline at the start of a request; cancel it when the request is complete."""
         if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
             self._forget()
         elif self._deadline is None and (self.conn.their_state is h11.SEND_BODY or self.conn.trailing_data[0]):

@@ -10,7 +10,7 @@ A :class:`Schema` builds frames from rows or columns and gives every column its 
 ``int64``, ``bool``     a count; true or false, where a missing value is false
 ======================  ==========================================================================
 
-Columns that a schema does not declare (a rate type joined to events, say) follow its own.
+Columns that a schema does not declare (such as a rate type joined to events) follow its own.
 """
 
 from __future__ import annotations

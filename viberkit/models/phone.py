@@ -108,7 +108,7 @@ def _shared_code_patterns(regions: tuple[str, ...]) -> tuple[re.Pattern[str], re
     groups = []
     for region in metadata:
         types = filter(None, (getattr(region, name) for name in _NUMBER_TYPES))
-        patterns = {each.national_number_pattern for each in types if each.national_number_pattern}
+        patterns = {kind.national_number_pattern for kind in types if kind.national_number_pattern}
         whole_number = f"(?={_general_pattern(region)})(?:{'|'.join(sorted(patterns))})$"
         groups.append(f"(?P<{region.id}>{region.leading_digits or whole_number})")
     prefix = metadata[0].national_prefix_for_parsing or "(?!)"

@@ -203,7 +203,7 @@ def callback_url_rule(field: str, value: object) -> Iterator[Violation]:
 def callback_violations(
     inbound_url: str | None, status_url: str | None, events: Sequence[str], version: str, method: str
 ) -> list[Violation]:
-    """Every rule that a callback setting breaks, apart from its secrets."""
+    """Every rule that a callback setting breaks, except those of its secrets."""
     broken = [*callback_url_rule("inbound_url", inbound_url), *callback_url_rule("status_url", status_url)]
     if isinstance(events, str):
         broken.append(Violation("events", quote(events), "is not a list", "pass a list of event names"))
