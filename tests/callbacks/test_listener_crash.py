@@ -172,7 +172,7 @@ def test_no_acknowledged_callback_is_lost_when_the_receiver_is_killed(tmp_path: 
     print(f"\n{KILLS} kills: {len(acknowledged):,} acknowledged, all stored; {more:,} more stored")
 
 
-@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("by", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_graceful_stop_by_a_signal_under_load(tmp_path: Path, by: signal.Signals) -> None:
     archive = tmp_path / "stopped.db"
     with listening(archive) as (receiver, url), ExitStack() as held:
@@ -257,6 +257,7 @@ def sandbox_process() -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+@pytest.mark.slow
 def test_soak_with_many_processes_on_one_archive(tmp_path: Path) -> None:
     archive, acknowledged_file = tmp_path / "soak.db", tmp_path / "acknowledged"
     with (

@@ -219,7 +219,7 @@ def check_outcomes(
 
 
 @pytest.mark.parametrize("seed", range(1, SEEDS + 1))
-@pytest.mark.parametrize("mode", ["DELETE", "WAL"])
+@pytest.mark.parametrize("mode", [pytest.param("DELETE", marks=pytest.mark.slow), "WAL"])
 def test_a_killed_campaign_continues_and_sends_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, seed: int
 ) -> None:
