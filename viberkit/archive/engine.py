@@ -71,9 +71,10 @@ class Database:
         if os.getpid() != self._pid:  # a connection must not be used across a fork
             self.engine.dispose(close=False)
             self._pid = os.getpid()
-        engine = self.engine.execution_options(write=write, path=self._resolved, thread=threading.get_native_id())
+        thread = threading.get_native_id()
 
-        def call() -> _R:
+        def call() -> _R:  # all of it: SQLAlchemy takes the lock of the logging module here
+            engine = self.engine.execution_options(write=write, path=self._resolved, thread=thread)
             with _archive_errors(self.path), engine.begin() as connection:
                 return function(connection)
 
