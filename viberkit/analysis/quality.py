@@ -117,7 +117,9 @@ def two_instants(log: _Log) -> _Findings:
     pairs = log.ordered.message * max(len(log.states), 1) + log.ordered.state
     order = np.argsort(pairs, kind="stable")  # in order of time within each pair of message and state
     first = np.flatnonzero(np.diff(pairs[order], prepend=-1))
-    last = np.append(first[1:], len(pairs))[: len(first)] - 1
+    if len(first) == len(pairs):  # no state has two instants
+        return [{"count": 0, "of": len(first)}]
+    last = np.append(first[1:], len(pairs)) - 1
     width = log.ordered.time[order[last]] - log.ordered.time[order[first]]  # above zero: there are no duplicates
     return _finding(width, log.ids, log.ordered.message[order[first]])
 
