@@ -39,7 +39,7 @@ _CLAIM = _row.where(outbox.c.state == "queued").values(
 )
 _SETTLE = _row.where(or_(outbox.c.state == "in_flight", outbox.c.state == "unknown")).values(
     state=bindparam("new_state"),
-    reason=bindparam("why"),
+    reason=bindparam("text"),
     message_id=func.coalesce(outbox.c.message_id, bindparam("id")),
     http_status=bindparam("status"),
     settled_at=bindparam("at"),
@@ -107,7 +107,7 @@ def settle(connection: Connection, outcomes: Mapping[str, SendOutcome]) -> None:
     """Store the outcomes of rows that have none. A row that a callback has settled already stays accepted."""
     rows, settled_at = [], now()
     for key, outcome in outcomes.items():
-        row = {"row_key": key, "new_state": outcome.state, "why": outcome.reason or None, "id": outcome.message_id}
+        row = {"row_key": key, "new_state": outcome.state, "text": outcome.reason or None, "id": outcome.message_id}
         rows.append({**row, "status": outcome.http_status, "at": None if outcome.state == "queued" else settled_at})
     if rows:
         connection.execute(_SETTLE, rows)

@@ -89,7 +89,7 @@ def limited_protocol(*, deadline_s: float, max_connections: int) -> type[_Limite
     """The protocol class of one server.
 
     A request must be complete `deadline_s` after its first byte (the first request: after the connection was made).
-    When there are more than `max_connections`, or so many that few files can be opened, the oldest connection without a
+    When there are more than `max_connections`, or few file descriptors are left, the oldest connection without a
     complete request is closed, or else the oldest between two requests.
     """
     limits = {"deadline_s": deadline_s, "max_connections": max_connections, "waiting": {}, "closed": count(1)}

@@ -145,7 +145,18 @@ def _draw_areas(layout: Layout, end: _Line, other: _Line, end_colour: str, other
 
 
 def reduce_points(time: Floats) -> NDArray[np.intp]:
-    """Return indices of the first and the last of the sorted times in each of 2,000 columns of a log axis."""
+    """Return indices of the first and the last of the sorted times in each of 2,000 columns of a log axis.
+
+    Parameters
+    ----------
+    time : numpy.ndarray
+        Times in seconds, ascending.
+
+    Returns
+    -------
+    numpy.ndarray
+        Indices, ascending; all of them if there are few times, or one of them is not above zero.
+    """
     if len(time) <= 2 * _COLUMNS or not 0 < time[0] < time[-1]:
         return np.arange(len(time))
     column = (np.log(time / time[0]) * (_COLUMNS / np.log(time[-1] / time[0]))).astype(np.int64)
@@ -154,12 +165,39 @@ def reduce_points(time: Floats) -> NDArray[np.intp]:
 
 
 def plot_height(layout: Layout, top_margin: float) -> float:
-    """Inches for the curves below a top margin."""
+    """Inches for the curves below a top margin.
+
+    Parameters
+    ----------
+    layout : Layout
+        The layout of the chart.
+    top_margin : float
+        Inches above the curves.
+
+    Returns
+    -------
+    float
+        A fixed height in a figure of its own, otherwise what the margin leaves, at least 0.5.
+    """
     return _HEIGHT if layout.own else max(layout.inches[1] - top_margin - 0.04, 0.5)
 
 
 def set_plot(layout: Layout, height: float, top: float, bottom: float, notes: list[str], end: float = 1.0) -> None:
-    """Let y be a share from 0 to 100 % between a top and a bottom margin (inches), with lines up to ``end``."""
+    """Let y be a share from 0 to 100 % between two margins.
+
+    Parameters
+    ----------
+    layout : Layout
+        The layout of the chart.
+    height : float
+        Inches of the shares.
+    top, bottom : float
+        Inches of the margins.
+    notes : list of str
+        Notes below the axis.
+    end : float, default 1.0
+        Right end of the grid lines, as a part of the width of the axes.
+    """
     bottom += 0.04
     layout.set_height(height + top + bottom, notes)
     layout.ax.set_ylim(-bottom / height, 1 + top / height)

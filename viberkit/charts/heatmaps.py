@@ -130,7 +130,29 @@ def profile(
 def chosen_estimates(
     result: pd.DataFrame, chart: str, within: Numbers, quantiles: Numbers, default: str
 ) -> list[tuple[str, float]]:
-    """Return the estimates to draw as (column, value): those requested, else all of one column, the default first."""
+    """Return the estimates to draw: those requested, else all of one column.
+
+    Parameters
+    ----------
+    result : pandas.DataFrame
+        The result, with the columns ``within_s`` and ``quantile``.
+    chart : str
+        Name of the chart, for errors.
+    within, quantiles : float or sequence of float, optional
+        The estimates requested, in seconds or as shares.
+    default : {"within_s", "quantile"}
+        The column to draw if none is requested and it has values.
+
+    Returns
+    -------
+    list of tuple
+        Column and value of each estimate.
+
+    Raises
+    ------
+    ValueError
+        If an estimate is not in the result.
+    """
     available = {key: sorted(result[key].dropna().unique()) for key in ("within_s", "quantile")}
     if within is None and quantiles is None:
         key = default if available[default] else ({*available} - {default}).pop()

@@ -87,7 +87,22 @@ def latency(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 
 def set_time_axis(layout: Layout, seconds: Floats, strip_label: str = "≤ 1 ms") -> float:
-    """Set an axis that holds all these times; returns the middle of the zero strip for those of 1 ms or less."""
+    """Set an axis that holds all these times.
+
+    Parameters
+    ----------
+    layout : Layout
+        The layout of the chart.
+    seconds : numpy.ndarray
+        The times in seconds.
+    strip_label : str, default "≤ 1 ms"
+        Label of the zero strip, which holds times of 1 ms or less.
+
+    Returns
+    -------
+    float
+        The middle of the zero strip.
+    """
     later = seconds[seconds > SMALLEST_TIME]
     low, high = (float(later.min()), float(later.max())) if len(later) else (SMALLEST_TIME, 1.0)
     return layout.time_axis(low, high, strip_label if len(later) < len(seconds) else "")
