@@ -27,9 +27,30 @@ No error holds the request itself, so none can reveal the API key. All errors ca
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from unicodedata import category
+
+
+def suggestion(value: object, names: Iterable[object]) -> str:
+    """A question for the name that was probably meant, with a trailing space; "" if none is similar.
+
+    Letter case, spaces, hyphens and underscores do not count.
+
+    Examples
+    --------
+    >>> suggestion("Country Code", ["country_code", "state"])
+    "did you mean 'country_code'? "
+    """
+    known = {fold_name(name): name for name in names}
+    matches = difflib.get_close_matches(fold_name(value), known, 1) if isinstance(value, str) else []
+    return f"did you mean {quote(known[matches[0]])}? " if matches else ""
+
+
+def fold_name(name: object) -> str:
+    """A name without letter case, spaces, hyphens and underscores, for comparisons."""
+    return "".join(character for character in str(name)[:80].casefold() if character not in " _-\t")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +132,8 @@ class MissingColumn(ViberkitError, KeyError):
     def __str__(self) -> str:
         missing, available = (", ".join(map(quote, names)) for names in (self.missing, self.available))
         plural = "s" if len(self.missing) > 1 else ""
-        return escape(f"{self.function}: no column{plural} {missing}; the columns are: {available or 'none'}")
+        hint = "".join(suggestion(name, self.available) for name in self.missing[:1])
+        return escape(f"{self.function}: no column{plural} {missing}; {hint}the columns are: {available or 'none'}")
 
 
 class UnreadableRecord(ViberkitError, ValueError):

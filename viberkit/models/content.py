@@ -8,13 +8,12 @@ them too. Creating a content checks nothing but its keywords, so that a form can
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any, TypeVar, dataclass_transform
 
-from viberkit.errors import UnreadableRecord, quote
+from viberkit.errors import UnreadableRecord, quote, suggestion
 from viberkit.models.phone import mask_numbers
 
 #: What a file may be.
@@ -47,8 +46,7 @@ def _content(cls: type[T]) -> type[T]:
     def __init__(self: Any, *args: Any, **keywords: Any) -> None:
         for keyword in keywords:
             if keyword not in names:
-                matches = difflib.get_close_matches(keyword, names, 1, 0.4)
-                hint = f"did you mean {matches[0]!r}? " if matches else ""
+                hint = suggestion(keyword, names)
                 raise TypeError(f"{cls.__name__} has no {keyword!r}; {hint}it takes {', '.join(names)}")
         generated_init(self, *args, **keywords)
 

@@ -7,7 +7,6 @@ each with field, value, rule and remedy.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import ipaddress
 import re
@@ -16,7 +15,7 @@ from numbers import Real
 from typing import Any
 from urllib.parse import urlsplit
 
-from viberkit.errors import Violation, quote
+from viberkit.errors import Violation, quote, suggestion
 from viberkit.models.content import FILE_TYPES as FILE_TYPES, VIDEO_TYPES as VIDEO_TYPES, Content, kind
 
 #: The rate types of a message; they decide its price and which contents are allowed.
@@ -104,9 +103,8 @@ def _number_rule(field: str, value: object, limit: float, unit: str) -> Iterator
 def choice_rule(field: str, value: object, choices: Sequence[str]) -> Iterator[Violation]:
     """One of several texts; a similar text is answered with the probable choice."""
     if not isinstance(value, str) or value not in choices:
-        matches = difflib.get_close_matches(value.lower()[:40], choices, 1) if isinstance(value, str) else []
-        hint = f"did you mean {matches[0]!r}? " if matches else ""
-        yield Violation(field, quote(value), "is not allowed", f"{hint}use one of {', '.join(choices)}")
+        remedy = f"{suggestion(value, choices)}use one of {', '.join(choices)}"
+        yield Violation(field, quote(value), "is not allowed", remedy)
 
 
 def _values(content: Any, path: str = "") -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
