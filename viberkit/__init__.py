@@ -19,13 +19,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "analysis.change_points": ["changes"],
         "analysis.comparison": ["UnequalFollowUpWarning", "compare"],
         "analysis.curves": ["delivery_curve", "time_to"],
-        "analysis.durations": ["DroppedMessagesWarning"],
+        "analysis.cost": ["cost"],
+        "analysis.durations": ["DroppedMessagesWarning", "IntervalTimesWarning"],
         "analysis.failure_codes": ["advise"],
         "analysis.fallback": ["fallback"],
         "analysis.journeys": ["journeys", "transitions"],
         "analysis.latency": ["latency"],
         "analysis.quality": ["quality"],
-        "analysis.windows": ["over_time", "profile", "slo"],
+        "analysis.windows": ["burn_rate", "over_time", "profile", "slo"],
         "api.client": ["Client"],
         "archive.archive": ["Archive"],
         "callbacks.listener": ["Listener"],
@@ -41,14 +42,18 @@ if TYPE_CHECKING:  # the same names, for type checkers and completion
     from viberkit import charts as charts, errors as errors, widgets as widgets
     from viberkit.analysis.change_points import changes as changes
     from viberkit.analysis.comparison import UnequalFollowUpWarning as UnequalFollowUpWarning, compare as compare
+    from viberkit.analysis.cost import cost as cost
     from viberkit.analysis.curves import delivery_curve as delivery_curve, time_to as time_to
-    from viberkit.analysis.durations import DroppedMessagesWarning as DroppedMessagesWarning
+    from viberkit.analysis.durations import (
+        DroppedMessagesWarning as DroppedMessagesWarning,
+        IntervalTimesWarning as IntervalTimesWarning,
+    )
     from viberkit.analysis.failure_codes import advise as advise
     from viberkit.analysis.fallback import fallback as fallback
     from viberkit.analysis.journeys import journeys as journeys, transitions as transitions
     from viberkit.analysis.latency import latency as latency
     from viberkit.analysis.quality import quality as quality
-    from viberkit.analysis.windows import over_time as over_time, profile as profile, slo as slo
+    from viberkit.analysis.windows import burn_rate as burn_rate, over_time as over_time, profile as profile, slo as slo
     from viberkit.api.client import Client as Client
     from viberkit.archive.archive import Archive as Archive
     from viberkit.callbacks.listener import Listener as Listener

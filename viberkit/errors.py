@@ -44,7 +44,7 @@ def suggestion(value: object, names: Iterable[object]) -> str:
     "did you mean 'country_code'? "
     """
     known = {fold_name(name): name for name in names}
-    matches = difflib.get_close_matches(fold_name(value), known, 1) if isinstance(value, str) else []
+    matches = difflib.get_close_matches(fold_name(value), known, 1, 0.7) if isinstance(value, str) else []
     return f"did you mean {quote(known[matches[0]])}? " if matches else ""
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings, strategies as st
 from scipy import stats
 
 import viberkit as vk
-from viberkit.analysis.comparison import UnequalFollowUpWarning, gray, log_rank
+from viberkit.analysis.comparison import UnequalFollowUpWarning, gray, log_rank, p_value
 from viberkit.analysis.durations import Durations, durations
 from viberkit.analysis.incidence import difference_interval
 from viberkit.errors import MissingColumn
@@ -109,12 +109,12 @@ def parse(text: str) -> Rows:
     return [(float(word.split(".")[0]), int(word.split(".")[1])) for word in text.split()]
 
 
-@pytest.mark.parametrize(("p_value", "first", "second"), GRAY)
-def test_grays_test_is_that_of_r(p_value: float, first: str, second: str) -> None:
-    assert gray(durations_of(parse(first)), durations_of(parse(second))) == pytest.approx(p_value, rel=1e-9)
-    assert gray(durations_of(parse(second)), durations_of(parse(first))) == pytest.approx(p_value, rel=1e-9)
+@pytest.mark.parametrize(("expected", "first", "second"), GRAY)
+def test_grays_test_is_that_of_r(expected: float, first: str, second: str) -> None:
+    assert p_value(gray, durations_of(parse(first)), durations_of(parse(second))) == pytest.approx(expected, rel=1e-9)
+    assert p_value(gray, durations_of(parse(second)), durations_of(parse(first))) == pytest.approx(expected, rel=1e-9)
     result = vk.compare(both(parse(first), parse(second)), by="kind", baseline="a", within=[], quantiles=0.5)
-    assert result["p_gray"].tolist() == [pytest.approx(p_value, rel=1e-9)]
+    assert result["p_gray"].tolist() == [pytest.approx(expected, rel=1e-9)]
 
 
 messages = st.lists(st.tuples(st.integers(1, 12).map(float), st.sampled_from([OPEN, 1, 1, 2])), min_size=1, max_size=20)
@@ -129,7 +129,7 @@ def test_the_log_rank_test_is_that_of_scipy_and_lifelines(first: Rows, second: R
             reference = __import__("lifelines.statistics", fromlist=["logrank_test"]).logrank_test
     except ImportError:
         reference = None
-    result = log_rank(durations_of(first), durations_of(second))
+    result = p_value(log_rank, durations_of(first), durations_of(second))
     assert np.isnan(result) or 0 <= result <= 1
     assume(np.isfinite(result))
     samples = [
@@ -275,17 +275,20 @@ def test_unequal_follow_up_gives_a_warning() -> None:
 def test_summaries() -> None:
     slow, fast = [(float(n), DELIVERED) for n in range(101, 301)], [(float(n), DELIVERED) for n in range(1, 201)]
     result = vk.compare(both(fast, slow), by="kind", baseline="a", within=100, quantiles=0.5)["summary"]
-    assert result[0].startswith("b: 50 points fewer delivered within 100 s (")
-    assert result[1].startswith("b: 1.7 min slower at p50 (")
-    assert result[1].endswith(", n = 200 and 200")
+    assert result[0].startswith("b: 0 % delivered within 100 s, a: 50 %; difference −50 points (−")
+    assert result[0].endswith("): fewer delivered; n = 200 and 200")
+    assert result[1].startswith("b: p50 3.3 min, a: 1.7 min; difference +1.7 min (+")
+    assert result[1].endswith("): slower; n = 200 and 200")
     back = vk.compare(both(fast, slow), by="kind", baseline="b", within=100, quantiles=0.5)["summary"]
-    assert back[0].startswith("a: 50 points more delivered within 100 s (")
-    assert back[1].startswith("a: 1.7 min faster at p50 (")
+    assert back[0].startswith("a: 50 % delivered within 100 s, b: 0 %; difference +50 points (+")
+    assert "): more delivered; " in back[0]
+    assert "; difference −1.7 min (−" in back[1]
+    assert "): faster; " in back[1]
     same = medians(both(fast, fast), by="kind", baseline="a")
-    assert same["summary"][0].endswith("; the interval includes 0")
+    assert "): no clear difference; " in same["summary"][0]
     assert same["p_gray"][0] == pytest.approx(1)
     failed = vk.compare(both(fast, [*slow, (1.0, FAILED)]), by="kind", end="failed", quantiles=[])
-    assert "a: 0.5 points fewer failed within 60 s (" in failed["summary"][0]
+    assert "a: 0 % failed within 60 s, b: 0.5 %; difference −0.5 points (" in failed["summary"][0]
 
 
 def test_quantiles_that_are_not_reached() -> None:
@@ -296,9 +299,9 @@ def test_quantiles_that_are_not_reached() -> None:
     assert row["difference_s"] == np.inf
     assert (row["low_s"], row["high_s"]) != (-np.inf, -np.inf)
     assert row["high_s"] == np.inf
-    assert row["summary"] == "b at p90: not reached, a: 1.5 min, n = 100 and 100"
+    assert row["summary"] == "b: p90 not reached, a: 1.5 min; n = 100 and 100"
     neither = vk.compare(both(half, half), by="kind", baseline="a", within=[], quantiles=0.9).iloc[0]
-    assert neither["summary"].startswith("b at p90: not reached, a: not reached")
+    assert neither["summary"].startswith("b: p90 not reached, a: not reached")
     assert (neither["low_s"], neither["high_s"]) == (-np.inf, np.inf)
 
 
@@ -309,11 +312,11 @@ def test_values_that_cannot_be_known_are_missing() -> None:
     rows = vk.compare(both(old, young), by="kind", baseline="a", within=[60, np.inf], quantiles=0.9)
     assert rows.loc[0, names].isna().all()
     assert rows["baseline_share"][0] == pytest.approx(0.6)
-    assert rows["summary"][0] == "b and a: delivered within 60 s not known yet, n = 21 and 100"
+    assert rows["summary"][0] == "b and a: delivered within 60 s not known yet; n = 21 and 100"
     assert rows["baseline_share"][1] == pytest.approx(0.21)  # both were observed for 21 s
     assert rows["summary"][1].startswith("b: ")
     assert rows.loc[2, ["value_s", "difference_s", "low_s", "high_s"]].isna().all()
-    assert rows["summary"][2] == "b and a: p90 not known yet, n = 21 and 100"
+    assert rows["summary"][2] == "b and a: p90 not known yet; n = 21 and 100"
     failed = vk.compare(both(old, young), by="kind", end="failed", within=np.inf, quantiles=[])
     assert failed["share_difference"].tolist() == [0]
 
@@ -337,7 +340,7 @@ def test_p_values_are_uniform_where_nothing_differs() -> None:
             ended = np.round(np.minimum(seconds, until) * 1e6).astype(np.int64)
             zero, none = np.zeros(n, dtype=np.int64), pd.DataFrame(index=range(n))
             parts.append(Durations(zero, ended, kind.astype(np.int8), ended, None, zero, none[:1], none, zero, {}))
-        p_values.append((gray(*parts), log_rank(*parts)))
+        p_values.append((p_value(gray, *parts), p_value(log_rank, *parts)))
     for values in np.array(p_values).T:
         assert stats.kstest(values, "uniform").pvalue > 1e-3
         assert (values < 0.05).sum() <= stats.binom.ppf(0.9999, 300, 0.05)

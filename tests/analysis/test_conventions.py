@@ -12,8 +12,33 @@ import viberkit as vk
 
 #: Keyword-only parameters stand in this order; those of one function only stand between their neighbours.
 ORDER = (
-    *("other", "by", "start", "end", "within", "waits", "target", "quantiles", "baseline", "names", "max_changes"),
-    *("every", "viber_price", "sms_price", "sms_curve", "advice", "viber_charged", "split", "band", "observed_from"),
+    *(
+        "other",
+        "by",
+        "start",
+        "end",
+        "within",
+        "waits",
+        "target",
+        "quantiles",
+        "of",
+        "burn_rates",
+        "baseline",
+        "names",
+        "max_changes",
+    ),
+    *(
+        "every",
+        "prices",
+        "viber_price",
+        "sms_price",
+        "sms_curve",
+        "advice",
+        "viber_charged",
+        "split",
+        "band",
+        "observed_from",
+    ),
     *("confidence", "messages", "tz"),
     *("journeys", "observed_until"),  # of functions that do not group
     *("message_id", "changes", "counts", "ax"),  # of charts
@@ -38,4 +63,4 @@ def test_the_frame_is_the_only_positional_argument(name: str) -> None:
 
 
 def test_every_function_is_checked() -> None:
-    assert len(functions()) == 27
+    assert len(functions()) == 29

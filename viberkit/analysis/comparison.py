@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
-from viberkit.analysis.durations import OPEN, Durations, as_journeys, check_shares, check_within, durations
-from viberkit.analysis.formatting import duration, group_name, percentile, time
+from viberkit.analysis.durations import FRAME, OPEN, Durations, as_journeys, check_shares, check_within, durations
+from viberkit.analysis.formatting import duration, group_name, percent, percentile, signed, time
 from viberkit.analysis.grouping import BY, group_names
-from viberkit.analysis.incidence import Floats, difference_interval, incidence
+from viberkit.analysis.incidence import Floats, Incidence, difference_interval, incidence
 from viberkit.analysis.ordering import SECOND, Ints
+from viberkit.analysis.result import as_result
 
 _UNEQUAL = 2.0  # times as long
+_DRAWS = 10
 _MIN_OPEN = 5  # open messages from which the length of the observation is estimated
 _SHARE_COLUMNS = ("share", "baseline_share", "share_difference", "share_low", "share_high")
 _TIME_COLUMNS = ("value_s", "baseline_value_s", "difference_s", "low_s", "high_s")
@@ -139,16 +142,20 @@ def compare(
     ...     "delivered_at": at + pd.to_timedelta(seconds, unit="s"), "observed_until": at + pd.Timedelta("1h"),
     ...     "rate_type": ["transaction"] * 30 + ["promotion"] * 30})
     >>> result = vk.compare(journeys, by="rate_type", baseline="transaction", within=10, quantiles=0.5)
-    >>> for text in result["summary"]: print(text)
-    promotion: 6.7 points fewer delivered within 10 s (-16 to 28.5), n = 30 and 30; the interval includes 0
-    promotion: 2 s slower at p50 (-5.6 s to 9.6 s), n = 30 and 30; the interval includes 0
+    >>> for text in "; ".join(result["summary"]).split("; "): print(text)
+    promotion: 27 % delivered within 10 s, transaction: 33 %
+    difference −6.7 points (−28.5 to +16): no clear difference
+    n = 30 and 30
+    promotion: p50 17 s, transaction: 15 s
+    difference +2 s (−5.6 s to +9.6 s): no clear difference
+    n = 30 and 30
     """
     limits, levels = check_within(within, np.inf), check_shares(quantiles, "quantiles")
     frame, columns = journeys, by
     if other is not None:
         if group_names(by):
             raise ValueError("by: two frames are compared as a whole; pass either other or by")
-        frame, columns = _concatenate(journeys, other, names), "_frame"
+        frame, columns = _concatenate(journeys, other, names), FRAME
         baseline = names[0] if baseline is None else baseline
     elif not group_names(by):
         raise ValueError("by: there is nothing to compare; pass e.g. by='rate_type', or a second frame as other")
@@ -174,31 +181,31 @@ def estimate_differences(
         if quantiles or not all(curve.covers(limit) for curve in curves for limit in limits):
             _check_follow_up([(name, part), (base_name, base)])
         shared = {"group": name, "baseline": base_name, "n": part.count(), "baseline_n": base.count()}
-        shared |= {"p_gray": gray(part, base), "p_logrank": log_rank(part, base)}
+        shared |= {name: p_value(test, part, base) for name, test in (("p_gray", gray), ("p_logrank", log_rank))}
         for limit in limits:
             when, text = limit, f"{limit / SECOND:g} s"
             if np.isinf(limit):  # the last time at which both groups were observed
                 when = min(curve.time[-1] for curve in curves)
                 text = duration(when / SECOND)
             values = _difference(*(np.array(curve.share_at(when, 0, confidence)) for curve in curves))
-            summary = _summarize(shared, f"{observed.attrs['end']} within {text}", values, is_time=False)
+            summary = _summarize(shared, f"{observed.attrs['end']} within {text}", values, percent, _points)
             row = shared | {"within_s": limit / SECOND, "summary": summary}
             rows.append(row | dict(zip(_SHARE_COLUMNS, values, strict=True)))
         for level in quantiles:
             values = _difference(*(np.array(curve.quantile_estimate(level, confidence)) for curve in curves))
-            summary = _summarize(shared, percentile(level), values, is_time=True)
+            summary = _summarize(shared, percentile(level), values, time, signed)
             row = shared | {"quantile": level, "summary": summary}
             rows.append(row | dict(zip(_TIME_COLUMNS, values, strict=True)))
-    result = pd.DataFrame(rows, columns=list(_DTYPES)).astype(_DTYPES)
-    result.attrs = dict(observed.attrs)
-    return result
+    return as_result(pd.DataFrame(rows, columns=list(_DTYPES)).astype(_DTYPES), dict(observed.attrs))
 
 
 def _concatenate(journeys: pd.DataFrame, other: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:
     if len(names) != 2 or names[0] == names[1]:
         raise ValueError(f"names: {names!r} are not two different names; pass e.g. ('before', 'after')")
     frames = zip((journeys, other), names, strict=True)
-    return pd.concat([as_journeys(frame, "compare").assign(_frame=name) for frame, name in frames], ignore_index=True)
+    return pd.concat(
+        [as_journeys(frame, "compare").assign(**{FRAME: name}) for frame, name in frames], ignore_index=True
+    )
 
 
 def _find_baseline(groups: list[tuple[str, Durations]], baseline: Any) -> tuple[str, Durations]:
@@ -220,24 +227,31 @@ def _difference(estimate: Floats, base: Floats) -> tuple[float, ...]:
     return float(estimate[0]), float(base[0]), gap, low, high
 
 
-def _summarize(shared: dict[str, Any], what: str, values: tuple[float, ...], *, is_time: bool) -> str:
+def _summarize(
+    shared: dict[str, Any], what: str, values: tuple[float, ...], show: Callable[[float], str], sign: Callable[..., str]
+) -> str:
+    """Both values, and the difference of the group from the baseline with its interval, as a sentence."""
     group, baseline = shared["group"], shared["baseline"]
     value, base_value, gap, low, high = values
-    counts = f", n = {shared['n']:,} and {shared['baseline_n']:,}"
+    counts = f"n = {shared['n']:,} and {shared['baseline_n']:,}"
     if np.isnan(value) or np.isnan(base_value):
-        return f"{group} and {baseline}: {what} not known yet{counts}"
+        return f"{group} and {baseline}: {what} not known yet; {counts}"
+    texts = f"{what} {show(value)}", show(base_value)
+    if show is percent:
+        texts = f"{show(value)} {what}", show(base_value)
+    text = f"{group}: {texts[0]}, {baseline}: {texts[1]}"
     if not np.isfinite(gap):
-        return f"{group} at {what}: {time(value)}, {baseline}: {time(base_value)}{counts}"
-    if gap < 0:
-        low, high = -high, -low
-    unclear = "; the interval includes 0" if low <= 0 <= high else ""
-    if is_time:
-        effect = f"{duration(abs(gap))} {'faster' if gap < 0 else 'slower'} at {what}"
-        limits = [duration(limit) if np.isfinite(limit) else f"{limit}".replace("inf", "∞") for limit in (low, high)]
-    else:
-        gap_points, *limits = (f"{100 * share:.1f}".removesuffix(".0") for share in (abs(gap), low, high))
-        effect = f"{gap_points} points {'fewer' if gap < 0 else 'more'} {what}"
-    return f"{group}: {effect} ({limits[0]} to {limits[1]}){counts}{unclear}"
+        return f"{text}; {counts}"
+    effect = "no clear difference"
+    if low > 0 or high < 0:
+        effect = ("faster", "slower")[gap > 0] if show is time else f"{('fewer', 'more')[gap > 0]} {what.split()[0]}"
+    unit = "" if sign is signed else " points"
+    return f"{text}; difference {sign(gap)}{unit} ({sign(low)} to {sign(high)}): {effect}; {counts}"
+
+
+def _points(share: float) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    return f"{100 * share:+.1f}".removesuffix(".0").replace("-", "−")
 
 
 def _check_follow_up(groups: list[tuple[str, Durations]]) -> None:
@@ -279,25 +293,19 @@ def _at_risk(part: Durations, times: Ints) -> Ints:
     return np.cumsum(entered - ended)[:-1].astype(np.int64)
 
 
-def log_rank(part: Durations, base: Durations) -> float:
-    """The p-value of the log-rank test: equal rates of reaching the end among open messages, failures censored.
-
-    NaN where there is no evidence: a group without messages, or no message that reached the end.
-    """
+def log_rank(part: Durations, base: Durations) -> tuple[float, float]:
+    """The score of the log-rank test and its variance: equal rates of reaching the end, failures censored."""
     reached, _, at_risk = _risk_table(part, base)
     all_reached, all_at_risk = reached.sum(axis=0), at_risk.sum(axis=0)
     use = (all_reached > 0) & (all_at_risk > 1)
     all_reached, total = all_reached[use], all_at_risk[use].astype(np.float64)
     share = at_risk[0][use] / total
     excess = (reached[0][use] - all_reached * share).sum()
-    return _p_value(excess, (all_reached * share * (1 - share) * (total - all_reached) / (total - 1)).sum())
+    return excess, (all_reached * share * (1 - share) * (total - all_reached) / (total - 1)).sum()
 
 
-def gray(part: Durations, base: Durations) -> float:
-    """The p-value of Gray's test (1988) of equal cumulative incidence, failures competing, with weights of one.
-
-    NaN where there is no evidence, as in :func:`log_rank`.
-    """
+def gray(part: Durations, base: Durations) -> tuple[float, float]:
+    """The score of Gray's test (1988) and its variance: equal cumulative incidence, with weights of one."""
     reached, competing, risk = (counts.astype(np.float64) for counts in _risk_table(part, base))
     any_risk = risk > 0
     safe_risk = np.where(any_risk, risk, 1.0)
@@ -323,7 +331,7 @@ def gray(part: Durations, base: Durations) -> float:
     rate_competing = np.where((after > 0) & (competing > 0), ties * before**2 * competing / safe_risk**2, 0.0)
     lead, still_to_come = _ratio(1 - pooled, after), c[:, -1:] - c
     variance = rate * (a + (1 - lead) * still_to_come) ** 2 + rate_competing * (lead * still_to_come) ** 2
-    return _p_value(score, float(variance.sum()))
+    return score, float(variance.sum())
 
 
 def _ratio(part: Any, whole: Any) -> Floats:
@@ -332,6 +340,32 @@ def _ratio(part: Any, whole: Any) -> Floats:
     return np.asarray(np.divide(part, whole, out=np.zeros(part.shape), where=whole != 0))
 
 
-def _p_value(score: float, variance: float) -> float:
-    """By the chi-squared distribution with one degree of freedom."""
-    return float(special.chdtrc(1, score**2 / variance)) if variance > 1e-12 else float("nan")
+def p_value(test: Callable[[Durations, Durations], tuple[float, float]], part: Durations, base: Durations) -> float:
+    """The p-value of a test by the chi-squared distribution; NaN where there is no evidence.
+
+    Where times are intervals, the test is that of exact times drawn from the estimate of both groups together, which
+    is the one under the null hypothesis; the variance between the draws is added (Pan, *A multiple imputation approach
+    to Cox regression with interval-censored data*, 2000).
+    """
+    draws = [(part, base)]
+    if any((group.earliest < group.time).any() for group in (part, base)):
+        pooled, random = part.append(base).curve, np.random.default_rng(0)
+        draws = [(_draw(part, pooled, random), _draw(base, pooled, random)) for _ in range(_DRAWS)]
+    scores, variances = np.transpose([test(*draw) for draw in draws])
+    variance = variances.mean() + (scores.var(ddof=1) * (1 + 1 / _DRAWS) if len(draws) > 1 else 0.0)
+    return float(special.chdtrc(1, scores.mean() ** 2 / variance)) if variance > 1e-12 else float("nan")
+
+
+def _draw(part: Durations, pooled: Incidence, random: np.random.Generator) -> Durations:
+    """The same messages with an exact time for each interval."""
+    if part.n is not None:
+        part = replace(part.take(np.repeat(np.arange(len(part)), part.n)), n=None)
+    time, earliest = part.time.copy(), part.earliest
+    if part.entry is not None:
+        earliest = np.clip(part.entry, earliest, time)
+    for kind, share in enumerate(pooled.share):
+        rows = np.flatnonzero((earliest < time) & (part.cause == kind + 1))
+        low, high = share[pooled.at(earliest[rows])], share[pooled.at(time[rows])]
+        drawn = np.searchsorted(share, low + random.random(len(rows)) * (high - low), side="right")
+        time[rows] = np.clip(pooled.time[np.minimum(drawn, len(share) - 1)], earliest[rows], time[rows])
+    return replace(part, time=time, earliest=time)

@@ -8,10 +8,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from viberkit.analysis.durations import OPEN, Durations, check_shares, durations, estimate_by_group, estimate_rows
+from viberkit.analysis.durations import (
+    COMPETING,
+    OPEN,
+    REACHED,
+    Durations,
+    check_shares,
+    durations,
+    estimate_by_group,
+    estimate_rows,
+)
 from viberkit.analysis.formatting import interval, percentile
 from viberkit.analysis.grouping import BY
-from viberkit.analysis.incidence import BANDS, Incidence, incidence
+from viberkit.analysis.incidence import BANDS
 from viberkit.analysis.journeys import FAILED_STATES
 from viberkit.analysis.ordering import SECOND
 
@@ -139,12 +148,9 @@ def estimate_curve(observed: Durations, band: str = "score") -> pd.DataFrame:
 
 def _curve_columns(part: Durations, other: str, band: str) -> dict[str, Any]:
     curve, end = part.curve, part.attrs["end"]
-    earliest, n_interval = curve.share[0], np.zeros(len(curve.time), dtype=np.int64)
-    if (earliest_curve := _earliest_curve(part)) is not curve:
-        earliest = earliest_curve.share[0][earliest_curve.at(curve.time)]
-        is_interval = part.earliest < part.time
-        weights = None if part.n is None else part.n[is_interval]
-        n_interval += np.bincount(curve.at(part.time[is_interval]), weights, len(curve.time)).astype(np.int64)
+    is_interval = (part.earliest < part.time) & (part.cause == REACHED)
+    weights = None if part.n is None else part.n[is_interval]
+    n_interval = np.bincount(curve.at(part.time[is_interval]), weights, len(curve.time)).astype(np.int64)
     columns: dict[str, Any] = {"time_s": curve.time / SECOND}
     bands = curve.bands(part.attrs["confidence"], band)
     for index, (name, (low, high)) in enumerate(zip((end, other), bands, strict=True)):
@@ -152,14 +158,7 @@ def _curve_columns(part: Durations, other: str, band: str) -> dict[str, Any]:
         columns[f"{name}_se"] = np.sqrt(curve.precision(index).variance)
     columns |= {"open": curve.open, "at_risk": curve.at_risk}
     columns |= {f"n_{end}": curve.ended[0], f"n_{other}": curve.ended[1], "n_censored": curve.censored}
-    return columns | {f"{end}_earliest": earliest, "n_interval": n_interval}
-
-
-def _earliest_curve(part: Durations) -> Incidence:
-    """The curve if every time known only as an interval were at its beginning; the same curve if there is none."""
-    if part.earliest is part.time or not (part.earliest < part.time).any():
-        return part.curve
-    return incidence(part.earliest, part.cause, 2, part.entry, part.n)
+    return columns | {f"{end}_earliest": curve.share[0][curve.highest_row(curve.time)], "n_interval": n_interval}
 
 
 def time_to(
@@ -169,14 +168,16 @@ def time_to(
     start: str = "accepted",
     end: str = "delivered",
     quantiles: Sequence[float] | float = (0.5, 0.9, 0.95, 0.99),
+    of: str = "all",
     observed_from: Any = None,
     confidence: float = 0.95,
     messages: pd.DataFrame | None = None,
     tz: str = "UTC",
 ) -> pd.DataFrame:
-    """Estimate quantiles of the time to delivery of all messages, failed and open ones included.
+    """Estimate quantiles of the time to delivery: of all messages, or of those delivered.
 
-    Where more than 10 % of the messages fail, the 0.9 quantile is not reached, however fast the others are.
+    Of all messages, failed and open ones included, the 0.9 quantile is not reached where more than 10 % fail, however
+    fast the others are.
 
     Parameters
     ----------
@@ -189,7 +190,10 @@ def time_to(
     end : str, default "delivered"
         The state whose time is estimated, in any dialect.
     quantiles : float or sequence of float, default (0.5, 0.9, 0.95, 0.99)
-        Shares of all messages, between 0 and 1.
+        Shares of the messages, between 0 and 1.
+    of : {"all", "delivered"}, default "all"
+        Of which messages: of all, or of those that reached ``end`` (the name of ``end``). The latter says nothing of
+        how many messages arrive.
     observed_from : instant or Series of instants by message id, optional
         The beginning of the observation where it is later than ``start`` (left truncation). By default the column
         ``observed_from`` of ``journeys``, if there is one.
@@ -206,16 +210,17 @@ def time_to(
         One row per group and quantile:
 
         - the columns of ``by``
-        - ``quantile``: share of all messages
-        - ``value_s``: time at which the delivery curve reaches it, in seconds; infinite where it cannot be reached any
-          more, NaN where the open messages could still reach it (see :mod:`viberkit.analysis`)
+        - ``quantile``: share of the messages
+        - ``value_s``: time at which it is reached, in seconds; infinite where it cannot be reached any more, NaN where
+          the open messages could still reach it (see :mod:`viberkit.analysis`)
         - ``low_s``, ``high_s``: its confidence interval; zero or infinite where there are too few messages
         - ``earliest_s``: the value if every time known only as an interval were at its beginning
-        - ``n``: messages of the group
-        - ``n_open``: of these, messages without a final outcome when last observed
+        - ``n``: messages of the group, or those of them that reached ``end``
+        - ``n_open``: messages of the group without a final outcome when last observed
         - ``summary``: quantile, value and interval as text
 
-        ``attrs`` hold ``by``, ``start``, ``end``, ``confidence`` and ``tz``.
+        ``attrs`` hold ``by``, ``start``, ``end``, ``of``, ``confidence`` and ``tz``, and unless ``of`` is "all",
+        ``of_note``: a sentence on what is left out.
 
     Raises
     ------
@@ -239,6 +244,9 @@ def time_to(
     The intervals are fractional order statistics [1]_ with the effective sample size. Intervals of less confidence are
     inside those of more, and the limits of a greater quantile are not earlier.
 
+    Quantiles of the delivered messages are those of the delivery curve divided by its last value: of messages observed
+    for as long as the curve reaches. Where none was open too short, they are the quantiles of the delivered messages.
+
     References
     ----------
     .. [1] Hutson, A. (1999). Calculating nonparametric confidence intervals for quantiles using fractional order
@@ -258,21 +266,35 @@ def time_to(
     levels = check_shares(quantiles, "quantiles")
     options: dict[str, Any] = {"start": start, "end": end, "observed_from": observed_from, "tz": tz}
     data = durations(journeys, "time_to", by=by, confidence=confidence, messages=messages, **options)
-    return estimate_quantiles(data, levels)
+    if of not in ("all", data.attrs["end"]):
+        raise ValueError(f"of: {of!r} is not a choice of messages; pass 'all' or {data.attrs['end']!r}")
+    return estimate_quantiles(data, levels, of)
 
 
-def estimate_quantiles(observed: Durations, quantiles: Sequence[float]) -> pd.DataFrame:
+def estimate_quantiles(observed: Durations, quantiles: Sequence[float], of: str = "all") -> pd.DataFrame:
     """The result of :func:`time_to` from durations."""
 
     def rows(part: Durations) -> Iterator[dict[str, Any]]:
-        curve, earliest, confidence = part.curve, _earliest_curve(part), part.attrs["confidence"]
+        curve, confidence = part.curve, part.attrs["confidence"]
         counts = {"n": part.count(), "n_open": part.count(part.cause == OPEN)}
+        if of != "all":
+            counts["n"] = part.count(part.cause == REACHED)
+            curve = curve.of_reached(counts["n"])
         for level in quantiles:
             estimate = value_s, low_s, high_s = curve.quantile_estimate(level, confidence)
-            earliest_s = value_s if earliest is curve else earliest.quantile_estimate(level, confidence)[0]
+            earliest_s = value_s if np.isnan(value_s) else curve.earliest_quantile(level) / SECOND
             row = {"quantile": level, "value_s": value_s, "low_s": low_s, "high_s": high_s, "earliest_s": earliest_s}
-            yield row | counts | {"summary": f"{percentile(level)} {interval(*estimate)}"}
+            name = percentile(level) if of == "all" else f"{percentile(level)} of {of}"
+            yield row | counts | {"summary": f"{name} {interval(*estimate)}"}
 
     names = ("quantile", "value_s", "low_s", "high_s", "earliest_s")
     dtypes = dict.fromkeys(names, "float64") | {"n": "int64", "n_open": "int64", "summary": "str"}
-    return estimate_rows(observed, dtypes, rows)
+    result = estimate_rows(observed, dtypes, rows)
+    result.attrs |= {"of": of} if of == "all" else {"of": of, "of_note": _left_out(observed, of)}
+    return result
+
+
+def _left_out(observed: Durations, of: str) -> str:
+    n_open, n_failed = (observed.count(observed.cause == cause) for cause in (OPEN, COMPETING))
+    text = f"Only of the {observed.count(observed.cause == REACHED):,} messages {of}"
+    return f"{text}: {n_failed:,} that ended otherwise and {n_open:,} still open are left out."

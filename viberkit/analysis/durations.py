@@ -16,22 +16,33 @@ import numpy.typing as npt
 import pandas as pd
 
 from viberkit.analysis import journeys as journeys_module
+from viberkit.analysis.formatting import duration, percent
 from viberkit.analysis.grouping import BY, as_list, check_name_clash, factorize, group_columns, group_names
 from viberkit.analysis.incidence import Incidence, incidence
+from viberkit.analysis.interval_censoring import interval_incidence
 from viberkit.analysis.journeys import DELIVERED_STATES, DELIVERY_PATH, FAILED_STATES
 from viberkit.analysis.ordering import NEVER, SECOND, Ints, by_message, instants_of
-from viberkit.errors import MissingColumn
+from viberkit.analysis.result import as_result
+from viberkit.errors import MissingColumn, quote, suggestion
 from viberkit.frames.schema import require
 from viberkit.models.states import ORDER, parse_state
 
+#: The column that tells the messages of two frames apart.
+FRAME = "_frame"
 #: The causes: right-censored, the end state, or the outcome that competes with it.
 OPEN, REACHED, COMPETING = 0, 1, 2
 _JOURNEY_STATES = ORDER[:8]
+_FAILS_AFTER = DELIVERY_PATH.index("delivered")  # a failure follows the states before delivery
+_COARSE_S = 2.0  # intervals wider than this are reported: clocks in seconds are common
 _ARRAYS = ("started", "time", "cause", "earliest", "entry", "group", "row", "n")
 
 
 class DroppedMessagesWarning(UserWarning):
     """Messages were dropped from an estimate; the text gives their number, the reason and a remedy."""
+
+
+class IntervalTimesWarning(UserWarning):
+    """Some times are known only as intervals, so an estimate is less certain; the text gives the share and a remedy."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +51,10 @@ class Durations:
 
     ``started``: the instant of the start state; ``time``: from there to the end state, the competing outcome or the
     end of the observation; ``cause``: OPEN, REACHED or COMPETING; ``earliest``: the lower bound of ``time``, equal to
-    it where it is exact; ``entry``: the start of the observation (left truncation), -1 for the start state, None if
-    that holds for all; ``group``: the row in ``groups``, the values of the columns grouped by; ``row``: the row in
-    ``journeys``; ``n``: the number of messages, None for one each; ``attrs``: those of every result,
-    with the confidence level.
+    it where it is exact, and the same array if all are; ``entry``: the start of the observation (left truncation), -1
+    for the start state, None if that holds for all; ``group``: the row in ``groups``, the values of the columns grouped
+    by; ``row``: the row in ``journeys``; ``n``: the number of messages, None for one each; ``attrs``: those of every
+    result, with the confidence level.
     """
 
     started: Ints
@@ -70,13 +81,25 @@ class Durations:
     @cached_property
     def curve(self) -> Incidence:
         """The cumulative incidence of the end state (0) and of the competing outcome (1)."""
-        return incidence(self.time, self.cause, 2, self.entry, self.n)
+        return self.incidence(self.cause, 2)
+
+    def incidence(self, cause: Ints, causes: int) -> Incidence:
+        """The cumulative incidence with other causes."""
+        if self.earliest is self.time or not (self.earliest < self.time).any():
+            return incidence(self.time, cause, causes, self.entry, self.n)
+        return interval_incidence(self.earliest, self.time, cause, causes, self.entry, self.n)
 
     def take(self, chosen: npt.NDArray[Any]) -> Durations:
         """Some of the entries, by a mask or by index."""
         arrays = {name: getattr(self, name) for name in _ARRAYS if name != "earliest" or self.earliest is not self.time}
         taken = {name: values[chosen] for name, values in arrays.items() if values is not None}
         return replace(self, **{"earliest": taken["time"]} | taken)
+
+    def append(self, other: Durations) -> Durations:
+        """These entries and those of another group."""
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in _ARRAYS}
+        arrays: dict[str, Any] = {name: np.concatenate(pair) for name, pair in pairs.items() if pair[0] is not None}
+        return replace(self, **arrays)
 
     def by_group(self) -> Iterator[tuple[dict[str, Any], Durations]]:
         """The values of the columns grouped by, and the entries, of each group in order."""
@@ -113,15 +136,18 @@ def estimate_rows(
 def _finish(result: pd.DataFrame, observed: Durations) -> pd.DataFrame:
     for name, dtype in observed.groups.dtypes.items():
         result[str(name)] = result[str(name)].astype(dtype)
-    result.attrs = dict(observed.attrs)
-    return result
+    return as_result(result, dict(observed.attrs))
 
 
 def as_journeys(frame: pd.DataFrame, function: str) -> pd.DataFrame:
-    """Journeys as they are, events as journeys."""
+    """Journeys as they are, events as journeys; a message in several rows would count several times."""
     if isinstance(frame, pd.DataFrame) and "outcome" not in frame and {"state", "happened_at"} <= {*frame.columns}:
         return journeys_module.journeys(frame)
     require(frame, ("message_id", "outcome", "observed_until"), f"{function} (pass vk.journeys(events))")
+    if FRAME not in frame.columns and (duplicated := frame["message_id"].duplicated()).any():
+        ids = ", ".join(map(quote, frame["message_id"][duplicated].unique()[:3]))
+        text = f"{function}: message_id: {int(duplicated.sum()):,} of {len(frame):,} rows repeat a message: {ids}"
+        raise ValueError(f"{text}; pass one row per message, e.g. vk.journeys of the events of both logs")
     return frame
 
 
@@ -178,9 +204,9 @@ def durations(
     """The durations of journeys (or events) from one state to another.
 
     A later state proves that a message passed ``end`` (seen without *delivered*): it did so between the last event
-    before and the first after, ``earliest`` and ``time``. The same holds for a state observed by polling, whose
-    ``<state>_not_before`` is set. Delivered outweighs failed. A failure without a time counts from the end of the
-    observation. Negative times (clock skew) count as zero.
+    before and the first after, ``earliest`` and ``time``. The same holds for a state observed by polling or read off a
+    coarse clock, whose ``<state>_not_before`` is set, and for a failure without a time. Delivered outweighs failed.
+    Negative times (clock skew) count as zero.
     """
     names = group_names(by)
     confidence = check_share(confidence, "confidence")
@@ -191,7 +217,8 @@ def durations(
         raise ValueError("end: 'expired' counts as a failure; pass 'failed', which includes it")
     _require_outcome_times(journeys, function)
     at = {state: instants_of(journeys, f"{state}_at") for state in _JOURNEY_STATES if f"{state}_at" in journeys.columns}
-    started = at[start] != NEVER if start in at else np.zeros(len(journeys), dtype=bool)
+    begin, begin_earliest = _entered(journeys, at, [start])
+    started = (begin != NEVER) & (begin_earliest != 0)  # 1970: it was polled first when the message had long started
     if len(journeys) and not started.any():
         available = [state for state, times in at.items() if (times != NEVER).any()]
         states = ", ".join(available) or "no state"
@@ -202,34 +229,56 @@ def durations(
         remedy = "pass another start if more messages have its time, e.g. start='dispatched'"
         warnings.warn(f"{text}; {remedy}", DroppedMessagesWarning, stacklevel=3)
         journeys, at = journeys[started], {state: times[started] for state, times in at.items()}
-    begin = at.get(start, np.zeros(len(journeys), dtype=np.int64))
+        begin, begin_earliest = (begin[started], begin_earliest[started])
+    other = DELIVERED_STATES if end in FAILED_STATES else FAILED_STATES
     reached, earliest = _reached(journeys, at, end)
-    competing = _first(at, DELIVERED_STATES if end in FAILED_STATES else FAILED_STATES, len(journeys))
+    competing, competing_earliest = _entered(journeys, at, other)
     until = instants_of(journeys, "observed_until")
-    if at and (unknown := until == NEVER).any():
-        until = np.where(unknown, np.maximum.reduce(list(at.values())), until)
+    latest = np.maximum.reduce(list(at.values())) if at else until
+    until = np.where(until == NEVER, latest, until)
     undated = (journeys["outcome"] == "failed").to_numpy() & (competing == NEVER)
     if end not in FAILED_STATES and undated.any():
+        competing_earliest = np.where(undated, latest, competing_earliest)
         competing = np.where(undated, until, competing)
     has_reached = reached != NEVER
     has_failed = (competing != NEVER) & ~has_reached
     cause = has_reached * np.int8(REACHED) + has_failed * np.int8(COMPETING)
     stop = np.where(has_reached, reached, until)
     np.copyto(stop, competing, where=has_failed)
-    time = np.maximum(stop - begin, 0)
-    exact = earliest is reached
-    earliest = time if exact else np.where(has_reached, np.clip(earliest - begin, 0, time), time)
+    if earliest is reached and competing_earliest is competing and begin_earliest is begin:
+        earliest = time = np.maximum(stop - begin, 0)
+    else:
+        time = np.maximum(stop - np.where(cause == OPEN, begin, begin_earliest), 0)
+        earliest = np.where(has_reached, earliest, np.where(has_failed, competing_earliest, stop))
+        earliest = np.where(cause == OPEN, time, np.clip(earliest - begin, 0, time))
     entry = _entry(journeys, begin, observed_from)
     groups, group = factorize(group_columns(journeys, names, begin, messages, function, tz), names)
     attrs = {"by": names, "start": start, "end": end, "confidence": confidence, "tz": tz}
+    attrs |= _interval_attrs(time, earliest, cause == REACHED, function, end)
     row = np.arange(len(journeys))
     return Durations(begin, time, cause, earliest, entry, group, groups, journeys, row, attrs)
+
+
+def _interval_attrs(
+    time: Ints, earliest: Ints, is_reached: npt.NDArray[np.bool_], function: str, end: str
+) -> dict[str, Any]:
+    """The share of the messages that reached the end whose time is an interval, and a sentence about it."""
+    if earliest is time or not (is_interval := is_reached & (earliest < time)).any():
+        return {}
+    share, width_s = is_interval.sum() / is_reached.sum(), float(np.median((time - earliest)[is_interval])) / SECOND
+    note = f"{percent(share)} of the times to {end} are known only as intervals (median width {duration(width_s)})"
+    if width_s > _COARSE_S:
+        remedy = "fetch the histories, which have exact times: vk.collect(client, archive)"
+        text = f"{function}: {note}, from a later state or from polls; the estimate is less certain: {remedy}"
+        warnings.warn(text, IntervalTimesWarning, stacklevel=4)
+    return {"interval_share": share, "interval_note": f"{note}."}
 
 
 def _journey_state(field: str, text: str) -> str:
     state = parse_state(text) if isinstance(text, str) else text
     if state not in _JOURNEY_STATES:
-        raise ValueError(f"{field}: {text!r} is not a state of a journey; pass one of {', '.join(_JOURNEY_STATES)}")
+        remedy = f"{suggestion(text, _JOURNEY_STATES)}pass one of {', '.join(_JOURNEY_STATES)}"
+        raise ValueError(f"{field}: {text!r} is not a state of a journey; {remedy}")
     return state
 
 
@@ -244,20 +293,34 @@ def _require_outcome_times(journeys: pd.DataFrame, function: str) -> None:
 def _reached(journeys: pd.DataFrame, at: dict[str, Ints], end: str) -> tuple[Ints, Ints]:
     """The latest and the earliest instant at which each message reached the end; the same array if exact."""
     if end in FAILED_STATES:
+        latest, earliest = _entered(journeys, at, FAILED_STATES)
         delivered = _first(at, DELIVERED_STATES, len(journeys)) != NEVER
-        failed = np.where(delivered, NEVER, _first(at, FAILED_STATES, len(journeys)))
-        return failed, failed
-    exact = _first(at, [end], len(journeys))
+        failed = np.where(delivered, NEVER, latest)
+        return failed, failed if earliest is latest else np.where(delivered, NEVER, earliest)
+    latest, earliest = _entered(journeys, at, [end])
     index = DELIVERY_PATH.index(end) if end in DELIVERY_PATH else len(DELIVERY_PATH)
     proven = _first(at, DELIVERY_PATH[index + 1 :], len(journeys))
-    reached = earliest = exact
-    if (passed := (exact == NEVER) & (proven != NEVER)).any():
-        before = np.maximum.reduce([at[state] for state in DELIVERY_PATH[:index] if state in at] or [proven])
-        reached, earliest = np.where(passed, proven, exact), np.where(passed, np.minimum(before, proven), exact)
-    if f"{end}_not_before" in journeys.columns:
-        bound = instants_of(journeys, f"{end}_not_before")
-        earliest = np.where((exact != NEVER) & (bound != NEVER), np.minimum(bound, exact), earliest)
-    return reached, earliest
+    if (passed := (latest == NEVER) & (proven != NEVER)).any():
+        before = _before(at, DELIVERY_PATH[:index], proven)
+        latest, earliest = np.where(passed, proven, latest), np.where(passed, before, earliest)
+    return latest, earliest
+
+
+def _entered(journeys: pd.DataFrame, at: dict[str, Ints], states: Sequence[str]) -> tuple[Ints, Ints]:
+    """The latest and the earliest instant at which each message first entered one of several states."""
+    latest = earliest = _first(at, states, len(journeys))
+    for state in states:
+        bound = instants_of(journeys, f"{state}_not_before")
+        if (bounded := (bound != NEVER) & (latest != NEVER) & (at.get(state, bound) == latest)).any():
+            index = DELIVERY_PATH.index(state) if state in DELIVERY_PATH else _FAILS_AFTER
+            before = _before(at, DELIVERY_PATH[:index], latest)
+            earliest = np.where(bounded, np.clip(bound, np.where(before < latest, before, 0), latest), earliest)
+    return latest, earliest
+
+
+def _before(at: dict[str, Ints], states: Sequence[str], latest: Ints) -> Ints:
+    """The last instant of the states that precede another, which is not after ``latest``."""
+    return np.minimum(np.maximum.reduce([at[state] for state in states if state in at] or [latest]), latest)
 
 
 def _first(at: dict[str, Ints], states: Sequence[str], count: int) -> Ints:

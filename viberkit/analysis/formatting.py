@@ -27,14 +27,28 @@ def duration(seconds: float) -> str:
     return f"{value:,.1f}".removesuffix(".0") + f" {UNITS[index][0]}"
 
 
-def percent(share: float) -> str:
-    """A share in per cent, with one decimal near 0 and 1.
+def signed(seconds: float) -> str:
+    """A difference of durations in seconds, with its sign.
+
+    >>> signed(0.9), signed(-7.4), signed(float("inf"))
+    ('+900 ms', '−7.4 s', '+∞')
+    """
+    text = duration(abs(seconds)) if math.isfinite(seconds) else "∞"
+    return f"{'+' if seconds > 0 else '−' if seconds < 0 else ''}{text}"
+
+
+def percent(share: float, near: float | None = None) -> str:
+    """A share in per cent, with one decimal near 0 and 1, and as many as distinguish it from ``near``.
 
     >>> [percent(share) for share in (0, 0.0004, 0.031, 0.5, 0.993, 1)]
     ['0 %', '< 0.1 %', '3.1 %', '50 %', '99.3 %', '100 %']
+    >>> percent(0.9496, near=0.95), percent(0.949996, near=0.95), percent(0.95, near=0.95)
+    ('94.96 %', '94.9996 %', '95 %')
     """
     if not math.isfinite(share):
         return "–"
+    if near is not None and 0 < abs(share - near) < 0.01:
+        return f"{100 * share:.{max(math.ceil(-math.log10(abs(share - near))) - 2, 1)}f} %"
     if 0 < share < 0.001:
         return "< 0.1 %"
     if 0.9995 <= share < 1:

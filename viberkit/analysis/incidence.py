@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,8 @@ from scipy import special
 from viberkit.analysis.ordering import SECOND, Ints
 
 Floats = npt.NDArray[np.float64]
+#: Numbers of messages: whole, or expected where times are known only as intervals.
+Counts = Ints | Floats
 
 #: The kinds of confidence bands, and their descriptions.
 BANDS = {
@@ -62,21 +64,29 @@ class Incidence:
 
     ``time``: microseconds; ``at_risk``: messages observed and open just before; ``ended``: the number of each outcome
     at that time, one row per outcome; ``censored``: messages whose observation ended; ``open``: the share still open
-    afterwards; ``share``: the cumulative incidence of each outcome, one row per outcome.
+    afterwards; ``share``: the cumulative incidence of each outcome, one row per outcome. Where times are known only
+    as intervals, ``left`` is the beginning of the interval that ends at ``time`` and in which the outcome's share of
+    the row lies, and ``inflation`` how many times as large the variance is; None if all times are exact.
     """
 
     time: Ints
-    at_risk: Ints
-    ended: Ints
-    censored: Ints
+    at_risk: Counts
+    ended: Counts
+    censored: Counts
     open: Floats
     share: Floats
+    left: Ints | None = None
+    inflation: Floats | None = None
     _precisions: dict[int, Precision] = field(default_factory=dict, repr=False, compare=False)
 
     def precision(self, end: int) -> Precision:
         """The variance of the share of an outcome, and its effective sample sizes."""
         if end not in self._precisions:
-            self._precisions[end] = self._compute_precision(end)
+            exact = self._compute_precision(end)
+            if self.inflation is not None:
+                factor = self.inflation[end]
+                exact = Precision(exact.variance * factor, exact.size / factor, exact.size_above / factor)
+            self._precisions[end] = exact
         return self._precisions[end]
 
     def _compute_precision(self, end: int) -> Precision:
@@ -87,13 +97,13 @@ class Incidence:
         far, because ``hazard_increment`` is large at late times, where R is small.
         """
         result = Precision(*(np.empty(len(self.time)) for _ in range(3)))
-        totals, previously_ended, smallest = np.zeros(3), 0, np.inf
+        totals, previously_ended, smallest = np.zeros(3), 0.0, np.inf
         for rows in _blocks(len(self.time)):
             risk, reached, share = self.at_risk[rows], self.ended[end, rows], self.share[end, rows]
             open_share = self.open[rows]
             ended = self.ended[:, rows].sum(axis=0)
             observed = np.maximum(risk, 1)
-            left = observed - ended
+            left = np.where(observed - ended > _ROUNDING, observed - ended, 0.0)
             hazard_increment = ended / (observed * np.where(left > 0, left, np.inf))
             hazard = reached / observed
             before = np.append(self.open[rows.start - 1] if rows.start else 1.0, open_share[:-1])
@@ -112,7 +122,7 @@ class Incidence:
             # Before the first outcome, the size is the number of uncensored messages.
             size = risk + previously_ended + np.append(0.0, np.cumsum(ended)[:-1])
             np.divide(share * (1 - share), variance, out=size, where=uncertain)
-            previously_ended += int(ended.sum())
+            previously_ended += float(ended.sum())
             # The variance ignores a step that leaves no message open; at_risk limits it.
             if open_share[-1] <= _ROUNDING and self.ended[end].any():
                 last = open_share <= _ROUNDING
@@ -168,16 +178,59 @@ class Incidence:
         """Whether the share is known at each time: some message was observed as long, or none was open any more."""
         return np.asarray((np.asarray(when) <= self.time[-1]) | bool(self.open[-1] <= _ROUNDING))
 
+    def highest_row(self, when: npt.ArrayLike, end: int = 0) -> Ints:
+        """The index of the row that holds at each time if each share were at the beginning of its interval."""
+        if self.left is None:
+            return self.at(when)
+        rows = np.append(0, np.flatnonzero(self.ended[end] > 0))
+        begin = np.append(-1, np.where(self.left[end] < self.time, self.left[end] + 1, self.time)[rows[1:]])
+        return np.asarray(np.maximum(self.at(when), rows[np.searchsorted(begin, when, side="right") - 1]))
+
+    def of_reached(self, n: float) -> Incidence:
+        """The times of the ``n`` messages with the first outcome, weighted by how long others could be observed."""
+        rows = (self.ended[0] > 0) | (self.time == 0)
+        ended = np.zeros((2, np.count_nonzero(rows)))
+        ended[0] = np.diff(self.share[0, rows], prepend=0.0) * n / max(float(self.share[0, -1]), _ROUNDING)
+        at_risk = n - np.append(0.0, np.cumsum(ended[0])[:-1])
+        curve = product_limit(self.time[rows], at_risk, ended, np.zeros(len(at_risk)))
+        if self.left is None or self.inflation is None:
+            return curve
+        return replace(curve, left=self.left[:, rows], inflation=self.inflation[:, rows])
+
     def share_at(self, when: npt.ArrayLike, end: int = 0, confidence: float = 0.95) -> tuple[Floats, Floats, Floats]:
         """The share of an outcome at times (microseconds) and its interval; NaN where it cannot be known."""
-        known, index = self.covers(when), self.at(when)
-        low, high = (np.where(known, limit[index], np.nan) for limit in self.band(end, confidence))
-        return np.where(known, self.share[end][index], np.nan), low, high
+        known, index, highest = self.covers(when), self.at(when), self.highest_row(when, end)
+        low, high = self.band(end, confidence)
+        share = self.share[end][index]
+        if self.left is not None:
+            left, right = self.left[end][highest], self.time[highest]
+            part = np.where(right > left, (np.asarray(when) - left) / np.maximum(right - left, 1), 1.0)
+            share = share + np.clip(part, 0.0, 1.0) * (self.share[end][highest] - share)
+        return (
+            np.where(known, share, np.nan),
+            np.where(known, low[index], np.nan),
+            np.where(known, high[highest], np.nan),
+        )
+
+    def _beginning(self, end: int) -> Ints:
+        """The beginning of the interval in which the share of each row lies."""
+        return self.time if self.left is None else self.left[end]
+
+    def earliest_quantile(self, share: float, end: int = 0) -> float:
+        """The quantile if each share were at the beginning of its interval."""
+        index = int(np.searchsorted(self.share[end], share - _ROUNDING))
+        return float(self._beginning(end)[index]) if index < len(self.time) else float("inf")
 
     def quantile(self, share: float, end: int = 0) -> float:
         """The time (microseconds) at which the curve of an outcome reaches a share; infinite where it does not."""
         index = int(np.searchsorted(self.share[end], share - _ROUNDING))
-        return float(self.time[index]) if index < len(self.time) else float("inf")
+        if index == len(self.time):
+            return float("inf")
+        left, right = float(self._beginning(end)[index]), float(self.time[index])
+        if left == right:
+            return right
+        before = float(self.share[end][index - 1]) if index else 0.0
+        return left + min((share - before) / (float(self.share[end][index]) - before), 1.0) * (right - left)
 
     def quantile_estimate(self, share: float, confidence: float = 0.95) -> tuple[float, float, float]:
         """The quantile of the first outcome and its interval, in seconds.
@@ -210,6 +263,7 @@ class Incidence:
         the time is monotone in ``chance`` and in ``share``.
         """
         reached, is_lower = self.share[end], chance < 0.5
+        time = self._beginning(end) if is_lower else self.time
         error = np.sqrt(share * (1 - share) / np.maximum(size, 1e-300))
         near = np.flatnonzero((reached > share - _FAR * error - _ROUNDING) & (reached > 0))
         sufficient = np.flatnonzero(_exceedance(reached[near], size[near], share) >= chance)
@@ -220,19 +274,20 @@ class Incidence:
             high = int(np.searchsorted(reached, reached[high]))
         low = high - 1
         if low < 0 or reached[low] <= 0:  # before the first order statistic
-            return 0.0 if is_lower else float(self.time[high])
+            return 0.0 if is_lower else float(time[high])
         below, above = 0.0, 1.0
         for _ in range(_HALVINGS):
             part = (below + above) / 2
             between = reached[low] + part * (reached[high] - reached[low])
             below, above = (below, part) if _exceedance(between, size[high], share) >= chance else (part, above)
-        return float(self.time[low] + above * (self.time[high] - self.time[low]))
+        return float(min(time[low], time[high]) + above * max(time[high] - time[low], 0))
 
     def _lower_limit_beyond(self, share: float, chance: float, end: int, size: Floats) -> float:
         """The lower limit where the whole curve is below the quantile with confidence."""
         last_share, last_size = float(self.share[end, -1]), float(size[-1])
         if special.betaincc(last_share * last_size + 1, max((1 - last_share) * last_size, 1e-300), share) >= chance:
-            return float(self.time[int(np.searchsorted(self.share[end], last_share))])  # the next one may exceed it
+            last_rise = int(np.searchsorted(self.share[end], last_share))
+            return float(self._beginning(end)[last_rise])  # the next one may exceed it
         return float(self.time[-1]) if self.open[-1] > _ROUNDING else float("inf")
 
 
@@ -279,12 +334,17 @@ def incidence(time: Ints, cause: Ints, causes: int = 2, entry: Ints | None = Non
         entered = np.arange(len(entry) + 1) if n is None else np.append(0, np.cumsum(n[order]))
         risk += entered[np.searchsorted(entry[order], at, side="left")] - cumulative[-1]
     ended = np.array([np.diff(np.append(0, np.cumsum((kinds == kind + 1) * weights))[edges]) for kind in range(causes)])
-    all_ended = ended.sum(axis=0)
-    censored = np.diff(cumulative[edges]) - all_ended
-    observed = np.maximum(risk, 1)
-    open_share = np.cumprod((observed - all_ended) / observed)
+    censored = np.diff(cumulative[edges]) - ended.sum(axis=0)
+    return product_limit(at, risk, ended, censored)
+
+
+def product_limit(time: Ints, at_risk: Counts, ended: Counts, censored: Counts) -> Incidence:
+    """The cumulative incidence from the numbers of messages in each row."""
+    observed = np.maximum(at_risk, _ROUNDING)
+    open_share = np.cumprod(np.maximum(observed - ended.sum(axis=0), 0.0) / observed)
     hazard = np.append(1.0, open_share[:-1]) / observed
-    return Incidence(at, risk, ended, censored, open_share, np.minimum(np.cumsum(hazard * ended, axis=1), 1.0))
+    share = np.minimum(np.cumsum(hazard * ended, axis=1), 1.0)
+    return Incidence(time, at_risk, ended, censored, open_share, share)
 
 
 def _score(share: Floats, size: Floats, confidence: float, side: int) -> Floats:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from viberkit.analysis.durations import OPEN, REACHED, Durations, check_shares, check_within, durations, estimate_rows
-from viberkit.analysis.formatting import UNITS
+from viberkit.analysis.durations import (
+    OPEN,
+    REACHED,
+    Durations,
+    check_number,
+    check_shares,
+    check_within,
+    durations,
+    estimate_rows,
+)
+from viberkit.analysis.formatting import UNITS, duration, percent
 from viberkit.analysis.grouping import BY, check_name_clash, factorize, group_columns
 from viberkit.analysis.ordering import SECOND, instants
 from viberkit.frames.schema import INSTANT
@@ -19,7 +30,6 @@ from viberkit.frames.schema import INSTANT
 _MONDAY = pd.Timestamp("1970-01-05")  # weeks begin on Mondays
 _WINDOW = r"(\d+(?:\.\d+)?)(ms|s|min|h|d|w)"
 _UNIT_S = {**dict(UNITS), "w": 604_800.0}
-_ROUNDING = 1e-9  # of a number of messages
 
 
 def over_time(
@@ -252,15 +262,18 @@ def slo(
         - ``within_s``: time of the objective, in seconds
         - ``share``, ``low``, ``high``: estimated share that reaches ``end`` in that time, and its interval; NaN where
           no message was observed for so long
-        - ``verdict``: met or missed where the messages of the window decide it, unclear where it depends on the
-          undecided ones
+        - ``observed_share``: the share of the messages of the window for which it is decided
+        - ``verdict``: met where the whole interval is at or above the target, missed where it is below, else unclear
         - ``n``: messages of the window
         - ``n_open``: of these, messages without a final outcome when last observed
-        - ``n_undecided``: of these, messages observed for less than ``within``
+        - ``n_undecided``: messages observed for less than ``within``, or known only to have reached ``end`` in an
+          interval around it
         - ``n_missed``: messages that missed the objective, and the expected number among the undecided
         - ``n_allowed``: messages that may miss it, n × (1 - target)
         - ``budget_left``: share of these that is left; 1 if no message missed, below 0 if the budget is overspent
         - ``budget_left_cumulative``: the same of all windows of the group up to this one
+        - ``burn_rate``: (1 - share) / (1 - target): at 1 the window uses exactly its part of the error budget
+        - ``summary``: the verdict as a sentence
 
         ``attrs`` hold ``by``, ``start``, ``end``, ``within_s``, ``target``, ``every``, ``confidence`` and ``tz``.
 
@@ -279,6 +292,7 @@ def slo(
 
     See Also
     --------
+    burn_rate : How fast the error budget is used now.
     over_time : The estimates without an objective.
 
     Notes
@@ -291,13 +305,144 @@ def slo(
     >>> at = pd.to_datetime(["2026-03-01T09:10:00Z"] * 4)
     >>> journeys = pd.DataFrame({"message_id": list("abcd"), "accepted_at": at, "outcome": "delivered",
     ...     "delivered_at": at + pd.to_timedelta([1, 2, 3, 70], unit="s"), "observed_until": at + pd.Timedelta("1h")})
-    >>> vk.slo(journeys, target=0.5)[["n", "share", "verdict", "n_missed", "n_allowed", "budget_left"]]
-       n  share verdict  n_missed  n_allowed  budget_left
-    0  4   0.75     met       1.0        2.0          0.5
+    >>> result = vk.slo(journeys, target=0.5)
+    >>> result[["n", "share", "verdict", "n_missed", "n_allowed", "budget_left"]]
+       n  share  verdict  n_missed  n_allowed  budget_left
+    0  4   0.75  unclear       1.0        2.0          0.5
+    >>> print(result["summary"][0])
+    unclear: 75 % (30 % to 95 %) delivered within 1 min, target 50 %; observed 75 % of 4
     """
     (share,), (limit,) = check_shares([target], "target"), check_within([within])
     data = durations(journeys, "slo", by=by, start=start, end=end, confidence=confidence, messages=messages, tz=tz)
     return estimate_slo(group_by_window(data, every), limit, share)
+
+
+#: Lookbacks and the burn rates that call for action, after the Site Reliability Workbook of Google (chapter 5): 2 % of
+#: the error budget of 30 days are used in an hour, 5 % in six hours, 10 % in three days.
+BURN_RATES: Mapping[str, float] = MappingProxyType({"1h": 14.4, "6h": 6.0, "3d": 1.0})
+_SHORT = 12  # the short window is this part of the lookback
+
+
+def burn_rate(
+    journeys: pd.DataFrame,
+    *,
+    by: BY = None,
+    start: str = "accepted",
+    end: str = "delivered",
+    within: float = 60,
+    target: float = 0.95,
+    burn_rates: Mapping[str, float] = BURN_RATES,
+    confidence: float = 0.95,
+    messages: pd.DataFrame | None = None,
+    tz: str = "UTC",
+) -> pd.DataFrame:
+    """Measure how fast the error budget of a service level objective is used at the end of a log.
+
+    Parameters
+    ----------
+    journeys : DataFrame
+        Journeys as ``vk.journeys`` returns them, or events.
+    by : str or sequence of str, optional
+        Columns to group by: of ``journeys``, of ``messages``, or ``hour`` or ``weekday`` of the start.
+    start : str, default "accepted"
+        The state from which time is measured, in any dialect. Messages without it are dropped.
+    end : str, default "delivered"
+        The state to reach, in any dialect. Messages that fail miss the objective.
+    within : float, default 60
+        The time since ``start``, in seconds.
+    target : float, default 0.95
+        The share of all messages that must reach ``end`` in that time, between 0 and 1.
+    burn_rates : mapping of str to float, default {"1h": 14.4, "6h": 6.0, "3d": 1.0}
+        For each lookback the burn rate from which to act: by default those for an error budget of 30 days.
+    confidence : float, default 0.95
+        The confidence level of the intervals, between 0 and 1.
+    messages : DataFrame, optional
+        A frame with ``message_id`` and further columns to group by, such as ``archive.messages()``.
+    tz : str, default "UTC"
+        The time zone of ``hour`` and ``weekday``.
+
+    Returns
+    -------
+    DataFrame
+        One row per group and lookback:
+
+        - the columns of ``by``
+        - ``lookback``, ``lookback_s``: the window that ends with the log, as passed and in seconds
+        - ``burn_rate``, ``burn_low``, ``burn_high``: (1 - share within the time) / (1 - target) of the messages that
+          started in it, and its interval; NaN where none was observed for so long
+        - ``short_burn_rate``: the same of the last twelfth of the lookback
+        - ``threshold``: burn rate from which to act
+        - ``alert``: whether both burn rates reach it: the budget was used too fast, and still is
+        - ``n``, ``n_short``: messages that started in the two windows
+        - ``summary``: the burn rate as a sentence
+
+        ``attrs`` hold ``by``, ``start``, ``end``, ``within_s``, ``target``, ``until`` (the end of the log: the latest
+        instant at which a message ended or was observed), ``confidence`` and ``tz``.
+
+    Raises
+    ------
+    MissingColumn
+        If ``journeys`` lacks a column that is needed, or a column of ``by`` does not exist.
+    ValueError
+        If a state, ``within``, ``target``, a lookback, a burn rate, ``confidence`` or ``tz`` is invalid, or no message
+        has the state ``start``.
+
+    Warns
+    -----
+    DroppedMessagesWarning
+        If messages without the state ``start`` are dropped.
+
+    See Also
+    --------
+    slo : The objective window by window.
+
+    Notes
+    -----
+    A burn rate of 1 uses the whole budget in exactly its period. Two windows are required so that an alert ends soon
+    after its cause [1]_. The shares are estimated as by ``delivery_curve``, so recent messages count as long as they
+    were observed.
+
+    References
+    ----------
+    .. [1] Beyer, B. et al. (2018). The Site Reliability Workbook, chapter 5: Alerting on SLOs. O'Reilly.
+
+    Examples
+    --------
+    >>> at = pd.date_range("2026-03-01T09:00:00Z", periods=120, freq="1min")
+    >>> journeys = pd.DataFrame({"message_id": map(str, range(120)), "accepted_at": at, "outcome": "delivered",
+    ...     "delivered_at": at + pd.to_timedelta([1] * 90 + [70] * 30, unit="s"), "observed_until": at.max()})
+    >>> result = vk.burn_rate(journeys, target=0.9, burn_rates={"1h": 4})
+    >>> result[["lookback", "burn_rate", "short_burn_rate", "threshold", "alert", "n", "n_short"]].round(1)
+      lookback  burn_rate  short_burn_rate  threshold  alert   n  n_short
+    0       1h        5.1             10.0        4.0   True  59        4
+    """
+    (share,), (limit,) = check_shares([target], "target"), check_within([within])
+    rule = "a burn rate above zero"
+    rates = {name: check_number(rate, "burn_rates", rule, "14.4", 1e-9, 1e9) for name, rate in burn_rates.items()}
+    lookbacks = {name: _window_length(name, "burn_rates") // pd.Timedelta("1us") for name in rates}
+    data = durations(
+        journeys, "burn_rate", by=by, start=start, end=end, confidence=confidence, messages=messages, tz=tz
+    )
+    until = int((data.started + data.time).max()) if len(data) else 0
+
+    def rows(part: Durations) -> Iterator[dict[str, Any]]:
+        for name, rate in rates.items():
+            windows = [part.take(part.started > until - lookbacks[name] // size) for size in (1, _SHORT)]
+            shares = [window.curve.share_at(limit, 0, confidence) for window in windows]
+            (burn, high, low), (short, *_) = ([(1 - float(x)) / (1 - share) for x in estimate] for estimate in shares)
+            text = f"last {name}: burn rate {burn:.3g} ({low:.3g} to {high:.3g}), in the last twelfth {short:.3g}"
+            alert = burn >= rate and short >= rate
+            row = {"lookback": name, "lookback_s": lookbacks[name] / SECOND, "burn_rate": burn, "burn_low": low}
+            row |= {"burn_high": high, "short_burn_rate": short, "threshold": rate, "alert": alert}
+            row |= {"n": windows[0].count(), "n_short": windows[1].count()}
+            yield row | {"summary": f"{'ALERT: ' if alert else ''}{text}; act from {rate:g}"}
+
+    dtypes: dict[str, Any] = {"lookback": "str", "lookback_s": "float64", "burn_rate": "float64"}
+    dtypes |= dict.fromkeys(("burn_low", "burn_high", "short_burn_rate", "threshold"), "float64")
+    dtypes |= {"alert": "bool", "n": "int64", "n_short": "int64", "summary": "str"}
+    result = estimate_rows(data, dtypes, rows)
+    result.attrs |= {"within_s": limit / SECOND, "target": share, "until": instants(np.array([until]))[0]}
+    return result
 
 
 def group_by_window(observed: Durations, every: str | None) -> Durations:
@@ -319,13 +464,13 @@ def group_by_window(observed: Durations, every: str | None) -> Durations:
     return replace(windows, attrs=windows.attrs | {"every": every})
 
 
-def _window_length(every: Any) -> pd.Timedelta:
+def _window_length(every: Any, field: str = "every") -> pd.Timedelta:
     length = every if isinstance(every, pd.Timedelta) else pd.Timedelta(0)
     text = str(every).lower().replace(" ", "")
     if re.fullmatch(f"({_WINDOW})+", text):
         length = pd.Timedelta(seconds=sum(float(value) * _UNIT_S[unit] for value, unit in re.findall(_WINDOW, text)))
     if not length > pd.Timedelta(0):
-        raise ValueError(f"every: {every!r} is not a duration above zero; pass e.g. '15min', '1h' or '1d'")
+        raise ValueError(f"{field}: {every!r} is not a duration above zero; pass e.g. '15min', '1h' or '1d'")
     return length
 
 
@@ -359,10 +504,10 @@ def estimate_windows(observed: Durations, limits: Sequence[float], quantiles: Se
 
 def estimate_slo(observed: Durations, limit: float, target: float) -> pd.DataFrame:
     """The result of :func:`slo` from durations grouped by window; ``limit`` is in microseconds."""
-    dtypes: dict[str, Any] = dict.fromkeys(("within_s", "share", "low", "high"), "float64")
+    dtypes: dict[str, Any] = dict.fromkeys(("within_s", "share", "low", "high", "observed_share"), "float64")
     dtypes["verdict"] = pd.CategoricalDtype(["met", "missed", "unclear"])
     dtypes |= dict.fromkeys(("n", "n_open", "n_undecided"), "int64")
-    dtypes |= dict.fromkeys(("n_missed", "n_allowed", "budget_left"), "float64")
+    dtypes |= dict.fromkeys(("n_missed", "n_allowed", "budget_left", "burn_rate"), "float64") | {"summary": "str"}
     result = estimate_rows(observed, dtypes, lambda part: [_slo_row(part, limit, target)])
     by = observed.attrs["by"]
     windows = result.groupby(by, observed=True, dropna=False) if by else result
@@ -372,23 +517,31 @@ def estimate_slo(observed: Durations, limit: float, target: float) -> pd.DataFra
 
 
 def _slo_row(part: Durations, limit: float, target: float) -> dict[str, Any]:
-    undecided = (part.cause == OPEN) & (part.time < limit)
-    n, n_undecided = part.count(), part.count(undecided)
-    n_missed = part.count((part.cause != REACHED) | (part.time > limit)) - n_undecided
-    n_allowed = n * (1 - target)
-    verdict = "unclear"
-    if n_missed > n_allowed + _ROUNDING:
-        verdict = "missed"
-    elif n_missed + n_undecided <= n_allowed + _ROUNDING:
-        verdict = "met"
+    is_open, is_reached = part.cause == OPEN, part.cause == REACHED
+    undecided = (part.earliest < limit) & (is_open | (is_reached & (part.time > limit)))
+    n, n_undecided, n_met = part.count(), part.count(undecided), part.count(is_reached & (part.time <= limit))
     curve = part.curve
-    share, low, high = curve.share_at(limit, 0, part.attrs["confidence"])
-    expected = float(n_missed)
+    share, low, high = (float(value) for value in curve.share_at(limit, 0, part.attrs["confidence"]))
+    n_missed, n_allowed = float(n - n_met - n_undecided), n * (1 - target)
     if n_undecided and not np.isnan(share):
-        now, then = curve.at(part.time[undecided]), curve.at(limit)
-        still_open = np.maximum(curve.open[now], 1e-12)
-        misses = np.minimum((curve.open[then] + curve.share[1, then] - curve.share[1, now]) / still_open, 1.0)
-        expected += float(misses.sum() if part.n is None else misses @ part.n[undecided])
-    row = {"within_s": limit / SECOND, "share": share, "low": low, "high": high, "verdict": verdict}
-    row |= {"n": n, "n_open": part.count(part.cause == OPEN), "n_undecided": n_undecided}
-    return row | {"n_missed": expected, "n_allowed": n_allowed, "budget_left": 1 - expected / n_allowed}
+        now, then = curve.at(part.earliest[undecided]), curve.at(part.time[undecided])
+        # The chance to miss is that of the messages that were open for as long, or that ended in the same interval.
+        chance = (1 - share - curve.share[1, now]) / np.maximum(curve.open[now], 1e-12)
+        inside = np.maximum(curve.share[0, then] - curve.share[0, now], 1e-12)
+        chance = np.where(is_open[undecided], chance, (curve.share[0, then] - share) / inside)
+        n_missed += float(np.clip(chance, 0.0, 1.0) @ (np.ones(n_undecided) if part.n is None else part.n[undecided]))
+    verdict = "met" if low >= target else "missed" if high < target else "unclear"
+    observed_share = n_met / (n - n_undecided) if n > n_undecided else np.nan
+    row: dict[str, Any] = {"within_s": limit / SECOND, "share": share, "low": low, "high": high}
+    row |= {
+        "observed_share": observed_share,
+        "verdict": verdict,
+        "n": n,
+        "n_open": part.count(is_open),
+        "n_undecided": n_undecided,
+    }
+    row |= {"n_missed": n_missed, "n_allowed": n_allowed, "budget_left": 1 - n_missed / n_allowed}
+    near = partial(percent, near=target)
+    text = f"{near(share)} ({near(low)} to {near(high)}) {part.attrs['end']} within {duration(limit / SECOND)}"
+    text = f"{verdict}: {text}, target {percent(target)}; observed {near(observed_share)} of {n - n_undecided:,}"
+    return row | {"burn_rate": (1 - share) / (1 - target), "summary": text}

@@ -1,0 +1,219 @@
+"""Times known only as intervals: optimality, other libraries, coverage, and what every estimate says about them."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+from scipy import stats
+
+import viberkit as vk
+from viberkit.analysis.incidence import Incidence, incidence
+from viberkit.analysis.interval_censoring import interval_incidence
+
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "30"))
+LOGS = int(os.environ.get("VIBERKIT_LOGS", "12"))
+many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+SECOND = 1_000_000
+START = pd.Timestamp("2026-03-02T12:00:00Z").as_unit("us")
+
+#: Width of the interval (0: exact), its end, the cause, and the entry (-1: from the start).
+row = st.tuples(st.integers(0, 9), st.integers(1, 12), st.integers(0, 2), st.sampled_from([-1, -1, 1, 3, 6]))
+rows = st.lists(row, min_size=1, max_size=25)
+
+
+def arrays(drawn: list[tuple[int, int, int, int]]) -> tuple[np.ndarray, ...]:
+    width, time, cause, entry = np.array(drawn, dtype=np.int64).T
+    earliest = np.where(cause == 0, time, np.maximum(time - width, 0))
+    return earliest, time, cause, entry
+
+
+def probability(curve: Incidence, earliest: int, time: int, cause: int) -> float:
+    """Of a message to end in the interval with this cause (0: later than ``time``)."""
+    if cause == 0:
+        return float(curve.open[curve.at(time)])
+    share = curve.share[cause - 1]
+    before = earliest if earliest < time else time - 1
+    return float(share[curve.at(time)] - (share[curve.at(before)] if before >= 0 else 0.0))
+
+
+@many
+@given(rows, st.booleans())
+def test_exact_times_give_the_estimate_of_aalen_and_johansen(drawn: list[Any], late: bool) -> None:
+    _, time, cause, entry = arrays(drawn)
+    entries = entry if late else None
+    exact, result = incidence(time, cause, 2, entries), interval_incidence(time, time, cause, 2, entries)
+    for name in ("time", "at_risk", "ended", "censored", "open", "share"):
+        np.testing.assert_allclose(getattr(result, name), getattr(exact, name), atol=1e-12)
+    for end in (0, 1):
+        np.testing.assert_allclose(result.precision(end).variance, exact.precision(end).variance, rtol=1e-6, atol=1e-12)
+
+
+@many
+@given(rows)
+def test_no_other_estimate_is_more_likely(drawn: list[Any]) -> None:
+    """Moving share to any other time lowers the likelihood: its gradient is at most that of the estimate."""
+    earliest, time, cause, _ = arrays(drawn)
+    curve = interval_incidence(earliest, time, cause)
+    chance = np.array([probability(curve, *message) for message in zip(earliest, time, cause, strict=True)])
+    assert (chance > 0).all()
+    for when in range(1, 13):
+        for kind in (1, 2):
+            covers = (cause == kind) & (earliest < when) & (when <= time) | (cause == 0) & (time < when)
+            covers |= (cause == kind) & (earliest == time) & (time == when)
+            assert (covers / chance).sum() <= len(time) * (1 + 1e-3)
+
+
+@many
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 12), st.integers(0, 1)), min_size=2, max_size=25))
+def test_the_curve_is_that_of_lifelines(drawn: list[tuple[int, int, int]]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        npmle = pytest.importorskip("lifelines.fitters.npmle", reason="lifelines is not installed")
+        earliest, time, cause, _ = arrays([(width + 1, end, reached, -1) for width, end, reached in drawn])
+        right = np.where(cause == 0, np.inf, time.astype(float))
+        shares, intervals = npmle.npmle(earliest.astype(float), right, tol=1e-10, max_iter=200_000)
+    curve = interval_incidence(earliest, time, cause)
+    for when in range(13):
+        if not any(begin < when < end for begin, end in intervals):
+            expected = sum(share for share, (_, end) in zip(shares, intervals, strict=True) if end <= when)
+            assert curve.share[0][curve.at(when)] == pytest.approx(expected, abs=1e-3)
+
+
+def polled(count: int, seed: int, every_s: float, exact_share: float = 0.0) -> tuple[pd.DataFrame, np.ndarray]:
+    """Journeys whose states are polled at random phases, 5 % of them failed, and the true times in seconds."""
+    rng = np.random.default_rng(seed)
+    took = np.exp(rng.normal(np.log(2.5), 1.2, count))
+    away = rng.random(count) < 0.1
+    took[away] = rng.exponential(600, away.sum()) + 60
+    phase = rng.random(count) * every_s
+    before = np.where(took < phase, 0.0, phase + np.floor((took - phase) / every_s) * every_s)
+    after = np.where(took < phase, phase, before + every_s)
+    exact = rng.random(count) < exact_share
+    before, after = np.where(exact, took, before), np.where(exact, took, after)
+    failed, until = rng.random(count) < 0.05, rng.uniform(600, 5000, count)
+    is_open = after > until
+    started = START + pd.to_timedelta(np.arange(count), unit="s")
+    frame = pd.DataFrame({"message_id": np.arange(count).astype(str), "accepted_at": started})
+    for state, ended in (("delivered", ~failed & ~is_open), ("failed", failed & ~is_open)):
+        frame[f"{state}_at"] = (started + pd.to_timedelta(after, unit="s")).where(ended)
+        bound = (started + pd.to_timedelta(before, unit="s")).where(ended & ~exact)
+        frame[f"{state}_not_before"] = bound
+    frame["outcome"] = np.select([is_open, failed], ["open", "failed"], "delivered")
+    frame["observed_until"] = started + pd.to_timedelta(np.where(is_open, until, after), unit="s")
+    return frame, np.where(failed, np.inf, took)
+
+
+#: Of the messages of ``polled``: shares delivered within 60 and 300 s, and the median (from 20 million of them).
+TRUTH = (0.8513, 0.8862, 3.241)
+
+
+@pytest.mark.parametrize("exact_share", [0.0, 0.5])
+def test_polled_times_give_the_shares_of_exact_ones(exact_share: float) -> None:
+    hits, count = np.zeros(3), 1500
+    for seed in range(LOGS):
+        frame, _ = polled(count, seed, 300, exact_share)
+        with pytest.warns(vk.IntervalTimesWarning):
+            shares = vk.over_time(frame, every=None, within=[60, 300], quantiles=0.5)
+        low_high = [*zip(shares["low"][:2], shares["high"][:2], strict=True), (shares["low_s"][2], shares["high_s"][2])]
+        hits += [low <= value <= high for (low, high), value in zip(low_high, TRUTH, strict=True)]
+    assert (stats.binom.cdf(hits, LOGS, 0.93) > 0.001).all(), hits / LOGS
+
+
+@pytest.fixture(scope="module")
+def proxied() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The same journeys with exact times, and known only from a poll every five minutes."""
+    frame, took = polled(600, 4, 300)
+    exact = frame.drop(columns=[name for name in frame if name.endswith("_not_before")])
+    for state in ("delivered", "failed"):
+        true_at = frame["accepted_at"] + pd.to_timedelta(np.where(np.isinf(took), 1.0, took), unit="s")
+        exact[f"{state}_at"] = true_at.where(frame[f"{state}_at"].notna())
+    return exact, frame
+
+
+ESTIMATES = {
+    "time_to": lambda frame: vk.time_to(frame, quantiles=0.5),
+    "delivery_curve": vk.delivery_curve,
+    "over_time": lambda frame: vk.over_time(frame, every=None),
+    "slo": lambda frame: vk.slo(frame, every=None),
+    "burn_rate": vk.burn_rate,
+    "profile": vk.profile,
+    "compare": lambda frame: vk.compare(frame, other=frame.assign(message_id="b" + frame["message_id"])),
+    "fallback": lambda frame: vk.fallback(frame, viber_price=0.02, sms_price=0.08),
+}
+
+
+@pytest.mark.parametrize("name", ESTIMATES)
+def test_every_estimate_warns_once_and_carries_the_share(name: str, proxied: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    with pytest.warns(vk.IntervalTimesWarning, match="100 % of the times to delivered are known only as") as caught:
+        result = ESTIMATES[name](proxied[1])
+    assert len(caught) == 1
+    assert "vk.collect(client, archive)" in str(caught[0].message)
+    assert caught[0].filename == __file__
+    assert result.attrs["interval_share"] == 1
+    assert "median width" in result.attrs["interval_note"]
+    assert "interval_note" not in ESTIMATES[name](proxied[0]).attrs
+
+
+@pytest.mark.filterwarnings("ignore::viberkit.analysis.durations.IntervalTimesWarning")
+def test_polls_do_not_seem_slow(proxied: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    exact, frame = proxied
+    fast, slow = (vk.time_to(log, quantiles=0.5).iloc[0] for log in (exact, frame))
+    assert slow["low_s"] <= fast["value_s"] <= slow["high_s"]
+    assert slow["earliest_s"] <= slow["value_s"]
+    result = vk.compare(exact, other=frame, names=("exact", "polled"), within=60, quantiles=0.5)
+    assert (result[["p_gray", "p_logrank"]] > 0.01).all(axis=None)
+    assert result["low_s"][1] <= 0 <= result["high_s"][1]
+    objective = vk.slo(frame, every=None, target=0.85).iloc[0]
+    assert objective["low"] < (~exact["delivered_at"].isna()).mean()
+    assert objective["verdict"] == "unclear"
+    assert objective["n_undecided"] > objective["n_open"]
+
+
+def test_a_share_inside_an_interval_has_its_ends_as_limits() -> None:
+    """All messages were polled 300 s after acceptance: within 60 s anything between none and all is possible."""
+    at = pd.Series([START] * 200)
+    frame = pd.DataFrame({"message_id": map(str, range(200)), "accepted_at": at, "outcome": "delivered"})
+    frame = frame.assign(delivered_at=at + pd.Timedelta("300s"), delivered_not_before=at, observed_until=at[0])
+    with pytest.warns(vk.IntervalTimesWarning):
+        result = vk.over_time(frame, every=None, within=[60, 300], quantiles=0.5)
+    assert result["low"][0] == 0
+    assert result["high"][0] == 1
+    assert result["share"].tolist()[:2] == [pytest.approx(0.2), 1]
+    assert (result["low_s"][2], result["value_s"][2], result["high_s"][2]) == (0, pytest.approx(150), 300)
+
+
+def test_a_failure_without_a_time_is_between_the_last_state_and_the_end_of_observation() -> None:
+    at = pd.Series([START] * 4)
+    frame = pd.DataFrame({"message_id": list("abcd"), "accepted_at": at, "outcome": ["failed"] + ["delivered"] * 3})
+    frame["failed_at"] = pd.Series([pd.NaT] * 4, dtype=at.dtype)
+    frame["delivered_at"] = [pd.NaT, *(at[1:] + pd.to_timedelta([10, 20, 30], unit="s"))]
+    frame["observed_until"] = at + pd.Timedelta("1h")
+    curve = vk.delivery_curve(frame)
+    assert curve["failed"].iloc[-1] == pytest.approx(0.25)
+    assert curve["delivered"].tolist()[1:4] == pytest.approx([0.25, 0.5, 0.75])
+
+
+def test_statuses_then_histories(tmp_path: Any) -> None:
+    """Statuses say seen, hours later; histories say when they were delivered."""
+    with vk.Sandbox(seed=1, speed=0) as sandbox, vk.Archive(tmp_path / "a.db") as archive:
+        client = sandbox.client(archive=archive)
+        sent = [
+            client.send(f"+49170{6_000_000 + number}", vk.Text("Hello"), rate_type="transaction")
+            for number in range(80)
+        ]
+        sandbox.advance(days=3)
+        for message in sent:
+            client.status(message.message_id)
+        with pytest.warns(vk.IntervalTimesWarning, match=r"[0-9]+ % of the times to delivered"):
+            before = vk.time_to(vk.journeys(archive.events()), quantiles=0.5).iloc[0]
+        assert vk.collect(client, archive, progress=False).requested == 80
+        after = vk.time_to(vk.journeys(archive.events()), quantiles=0.5).iloc[0]
+        assert vk.collect(client, archive, progress=False).requested < 20, "final messages are not asked for again"
+    assert before["low_s"] <= after["value_s"] <= before["high_s"]
+    assert after["value_s"] < 3

@@ -1,0 +1,60 @@
+"""Results: data frames that Jupyter shows with whole sentences, and with durations and shares as people write them."""
+
+from __future__ import annotations
+
+import html
+import math
+import weakref
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from viberkit.analysis.formatting import duration, percent, percentile
+
+_NUMBERS = {"at_risk", "burn_rate", "threshold", "short_burn_rate", "burn_low", "burn_high", "cost", "holdout_cost"}
+_NUMBERS |= {"charged", "delivered_charge", "wasted", "undecided"}
+_LONGEST = 60  # rows or sentences that are all shown
+_ENDS = 10
+
+
+def as_result(frame: pd.DataFrame, attrs: dict[Any, Any]) -> pd.DataFrame:
+    """The frame itself, with these ``attrs`` and an HTML of its own.
+
+    It stays a plain ``DataFrame``: only this object has the HTML, not what is made from it.
+    """
+    frame.attrs = attrs
+    object.__setattr__(frame, "_repr_html_", partial(_to_html, weakref.ref(frame)))
+    return frame
+
+
+def _to_html(reference: weakref.ref[pd.DataFrame]) -> str:
+    frame = reference()
+    assert frame is not None  # noqa: S101 - it is called through the frame
+    sentences = [str(sentence) for sentence in frame["summary"]] if "summary" in frame else []
+    if len(sentences) > _LONGEST:
+        sentences = [*sentences[:_ENDS], f"… and {len(sentences) - _ENDS:,} more in the column summary"]
+    notes = [frame.attrs[name] for name in ("of_note", "interval_note") if frame.attrs.get(name)]
+    shown = frame.drop(columns="summary", errors="ignore")
+    if len(shown) > _LONGEST:
+        notes.append(f"{len(shown):,} rows; the first and the last {_ENDS} are shown.")
+        shown = pd.concat([shown.head(_ENDS), shown.tail(_ENDS)])
+    cells = {name: [_cell(str(name), value) for value in shown[name]] for name in shown}
+    table = pd.DataFrame(cells, index=shown.index).to_html(border=0)
+    items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences)
+    paragraphs = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
+    return f"<ul>{items}</ul>{table}{paragraphs}" if items else table + paragraphs
+
+
+def _cell(name: str, value: Any) -> str:
+    """A value as text: columns in seconds as durations, the others with fractions as shares unless they are numbers."""
+    if not isinstance(value, float):
+        return "–" if value is None or value is pd.NaT else str(value)
+    if not math.isfinite(value):
+        return "–" if math.isnan(value) else f"{value}".replace("inf", "∞")
+    if name.endswith("_s"):
+        return duration(value)
+    if name == "quantile":
+        return percentile(value)
+    is_number = name in _NUMBERS or name.startswith(("n_", "p_"))
+    return f"{value:,.3g}" if is_number else percent(value)
