@@ -199,6 +199,23 @@ def test_a_failure_without_a_time_is_between_the_last_state_and_the_end_of_obser
     assert curve["delivered"].tolist()[1:4] == pytest.approx([0.25, 0.5, 0.75])
 
 
+def test_a_clock_of_whole_minutes_is_an_interval() -> None:
+    rng = np.random.default_rng(3)
+    started = START + pd.to_timedelta(rng.uniform(0, 86_400, 3000), unit="s")
+    took = np.exp(rng.normal(np.log(40), 0.8, 3000))
+    frame = pd.DataFrame({"message_id": np.arange(3000).astype(str), "outcome": "delivered"})
+    for state, at in (("accepted", started), ("delivered", started + pd.to_timedelta(took, unit="s"))):
+        frame[f"{state}_at"] = at.floor("min")
+        frame[f"{state}_not_after"] = at.floor("min") + pd.Timedelta("1min")
+    frame["observed_until"] = frame["delivered_at"].max()
+    with pytest.warns(vk.IntervalTimesWarning, match="median width 2 min"):
+        row = vk.over_time(frame, every=None, within=60, quantiles=0.5)
+    assert row["low"][0] <= (took <= 60).mean() <= row["high"][0]
+    assert row["low_s"][1] <= np.median(took) <= row["high_s"][1]
+    with pytest.warns(vk.IntervalTimesWarning):
+        assert vk.over_time(frame, within=60, quantiles=[])["window_at"].min() >= START.floor("h")
+
+
 def test_statuses_then_histories(tmp_path: Any) -> None:
     """Statuses say seen, hours later; histories say when they were delivered."""
     with vk.Sandbox(seed=1, speed=0) as sandbox, vk.Archive(tmp_path / "a.db") as archive:

@@ -205,8 +205,8 @@ def durations(
 
     A later state proves that a message passed ``end`` (seen without *delivered*): it did so between the last event
     before and the first after, ``earliest`` and ``time``. The same holds for a state observed by polling or read off a
-    coarse clock, whose ``<state>_not_before`` is set, and for a failure without a time. Delivered outweighs failed.
-    Negative times (clock skew) count as zero.
+    coarse clock (``<state>_not_before`` and ``<state>_not_after``), and for a failure without a time. Delivered
+    outweighs failed. Negative times (clock skew) count as zero.
     """
     names = group_names(by)
     confidence = check_share(confidence, "confidence")
@@ -252,11 +252,12 @@ def durations(
         earliest = np.where(has_reached, earliest, np.where(has_failed, competing_earliest, stop))
         earliest = np.where(cause == OPEN, time, np.clip(earliest - begin, 0, time))
     entry = _entry(journeys, begin, observed_from)
-    groups, group = factorize(group_columns(journeys, names, begin, messages, function, tz), names)
+    recorded = at.get(start, begin)
+    groups, group = factorize(group_columns(journeys, names, recorded, messages, function, tz), names)
     attrs = {"by": names, "start": start, "end": end, "confidence": confidence, "tz": tz}
     attrs |= _interval_attrs(time, earliest, cause == REACHED, function, end)
     row = np.arange(len(journeys))
-    return Durations(begin, time, cause, earliest, entry, group, groups, journeys, row, attrs)
+    return Durations(recorded, time, cause, earliest, entry, group, groups, journeys, row, attrs)
 
 
 def _interval_attrs(
@@ -299,7 +300,7 @@ def _reached(journeys: pd.DataFrame, at: dict[str, Ints], end: str) -> tuple[Int
         return failed, failed if earliest is latest else np.where(delivered, NEVER, earliest)
     latest, earliest = _entered(journeys, at, [end])
     index = DELIVERY_PATH.index(end) if end in DELIVERY_PATH else len(DELIVERY_PATH)
-    proven = _first(at, DELIVERY_PATH[index + 1 :], len(journeys))
+    proven, _ = _entered(journeys, at, DELIVERY_PATH[index + 1 :])
     if (passed := (latest == NEVER) & (proven != NEVER)).any():
         before = _before(at, DELIVERY_PATH[:index], proven)
         latest, earliest = np.where(passed, proven, latest), np.where(passed, before, earliest)
@@ -308,13 +309,17 @@ def _reached(journeys: pd.DataFrame, at: dict[str, Ints], end: str) -> tuple[Int
 
 def _entered(journeys: pd.DataFrame, at: dict[str, Ints], states: Sequence[str]) -> tuple[Ints, Ints]:
     """The latest and the earliest instant at which each message first entered one of several states."""
-    latest = earliest = _first(at, states, len(journeys))
+    latest = earliest = first = _first(at, states, len(journeys))
     for state in states:
-        bound = instants_of(journeys, f"{state}_not_before")
-        if (bounded := (bound != NEVER) & (latest != NEVER) & (at.get(state, bound) == latest)).any():
+        is_first = (first != NEVER) & (at.get(state, first) == first)
+        if f"{state}_not_after" in journeys.columns:  # a coarse clock
+            latest = np.where(is_first, np.maximum(instants_of(journeys, f"{state}_not_after"), latest), latest)
+        if f"{state}_not_before" in journeys.columns:  # a poll
+            bound = instants_of(journeys, f"{state}_not_before")
             index = DELIVERY_PATH.index(state) if state in DELIVERY_PATH else _FAILS_AFTER
-            before = _before(at, DELIVERY_PATH[:index], latest)
-            earliest = np.where(bounded, np.clip(bound, np.where(before < latest, before, 0), latest), earliest)
+            before = _before(at, DELIVERY_PATH[:index], first)
+            low = np.clip(bound, np.where(before < first, before, 0), first)
+            earliest = np.where(is_first & (bound != NEVER), low, earliest)
     return latest, earliest
 
 

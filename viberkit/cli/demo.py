@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 import pandas as pd
@@ -14,6 +15,7 @@ from tqdm.auto import tqdm
 
 from viberkit import charts
 from viberkit.analysis.curves import delivery_curve, time_to
+from viberkit.analysis.formatting import duration, percent, percentile
 from viberkit.analysis.journeys import journeys, transitions
 from viberkit.analysis.latency import latency
 from viberkit.api.client import Client
@@ -82,13 +84,16 @@ def run(out: Path, messages: int, seed: int) -> None:
             figure.savefig(out / name, dpi=150, bbox_inches="tight", facecolor="white")
     events.to_parquet(out / "events.parquet", index=False)
     write_csv(table, out / "latency.csv")
-    summary = "; ".join(time_to(journey_frame)["summary"])
+    quantiles = {of: "; ".join(time_to(journey_frame, of=of)["summary"]) for of in ("all", "delivered")}
     click.echo(f"""
-Time between two states, in seconds:
+Time between two states, of the messages that took this step (of_all_time: part of the time of all steps together):
 
 {format_latency(table)}
 
-From accepted to delivered, over all messages (95 % intervals): {summary}
+From accepted to delivered (95 % intervals), longer than each step because it is their sum:
+    of all {messages:,} messages: {quantiles["all"]}
+    of the delivered ones only: {quantiles["delivered"]}
+Messages that failed or are still open count among all: p99 is "not reached" if more than 1 % failed.
 
 In {out}/ ({time.monotonic() - started:.0f} s): deliveries.db (the archive), events.parquet, latency.csv (with
 confidence intervals), {", ".join(drawings)}.
@@ -101,9 +106,10 @@ def format_latency(table: pd.DataFrame) -> str:
     """Format a latency result for a terminal: one row per transition, one column per quantile, no intervals."""
     keys = [*table.attrs["by"], "from_state", "to_state"]
     shown = table[keys].astype("object").fillna("")
-    shown["quantile"] = [f"p{100 * quantile:g}_s" for quantile in table["quantile"]]
-    columns = {"max_s": "{:,.3f}", "n": "{:,.0f}", "n_waiting": "{:,.0f}", "time_share": "{:.1%}"}
-    for name, template in {"value_s": "{:,.3f}", **columns}.items():
-        shown[name] = table[name].map(template.format)
-    wide = shown.set_index([*keys, *columns, "quantile"])["value_s"].unstack("quantile", sort=False)  # noqa: PD010 - with NaN
-    return wide.reset_index()[[*keys, *wide.columns, *columns]].to_string(index=False)
+    shown["quantile"] = [percentile(quantile) for quantile in table["quantile"]]
+    columns = {"max_s": "max", "n": "n", "n_waiting": "n_waiting", "time_share": "of_all_time"}
+    formats: dict[str, Any] = {"value_s": duration, "max_s": duration, "time_share": percent}
+    for name in ("value_s", *columns):
+        shown[columns.get(name, name)] = table[name].map(formats.get(name, "{:,.0f}".format))
+    wide = shown.set_index([*keys, *columns.values(), "quantile"])["value_s"].unstack("quantile", sort=False)  # noqa: PD010 - with NaN
+    return wide.reset_index()[[*keys, *wide.columns, *columns.values()]].to_string(index=False)
