@@ -1,15 +1,15 @@
 """The layout of a chart: lanes from top to bottom, measured texts, labels that do not overlap.
 
 matplotlib's global settings are never changed: each colour and size is passed explicitly. A figure created by a chart
-is transparent with mid-tone text, so that it is legible on light and on dark pages; on the caller's axes the text
-follows the background.
+is transparent with mid-tone text, so that it is legible on light and on dark pages. With a matplotlib style that has a
+background (such as ``dark_background``), and on the caller's axes, the text follows the background.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, cast
 
@@ -20,15 +20,20 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from scipy.optimize import isotonic_regression
 
+from viberkit.charts._results import not_drawn
 from viberkit.charts._style import DARK, LIGHT, MIDTONE, SMALL, luminance, time_ticks
 
 #: Inches: the width of a figure created by a chart, its margins, and a line of small print.
 WIDTH, MARGIN, LINE = 7.5, 0.3, 0.135
-#: Font size of headings, in points.
-NAME = 9.0
+#: Font sizes of headings and of titles, in points.
+NAME, TITLE = 9.0, 11.0
 #: Seconds: times up to this are drawn in a strip at the left of a log axis, the zero strip.
 SMALLEST_TIME = 1e-3
 PERCENT_TICKS = {0.0: "0 %", 0.25: "25 %", 0.5: "50 %", 0.75: "75 %", 1.0: "100 %"}
+#: Inches: the tallest figure, and in small multiples the heading of a panel and the gap beside it.
+MAX_HEIGHT, PANEL_HEADING, PANEL_GAP = 14.0, 0.26, 0.16
+#: More small multiples are illegible; a note below the axis counts those left out.
+MAX_PANELS = 30
 _TOP = 0.08
 
 
@@ -39,29 +44,41 @@ class Layout:
     ax: Axes
     own: bool
     text_colour: str
+    captions: list[str] = field(default_factory=list)
     scale: float = 1.0
     _widths: dict[tuple[str, float], float] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, ax: Axes | None, left: float = MARGIN, right: float = MARGIN) -> Layout:
-        """Set up the caller's axes, or the axes of a new figure of notebook width with these margins in inches."""
-        if ax is not None:
-            backgrounds = [patch.get_facecolor() for patch in (ax.patch, ax.figure.patch) if patch.get_visible()]
-            background = next((colour for colour in map(colors.to_rgba, backgrounds) if colour[3] > 0.5), None)
-            text_colour = MIDTONE if background is None else DARK if luminance(background[:3]) > 0.25 else LIGHT
-            return cls(ax, own=False, text_colour=text_colour)
-        import matplotlib.pyplot as plt
+    def open(
+        cls, ax: Axes | None, title: str, attrs: Mapping[Any, Any], left: float = MARGIN, right: float = MARGIN
+    ) -> Layout:
+        """Set up the caller's axes, or the axes of a new figure of notebook width with these margins in inches.
 
-        figure, ax = plt.subplots(figsize=(WIDTH, 3.0), layout="none", facecolor="none")
-        ax.set_facecolor("none")
-        figure.subplots_adjust(left=left / WIDTH, right=1 - right / WIDTH)
-        return cls(ax, own=True, text_colour=MIDTONE)
+        ``attrs`` are those of the result; the sentences that they have for the reader are shown below the chart.
+        """
+        own = ax is None
+        if ax is None:
+            import matplotlib.pyplot as plt
+
+            figure, ax = plt.subplots(figsize=(WIDTH, 3.0), layout="none")
+            if colors.to_rgba(figure.get_facecolor()) == (1, 1, 1, 1):  # no style: the page is the background
+                figure.set_facecolor("none")
+                ax.set_facecolor("none")
+            figure.subplots_adjust(left=left / WIDTH, right=1 - right / WIDTH)
+        backgrounds = [patch.get_facecolor() for patch in (ax.patch, ax.figure.patch) if patch.get_visible()]
+        background = next((colour for colour in map(colors.to_rgba, backgrounds) if colour[3] > 0.5), None)
+        text_colour = MIDTONE if background is None else DARK if luminance(background[:3]) > 0.25 else LIGHT
+        captions = [attrs.get("of_note"), attrs.get("interval_note") if attrs.get("interval_share") else None]
+        layout = cls(ax, own, text_colour, [caption for caption in captions if caption])
+        if title:
+            ax.set_title(layout.wrap(title, TITLE), loc="left", fontsize=TITLE, color=text_colour, parse_math=False)
+        return layout
 
     def __post_init__(self) -> None:
         self.ax.spines[["top", "left", "right"]].set_visible(False)
         self.ax.spines["bottom"].set_color(self.text_colour)
         self.ax.grid(visible=False)
-        self.ax.set_yticks(())
+        self._set_y_ticks({})
         self.ax.tick_params(colors=self.text_colour, labelsize=SMALL, length=0)
         self.ax.tick_params(axis="x", length=3, bottom=True)
 
@@ -100,14 +117,18 @@ class Layout:
         """Set the height in inches and the notes below the x-axis; on the caller's axes the text shrinks to fit."""
         # A break is between two notes if each of them fits into a line.
         joined = " · ".join(note.replace(" ", "\xa0") if self.width(note) < 0.97 else note for note in notes if note)
-        label = self.wrap(joined).replace("\xa0", " ").replace(" ·\n", "\n")
+        label = "\n".join(
+            [self.wrap(joined).replace("\xa0", " ").replace(" ·\n", "\n"), *map(self.wrap, self.captions)]
+        )
         self.ax.set_xlabel(label, fontsize=SMALL, color=self.text_colour, linespacing=1.25, parse_math=False)
         if self.own:
             bottom = 0.22 + 0.2 * axis + 0.15 * (label.count("\n") + 1)
-            total = height + bottom + _TOP
+            title = self.ax.get_title(loc="left")
+            top = _TOP + (0.12 + 0.18 * (title.count("\n") + 1) if title else 0.0)
+            total = height + bottom + top
             figure = cast(Figure, self.ax.figure)
             figure.set_size_inches(WIDTH, total)
-            figure.subplots_adjust(bottom=bottom / total, top=1 - _TOP / total)
+            figure.subplots_adjust(bottom=bottom / total, top=1 - top / total)
         self.scale = float(np.clip(self.inches[1] / height, 0.75, 1.0))
         self.ax.set_ylim(height, 0)
         if not axis:
@@ -145,21 +166,58 @@ class Layout:
 
     def levels(self, ticks: dict[float, str], end: float = 1.0) -> None:
         """Label heights at the left, with a light line at each up to ``end`` (a share of the width)."""
-        self.ax.set_yticks(list(ticks), list(ticks.values()))
+        self._set_y_ticks(ticks)
         style: dict[str, Any] = {"color": self.text_colour, "lw": 0.6, "alpha": 0.22, "zorder": 0.5}
         self.ax.hlines(list(ticks), 0, end, transform=self.ax.get_yaxis_transform(), **style)
+
+    def _set_y_ticks(self, ticks: dict[float, str]) -> None:
+        # Where all tick labels of a transparent figure are dark, Jupyter puts a white background behind it, and a black
+        # one where all are light. Therefore two labels without text are black and white.
+        at = next(iter(ticks), 0.0)
+        self.ax.set_yticks([np.nextafter(at, -np.inf), np.nextafter(at, np.inf), *ticks], ["", "", *ticks.values()])
+        for label, colour in zip(self.ax.get_yticklabels(), ("black", "white"), strict=False):
+            label.set_color(colour)
+
+    def panels(
+        self, heads: Sequence[tuple[str, str]], top: float, height: float, notes: Sequence[str], left_out: int
+    ) -> list[Layout]:
+        """Set the height, and return the layouts of small multiples below a top margin, as many as fit.
+
+        ``heads`` are the name and a fact above each panel, ``height`` is that of a panel (inches). Only the lowest of a
+        column and the first of a row have labels on their axes.
+        """
+        width, available = self.inches[0], (MAX_HEIGHT if self.own else self.inches[1] / 0.75) - top - 0.24
+        head = PANEL_HEADING if heads[0][0] else 0.0
+        columns = max(1, min(len(heads), 2 if len(heads) <= 4 else 3 if len(heads) <= 12 else 4, int(width / 1.5)))
+        rows = min(-(-len(heads) // columns), max(1, int(available / (head + 0.4))))
+        drawn, step = heads[: rows * columns], min(height + head, available / rows)
+        total, gap = top + rows * step + 0.24, PANEL_GAP / width
+        self.set_height(total, [*notes, not_drawn("smaller groups", left_out + len(heads) - len(drawn))])
+        self.ax.set(xlim=(0, 1), xticks=())
+        self.ax.spines["bottom"].set_visible(False)
+        panels, across = [], (1 + gap) / columns - gap
+        for index, (name, fact) in enumerate(drawn):
+            x, y = index % columns * (across + gap), top + index // columns * step + head
+            self.heading(y - 0.07, name, fact, left=x, right=x + across)
+            inset = self.ax.inset_axes(
+                (x, 1 - (y + step - head) / total, across, (step - head) / total), facecolor="none"
+            )
+            panels.append(replace(self, own=False, ax=inset, _widths={}))
+            inset.tick_params(labelbottom=index + columns >= len(drawn), labelleft=index % columns == 0)
+        return panels
 
     def text(self, x: float, y: float, text: str, *, size: float = SMALL, colour: str = "", **options: Any) -> None:
         """Draw a text at ``x`` (a share of the width) and ``y`` (on the y-axis)."""
         style: dict[str, Any] = {"transform": self.ax.get_yaxis_transform(), "parse_math": False}
         self.ax.text(x, y, text, fontsize=size * self.scale, color=colour or self.text_colour, **(style | options))
 
-    def heading(self, y: float, name: str, *facts: str) -> None:
+    def heading(self, y: float, name: str, *facts: str, left: float = 0.0, right: float = 1.0) -> None:
         """Draw the heading of a lane: its name at the left, the longest of ``facts`` that fits at the right."""
-        fact = next((f for f in facts if self.width(f) + self.width(name, NAME) < 0.96), facts[-1] if facts else "")
-        self.text(0, y, self.elide(name, 0.97 - (self.width(fact) if fact else 0), NAME), size=NAME)
+        space = right - left - 0.03
+        fact = next((f for f in facts if self.width(f) + self.width(name, NAME) < space), facts[-1] if facts else "")
+        self.text(left, y, self.elide(name, space - (self.width(fact) if fact else 0), NAME), size=NAME)
         if fact:
-            self.text(1, y, fact, ha="right")
+            self.text(right, y, fact, ha="right")
 
     def legend_positions(self, names: Sequence[str]) -> list[tuple[float, float]]:
         """Return the left ends of the entries of a legend at the top: share of the width, inches from the top."""

@@ -8,11 +8,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from viberkit.analysis.durations import check_time_zone
+from viberkit.analysis.grouping import BY, factorize, group_columns, group_names
+from viberkit.analysis.ordering import instants_of
 from viberkit.frames.schema import require
 from viberkit.models.states import rank
 
 Transition = tuple[str, str]
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+#: The latencies by transition and group.
+Lanes = dict[tuple[Transition, str], Floats]
 Strings = Sequence[str]
 Numbers = float | Sequence[float] | None
 
@@ -31,9 +37,11 @@ def check_result(frame: pd.DataFrame, chart: str, source: str, columns: Strings,
         )
 
 
-def largest_groups(frame: pd.DataFrame, sizes: pd.Series, maximum: int) -> tuple[list[tuple[str, pd.DataFrame]], int]:
+def largest_groups(
+    frame: pd.DataFrame, sizes: pd.Series, maximum: int, by: Strings | None = None
+) -> tuple[list[tuple[str, pd.DataFrame]], int]:
     """Return the largest groups: their labels and rows in order of appearance, and the number of the others."""
-    by = list(frame.attrs["by"])
+    by = list(frame.attrs["by"] if by is None else by)
     if not by:
         return [("", frame)], 0
     codes = frame.groupby(by, observed=True, sort=False, dropna=False).ngroup().to_numpy()
@@ -65,16 +73,28 @@ def period_s(every: object) -> float:
     return float(pd.Timedelta(every).total_seconds())  # type: ignore[arg-type]
 
 
-def read_latencies(transitions: pd.DataFrame, chart: str) -> tuple[dict[Transition, Floats], str]:
-    """Return the latencies of each transition in life-cycle order, and a note about those that are not drawn."""
+def group_codes(frame: pd.DataFrame, chart: str, started: str, by: BY, tz: str) -> tuple[Ints, list[str]]:
+    """Return the group of each row, and the labels of the groups; ``started`` is the column of hours and weekdays."""
+    check_time_zone(tz)
+    names = group_names(by)
+    groups, codes = factorize(
+        group_columns(frame, names, instants_of(frame, started), None, f"charts.{chart}", tz), names
+    )
+    return codes, [group_label(values) for values in groups.astype(object).to_numpy().tolist()]
+
+
+def read_latencies(transitions: pd.DataFrame, chart: str, by: BY = None, tz: str = "UTC") -> tuple[Lanes, str]:
+    """Return the latencies of each transition and group in life-cycle order, and a note about those not drawn."""
     check_result(transitions, chart, "vk.transitions(events)", ("from_state", "to_state", "latency_s"))
     if not len(transitions):
         return {}, ""
+    codes, labels = group_codes(transitions, chart, "started_at", by, tz)
     seconds = pd.Series(transitions["latency_s"].to_numpy(dtype=np.float64, na_value=np.nan))
     states = [transitions[name].astype("category").array for name in ("from_state", "to_state")]
-    groups = seconds[seconds >= 0].groupby([pd.Series(state)[seconds >= 0] for state in states], observed=True)
-    latencies = {(str(source), str(target)): values.to_numpy() for (source, target), values in groups}
-    ordered = {transition: latencies[transition] for transition in in_order(latencies)}
+    groups = seconds[seconds >= 0].groupby([pd.Series(key)[seconds >= 0] for key in (*states, codes)], observed=True)
+    lanes = {((str(source), str(target)), labels[code]): values.to_numpy() for (source, target, code), values in groups}
+    order = {transition: index for index, transition in enumerate(in_order({transition for transition, _ in lanes}))}
+    ordered = dict(sorted(lanes.items(), key=lambda lane: order[lane[0][0]]))
     return ordered, not_drawn("below zero,", int((seconds < 0).sum()))
 
 

@@ -2,50 +2,69 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from viberkit.analysis.formatting import duration, percent
-from viberkit.charts._layout import LINE, PERCENT_TICKS, SMALLEST_TIME, Layout
-from viberkit.charts._results import Floats, check_result, in_order, largest_groups, not_drawn, read_latencies
+from viberkit.analysis.grouping import BY, group_names
+from viberkit.charts._layout import MAX_PANELS, PERCENT_TICKS, SMALLEST_TIME, Layout
+from viberkit.charts._results import (
+    Floats,
+    Transition,
+    check_result,
+    in_order,
+    largest_groups,
+    not_drawn,
+    read_latencies,
+)
 from viberkit.charts._style import GROUP_COLOURS, state_colour, transition_colours
-from viberkit.charts.transitions import set_time_axis
+from viberkit.charts.transitions import MAX_LINES
 
-__all__ = ["MAX_LINES", "curve", "ecdf"]
+__all__ = ["curve", "ecdf"]
 
-#: More lines cannot be distinguished; a note below the axis counts those left out.
-MAX_LINES = 8
+#: The lines of more groups would be a tangle: each group has a panel of its own.
+_MAX_GROUPS = 5
 _COLUMNS, _HEIGHT, _LEFT = 2000, 2.4, 0.52
 
 
-def curve(delivery_curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def curve(delivery_curve: pd.DataFrame, *, by: BY = None, title: str = "", ax: Axes | None = None) -> Axes:
     """Draw a delivery curve: the shares of all messages that were delivered, failed or open, over time.
 
     Without groups three areas fill 0 to 100 %: the end from below, the other outcome from above, open messages
-    between them; thin lines are the confidence interval. With groups each is a line with its confidence band, which
-    ends at the longest observation of the group.
+    between them; thin lines are the confidence interval. Up to five groups are lines with confidence bands, which end
+    at the longest observation of the group; of more groups each has a panel of its own.
 
     Parameters
     ----------
     delivery_curve : pandas.DataFrame
         The result of ``vk.delivery_curve``: ``time_s`` (seconds), ``open`` (share), the shares and counts of the
         outcomes ``attrs["end"]`` and ``attrs["other"]``, and the columns of ``attrs["by"]``.
+    by : str or sequence of str, optional
+        Draw a panel for each group of these columns, which must be in ``attrs["by"]``; the groups of the other columns
+        are lines in it.
+    title : str, optional
+        A title above the chart; without one, the headings and the texts on the axis say what is drawn.
     ax : matplotlib.axes.Axes, optional
         The axes to draw on; a new figure of notebook width by default.
 
     Returns
     -------
     matplotlib.axes.Axes
-        The axes. The 8 largest groups are drawn; a note below the axis counts the others.
+        The axes. At most 30 panels are drawn, of the largest groups; a note below the axis counts the others.
 
     Raises
     ------
     MissingColumn
         If a column is missing.
     ValueError
-        If one of the attrs ``by``, ``start``, ``end``, ``other``, ``confidence`` is missing.
+        If one of the attrs ``by``, ``start``, ``end``, ``other``, ``confidence`` is missing, or a column of ``by`` is
+        not in ``attrs["by"]``.
 
     Examples
     --------
@@ -62,86 +81,128 @@ def curve(delivery_curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     columns = ["time_s", "open", end, f"{end}_low", f"{end}_high", other, *counts]
     needed = ("by", "start", "end", "other", "confidence")
     check_result(delivery_curve, "curve", "vk.delivery_curve(journeys)", columns, needed)
-    layout = Layout.open(ax, left=_LEFT)
+    layout = Layout.open(ax, title, attrs, left=_LEFT)
     if not len(delivery_curve):
         return layout.show_empty("no messages")
-    by, height = attrs["by"], plot_height(layout, 0.24)
-    limit = max(1, min(MAX_LINES, int(height / (LINE + 0.02))))
-    groups, left_out = largest_groups(delivery_curve, delivery_curve[counts].sum(axis=1), limit)
-    lines = [_Line(part, end) for _, part in groups]
-    low = min((line.first for line in lines if line.first > 0), default=1.0)
-    high = max(low, *(float(line.time[-1]) for line in lines))
-    low = min(low, high / 32)
-
-    notes = [f"time since {attrs['start']}, log scale · share of all messages"]
-    notes.append(f"{'band' if by else 'thin lines'}: {percent(attrs['confidence'])} interval")
-    notes.append(not_drawn("smaller groups", left_out))
-    last = {name: float(delivery_curve[name].iloc[-1]) for name in columns}
-    if by:
-        marks = []
-        for (name, _), line, colour in zip(groups, lines, GROUP_COLOURS, strict=False):
-            share = f" {percent(round(line.share[-1], 9))}"
-            text = layout.elide(name, 0.3 - layout.width(share)) + share
-            marks.append((max(line.time[-1], low), line.share[-1], text, colour))
-    else:
-        interval = dict.fromkeys(percent(last[f"{end}_{side}"]) for side in ("low", "high"))
-        text = f"{end} {percent(round(last[end], 9))}" + (f"\n{' – '.join(interval)}" if len(interval) > 1 else "")
-        marks = [(high, last[end] / 2, text, state_colour(end))]
-        if last["open"] > 1e-9:
-            marks.append((high, last[end] + last["open"] / 2, f"open {percent(last['open'])}", layout.text_colour))
-        if last[other] > 1e-9:
-            marks.append((high, 1 - last[other] / 2, f"{other} {percent(last[other])}", state_colour(other)))
-    margin = max(layout.width(text) for _, _, text, _ in marks) + 0.05
-    layout.time_axis(low, high, "≤ 1 ms" if any(line.early for line in lines) else "", margin)
-    edge = layout.share(high)
-    set_plot(layout, height, 0.24, 0.0, notes, edge)
-    if by:
-        for line, colour in zip(lines, GROUP_COLOURS, strict=False):
-            line.draw(layout.ax, colour, 0.18 if len(lines) <= 4 else 0.1)
-            layout.ax.plot(line.time[-1:], line.share[-1:], "o", ms=3.5, color=colour, clip_on=False)
-        heading = f"share {end}; a line ends at the longest observation of its group"
-    else:
-        _draw_areas(layout, lines[0], _Line(delivery_curve, other), state_colour(end), state_colour(other))
-        layout.ax.plot([high, high], [0, 1], color=layout.text_colour, lw=1.0, ls=(0, (1.5, 1.5)))
-        heading = "longest observation" if last["open"] > 1e-9 else "last message ended after"
-        heading = f"n {int(delivery_curve[counts].to_numpy().sum()):,} · {heading} {duration(last['time_s'])}"
+    if unknown := [name for name in group_names(by) if name not in attrs["by"]]:
+        text = f"is not in attrs['by']; pass the result of vk.delivery_curve(journeys, by={[*attrs['by'], *unknown]!r})"
+        raise ValueError(f"charts.curve: by: {unknown[0]!r} {text}")
+    if attrs["by"]:
+        return _draw_groups(layout, delivery_curve.reset_index(drop=True), group_names(by))
+    line, last = _Line(delivery_curve, end, other), {name: float(delivery_curve[name].iloc[-1]) for name in columns}
+    interval = dict.fromkeys(percent(last[f"{end}_{side}"]) for side in ("low", "high"))
+    text = f"{end} {percent(round(last[end], 9))}" + (f"\n{' – '.join(interval)}" if len(interval) > 1 else "")
+    low, high, strip_label = _limits([line])
+    marks = [(high, last[end] / 2, text, state_colour(end))]
+    if last["open"] > 1e-9:
+        marks.append((high, last[end] + last["open"] / 2, f"open {percent(last['open'])}", layout.text_colour))
+    if last[other] > 1e-9:
+        marks.append((high, 1 - last[other] / 2, f"{other} {percent(last[other])}", state_colour(other)))
+    layout.time_axis(low, high, strip_label, max(layout.width(text) for _, _, text, _ in marks) + 0.05)
+    edge, height = layout.share(high), _HEIGHT if layout.own else max(layout.inches[1] - 0.28, 0.5)
+    layout.set_height(height + 0.28, _notes(attrs, "share of all messages", "thin lines"))
+    layout.ax.set_ylim(-0.04 / height, 1 + 0.24 / height)
+    layout.levels(PERCENT_TICKS, edge)
+    line.draw(layout, state_colour(end))
+    layout.ax.plot([high, high], [0, 1], color=layout.text_colour, lw=1.0, ls=(0, (1.5, 1.5)))
+    heading = "longest observation" if last["open"] > 1e-9 else "last message ended after"
+    heading = f"n {int(delivery_curve[counts].to_numpy().sum()):,} · {heading} {duration(last['time_s'])}"
     layout.text(edge, 1 + 0.1 / height, layout.elide(heading, edge), ha="right")
     layout.label_lines(marks, edge + 0.005, 1.0)
     return layout.ax
 
 
 class _Line:
-    """A share over time with its band, reduced to what an axis can show.
+    """A share over time with its band, reduced to what an axis can show; ``other`` is the share that is above it.
 
     ``first`` is the first step later than 1 ms, ``early`` whether there is a step up to 1 ms.
     """
 
-    def __init__(self, part: pd.DataFrame, name: str) -> None:
+    def __init__(self, part: pd.DataFrame, name: str, other: str = "") -> None:
         time, still_open = (part[column].to_numpy(dtype=np.float64) for column in ("time_s", "open"))
         steps = time[np.diff(still_open, prepend=1.0) < 0]
         later = steps[steps > SMALLEST_TIME] if (steps > SMALLEST_TIME).any() else time[time > SMALLEST_TIME]
         self.first = float(later[0]) if len(later) else 0.0
         self.early = bool((steps <= SMALLEST_TIME).any())
         indices = reduce_points(np.maximum(time, self.first))
-        columns = [part.get(column, part[name]) for column in (name, f"{name}_low", f"{name}_high")]
+        columns = [part.get(column, part[name]) for column in (name, f"{name}_low", f"{name}_high", other)]
         self.time: Floats = time[indices]
-        self.share, self.low, self.high = (column.to_numpy(dtype=np.float64)[indices] for column in columns)
+        self.share, self.low, self.high, above = (column.to_numpy(dtype=np.float64)[indices] for column in columns)
+        self.above, self.other = (1 - above if other else None), other
 
-    def draw(self, ax: Axes, colour: str, alpha: float) -> None:
-        """Draw the line and its band, times that are too early for the axis at its left edge."""
-        time = np.maximum(self.time, ax.get_xlim()[0])
-        ax.fill_between(time, self.low, self.high, step="post", color=colour, alpha=alpha, lw=0)
+    def draw(self, layout: Layout, colour: str) -> None:
+        """Draw the line and its band, or the areas of all outcomes; times too early for the axis are at its left edge."""
+        ax, time = layout.ax, np.maximum(self.time, layout.ax.get_xlim()[0])
+        if self.above is None:
+            ax.fill_between(time, self.low, self.high, step="post", color=colour, alpha=0.15, lw=0)
+        else:
+            edges, colours = (0, self.share, self.above, 1), (colour, layout.text_colour, state_colour(self.other))
+            for low, high, area, alpha in zip(edges, edges[1:], colours, (0.3, 0.1, 0.55), strict=False):
+                ax.fill_between(time, low, high, step="post", color=area, alpha=alpha, lw=0)
+            bounds = np.stack([self.low, self.high], axis=1)
+            ax.plot(time, bounds, color=colour, lw=0.7, alpha=0.8, drawstyle="steps-post")
         ax.plot(time, self.share, color=colour, lw=1.6, drawstyle="steps-post", solid_joinstyle="round")
 
 
-def _draw_areas(layout: Layout, end: _Line, other: _Line, end_colour: str, other_colour: str) -> None:
-    """Draw the end from below, the other outcome from above, and open messages between them."""
-    ax, at = layout.ax, np.maximum(end.time, layout.ax.get_xlim()[0])
-    ax.fill_between(at, 0, end.share, step="post", color=end_colour, alpha=0.3, lw=0)
-    ax.fill_between(at, end.share, 1 - other.share, step="post", color=layout.text_colour, alpha=0.1, lw=0)
-    ax.fill_between(at, 1 - other.share, 1, step="post", color=other_colour, alpha=0.55, lw=0)
-    end.draw(ax, end_colour, 0.0)
-    ax.plot(at, np.stack([end.low, end.high], axis=1), color=end_colour, lw=0.7, alpha=0.8, drawstyle="steps-post")
+#: The name, a fact and the lines of each panel.
+_Panels = list[tuple[str, str, dict[str, _Line]]]
+
+
+def _notes(attrs: Mapping[Hashable, Any], share: str, interval: str) -> list[str]:
+    return [f"time since {attrs['start']}, log scale", share, f"{interval}: {percent(attrs['confidence'])} interval"]
+
+
+def _limits(lines: Sequence[_Line]) -> tuple[float, float, str]:
+    """Return the limits of a time axis for lines, and the label of its zero strip."""
+    low = min((line.first for line in lines if line.first > 0), default=1.0)
+    high = max(low, *(float(line.time[-1]) for line in lines))
+    return min(low, high / 32), high, "≤ 1 ms" if any(line.early for line in lines) else ""
+
+
+def _draw_groups(layout: Layout, result: pd.DataFrame, by: list[str]) -> Axes:
+    """Draw a panel for each group of ``by``, in which the groups of the other columns are lines, at most five."""
+    columns, end, other = (result.attrs[name] for name in ("by", "end", "other"))
+    sizes = result[[f"n_{end}", f"n_{other}", "n_censored"]].sum(axis=1)
+    if not by and largest_groups(result, sizes, _MAX_GROUPS)[1]:
+        by = columns
+    inner = [name for name in columns if name not in by]
+    names = [name for name, _ in largest_groups(result, sizes, _MAX_GROUPS, inner)[0]] if inner else []
+    groups, left_out = largest_groups(result, sizes, MAX_PANELS, by)
+    panels: _Panels = []
+    for label, part in groups:
+        rows = dict(largest_groups(part, sizes[part.index], len(part), inner)[0])
+        lines = {name: _Line(rows[name], end, "" if inner else other) for name in names or [""] if name in rows}
+        panels.append((label, "" if inner else percent(round(lines[""].share[-1], 9)), lines))
+    legend = {name: (name, colour) for name, colour in zip(names, GROUP_COLOURS, strict=False)}
+    if not by:
+        legend = {
+            name: (f"{name} {percent(round(panels[0][2][name].share[-1], 9))}", legend[name][1]) for name in names
+        }
+    if not inner:
+        legend = {"": (end, state_colour(end)), other: (other, state_colour(other))}
+    notes = _notes(result.attrs, f"share {end} of all messages", "band" if inner else "thin lines")
+    if not by:
+        notes.append("a line ends at the longest observation of its group")
+    return _draw_panels(layout, panels, legend, notes, left_out)
+
+
+def _draw_panels(
+    layout: Layout, panels: _Panels, legend: dict[str, tuple[str, str]], notes: list[str], left_out: int
+) -> Axes:
+    """Draw the lines of panels on the same axis of time, and a legend of their names (a text and a colour for each)."""
+    texts = [layout.elide(text, 0.5) for text, _ in legend.values()]
+    top = layout.legend_positions(texts)[-1][1] + 0.1
+    height, levels = (1.3, {0.0: "0 %", 0.5: "50 %", 1.0: "100 %"}) if panels[0][0] else (_HEIGHT, PERCENT_TICKS)
+    limits = _limits([line for _, _, lines in panels for line in lines.values()])
+    insets = layout.panels([(name, fact) for name, fact, _ in panels], top, height, notes, left_out)
+    layout.legend(texts, [colour for _, colour in legend.values()])
+    for inset, (_, _, lines) in zip(insets, panels, strict=False):
+        inset.time_axis(*limits)
+        inset.ax.set_ylim(-0.02, 1.02)
+        inset.levels(levels)
+        for name, line in lines.items():
+            line.draw(inset, legend[name][1])
+    return layout.ax
 
 
 def reduce_points(time: Floats) -> NDArray[np.intp]:
@@ -164,69 +225,38 @@ def reduce_points(time: Floats) -> NDArray[np.intp]:
     return np.unique(np.concatenate([[0], edges, edges + 1, [len(time) - 1]]))
 
 
-def plot_height(layout: Layout, top_margin: float) -> float:
-    """Inches for the curves below a top margin.
+def ecdf(transitions: pd.DataFrame, *, by: BY = None, tz: str = "UTC", title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw the empirical distribution function of the latency of each transition.
 
-    Parameters
-    ----------
-    layout : Layout
-        The layout of the chart.
-    top_margin : float
-        Inches above the curves.
-
-    Returns
-    -------
-    float
-        A fixed height in a figure of its own, otherwise what the margin leaves, at least 0.5.
-    """
-    return _HEIGHT if layout.own else max(layout.inches[1] - top_margin - 0.04, 0.5)
-
-
-def set_plot(layout: Layout, height: float, top: float, bottom: float, notes: list[str], end: float = 1.0) -> None:
-    """Let y be a share from 0 to 100 % between two margins.
-
-    Parameters
-    ----------
-    layout : Layout
-        The layout of the chart.
-    height : float
-        Inches of the shares.
-    top, bottom : float
-        Inches of the margins.
-    notes : list of str
-        Notes below the axis.
-    end : float, default 1.0
-        Right end of the grid lines, as a part of the width of the axes.
-    """
-    bottom += 0.04
-    layout.set_height(height + top + bottom, notes)
-    layout.ax.set_ylim(-bottom / height, 1 + top / height)
-    layout.levels(PERCENT_TICKS, end)
-
-
-def ecdf(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    r"""Draw the empirical distribution function of the latency of each transition.
-
-    One line per transition on a log axis of time: the share of its latencies that are not larger. Names are above and
-    below the lines. Latencies of 1 ms or less are drawn in a separate strip at the left edge.
+    One line per transition on a log axis of time: the share of its latencies that are not larger. Latencies of 1 ms or
+    less are at the left edge. With groups there is a panel for each, or a line for each if the frame has a single
+    transition and at most five groups.
 
     Parameters
     ----------
     transitions : pandas.DataFrame
         The result of ``vk.transitions``: ``from_state``, ``to_state``, ``latency_s`` (seconds).
+    by : str or sequence of str, optional
+        Columns of ``transitions`` to group by, or ``hour`` or ``weekday`` of the beginning of the transition.
+    tz : str, default "UTC"
+        The time zone of ``hour`` and ``weekday``.
+    title : str, optional
+        A title above the chart; without one, the headings and the texts on the axis say what is drawn.
     ax : matplotlib.axes.Axes, optional
         The axes to draw on; a new figure of notebook width by default.
 
     Returns
     -------
     matplotlib.axes.Axes
-        The axes. At most 8 transitions are drawn, the most frequent; latencies that are negative or missing are
-        not. A note below the axis counts those left out.
+        The axes. At most 8 transitions are drawn, the most frequent, and at most 30 groups, the largest; latencies
+        that are negative or missing are not. A note below the axis counts those left out.
 
     Raises
     ------
     MissingColumn
         If a column is missing.
+    ValueError
+        If ``tz`` is unknown, or a name in ``by`` is a duplicate.
 
     Examples
     --------
@@ -235,39 +265,35 @@ def ecdf(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     >>> events = pd.DataFrame({"message_id": "m1", "state": ["accepted", "routed"], "happened_at": at})
     >>> ax = vk.charts.ecdf(vk.transitions(events))
     >>> [text.get_text() for text in ax.texts]
-    ['accepted\n→ routed\nn 1']
+    ['accepted → routed (n 1)']
     """
-    lanes, note = read_latencies(transitions, "ecdf")
-    layout = Layout.open(ax, left=_LEFT)
+    lanes, note = read_latencies(transitions, "ecdf", by, tz)
+    layout = Layout.open(ax, title, transitions.attrs, left=_LEFT)
     if not lanes:
         return layout.show_empty("no transitions", note)
-    chosen = sorted(lanes, key=lambda transition: -len(lanes[transition]))[:MAX_LINES]
-    zero_x = set_time_axis(layout, np.concatenate([lanes[transition] for transition in chosen]))
-    values = [np.sort(np.where(lanes[name] > SMALLEST_TIME, lanes[name], zero_x)) for name in chosen]
-    names = [[layout.elide(state, 0.3) for state in transition] for transition in chosen]
-    texts = [f"{a}\n→ {b}\nn {len(sample):,}" for (a, b), sample in zip(names, values, strict=True)]
-    levels = (0.97, 0.03)
-    anchors = [[float(np.quantile(sample, level, method="inverted_cdf")) for sample in values] for level in levels]
-    rows = layout.label_rows(texts, *([layout.share(x) for x in row] for row in anchors))
-    drawn = sorted(index for row in rows for index, _ in row)
-    notes = ["time from one state to the next, log scale · share of transitions that took no longer"]
-    notes += [not_drawn("less frequent transitions", len(lanes) - len(drawn)), note]
-    top_margin = 3 * LINE + 0.24
-    bottom_margin = top_margin * (len(rows) - 1)
-    height = plot_height(layout, top_margin + bottom_margin)
-    set_plot(layout, height, top_margin, bottom_margin, notes)
-    colours = transition_colours(in_order(chosen[index] for index in drawn))
-    for index in drawn:
-        latencies = values[index]
-        indices = reduce_points(latencies)
-        steps, share = np.r_[latencies[0], latencies[indices]], np.r_[0, (indices + 1) / len(latencies)]
-        layout.ax.plot(steps, share, color=colours[chosen[index]], lw=1.6, drawstyle="steps-post")
-    for row, level, x in zip(rows, levels, anchors, strict=False):
-        edge, inch, va = (1, 1 / height, "bottom") if level > 0.5 else (0, -1 / height, "top")
-        for index, centre in row:
-            colour, at = colours[chosen[index]], layout.share(x[index])
-            ends = [level, edge + 0.03 * inch, edge + 0.15 * inch]
-            layout.ax.plot([at, at, centre], ends, color=colour, lw=0.9, transform=layout.ax.get_yaxis_transform())
-            layout.ax.plot(x[index], level, "o", ms=4, color=colour)
-            layout.text(centre, edge + 0.16 * inch, texts[index], ha="center", va=va, linespacing=1.1)
-    return layout.ax
+    counts, groups = Counter[Transition](), Counter[str]()
+    for (transition, group), values in lanes.items():
+        counts[transition] += len(values)
+        groups[group] += len(values)
+    chosen = in_order(name for name, _ in counts.most_common(MAX_LINES))
+    names, largest = {name: " → ".join(name) for name in chosen}, groups.most_common(MAX_PANELS)
+    colours = transition_colours(chosen)
+    notes = ["time from one state to the next, log scale", "share of transitions that took no longer"]
+    notes += [not_drawn("less frequent transitions", len(counts) - len(chosen)), note]
+    if len(counts) == 1 and 1 < len(groups) <= _MAX_GROUPS:
+        notes[0] = f"time from {chosen[0][0]} to {chosen[0][1]}, log scale"
+        lines = {group: _step_line(lanes[chosen[0], group]) for group, _ in largest}
+        entries = zip(largest, GROUP_COLOURS, strict=False)
+        legend = {group: (f"{group} (n {count:,})", colour) for (group, count), colour in entries}
+        return _draw_panels(layout, [("", "", lines)], legend, notes, 0)
+    legend = {names[name]: (f"{names[name]} (n {counts[name]:,})", colours[name]) for name in chosen}
+    panels: _Panels = []
+    for group, count in largest:
+        lines = {names[name]: _step_line(lanes[name, group]) for name in chosen if (name, group) in lanes}
+        panels.append((group, f"n {count:,}" if group else "", lines))
+    return _draw_panels(layout, panels, legend, notes, len(groups) - len(largest))
+
+
+def _step_line(latencies: Floats) -> _Line:
+    share = np.arange(len(latencies) + 1) / len(latencies)
+    return _Line(pd.DataFrame({"time_s": [0.0, *np.sort(latencies)], "share": share, "open": 1 - share}), "share")

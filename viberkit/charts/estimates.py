@@ -10,12 +10,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from viberkit.analysis.formatting import UNITS, duration, percent, percentile
-from viberkit.charts._layout import SMALLEST_TIME, Layout
+from viberkit.analysis.formatting import UNITS, duration, interval, percent, percentile, time
+from viberkit.charts._layout import MAX_PANELS, SMALLEST_TIME, Layout
 from viberkit.charts._results import check_result, group_label, largest_groups, not_drawn
 from viberkit.charts._style import GROUP_COLOURS, state_colour, transition_colours
-from viberkit.charts.curves import MAX_LINES
-from viberkit.charts.transitions import MAX_LANES, set_time_axis
+from viberkit.charts.transitions import MAX_LANES, MAX_LINES, set_time_axis
 
 __all__ = ["compare", "fallback", "quantiles"]
 
@@ -24,33 +23,38 @@ _MARKERS = "oDs^vP*"
 _ROW, _HEADING, _AXIS = 0.21, 0.27, 0.42
 _SHARES = ("share_difference", "share_low", "share_high")
 _TIMES = ("difference_s", "low_s", "high_s")
+_SIGNS = {"share": "a negative share is fewer", "s": "a negative time is faster"}
 
 
-def quantiles(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw the quantiles of the latency of each transition with their confidence intervals.
+def quantiles(estimates: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw quantiles with their confidence intervals: of the time to delivery, or of the latency of each transition.
 
-    One lane per group and transition on a log axis of time: a marker per quantile, a bar per confidence interval. An
-    arrow is an interval without a bound on that side, because there are too few latencies.
+    One lane per group, and per transition if there are any, on a log axis of time: a marker per quantile, a bar per
+    confidence interval. An arrow is an interval without a bound on that side, because there are too few messages. A
+    quantile that is not reached, or not known yet, is described in words.
 
     Parameters
     ----------
-    latency : pandas.DataFrame
-        The result of ``vk.latency``: ``from_state``, ``to_state``, ``quantile``, ``value_s``, ``low_s``, ``high_s``
-        (seconds), ``n``, and the columns of ``attrs["by"]``.
+    estimates : pandas.DataFrame
+        The result of ``vk.time_to``: ``quantile``, ``value_s``, ``low_s``, ``high_s`` (seconds), ``n``, and the columns
+        of ``attrs["by"]``; or that of ``vk.latency``, which also has ``from_state`` and ``to_state``.
+    title : str, optional
+        A title above the chart; without one, the headings and the texts on the axis say what is drawn.
     ax : matplotlib.axes.Axes, optional
         The axes to draw on; a new figure of notebook width by default.
 
     Returns
     -------
     matplotlib.axes.Axes
-        The axes. The 20 lanes with most latencies are drawn; a note below the axis counts the others.
+        The axes. The 30 largest groups are drawn, or the 20 lanes with most latencies; a note below the axis counts
+        the others.
 
     Raises
     ------
     MissingColumn
         If a column is missing.
     ValueError
-        If ``attrs["by"]`` is missing.
+        If ``attrs["by"]`` is missing, or for ``vk.time_to`` the attrs ``start`` or ``end``.
 
     Examples
     --------
@@ -59,42 +63,55 @@ def quantiles(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     >>> events = pd.DataFrame({"message_id": "m1", "state": ["accepted", "routed"], "happened_at": at})
     >>> ax = vk.charts.quantiles(vk.latency(events, quantiles=0.5))
     >>> [text.get_text() for text in ax.texts]
-    ['p50', 'accepted → routed', 'n 1 · p50 40 ms']
+    ['p50', 'accepted → routed', 'n 1 · p50 40 ms (0 ms or more)']
     """
-    columns = ("from_state", "to_state", "quantile", "value_s", "low_s", "high_s", "n")
-    check_result(latency, "quantiles", "vk.latency(events)", columns, ("by",))
-    layout = Layout.open(ax)
-    rows = latency[latency["to_state"].notna() & (latency["n"] > 0)] if len(latency) else latency
+    columns, states, attrs = ["quantile", "value_s", "low_s", "high_s", "n"], ["from_state", "to_state"], ["by"]
+    if isinstance(estimates, pd.DataFrame) and "quantile" in estimates and "from_state" not in estimates:
+        states, attrs = [], ["by", "start", "end"]  # of vk.time_to
+    check_result(estimates, "quantiles", "vk.time_to(journeys) or vk.latency(events)", [*states, *columns], attrs)
+    layout = Layout.open(ax, title, estimates.attrs)
+    rows = estimates[estimates["n"] > 0] if len(estimates) else estimates
+    rows = rows[rows["to_state"].notna()] if states and len(rows) else rows
     if not len(rows):
-        return layout.show_empty("no transitions")
-    keys = [*latency.attrs["by"], "from_state", "to_state"]
-    lanes = list(rows.sort_values("quantile", kind="stable").groupby(keys, sort=False, observed=True, dropna=False))
+        return layout.show_empty("no transitions" if states else "no messages")
+    by, start, end, of = (estimates.attrs.get(name, "") for name in ("by", "start", "end", "of"))
+    rows = rows.sort_values("quantile", kind="stable")
+    lanes: list[Any] = [((), rows)]
+    if keys := [*by, *states]:
+        lanes = list(rows.groupby(keys, sort=bool(by) and not states, observed=True, dropna=False))
     shown = sorted(rows["quantile"].unique())
     names = [percentile(quantile) for quantile in shown]
     top_margin = layout.legend_positions(names)[-1][1] + 0.08
-    step = 0.34 + 0.075 * len(shown)
-    count = min(MAX_LANES, layout.count_fitting([step] * len(lanes), top_margin))
+    step = 0.28 + 0.075 * len(shown)
+    count = min(MAX_LANES if states else MAX_PANELS, layout.count_fitting([step] * len(lanes), top_margin))
     frequent = sorted(range(len(lanes)), key=lambda index: -lanes[index][1]["n"].iloc[0])[:count]
     left_out, lanes = len(lanes) - count, [lanes[index] for index in sorted(frequent)]
-    notes = ["time from one state to the next, log scale · bars: confidence intervals, arrows: no bound known"]
-    notes.append(not_drawn("less frequent,", left_out))
+    messages = "delivered messages only" if of == "delivered" else "all messages"
+    notes = ["time from one state to the next" if states else f"time from {start} to {end} of {messages}"]
+    notes = [f"{notes[0]}, log scale", "bars: confidence intervals, arrows: no bound known"]
+    notes.append(not_drawn("less frequent," if states else "smaller groups", left_out))
     layout.set_height(top_margin + len(lanes) * step + 0.02, notes)
     numbers = pd.concat([part for _, part in lanes])[["value_s", "low_s", "high_s"]].to_numpy(dtype=np.float64)
     later = numbers[np.isfinite(numbers) & (numbers > SMALLEST_TIME)]
     zero_x = set_time_axis(layout, np.concatenate([later, numbers[np.isfinite(numbers[:, 0]), 0]]))
     markers = dict(zip(shown, _MARKERS * (len(shown) // len(_MARKERS) + 1), strict=False))
     layout.legend(names, [layout.text_colour] * len(names), "".join(markers.values()))
-    colours = transition_colours(dict.fromkeys((str(key[-2]), str(key[-1])) for key, _ in lanes))
+    ends = [tuple(map(str, key[len(by) :])) if states else (start, end) for key, _ in lanes]
+    colours = transition_colours(dict.fromkeys(ends))
     for index, (key, part) in enumerate(lanes):
-        estimates = part[["quantile", "value_s", "low_s", "high_s"]].to_numpy(dtype=np.float64).tolist()
-        top, colour = top_margin + index * step, colours[str(key[-2]), str(key[-1])]
+        top, colour = top_margin + index * step, colours[ends[index]]
         size = f"n {int(part['n'].iloc[0]):,}"
-        facts = [f"{percentile(quantile)} {duration(value)}" for quantile, value, *_ in estimates]
-        name = " · ".join([*([group_label(key[:-2])] if key[:-2] else []), " → ".join(map(str, key[-2:]))])
-        layout.heading(top + 0.19, name, " · ".join([size, *facts]), f"{size} · {facts[0]}", size)
-        for quantile, *estimate in estimates:
-            if np.isfinite(estimate[0]):
-                y = top + 0.32 + 0.075 * shown.index(quantile)
+        numbers = part[["quantile", "value_s", "low_s", "high_s"]].to_numpy(dtype=np.float64).tolist()
+        facts = [f"{percentile(quantile)} {time(value)}" for quantile, value, *_ in numbers]
+        longest = [f"{percentile(numbers[0][0])} {interval(*numbers[0][1:])}"] if len(numbers) == 1 else facts
+        name = " · ".join(
+            filter(None, [group_label(key[: len(by)]), " → ".join(ends[index]) if states or not by else ""])
+        )
+        choices = [" · ".join([size, *texts]) for texts in (longest, facts, facts[:1])]
+        layout.heading(top + 0.19, name, *choices, *([] if states else facts), size)
+        for quantile, *estimate in numbers:
+            if np.isfinite(estimate[0]) or estimate[1] > 0:
+                y = top + 0.29 + 0.075 * shown.index(quantile)
                 _draw_interval(layout, estimate, zero_x, y, colour, markers[quantile])
     return layout.ax
 
@@ -103,16 +120,18 @@ def _draw_interval(layout: Layout, estimate: list[float], zero_x: float, y: floa
     ax, (value, low, high), (left, right) = layout.ax, estimate, layout.ax.get_xlim()
     at = value if value > SMALLEST_TIME else zero_x
     start = low if low > SMALLEST_TIME else zero_x if low > 0 and zero_x < at else left
-    ax.plot([start, min(high, right)], [y, y], color=colour, lw=2.2, alpha=0.45, solid_capstyle="butt")
+    ax.plot([start, np.fmin(high, right)], [y, y], color=colour, lw=2.0, alpha=0.7, solid_capstyle="butt")
     for bounded, x, arrow in ((low > 0, 0.006, "<"), (np.isfinite(high), 0.994, ">")):
         if not bounded:
             ax.plot(x, y, arrow, ms=4, color=colour, mec="none", transform=ax.get_yaxis_transform())
-    ax.plot(at, y, marker, ms=5, color=colour, mec="none")
+    if np.isfinite(value):
+        ax.plot(at, y, marker, ms=5, color=colour, mec="none")
 
 
-def compare(comparison: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def compare(comparison: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
     """Draw the differences of groups from a baseline with their confidence intervals.
 
+    A difference is group less baseline, as in the columns and the summary of the result: a negative time is faster.
     One lane per group and estimate, with zero marked. Shares are in percentage points; times are on an axis of time,
     those more than ten times larger on another below it. A hollow marker is a difference whose interval contains
     zero; an orange diamond is worse than the baseline. A quantile that is not reached is described by a text.
@@ -122,6 +141,8 @@ def compare(comparison: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     comparison : pandas.DataFrame
         The result of ``vk.compare``: ``group``, ``baseline``, ``within_s``, ``quantile``, ``share_difference``,
         ``share_low``, ``share_high``, ``difference_s``, ``low_s``, ``high_s``.
+    title : str, optional
+        A title above the chart; without one, the headings and the texts on the axis say what is drawn.
     ax : matplotlib.axes.Axes, optional
         The axes to draw on; a new figure of notebook width by default.
 
@@ -151,7 +172,7 @@ def compare(comparison: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """
     columns = ("group", "baseline", "within_s", "quantile", *_SHARES, *_TIMES)
     check_result(comparison, "compare", "vk.compare(journeys, by=…)", columns, ("end",))
-    layout = Layout.open(ax)
+    layout = Layout.open(ax, title, comparison.attrs)
     blocks = _blocks(comparison) if len(comparison) else []
     if not blocks:
         return layout.show_empty("nothing to compare")
@@ -164,7 +185,10 @@ def compare(comparison: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     drawn = sum(len(block.rows) for block in blocks)
     total = drawn * _ROW + fixed_height
     baselines = ", ".join(layout.elide(name, 0.3) for name in dict.fromkeys(comparison["baseline"].astype("str")))
-    notes = [f"difference from {baselines} · bars: confidence intervals · hollow: may be zero · diamond: worse"]
+    name = layout.elide(groups[0], 0.3) if len(groups) == 1 else "group"
+    units = dict.fromkeys(block.unit for block in blocks)
+    notes = [f"difference = {name} − {baselines}", *(_SIGNS[unit] for unit in units)]
+    notes.append("bars: confidence intervals · hollow: may be zero · diamond: worse")
     notes.append(f"not drawn: {len(comparison) - drawn:,} of {len(comparison):,}" if drawn < len(comparison) else "")
     layout.set_height(total, notes)
     names = max(layout.width(row.name(layout)) for block in blocks for row in block.rows) + 0.04
@@ -218,7 +242,7 @@ class _Row:
         colour = state_colour("failed" if worse else "delivered") if certain else layout.text_colour
         if not np.isnan([self.low, self.high]).any():
             ends = np.clip([self.low, self.high], low, high)
-            layout.ax.plot(ends, [y, y], color=colour, lw=2.2, alpha=0.6, solid_capstyle="butt")
+            layout.ax.plot(ends, [y, y], color=colour, lw=2.0, alpha=0.7, solid_capstyle="butt")
             for bound, edge, marker in ((self.low, low, "<"), (self.high, high, ">")):
                 if np.isinf(bound):
                     layout.ax.plot(edge, y, marker, ms=4, color=colour, mec="none")
@@ -255,7 +279,8 @@ class _Block:
         zero = start - low / scale
         less, more = ("← faster", "slower →") if self.unit == "s" else ("← fewer", "more →")
         layout.text(0, top + 0.16, self.title)
-        layout.text(zero - 0.01, top + 0.16, less, ha="right")
+        if layout.width(self.title) + layout.width(less) + 0.03 < zero:
+            layout.text(zero - 0.01, top + 0.16, less, ha="right")
         layout.text(zero + 0.01, top + 0.16, more)
         for index, row in enumerate(self.rows):
             y = top + _HEADING + (index + 0.5) * _ROW
@@ -309,7 +334,7 @@ def _signed(value: float, unit: str) -> str:
     return ("+" if value > 0 else "−") + text
 
 
-def fallback(fallback: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def fallback(fallback: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
     """Draw the cost of each wait before an SMS, the share that falls back, and the wait that was chosen.
 
     One line per group on a log axis of time; a hollow marker is a wait that misses the target, a ring the chosen one.
@@ -319,6 +344,8 @@ def fallback(fallback: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     fallback : pandas.DataFrame
         The result of ``vk.fallback``: ``wait_s``, ``reach_s`` (seconds), ``cost`` (per message), ``fallback_share``,
         ``fallback_low``, ``fallback_high``, ``meets_target``, ``chosen``, and the columns of ``attrs["by"]``.
+    title : str, optional
+        A title above the chart; without one, the headings and the texts on the axis say what is drawn.
     ax : matplotlib.axes.Axes, optional
         The axes to draw on; a new figure of notebook width by default.
 
@@ -348,7 +375,7 @@ def fallback(fallback: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     source, shares = "vk.fallback(journeys, …)", ["fallback_share", "fallback_low", "fallback_high"]
     columns = ("wait_s", "cost", "reach_s", *shares, "meets_target", "chosen")
     check_result(fallback, "fallback", source, columns, ("by", "target", "within_s"))
-    layout = Layout.open(ax, left=0.52)
+    layout = Layout.open(ax, title, fallback.attrs, left=0.52)
     rows = fallback
     if len(rows):
         rows = rows[np.isfinite(rows["cost"]) & np.isfinite(rows["wait_s"]) & (rows["wait_s"] > 0)]

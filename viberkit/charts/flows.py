@@ -13,8 +13,9 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 
 from viberkit.analysis.formatting import duration, percent
-from viberkit.charts._layout import LINE, Layout, spread
-from viberkit.charts._results import Transition, check_result, in_order, not_drawn, read_latencies
+from viberkit.analysis.grouping import BY
+from viberkit.charts._layout import LINE, MAX_PANELS, Layout, spread
+from viberkit.charts._results import Ints, Transition, check_result, group_codes, in_order, not_drawn, read_latencies
 from viberkit.charts._style import contrast, state_colour, transition_colours
 from viberkit.models.states import rank
 
@@ -27,7 +28,7 @@ _STAGES = ("accepted", "routed", "dispatched", "delivered", "seen")
 _BOX, _LABEL, _LANE = 0.24, 0.33, 0.36
 
 
-def flow(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def flow(transitions: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
     r"""Draw the transitions between states as arrows, as wide as they are frequent, with count and median latency.
 
     The states of a successful delivery are from left to right on the upper row, those of failing messages and
@@ -37,6 +38,8 @@ def flow(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ----------
     transitions : pandas.DataFrame
         The result of ``vk.transitions``: ``from_state``, ``to_state``, ``latency_s`` (seconds).
+    title : str, optional
+        A title above the chart; without one, the headings and the texts on the axis say what is drawn.
     ax : matplotlib.axes.Axes, optional
         The axes to draw on; a new figure of notebook width by default.
 
@@ -60,10 +63,11 @@ def flow(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     >>> [text.get_text() for text in ax.texts]
     ['accepted', 'routed', '1\nmedian 40 ms']
     """
-    lanes, note = read_latencies(transitions, "flow")
+    groups, note = read_latencies(transitions, "flow")
+    lanes = {transition: values for (transition, _), values in groups.items()}
     repeated = sum(len(values) for (source, target), values in lanes.items() if source == target)
     candidates = [name for name in sorted(lanes, key=lambda name: -len(lanes[name])) if name[0] != name[1]]
-    layout = Layout.open(ax)
+    layout = Layout.open(ax, title, transitions.attrs)
     if not candidates:
         return layout.show_empty("no transitions", note)
     median = "median " if layout.width("median 999 ms") < 0.17 else ""
@@ -217,30 +221,39 @@ def _assign_lanes(spans: dict[Transition, tuple[float, float, float]]) -> dict[T
     return result
 
 
-def funnel(journeys: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def funnel(journeys: pd.DataFrame, *, by: BY = None, tz: str = "UTC", title: str = "", ax: Axes | None = None) -> Axes:
     """Draw how many messages reached each stage from accepted to seen, and what happened to the others.
 
     One bar per stage; between two stages, the count of messages that went no further: failed, with the most
     frequent codes, or still open. A message that reached a later stage passed the earlier ones, even if the log
-    does not contain them; stages that never occur in the log are left out.
+    does not contain them; stages that never occur in the log are left out. With groups there is a row for each, with a
+    small bar per stage, and for the failed and the open messages.
 
     Parameters
     ----------
     journeys : pandas.DataFrame
         The result of ``vk.journeys``: ``accepted_at``, ``delivered_at``, ``outcome``, and optionally ``routed_at``,
         ``dispatched_at``, ``seen_at``, ``code``.
+    by : str or sequence of str, optional
+        Columns of ``journeys`` to group by, or ``hour`` or ``weekday`` of *accepted*.
+    tz : str, default "UTC"
+        The time zone of ``hour`` and ``weekday``.
+    title : str, optional
+        A title above the chart; without one, the headings and the texts on the axis say what is drawn.
     ax : matplotlib.axes.Axes, optional
         The axes to draw on; a new figure of notebook width by default.
 
     Returns
     -------
     matplotlib.axes.Axes
-        The axes.
+        The axes. At most 30 groups are drawn, the largest; a note below the axis counts the others.
 
     Raises
     ------
     MissingColumn
         If a column is missing.
+    ValueError
+        If ``tz`` is unknown, or a name in ``by`` is a duplicate.
 
     Examples
     --------
@@ -253,7 +266,7 @@ def funnel(journeys: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ['accepted', '2 · 100 %', '1 not delivered: 1 still open', 'delivered', '1 · 50 %']
     """
     check_result(journeys, "funnel", "vk.journeys(events)", ("accepted_at", "delivered_at", "outcome"))
-    layout = Layout.open(ax)
+    layout = Layout.open(ax, title, journeys.attrs)
     if not len(journeys):
         return layout.show_empty("no messages")
     present = {stage: journeys[f"{stage}_at"].notna().to_numpy() for stage in _STAGES if f"{stage}_at" in journeys}
@@ -261,6 +274,12 @@ def funnel(journeys: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     if not stages:
         return layout.show_empty(f"{len(journeys):,} messages, none of them accepted")
     reached = dict(zip(stages[::-1], np.logical_or.accumulate([present[name] for name in stages[::-1]]), strict=True))
+    if by is not None:
+        codes, labels = group_codes(journeys, "funnel", "accepted_at", by, tz)
+        masks = {stage: reached[stage] for stage in stages}
+        masks |= {outcome: (journeys["outcome"] == outcome).to_numpy() for outcome in ("failed", "open")}
+        counts = {name: np.bincount(codes[mask], minlength=len(labels)) for name, mask in masks.items() if mask.any()}
+        return _draw_rows(layout, labels, np.bincount(codes), counts)
     outcomes = journeys.reindex(columns=["outcome", "code"])
     stopped = [_describe_stopped(layout, outcomes[reached[a] & ~reached[b]], b) for a, b in pairwise(stages)]
     if stages[-1] not in ("delivered", "seen"):
@@ -282,6 +301,28 @@ def funnel(journeys: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         if text:
             layout.text(0.012, y + bar / 2 + 0.155, text)
         top += height
+    return layout.ax
+
+
+def _draw_rows(layout: Layout, labels: list[str], sizes: Ints, counts: dict[str, Ints]) -> Axes:
+    """Draw a row for each group: its name and size, and for each stage or outcome the share above a small bar."""
+    row, top = 0.3, 0.24
+    chosen = np.argsort(-sizes, kind="stable")[: min(MAX_PANELS, layout.count_fitting([row] * len(labels), top))]
+    notes = ["share of the messages of the group", not_drawn("smaller groups", len(labels) - len(chosen))]
+    layout.set_height(top + len(chosen) * row + 0.04, notes, axis=False)
+    heads = [(layout.elide(labels[index], 0.2), f"n {sizes[index]:,}") for index in chosen]
+    left = max(layout.width(name) + layout.width(size) for name, size in heads) + 0.05
+    step, y = (1 - left) / len(counts), top + row * np.arange(len(chosen))
+    for (name, size), base in zip(heads, y.tolist(), strict=True):
+        layout.text(0, base + 0.19, name)
+        layout.text(left - 0.02, base + 0.19, size, ha="right")
+    for column, (stage, reached) in enumerate(counts.items()):
+        x, shares = left + column * step, reached[chosen] / sizes[chosen]
+        layout.text(x, top - 0.08, layout.elide(stage, step - 0.005))
+        layout.ax.barh(y + 0.2, step - 0.02, 0.06, x, color=layout.text_colour, alpha=0.14, linewidth=0)
+        layout.ax.barh(y + 0.2, (step - 0.02) * shares, 0.06, x, color=state_colour(stage), linewidth=0)
+        for base, share in zip(y.tolist(), shares.tolist(), strict=True):
+            layout.text(x, base + 0.13, percent(share))
     return layout.ax
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from viberkit.analysis.formatting import duration, percent, percentile
 from viberkit.analysis.grouping import WEEKDAYS
-from viberkit.charts._layout import NAME, SMALLEST_TIME, Layout
+from viberkit.charts._layout import MAX_HEIGHT, NAME, SMALLEST_TIME, Layout
 from viberkit.charts._results import Floats, Numbers, check_result, largest_groups, not_drawn, period_s
 from viberkit.charts._style import contrast, state_colour
 
@@ -24,10 +24,11 @@ __all__ = ["MAX_GROUPS", "profile", "slo"]
 
 #: More groups are illegible; a note below the axis counts those left out.
 MAX_GROUPS = 6
-#: Inches: the gap between cells, and the height of the tallest figure.
-GAP, MAX_HEIGHT = 0.02, 14.0
-_FEW = 30
-_COLOURS = ListedColormap(colormaps["viridis"](np.linspace(0.12, 0.94, 256)))
+#: Inches: the gap between cells.
+GAP = 0.02
+_FEW, _MIN_SIDE = 30, 5
+#: Each colour differs from a dark background (a contrast of at least 3).
+_COLOURS = ListedColormap(colormaps["viridis"](np.linspace(0.34, 1.0, 256)))
 Ints = NDArray[np.int64]
 
 _HOUR, _DAY, _WEEK = 3600, 86400, 604800
@@ -44,12 +45,14 @@ def profile(
     within: float | None = None,
     quantiles: float | None = None,
     counts: bool = False,
+    title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
     """Draw the hours of the week as cells, coloured by a share, a quantile or the count of messages.
 
-    A dot marks an hour of fewer than 30 messages, a cross a quantile that is not reached, a dash an unknown value;
-    hours without messages are empty. Groups share one scale of colours, logarithmic for times.
+    A dot marks an hour of fewer than 30 messages, a grey cell a quantile that is not reached, a dash an unknown value;
+    hours without messages are empty. Groups share one scale of colours, logarithmic for times. Where the median hour
+    has too few messages for a quantile (fewer than five on either side of it), a note says how many it needs.
 
     Parameters
     ----------
@@ -62,6 +65,8 @@ def profile(
         Draw this quantile; the first of the result by default if it has no shares.
     counts : bool, default False
         Draw the count of messages.
+    title : str, optional
+        A title above the chart; without one, the headings and the texts on the axis say what is drawn.
     ax : matplotlib.axes.Axes, optional
         The axes to draw on; a new figure of notebook width by default.
 
@@ -88,15 +93,15 @@ def profile(
     """
     columns = ("weekday", "hour", "within_s", "quantile", "share", "value_s", "n")
     check_result(profile, "profile", "vk.profile(journeys)", columns, ("by", "end", "tz"))
-    layout = Layout.open(ax)
+    layout = Layout.open(ax, title, profile.attrs)
     if not len(profile):
         return layout.show_empty("no hours")
     key, value = chosen_estimates(profile, "profile", within, quantiles, "within_s")[0]
     rows, end = profile[profile[key] == value], profile.attrs["end"]
     column = "n" if counts else "share" if key == "within_s" else "value_s"
     text = {"n": "{:,.0f}".format, "share": percent, "value_s": duration}[column]
-    titles = {"n": "messages", "share": f"share {end} within {duration(value)}"}
-    title = titles.get(column, f"{percentile(value)} of the time until {end}")
+    names = {"n": "messages", "share": f"share {end} within {duration(value)}"}
+    name = names.get(column, f"{percentile(value)} of the time until {end}")
     heading = 0.24 if profile.attrs["by"] else 0.0
     available = (MAX_HEIGHT if layout.own else layout.inches[1] / 0.75) - 0.3
     fitting = max(1, min(MAX_GROUPS, int(available / (heading + 0.24 + 7 * 0.14))))
@@ -107,15 +112,22 @@ def profile(
     known = values[np.isfinite(values)]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
     notes = [f"hour of the day, {profile.attrs['tz']}"]
-    notes.append(f"dot: fewer than {_FEW} messages" if ((sizes < _FEW) & np.isfinite(values)).any() else "")
-    notes.append("cross: not reached" if np.isposinf(values).any() else "")
+    few, (needed, text_few) = np.median(sizes), describe_few(key, value, sizes, "hour of the week")
+    dots = few >= _FEW
+    notes.append(f"dot: fewer than {_FEW} messages" if dots and ((sizes < _FEW) & np.isfinite(values)).any() else "")
+    notes.append("grey: not reached" if np.isposinf(values).any() else "")
     notes += ["dash: unknown" if np.isnan(values).any() else "", not_drawn("groups", left_out)]
+    if text_few and column == "value_s":
+        better = next((q for q in (0.95, 0.9, 0.75, 0.5) if q < value and messages_needed(key, q) <= few), None)
+        more = f"{needed / few:,.1f}".removesuffix(".0")
+        text_few += f"; a log {more} times as long" + (f", or {percentile(better)}," if better else "")
+        notes.append(f"{text_few} would have enough")
     step = heading + 0.24 + 7 * height
     layout.set_height(0.3 + len(groups) * step, notes, axis=False)
     norm = Normalize(low, high)
     if column == "value_s":
         norm = LogNorm(max(low, SMALLEST_TIME), max(high, SMALLEST_TIME), clip=True)
-    _draw_scale(layout, title, list(dict.fromkeys(map(text, (low, high)))))
+    _draw_scale(layout, name, list(dict.fromkeys(map(text, (low, high)))))
     left = layout.width("Wed") + 0.02
     for index, (name, part) in enumerate(groups):
         top = 0.3 + index * step + heading
@@ -123,8 +135,52 @@ def profile(
             layout.heading(top - 0.1, name, f"n {int(part['n'].sum()):,}")
         grid = Grid(layout, left, top, (1 - left) * layout.inches[0] / 24, height)
         grid.name_rows([day[:3] for day in WEEKDAYS])
-        _draw_hours(grid, part, part[column].to_numpy(dtype=np.float64), norm)
+        _draw_hours(grid, part, part[column].to_numpy(dtype=np.float64), norm, dots=dots)
     return layout.ax
+
+
+def messages_needed(key: str, estimate: float) -> int:
+    """Return how many messages an estimate needs: five on either side of a quantile, 30 for a share.
+
+    Parameters
+    ----------
+    key : {"within_s", "quantile"}
+        The column of the estimate.
+    estimate : float
+        Its value, in seconds or as a share.
+
+    Returns
+    -------
+    int
+        The number of messages.
+    """
+    side = min(estimate, 1 - estimate) if key == "quantile" else _MIN_SIDE / _FEW
+    return int(np.ceil(_MIN_SIDE / max(side, 1e-6) - 1e-6))
+
+
+def describe_few(key: str, estimate: float, sizes: Floats, item: str) -> tuple[int, str]:
+    """Describe that the median window or hour has too few messages for an estimate.
+
+    Parameters
+    ----------
+    key : {"within_s", "quantile"}
+        The column of the estimate.
+    estimate : float
+        Its value, in seconds or as a share.
+    sizes : numpy.ndarray
+        The numbers of messages.
+    item : str
+        What has so many messages.
+
+    Returns
+    -------
+    tuple of int and str
+        The number of messages that the estimate needs, and the text; empty if there are enough.
+    """
+    needed, median = messages_needed(key, estimate), float(np.median(sizes))
+    name = percentile(estimate) if key == "quantile" else "a share"
+    text = f"few messages: {median:,.0f} in the median {item}, {name} needs about {needed:,}"
+    return needed, text if median < needed else ""
 
 
 def chosen_estimates(
@@ -213,19 +269,20 @@ class Grid:
                 self.layout.text(x, self.top - 0.06, names[column])
 
 
-def _draw_hours(grid: Grid, part: pd.DataFrame, values: Floats, norm: Normalize) -> None:
-    """Draw the cells of a week: all hollow, then coloured where there is a value."""
+def _draw_hours(grid: Grid, part: pd.DataFrame, values: Floats, norm: Normalize, *, dots: bool) -> None:
+    """Draw the cells of a week: all hollow, then coloured where there is a value; ``dots`` where there are few."""
     day, hour = np.divmod(np.arange(168), 24)
     grid.draw(hour, day, facecolor="none", edgecolor=grid.layout.text_colour, lw=0.5, alpha=0.35)
     day = part["weekday"].astype(str).map(WEEKDAYS.index).to_numpy(dtype=np.int64)
     hour, known = part["hour"].to_numpy(dtype=np.int64), np.isfinite(values)
     colours = _COLOURS(norm(values))
     grid.draw(hour[known], day[known], facecolors=colours[known], edgecolors="none")
-    few = known & (part["n"].to_numpy() < _FEW)
+    few = known & (part["n"].to_numpy() < _FEW) & dots
     style: dict[str, Any] = {"c": [contrast(colour[:3]) for colour in colours[few]], "linewidths": 0, "zorder": 3}
     grid.layout.ax.scatter(*grid.middles(hour[few], day[few]), 7 * grid.layout.scale, **style)
-    for mask, marker in ((np.isposinf(values), "x"), (np.isnan(values), "_")):
-        grid.mark(hour[mask], day[mask], marker, grid.layout.text_colour)
+    unreached, unknown = np.isposinf(values), np.isnan(values)
+    grid.draw(hour[unreached], day[unreached], facecolor=grid.layout.text_colour, edgecolor="none", alpha=0.45)
+    grid.mark(hour[unknown], day[unknown], "_", grid.layout.text_colour)
     for at in range(0, 24, 3):
         x = grid.left + at * grid.width / grid.layout.inches[0]
         grid.layout.text(x, grid.top + 7 * grid.height + 0.12, f"{at:02}:00")
@@ -242,18 +299,20 @@ def _draw_scale(layout: Layout, title: str, ends: list[str]) -> None:
     layout.ax.pcolormesh(np.linspace(left, right, 65), [0.07, 0.17], colours, cmap=_COLOURS, vmin=0, vmax=1)
 
 
-def slo(slo: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def slo(slo: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
     """Draw a calendar of a service level objective: whether each window met it, and the error budget left.
 
     Columns are weeks for windows of days, days for windows of hours, hours for shorter windows, in the time zone of
-    the result. A met window is filled, a missed one is filled with a cross, an unclear one is hollow; the share is
-    printed where it fits.
+    the result. A met window is filled, a missed one is filled with a cross, an unclear one is hatched or has a question
+    mark; the share is printed where it fits, with enough decimals to be told from the target.
 
     Parameters
     ----------
     slo : pandas.DataFrame
         The result of ``vk.slo``: ``window_at``, ``share`` (0 to 1), ``verdict``, ``n``, ``budget_left_cumulative``,
         and the columns of ``attrs["by"]``.
+    title : str, optional
+        A title above the chart; without one, the headings and the texts on the axis say what is drawn.
     ax : matplotlib.axes.Axes, optional
         The axes to draw on; a new figure of notebook width by default.
 
@@ -283,7 +342,7 @@ def slo(slo: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     columns = ("window_at", "share", "verdict", "n", "budget_left_cumulative")
     attrs = ("by", "end", "every", "target", "tz", "within_s")
     check_result(slo, "slo", "vk.slo(journeys)", columns, attrs)
-    layout = Layout.open(ax)
+    layout = Layout.open(ax, title, slo.attrs)
     if not len(slo):
         return layout.show_empty("no windows")
     by, end, every, target, tz, within_s = (slo.attrs[name] for name in attrs)
@@ -306,8 +365,16 @@ def slo(slo: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     for (name, part), (column, row) in zip(groups, cells, strict=True):
         layout.heading(top + 0.2, name if by else goal, _describe_budget(part))
         top += _HEADING
-        decimals = int(part["share"].max() - part["share"].min() < 0.03)
-        texts = [f"{100 * share:.{decimals}f}".removesuffix(".0") + " %" for share in part["share"]]
+        shares, decimals = (
+            part["share"].to_numpy(dtype=np.float64),
+            int(part["share"].max() - part["share"].min() < 0.03),
+        )
+        while (
+            decimals < 3
+            and (np.isin(shares.round(decimals + 2), (target, 1.0)) & ~np.isin(shares, (target, 1.0))).any()
+        ):
+            decimals += 1  # so that a share that is not the target does not look like it
+        texts = [f"{100 * share:.{decimals}f}".removesuffix(".0") + " %" for share in shares]
         for band in range(calendar.bands):
             start = calendar.first + band * calendar.across
             grid = Grid(layout, calendar.left, top + 0.2, calendar.width, calendar.height)
@@ -388,7 +455,9 @@ def _draw_cells(grid: Grid, at: Ints, verdicts: list[str], texts: list[str]) -> 
     fits = grid.height >= 0.15 and widest < grid.width / layout.inches[0] - 0.006
     for verdict, colour in _VERDICT_COLOURS.items():
         column, row = at[:, [other == verdict for other in verdicts]]
-        grid.draw(column, row, facecolor=colour or "none", edgecolor="none" if colour else layout.text_colour, lw=0.8)
+        hatch = "" if colour or fits else "/////"
+        edge = "none" if colour else state_colour("routed")
+        grid.draw(column, row, facecolor=colour or "none", edgecolor=edge, lw=0.8, hatch=hatch)
         if verdict == "missed" and not fits:
             grid.mark(column, row, "x", contrast(colour))
     for x, y, verdict, text in zip(*grid.middles(*at), verdicts, texts, strict=True) if fits else ():

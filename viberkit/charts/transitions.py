@@ -11,43 +11,54 @@ from matplotlib.axes import Axes
 from scipy.ndimage import gaussian_filter1d
 
 from viberkit.analysis.formatting import duration, percent
-from viberkit.charts._layout import SMALLEST_TIME, Layout
+from viberkit.analysis.grouping import BY
+from viberkit.charts._layout import MAX_PANELS, SMALLEST_TIME, Layout
 from viberkit.charts._results import Floats, Transition, check_result, group_label, in_order, not_drawn, read_latencies
 from viberkit.charts._style import contrast, state_colour, transition_colours
 from viberkit.models.states import rank
 
-__all__ = ["MAX_LANES", "latency", "time_share", "timeline"]
+__all__ = ["MAX_LANES", "MAX_LINES", "latency", "time_share", "timeline"]
 
-#: More lanes are illegible; the notes below the axis count those left out.
-MAX_LANES = 20
-_BINS, _FEW = 400, 30
+#: More lanes, and more lines in an axes, are illegible; the notes below the axis count those left out.
+MAX_LANES, MAX_LINES = 20, 8
+_BINS, _FEW, _SMALL = 400, 30, 0.01
 
 
-def latency(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def latency(
+    transitions: pd.DataFrame, *, by: BY = None, tz: str = "UTC", title: str = "", ax: Axes | None = None
+) -> Axes:
     """Draw the distribution of the latency of each transition.
 
     One lane per transition in life-cycle order, on a log axis of time. From 30 latencies on, a lane is a density
     scaled to its own peak, with a solid line at the median, a dotted line at the 95th percentile, and a base line
     from the smallest to the largest latency; below that, each latency is a dot. Latencies of 1 ms or less are drawn
-    in a separate strip at the left edge.
+    in a separate strip at the left edge. With groups there is a lane for each group and transition.
 
     Parameters
     ----------
     transitions : pandas.DataFrame
         The result of ``vk.transitions``: ``from_state``, ``to_state``, ``latency_s`` (seconds).
+    by : str or sequence of str, optional
+        Columns of ``transitions`` to group by, or ``hour`` or ``weekday`` of the beginning of the transition.
+    tz : str, default "UTC"
+        The time zone of ``hour`` and ``weekday``.
+    title : str, optional
+        A title above the chart; without one, the headings and the texts on the axis say what is drawn.
     ax : matplotlib.axes.Axes, optional
         The axes to draw on; a new figure of notebook width by default.
 
     Returns
     -------
     matplotlib.axes.Axes
-        The axes. At most 20 transitions are drawn, the most frequent; latencies that are negative or missing are
-        not. A note below the axis counts those left out.
+        The axes. At most 20 transitions are drawn, or 30 with groups, the most frequent; latencies that are negative or
+        missing are not. A note below the axis counts those left out.
 
     Raises
     ------
     MissingColumn
         If a column is missing.
+    ValueError
+        If ``tz`` is unknown, or a name in ``by`` is a duplicate.
 
     Examples
     --------
@@ -58,8 +69,8 @@ def latency(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     >>> [text.get_text() for text in ax.texts]
     ['accepted → routed', 'n 1 · median 40 ms']
     """
-    lanes, note = read_latencies(transitions, "latency")
-    layout = Layout.open(ax)
+    lanes, note = read_latencies(transitions, "latency", by, tz)
+    layout = Layout.open(ax, title, transitions.attrs)
     if not lanes:
         return layout.show_empty("no transitions", note)
     dense = max(map(len, lanes.values())) >= _FEW
@@ -67,20 +78,21 @@ def latency(transitions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     if not layout.own:
         height = float(np.clip(layout.inches[1] / len(lanes) - 0.26, 0.16, 0.8))
     step = height + 0.26
-    count = min(MAX_LANES, layout.count_fitting([step] * len(lanes)))
-    chosen = in_order(sorted(lanes, key=lambda transition: -len(lanes[transition]))[:count])
+    count = min(MAX_LANES if by is None else MAX_PANELS, layout.count_fitting([step] * len(lanes)))
+    frequent = set(sorted(lanes, key=lambda lane: -len(lanes[lane]))[:count])
+    chosen = {lane: values for lane, values in lanes.items() if lane in frequent}
+    names = {transition: " → ".join(transition) for transition, _ in chosen}
     notes = ["time from one state to the next, log scale" + (" (solid: median, dotted: p95)" if dense else "")]
     notes += [not_drawn("less frequent transitions", len(lanes) - count), note]
     layout.set_height(count * step + 0.06, notes)
-    zero_x = set_time_axis(layout, np.concatenate([lanes[transition] for transition in chosen]))
-    colours = transition_colours(chosen)
-    for index, transition in enumerate(chosen):
-        values = lanes[transition]
+    zero_x = set_time_axis(layout, np.concatenate([*chosen.values()]))
+    colours = transition_colours(names)
+    for index, ((transition, group), values) in enumerate(chosen.items()):
         median, p95 = np.quantile(values, [0.5, 0.95])
         fact = f"n {len(values):,} · median {duration(median)}"
         more = f" · p95 {duration(p95)}" if len(values) >= _FEW else f" · max {duration(values.max())}"
         facts = [fact + more, fact] if len(values) > 1 else [fact]
-        layout.heading(index * step + 0.19, " → ".join(transition), *facts)
+        layout.heading(index * step + 0.19, " · ".join(filter(None, [names[transition], group])), *facts)
         draw = _draw_density if len(values) >= _FEW else _draw_dots
         draw(layout, values, zero_x, index * step + 0.24 + height, height - 0.02, colours[transition])
     return layout.ax
@@ -151,7 +163,9 @@ def _draw_dots(layout: Layout, values: Floats, zero_x: float, base: float, heigh
     layout.ax.plot(at, base - 0.05 - rise * np.array(levels), "o", ms=5, color=colour, mec="none", alpha=0.85)
 
 
-def timeline(events: pd.DataFrame, *, message_id: str | Iterable[str] | None = None, ax: Axes | None = None) -> Axes:
+def timeline(
+    events: pd.DataFrame, *, message_id: str | Iterable[str] | None = None, title: str = "", ax: Axes | None = None
+) -> Axes:
     r"""Draw the events of single messages over time.
 
     One lane per message: a dot per event with the name of the state and the time since the event before. Time is
@@ -164,6 +178,8 @@ def timeline(events: pd.DataFrame, *, message_id: str | Iterable[str] | None = N
         The log: ``message_id``, ``state``, ``happened_at`` (UTC).
     message_id : str or iterable of str, optional
         The messages to draw, in this order; the first 20 of the log by default.
+    title : str, optional
+        A title above the chart; without one, the headings and the texts on the axis say what is drawn.
     ax : matplotlib.axes.Axes, optional
         The axes to draw on; a new figure of notebook width by default.
 
@@ -197,7 +213,7 @@ def timeline(events: pd.DataFrame, *, message_id: str | Iterable[str] | None = N
     absent = sorted(set(chosen) - set(messages))
     if message_id is not None and absent and len(events):
         raise ValueError(f"message_id: {absent[0]!r} is not in the events; pass one of events['message_id']")
-    layout = Layout.open(ax)
+    layout = Layout.open(ax, title, events.attrs)
     if not messages:
         return layout.show_empty("no events")
 
@@ -253,7 +269,7 @@ class _Lane:
         total = f"{duration(self.since_s[-1])} in total" + (f" · {hidden:,} labels left out" if hidden else "")
         self.layout.heading(top + 0.18, self.message_id, f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC · {total}", total)
         colours = [state_colour(state) for state in self.states]
-        ax.plot(self.at, [line] * len(self.at), color=self.layout.text_colour, lw=1.0, alpha=0.6, zorder=1)
+        ax.plot(self.at, [line] * len(self.at), color=self.layout.text_colour, lw=0.7, zorder=1)
         ax.scatter(self.at, [line] * len(self.at), s=34, c=colours, zorder=3, linewidths=0, clip_on=False)
         for row, sign, va in zip(self.rows, (-1, 1), ("bottom", "top"), strict=False):
             edge = line + sign * (self.above - 0.24 - self.label_height)
@@ -264,16 +280,19 @@ class _Lane:
                 self.layout.text(centre, edge + sign * 0.02, self.texts[index], ha="center", va=va, linespacing=1.1)
 
 
-def time_share(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def time_share(latency: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
     """Draw the share of the total time that each transition takes.
 
     One bar per group, divided into transitions. The name of a segment is on it if it fits, otherwise in a legend.
+    Transitions of less than 1 % in every bar are one grey segment; a note below the axis lists them.
 
     Parameters
     ----------
     latency : pandas.DataFrame
         The result of ``vk.latency``: ``from_state``, ``to_state``, ``time_share`` (0 to 1), and the columns of
         ``attrs["by"]``.
+    title : str, optional
+        A title above the chart; without one, the headings and the texts on the axis say what is drawn.
     ax : matplotlib.axes.Axes, optional
         The axes to draw on; a new figure of notebook width by default.
 
@@ -300,7 +319,7 @@ def time_share(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ['accepted → routed  40 %', 'routed → dispatched  60 %']
     """
     check_result(latency, "time_share", "vk.latency(events)", ("from_state", "to_state", "time_share"), ("by",))
-    layout = Layout.open(ax)
+    layout = Layout.open(ax, title, latency.attrs)
     table = latency.loc[latency["time_share"] > 0] if len(latency) else latency
     if not len(table):
         return layout.show_empty("no transitions")
@@ -308,23 +327,28 @@ def time_share(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     bars: dict[str, dict[Transition, float]] = {}
     for *group, source, target, share in table[[*by, "from_state", "to_state", "time_share"]].itertuples(index=False):
         bars.setdefault(group_label(group), {})[str(source), str(target)] = float(share)
-    transitions = in_order({transition for bar in bars.values() for transition in bar})
-    colours = transition_colours(transitions)
+    every = in_order({transition for bar in bars.values() for transition in bar})
+    largest = {name: max(bar.get(name, 0.0) for bar in bars.values()) for name in every}
+    transitions = [name for name in every if largest[name] >= _SMALL]
+    colours, small = transition_colours(transitions), [name for name in every if name not in transitions]
     segments = [(name, transition, share) for name, bar in bars.items() for transition, share in bar.items()]
+    segments = [segment for segment in segments if segment[1] in transitions]
     texts = {(name, key): _segment_text(layout, key, share, multiline=not by) for name, key, share in segments}
     named = {transition for (_, transition), text in texts.items() if "→" in text}
     legend = {}
     for transition in transitions:
         if transition not in named:
-            largest = percent(max(bar.get(transition, 0.0) for bar in bars.values()))
-            largest = largest if largest.startswith("<") or len(bars) == 1 else f"up to {largest}"
-            legend[transition] = f"{layout.elide(' → '.join(transition), 0.8)} ({largest})"
+            value = "up to " * (len(bars) > 1) + percent(largest[transition])
+            legend[transition] = f"{layout.elide(' → '.join(transition), 0.8)} ({value})"
     top_margin = layout.legend_positions([*legend.values()])[-1][1] + 0.1 if legend else 0.08
     title, height = (0.24, 0.34) if by else (0.0, 0.5)
     step = title + height + 0.1
     count = min(MAX_LANES, layout.count_fitting([step] * len(bars), top_margin))
     omitted = f"first {count:,} of {len(bars):,} groups" if count < len(bars) else ""
-    layout.set_height(top_margin + count * step, ["share of all the time spent between states", omitted])
+    names = [f"{layout.elide(' → '.join(name), 0.4)} ({percent(largest[name])})" for name in small]
+    names = [name.replace(" ", "\xa0") for name in names]
+    note = f"grey, less than {percent(_SMALL)} each: {', '.join(names)}" if names else ""
+    layout.set_height(top_margin + count * step, ["share of all the time spent between states", omitted, note])
     layout.share_axis()
     layout.legend([*legend.values()], [colours[transition] for transition in legend], "s")
     for index, (name, bar) in enumerate(list(bars.items())[:count]):
@@ -337,6 +361,7 @@ def time_share(latency: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
             text, text_colour = texts[name, transition], contrast(colour)
             layout.text(left + share / 2, y, text, ha="center", va="center", colour=text_colour)
             left += share
+        layout.ax.barh(y, sum(bar.get(name, 0.0) for name in small), height, left, color=layout.text_colour, lw=0)
     return layout.ax
 
 

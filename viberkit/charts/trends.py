@@ -17,12 +17,14 @@ from viberkit.analysis.formatting import duration, percent, percentile, time
 from viberkit.charts._layout import Layout
 from viberkit.charts._results import Floats, Numbers, check_result, group_label, largest_groups, not_drawn, period_s
 from viberkit.charts._style import GROUP_COLOURS, time_ticks
-from viberkit.charts.heatmaps import MAX_GROUPS, chosen_estimates
+from viberkit.charts.heatmaps import MAX_GROUPS, chosen_estimates, describe_few, messages_needed
 
 __all__ = ["over_time"]
 
-#: More windows than this are illegible in a notebook.
-MAX_WINDOWS = 800
+#: More windows than these are illegible in a notebook; up to a few, the line and its interval are legible in any case.
+MAX_WINDOWS, _FEW_WINDOWS = 400, 60
+#: Round lengths of windows, of which the shortest that is legible is proposed.
+_LENGTHS = ("5min", "15min", "30min", "1h", "2h", "3h", "6h", "12h", "1d", "2d", "1w", "2w", "4w")
 _HEIGHT = 2.7
 
 
@@ -32,6 +34,7 @@ def over_time(
     within: Numbers = None,
     quantiles: Numbers = None,
     changes: pd.DataFrame | None = None,
+    title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
     """Draw quantiles of the time to delivery, or shares delivered in time, window by window.
@@ -39,6 +42,10 @@ def over_time(
     One line per estimate, or per group, with its confidence interval. Times are on a log axis. Where a quantile is
     not reached, the line has a gap and a triangle at the upper edge; where a value is unknown, a gap and a dash. A
     dotted line beside a share is the naive share, which counts open messages as not delivered.
+
+    Of more than 60 windows of few messages, a dot is drawn for each, the smaller the fewer messages it has, without
+    intervals. A note then names the window length that would be legible: the shortest of at most 400 windows whose
+    median has five messages on either side of the quantile (50 for p90), or 30 for a share.
 
     Parameters
     ----------
@@ -51,6 +58,8 @@ def over_time(
         Draw these quantiles; all of the result by default, or all shares if it has no quantiles.
     changes : pandas.DataFrame, optional
         The result of ``vk.changes``: a vertical line for each, labelled with the values before and after.
+    title : str, optional
+        A title above the chart; without one, the headings and the texts on the axis say what is drawn.
     ax : matplotlib.axes.Axes, optional
         The axes to draw on; a new figure of notebook width by default.
 
@@ -80,7 +89,7 @@ def over_time(
     source, attrs = "vk.over_time(journeys)", ("by", "end", "every", "tz")
     columns = ["window_at", "within_s", "quantile", "n", *_COLUMNS["within_s"], *_COLUMNS["quantile"]]
     check_result(over_time, "over_time", source, columns, attrs)
-    layout = Layout.open(ax, left=0.62, right=0.12)
+    layout = Layout.open(ax, title, over_time.attrs, left=0.62, right=0.12)
     if not len(over_time):
         return layout.show_empty("no windows")
     by, end, every, tz = (over_time.attrs[name] for name in attrs)
@@ -88,6 +97,11 @@ def over_time(
     step = period_s(every) / 86400 if period_s(every) > 0 else 1 / 24  # days; an hour if there is only one window
     lines, left_out = _read_lines(over_time, estimates, step)
     share = estimates[0][0] == "within_s"
+    few, advice = _advise_length(lines, max(estimates, key=lambda item: messages_needed(*item)), period_s(every))
+    dots = bool(few) and max(len(line.days) for line in lines) > _FEW_WINDOWS
+    if dots:
+        for line in lines:
+            line.numbers[1:] = np.nan
     plot = _Plot(layout, lines, step, tz, share=share)
     marks = [] if changes is None or not len(changes) else _read_changes(changes, tz)
     # In reverse, because the latest changes have labels if not all fit.
@@ -101,23 +115,27 @@ def over_time(
         "" if every is None else f"each point: the messages of {duration(period_s(every))}",
         f"{' – '.join(days)}, {tz}",
         "shaded: confidence interval" if interval else "",
+        "small dots: few messages" if dots else "",
         "dotted: naive" if naive and len(lines) > 1 else "",
         f"triangle: not reached, {unreached:,} {'window' if unreached == 1 else 'windows'}" if unreached else "",
         f"dash: not yet known, {unknown:,} {'window' if unknown == 1 else 'windows'}" if unknown else "",
-        "longer windows (every=…) would be more legible" if max(len(line.days) for line in lines) > MAX_WINDOWS else "",
         f"changes without a label: {len(marks) - len(labels):,}" if len(labels) < len(marks) else "",
         not_drawn("groups", left_out),
+        advice,
     ]
     plot.set_axes(notes, top_margin=0.58 if marks else 0.2)
     if share:
-        title = f"share {end} within {duration(estimates[0][1])}" if len(estimates) == 1 else f"share {end} in time"
+        heading = f"share {end} within {duration(estimates[0][1])}" if len(estimates) == 1 else f"share {end} in time"
     else:
-        title = (f"{percentile(estimates[0][1])} of the " if by else "") + f"time until {end}, log scale"
-    title += f", by {' and '.join(map(str, by))}" if by else ""
-    plot.write(0.0, 0.12, layout.elide(title, 1.0), ha="left")
+        heading = (f"{percentile(estimates[0][1])} of the " if by else "") + f"time until {end}, log scale"
+    heading += f", by {' and '.join(map(str, by))}" if by else ""
+    plot.write(0.0, 0.12, layout.elide(heading, 1.0), ha="left")
     names = []
     for line in lines:
-        plot.draw(line, light=len(lines) > 2)
+        if dots:
+            plot.draw_dots(line, estimates[0][0], max(estimate for _, estimate in estimates))
+        else:
+            plot.draw(line, light=len(lines) > 2)
         for name, row in ((line.name, 0), ("naive", 3))[: 2 if naive and len(lines) == 1 else 1]:
             known = np.flatnonzero(np.isfinite(line.numbers[row]))
             end_point = (line.days[known[-1]], line.numbers[row, known[-1]]) if len(known) else (plot.high, plot.top)
@@ -138,12 +156,16 @@ _COLUMNS = {"within_s": ("share", "low", "high", "naive_share"), "quantile": ("v
 
 @dataclass
 class _Line:
-    """A line by window: the middle of each window in days since 1970; rows of values, lower and upper bounds, naive."""
+    """A line by window: the middle of each window in days since 1970; rows of values, lower and upper bounds, naive.
+
+    ``n`` are the messages of each window.
+    """
 
     name: str
     colour: str
     days: Floats
     numbers: Floats
+    n: Floats
 
 
 def _read_lines(result: pd.DataFrame, estimates: Sequence[tuple[str, float]], step: float) -> tuple[list[_Line], int]:
@@ -160,8 +182,29 @@ def _read_lines(result: pd.DataFrame, estimates: Sequence[tuple[str, float]], st
             if len(part) == 1 and np.isfinite(values[0, 0]):
                 name += f" {(duration if key == 'quantile' else percent)(values[0, 0])}"
             at = date2num(part["window_at"]) + step / 2  # type: ignore[no-untyped-call]
-            lines.append(_Line(name, GROUP_COLOURS[len(lines) % len(GROUP_COLOURS)], at, values))
+            lines.append(
+                _Line(name, GROUP_COLOURS[len(lines) % len(GROUP_COLOURS)], at, values, part["n"].to_numpy(float))
+            )
     return lines, left_out
+
+
+def _advise_length(lines: Sequence[_Line], estimate: tuple[str, float], step_s: float) -> tuple[str, str]:
+    """Return a text if the median window has too few messages, and a note with the length that would be legible."""
+    few = describe_few(*estimate, np.concatenate([line.n for line in lines]), "window")[1]
+    windows = max(len(line.days) for line in lines)
+    problem = few if few else f"{windows:,} windows are too many to see" if windows > MAX_WINDOWS else ""
+    if windows < 2 or not problem:
+        return "", ""
+    for text in _LENGTHS:
+        sizes = []
+        for line in lines:
+            window = np.floor((line.days - 4) / (period_s(text) / 86400)).astype(np.int64)  # day 4 was a Monday
+            sizes.append(np.bincount(window - window.min(), line.n))
+        median = float(np.median(np.concatenate([size[size > 0] for size in sizes])))
+        fits = max(np.count_nonzero(size) for size in sizes) <= MAX_WINDOWS
+        if period_s(text) > step_s and fits and median >= messages_needed(*estimate):
+            return few, f"{problem}; every={text!r} would have {median:,.0f}"
+    return few, f"{problem}; no window length would have enough"
 
 
 def _read_changes(changes: pd.DataFrame, tz: str) -> list[tuple[float, str]]:
@@ -277,12 +320,29 @@ class _Plot:
         ax.vlines(at[bars], low[bars], high[bars], color=colour, lw=2.5, alpha=0.4, zorder=2)
         style: dict[str, Any] = {"markevery": isolated.tolist(), "ms": 3, "mfc": "none", "mew": 0.8, "zorder": 2}
         ax.plot(at, naive, "o-" if many else "o:", color=colour, lw=0.3 if many else 1.0, **style)
+        self._draw_markers(line)
+
+    def _draw_markers(self, line: _Line) -> None:
+        """Draw a marker at the upper edge for each window whose value is not reached or not known."""
         y = 1 - self.top_margin - (self.markers - 0.04) / self.layout.inches[1]
         self.markers -= self.marker_step * (not np.isfinite(line.numbers[0]).all())
         for mask, marker in ((np.isposinf(line.numbers[0]), "^"), (np.isnan(line.numbers[0]), "_")):
-            style = {"transform": ax.get_xaxis_transform(), "clip_on": False, "zorder": 4}
+            style = {"transform": self.ax.get_xaxis_transform(), "clip_on": False, "zorder": 4}
             if mask.any():
-                ax.plot(line.days[mask], np.full(mask.sum(), y), marker, ms=4.5, color=colour, **style)
+                self.ax.plot(line.days[mask], np.full(mask.sum(), y), marker, ms=4.5, color=line.colour, **style)
+
+    def draw_dots(self, line: _Line, key: str, estimate: float) -> None:
+        """Draw a dot for each window, the smaller the fewer messages it has."""
+        sizes = np.clip(line.n / messages_needed(key, estimate), 0.2, 1.0) * 20
+        self.ax.scatter(
+            line.days,
+            np.where(np.isfinite(line.numbers[0]), line.numbers[0], np.nan),
+            sizes,
+            color=line.colour,
+            linewidths=0,
+            zorder=3,
+        )
+        self._draw_markers(line)
 
     def mark(self, at: float, text: str, centre: float | None) -> None:
         """Draw a change as a vertical line with its label above."""
