@@ -41,7 +41,7 @@ ORDER = (
     ),
     *("confidence", "messages", "tz"),
     *("journeys", "observed_until"),  # of functions that do not group
-    *("message_id", "changes", "counts", "ax"),  # of charts
+    *("message_id", "changes", "counts", "title", "ax"),  # of charts
 )
 NOT_OF_FRAMES = {"collect"}  # of a client and an archive
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.text import Text
 
 from viberkit.frames.columns import JOURNEYS
 from viberkit.models.states import ORDER
@@ -52,6 +53,11 @@ def transitions(n: int, *, seed: int = 0) -> pd.DataFrame:
     )
 
 
+def delivered(n: int) -> pd.DataFrame:
+    """Transitions of one kind."""
+    return transitions(n).assign(from_state="accepted", to_state="delivered")
+
+
 def events(*messages: list[tuple[str, float]], names: list[str] | None = None) -> pd.DataFrame:
     rows = [
         (
@@ -88,6 +94,21 @@ def latency(n: int, by: Sequence[str] = ()) -> pd.DataFrame:
     table = pd.concat([table, waiting.assign(total_s=0.0, time_share=0.0, max_s=NAN)], ignore_index=True)
     table.attrs = {"by": list(by), "confidence": 0.95, "tz": "UTC"}
     return table
+
+
+def time_to(n: int, groups: int = 0, *, quantiles: Sequence[float] = (0.5, 0.95), of: str = "all") -> pd.DataFrame:
+    """A result of vk.time_to: every third group does not reach a quantile yet, every fourth will not reach it."""
+    rows = []
+    for number in range(max(groups, 1)):
+        for quantile in quantiles:
+            value = np.nan if number % 3 == 2 else np.inf if number % 4 == 3 else 2.0 * (1 + number) * 20**quantile
+            low, high = (value / 2, value * 2) if n > 20 and np.isfinite(value) else (0.0, np.inf)
+            row = {"quantile": quantile, "value_s": value, "low_s": low, "high_s": high, "n": n + number, "n_open": 1}
+            rows.append(({"country": [*GROUPS, *(f"country {k}" for k in range(30))][number]} if groups else {}) | row)
+    frame = pd.DataFrame(rows).assign(summary="…")
+    frame.attrs = {"by": ["country"] if groups else [], "start": "accepted", "end": "delivered", "of": of}
+    frame.attrs |= {"confidence": 0.95, "tz": "UTC"}
+    return frame
 
 
 def curve(n: int, groups: int = 0, observed: str = "3h", by: Sequence[str] = ("rate_type",)) -> pd.DataFrame:
@@ -213,6 +234,23 @@ def over_time_with_gaps(n: int = 60) -> pd.DataFrame:
     return frame[~number.between(20, 26)]
 
 
+def over_time_of_few(n: int, *, every: str = "1h", seed: int = 0) -> pd.DataFrame:
+    """Windows of eight messages, by which p90 is often not reached or not known, and its interval has no bound."""
+    frame = over_time(n, every=every, seed=seed)
+    share = np.random.default_rng(seed).random(len(frame))
+    values = np.select([share < 0.1, share < 0.2], [np.inf, NAN], frame["value_s"] * 100**share)
+    result = frame.assign(value_s=values, low_s=values / 20, high_s=np.inf, n=8)
+    result.attrs = frame.attrs
+    return result
+
+
+def profile_of_few(*, seed: int = 0) -> pd.DataFrame:
+    """Hours of eighteen messages, in which a quantile is often not reached or not known."""
+    frame = profile(120, seed=seed).assign(n=18, quantile=lambda t: t["quantile"].replace(0.5, 0.95))
+    share = np.random.default_rng(seed).random(len(frame))
+    return frame.assign(value_s=np.select([share < 0.4, share < 0.6], [np.inf, NAN], frame["value_s"]))
+
+
 def by_group(
     build: Callable[..., pd.DataFrame],
     n: int,
@@ -317,6 +355,13 @@ FREQUENT = (
 )
 
 
+def by_country(frame: pd.DataFrame, groups: int) -> pd.DataFrame:
+    """Assign messages to countries, of which the first are the most frequent."""
+    names, weights = np.array([*GROUPS, *(f"country {k}" for k in range(30))])[:groups], 1 / np.arange(1, groups + 1)
+    country = np.random.default_rng(0).choice(names, len(frame) // 6 + 1, p=weights / weights.sum())
+    return frame.assign(country=country[np.arange(len(frame)) // 6])
+
+
 def crossing_transitions(n: int) -> pd.DataFrame:
     rng = np.random.default_rng(1)
     index = rng.integers(0, len(FREQUENT), n)
@@ -330,6 +375,15 @@ def crossing_transitions(n: int) -> pd.DataFrame:
             "latency_s": seconds,
         }
     )
+
+
+def texts_of(ax: Axes) -> list[Text]:
+    """The texts that are visible: those in the axes, the title, the labels of ticks, the label of the x-axis."""
+    low, high = ax.get_xlim()
+    names = zip(ax.get_xticks(), ax.get_xticklabels(), strict=False)  # no labels in the upper rows of panels
+    inside = [text for text in ax.get_children() if isinstance(text, Text)]
+    texts = [*inside, *(label for at, label in names if low <= at <= high), ax.xaxis.label]
+    return [text for text in texts if text.get_text() and text.get_visible()]
 
 
 def ticks(ax: Axes) -> list[str]:
@@ -349,11 +403,7 @@ def check_legible(ax: Axes, *, inside: bool = True) -> None:
     """Check that no two texts overlap and none leaves the figure, in the axes and its insets."""
     figure = ax.get_figure(root=True)
     figure.draw_without_rendering()
-    low, high = ax.get_xlim()
-    names = zip(ax.get_xticks(), ax.get_xticklabels(), strict=False)  # no labels in the upper rows of panels
-    labels = [label for at, label in names if low <= at <= high]
-    texts = [text for text in [*ax.texts, *labels, ax.xaxis.label] if text.get_text() and text.get_visible()]
-    boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
+    boxes = [(text.get_text(), text.get_window_extent()) for part in (ax, *ax.child_axes) for text in texts_of(part)]
     for (first, a), (second, b) in combinations(boxes, 2):
         wide, tall = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
         assert wide <= 0.5 or tall <= 2.0, f"{first!r} and {second!r} overlap by {wide:.1f} by {tall:.1f} px"

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from io import BytesIO
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -15,36 +16,45 @@ import pytest
 from chart_data import (
     DELIVERED,
     LONG,
+    by_country,
     by_group,
     changes,
     check_legible,
     comparison,
     crossing_transitions,
     curve,
+    delivered,
     events,
     fallback,
     journeys,
     latency,
     over_time,
+    over_time_of_few,
     over_time_with_gaps,
     profile,
+    profile_of_few,
     slo,
     text_of,
+    texts_of,
     ticks,
+    time_to,
     transitions,
 )
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib_inline.backend_inline import _fetch_figure_metadata
 
 from viberkit import charts
 from viberkit.analysis.formatting import duration
 from viberkit.analysis.journeys import transitions as find_transitions
 from viberkit.charts._layout import spread
-from viberkit.charts._style import DARK, LIGHT, MIDTONE, state_colour
+from viberkit.charts._style import DARK, GROUP_COLOURS, LIGHT, MIDTONE, STATE_COLOURS, luminance, state_colour
+from viberkit.charts.heatmaps import _COLOURS
 from viberkit.errors import MissingColumn
 from viberkit.models.states import ORDER
 
 SIZES = (1, 2, 50, 10_000)
+COUNTS = (1, 5, 30)
 MANY = [f"{number} {LONG}" for number in range(9)]
 BY_DAY = pd.concat([latency(600).assign(day=f"2026-03-{day:02}") for day in range(1, 31)])
 BY_DAY.attrs = {"by": ["day"]}
@@ -80,6 +90,33 @@ CASES: dict[str, Callable[[Axes | None], Axes]] = {
     **{f"ecdf {n}": lambda ax, n=n: charts.ecdf(transitions(n), ax=ax) for n in SIZES},
     "ecdf zeros": lambda ax: charts.ecdf(transitions(50).assign(latency_s=0.0), ax=ax),
     "ecdf equal": lambda ax: charts.ecdf(transitions(60).assign(latency_s=1.5), ax=ax),
+    **{
+        f"curve by {n} groups": lambda ax, n=n: charts.curve(curve(2_000, n), by="rate_type", ax=ax) for n in (1, 4, 12)
+    },
+    "curve by one of two": lambda ax: charts.curve(curve(500, 3, by=("rate_type", "team")), by="rate_type", ax=ax),
+    **{
+        f"ecdf by {n}": lambda ax, n=n: charts.ecdf(by_country(transitions(999), n), by="country", ax=ax)
+        for n in (1, 5, 13)
+    },
+    "ecdf of one by 4": lambda ax: charts.ecdf(by_country(delivered(99), 4), by="country", ax=ax),
+    "ecdf of one by 6": lambda ax: charts.ecdf(by_country(delivered(999), 6), by="country", ax=ax),
+    **{
+        f"latency by {n}": lambda ax, n=n: charts.latency(by_country(transitions(999), n), by="country", ax=ax)
+        for n in COUNTS
+    },
+    **{
+        f"funnel by {n}": lambda ax, n=n: charts.funnel(by_country(journeys(999), n), by="country", ax=ax)
+        for n in COUNTS
+    },
+    **{f"time_to {n}": lambda ax, n=n: charts.quantiles(time_to(n), ax=ax) for n in (1, 2, 50)},
+    **{f"time_to by {n}": lambda ax, n=n: charts.quantiles(time_to(50, n, quantiles=[0.95]), ax=ax) for n in COUNTS},
+    "time_to unknown": lambda ax: charts.quantiles(
+        time_to(50).assign(value_s=np.nan, low_s=np.nan, high_s=np.nan), ax=ax
+    ),
+    "over_time few": lambda ax: charts.over_time(over_time_of_few(300), ax=ax),
+    "over_time few by": lambda ax: charts.over_time(by_group(over_time_of_few, 300), ax=ax),
+    "over_time wide": lambda ax: charts.over_time(over_time(20).assign(low_s=0.1, high_s=np.inf), ax=ax),
+    "profile few": lambda ax: charts.profile(profile_of_few(), quantiles=0.95, ax=ax),
     **{f"quantiles {n}": lambda ax, n=n: charts.quantiles(latency(n), ax=ax) for n in SIZES},
     "quantiles by": lambda ax: charts.quantiles(latency(500, by=["rate_type"]), ax=ax),
     "quantiles by two": lambda ax: charts.quantiles(latency(500, by=["rate_type", "team"]), ax=ax),
@@ -129,7 +166,12 @@ CASES: dict[str, Callable[[Axes | None], Axes]] = {
 
 LARGE = ("latency 10000", "timeline many", "time_share by", "curve 50", "curve by 50", "ecdf 10000", "quantiles 50")
 LARGE += ("compare 50", "fallback 50", "fallback by", "over_time changes", "over_time by", "over_time both shares")
-LARGE += ("slo 50 days", "profile by", "flow crossing 100000", "funnel 100000")
+LARGE += ("slo 50 days", "profile by", "flow crossing 100000", "funnel 100000", "curve by 4 groups", "time_to by 5")
+LARGE += ("over_time few", "profile few")
+#: One of each kind of chart.
+DARK_CASES = ("latency 10000", "timeline one", "time_share by", "curve 50", "curve by 4 groups", "ecdf by 5", "flow 50")
+DARK_CASES += ("quantiles 50", "time_to by 5", "compare 50", "fallback by", "over_time changes", "slo 50 days")
+DARK_CASES += ("profile few", "funnel by 5")
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -141,7 +183,10 @@ def test_texts_neither_overlap_nor_leave_the_figure(case: str) -> None:
     width, height = ax.figure.get_size_inches()
     assert width == 7.5
     assert 0.8 < height < 15
+    # Jupyter draws no background behind the chart, which would be white on a dark page or black on a light one.
+    assert not _fetch_figure_metadata(ax.figure)
     if case in LARGE:
+        check_contrast(ax, "#111111")
         cropped = ax.figure.get_tightbbox()  # what a notebook shows
         assert cropped.min.min() >= -0.02
         assert (cropped.max <= (width + 0.02, height + 0.02)).all()
@@ -165,6 +210,91 @@ def test_the_callers_axes_are_used_and_their_background_respected(
     ]
     text_colours = {text.get_color() for text in texts} & {MIDTONE, DARK, LIGHT}
     assert text_colours == {DARK if background == "white" else LIGHT}
+
+
+@pytest.mark.parametrize("case", DARK_CASES)
+def test_charts_are_legible_in_the_dark(case: str) -> None:
+    with mpl.style.context("dark_background"):
+        ax = CASES[case](None)
+    check_legible(ax)
+    assert mpl.colors.to_hex(ax.figure.get_facecolor(), keep_alpha=True) == "#000000ff"
+    assert ax.xaxis.label.get_color() == LIGHT
+    check_contrast(ax, "#000000")
+
+
+def check_contrast(ax: Axes, background: str) -> None:
+    """Check that texts, lines and markers differ from the background, except for what is on a coloured area."""
+    for part in (ax, *ax.child_axes):
+        areas = [patch.get_window_extent() for patch in part.patches]
+        for cells in part.collections:
+            areas += [path.get_extents(cells.get_transform()) for path in cells.get_paths()]
+        for text in texts_of(part):
+            x, y = text.get_window_extent().get_points().mean(axis=0)
+            if not any(area.contains(x, y) for area in areas):
+                assert contrast_ratio(text.get_color(), 1, background) >= 3, text.get_text()
+        for line in part.lines:
+            colour = line.get_markerfacecolor() if line.get_linestyle() == "None" else line.get_color()
+            colour = line.get_color() if mpl.colors.to_rgba(colour)[3] == 0 else colour
+            if line.get_marker() != "x":
+                assert contrast_ratio(colour, line.get_alpha(), background) >= 3, line
+        for bar in part.patches:
+            if bar.get_alpha() is None:
+                assert contrast_ratio(bar.get_facecolor(), None, background) >= 3, bar
+
+
+def contrast_ratio(colour: Any, alpha: float | None, background: str) -> float:
+    """The contrast of a colour on a background from 1 to 21 (WCAG 2)."""
+    share = mpl.colors.to_rgba(colour)[3] if alpha is None else alpha
+    mixed = share * np.array(mpl.colors.to_rgb(colour)) + (1 - share) * np.array(mpl.colors.to_rgb(background))
+    dark, light = sorted((luminance(tuple(mixed)), luminance(background)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_every_colour_differs_from_a_dark_page() -> None:
+    cells = _COLOURS(np.linspace(0, 1, 9)).tolist()
+    for colour in (*STATE_COLOURS.values(), *GROUP_COLOURS, MIDTONE, LIGHT, *cells):
+        assert contrast_ratio(colour, 1, "#111111") >= 3, colour
+
+
+TITLED = {
+    "compare": comparison(50),
+    "curve": curve(50),
+    "ecdf": transitions(50),
+    "fallback": fallback(),
+    "flow": transitions(50),
+    "funnel": journeys(50),
+    "latency": transitions(50),
+    "over_time": over_time(50),
+    "profile": profile(50),
+    "quantiles": latency(50),
+    "slo": slo(50),
+    "time_share": latency(50),
+    "timeline": events(DELIVERED),
+}
+
+
+@pytest.mark.parametrize("name", charts.__all__)
+def test_every_chart_has_an_optional_title_above_it(name: str) -> None:
+    draw = getattr(charts, name)
+    title = "A title of $5 and more than one line, " * 5
+    ax = draw(TITLED[name], title=title)
+    check_legible(ax)
+    assert " ".join(ax.get_title(loc="left").split()) == title.strip()
+    assert ax.figure.get_tightbbox().y1 <= ax.figure.get_size_inches()[1] + 0.02
+    target = draw(TITLED[name], title="Short", ax=Figure().subplots())
+    assert target.get_title(loc="left") == "Short"
+
+
+def test_sentences_of_a_result_are_shown_below_the_chart() -> None:
+    note = "12 % of the deliveries are known only as an interval, because a poll or a later state revealed them."
+    for name in ("compare", "curve", "over_time", "quantiles", "slo", "time_share"):
+        frame = TITLED[name].copy()
+        frame.attrs |= {"interval_share": 0.12, "interval_note": note}
+        ax = getattr(charts, name)(frame)
+        assert note in ax.get_xlabel().replace("\n", " ")
+        check_legible(ax)
+        frame.attrs["interval_share"] = 0.0
+        assert note not in getattr(charts, name)(frame).get_xlabel().replace("\n", " ")
 
 
 def test_a_long_state_name_is_elided_in_the_middle() -> None:
@@ -298,7 +428,7 @@ def test_time_share_names_each_transition_with_its_percentage() -> None:
     ax = charts.time_share(latency(10_000))
     text = text_of(ax)
     assert "delivered → seen  " in text
-    assert "accepted → routed (< 0.1 %)" in text.split("\n")
+    assert "less than 1 % each: accepted → routed (< 0.1 %), " in ax.get_xlabel().replace("\n", " ")
     assert "share of all the time" in ax.get_xlabel()
     assert ticks(ax) == ["0 %", "25 %", "50 %", "75 %", "100 %"]
 

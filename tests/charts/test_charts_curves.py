@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from io import BytesIO
 
 import numpy as np
 import pandas as pd
 import pytest
-from chart_data import NAN, check_legible, comparison, curve, curve_of, fallback, latency, text_of, ticks, transitions
+from chart_data import (
+    NAN,
+    by_country,
+    check_legible,
+    comparison,
+    curve,
+    curve_of,
+    delivered,
+    fallback,
+    journeys,
+    latency,
+    text_of,
+    ticks,
+    time_to,
+    transitions,
+)
 from matplotlib.axes import Axes
 
 from viberkit import charts
+from viberkit.analysis.curves import time_to as find_time_to
 from viberkit.analysis.formatting import percent
 from viberkit.charts._style import GROUP_COLOURS
 from viberkit.charts.transitions import MAX_LANES
+from viberkit.errors import MissingColumn
 
 
 def test_a_million_messages_take_less_than_two_seconds() -> None:
@@ -82,21 +100,53 @@ def test_deliveries_within_a_millisecond_are_in_a_strip() -> None:
     check_legible(ax)
 
 
-def test_each_group_is_a_line_with_its_name_at_the_right() -> None:
+def test_each_group_is_a_line_with_its_name_and_share_above() -> None:
     frame = curve(10_000, 3)
     ax = charts.curve(frame)
     ends = frame.groupby("rate_type")[["time_s", "delivered"]].last()
-    assert {(x[-1], y[-1]) for x, y in steps(ax)} == set(ends.itertuples(index=False, name=None))
+    (panel,) = ax.child_axes
+    assert {(x[-1], y[-1]) for x, y in steps(panel)} == set(ends.itertuples(index=False, name=None))
     assert f"promotion {percent(ends.loc['promotion', 'delivered'])}" in text_of(ax)
     assert any("…" in text.get_text() and text.get_text().endswith(" %") for text in ax.texts)
-    colours = {line.get_color() for line in ax.lines if line.get_drawstyle() == "steps-post"}
+    colours = {line.get_color() for line in panel.lines if line.get_drawstyle() == "steps-post"}
     assert colours == set(GROUP_COLOURS[:3])
+    assert "share delivered of all messages" in ax.get_xlabel()
 
 
-def test_groups_beyond_eight_are_counted() -> None:
-    ax = charts.curve(curve(2_000, 12))
-    assert len(steps(ax)) == 8
-    assert "smaller groups not drawn: 4" in ax.get_xlabel()
+def test_more_than_five_groups_have_a_panel_each_with_all_outcomes() -> None:
+    frame = curve(2_000, 12)
+    ax = charts.curve(frame)
+    ends = frame.groupby("rate_type", sort=False)["delivered"].last()
+    assert [steps(panel)[0][1][-1] for panel in ax.child_axes] == ends.tolist()
+    assert all(len(steps(panel)) == 1 and len(panel.collections) == 4 for panel in ax.child_axes)  # areas, and a grid
+    assert {"delivered", "failed", "promotion", "service 8", percent(ends.iloc[0])} <= set(text_of(ax).split("\n"))
+    assert len({panel.get_xlim() for panel in ax.child_axes}) == 1
+    assert len(charts.curve(curve(2_000, 5)).child_axes) == 1
+    many = pd.concat([curve(50).assign(country=f"country {k:02}") for k in range(40)], ignore_index=True)
+    many.attrs = curve(50).attrs | {"by": ["country"]}
+    ax = charts.curve(many)
+    assert len(ax.child_axes) == 30
+    assert "smaller groups not drawn: 10" in ax.get_xlabel().replace("\n", " ")
+
+
+def test_a_curve_has_panels_by_some_of_its_columns() -> None:
+    frame = curve(500, 3, by=("rate_type", "team"))
+    ax = charts.curve(frame, by="rate_type")
+    assert len(ax.child_axes) == 3
+    names = text_of(ax).split("\n")
+    assert {"promotion", "team 0", "team 1", "team 2"} <= set(names)
+    colours = [line.get_color() for panel in ax.child_axes for line in panel.lines if line.get_linewidth() == 1.6]
+    assert colours == list(GROUP_COLOURS[:3])  # a team has the same colour in each panel
+    with pytest.raises(
+        ValueError, match=r"charts\.curve: by: 'country' is not in attrs\['by'\]; pass the result of vk"
+    ):
+        charts.curve(frame, by="country")
+
+
+def test_rows_may_have_equal_index_labels() -> None:
+    frame = curve(50, 2)
+    frame.index = pd.Index([0] * len(frame))
+    assert text_of(charts.curve(frame)) == text_of(charts.curve(curve(50, 2)))
 
 
 def test_a_curve_to_another_end_is_named_after_it() -> None:
@@ -112,13 +162,14 @@ def test_a_curve_to_another_end_is_named_after_it() -> None:
 def test_the_ecdf_counts_each_value_and_names_each_transition() -> None:
     frame = transitions(60)
     ax = charts.ecdf(frame)
-    drawn = {(x[0], x[-1], len(x)): y for x, y in steps(ax)}
+    (panel,) = ax.child_axes
+    drawn = {(x[1], x[-1], len(x)): y for x, y in steps(panel)}
     for _, part in frame.groupby("to_state", observed=True)["latency_s"]:
         y = drawn[part.min(), part.max(), 11]
         assert np.allclose(y, np.arange(11) / 10)
     names = text_of(ax).split("\n")
-    assert names.count("n 10") == 6
-    assert "→ channel_failed" in names
+    assert "dispatched → channel_failed (n 10)" in names
+    assert sum(name.endswith("(n 10)") for name in names) == 6
     assert "share of transitions that took no longer" in ax.get_xlabel()
 
 
@@ -131,6 +182,81 @@ def test_the_ecdf_counts_what_it_leaves_out() -> None:
     check_legible(ax)
 
 
+def test_the_ecdf_of_groups_has_a_panel_each_or_a_line_each() -> None:
+    frame = by_country(transitions(900), 9)
+    ax = charts.ecdf(frame, by="country")
+    assert len(ax.child_axes) == 9
+    assert {f"n {size}" for size in frame.groupby("country").size()} <= set(text_of(ax).split("\n"))
+    assert len({panel.get_xlim() for panel in ax.child_axes}) == 1
+    one = by_country(delivered(500), 4)
+    ax = charts.ecdf(one, by="country")
+    (panel,) = ax.child_axes
+    ends = {(x[1], x[-1]) for x, _ in steps(panel)}
+    assert ends == set(one.groupby("country")["latency_s"].agg(["min", "max"]).itertuples(index=False, name=None))
+    assert "time from accepted to delivered, log scale" in ax.get_xlabel()
+    assert f"promotion (n {(one['country'] == 'promotion').sum()})" in text_of(ax)
+    assert len(charts.ecdf(by_country(delivered(600), 6), by="country").child_axes) == 6
+
+
+@pytest.mark.parametrize("draw", [charts.ecdf, charts.latency])
+def test_transitions_are_grouped_by_the_local_hour_of_their_beginning(draw: Callable[..., Axes]) -> None:
+    frame = transitions(600)
+    texts = text_of(draw(frame, by="hour", tz="Asia/Kolkata"))
+    assert "14" in texts.replace(" · ", "\n").split("\n")
+    with pytest.raises(MissingColumn, match=r"charts\.\w+: no column 'land'"):
+        draw(frame, by="land")
+    with pytest.raises(ValueError, match=r"tz: 'Mars'"):
+        draw(frame, tz="Mars")
+
+
+def test_the_latency_of_groups_has_a_lane_for_each_group_and_transition() -> None:
+    ax = charts.latency(by_country(transitions(600), 2), by="country")
+    names = [text.get_text() for text in ax.texts][::2]
+    assert names[:4] == [
+        "accepted → routed · promotion",
+        "accepted → routed · transaction",
+        "routed → dispatched · promotion",
+        "routed → dispatched · transaction",
+    ]
+    ax = charts.latency(by_country(transitions(6_000), 30), by="country")
+    assert len([text for text in ax.texts if "→" in text.get_text()]) == 30
+    assert "less frequent transitions not drawn: 150" in ax.get_xlabel().replace("\n", " ")
+
+
+def test_quantiles_of_the_time_to_delivery_have_a_lane_for_each_group() -> None:
+    frame = time_to(500, 5, quantiles=[0.95])
+    ax = charts.quantiles(frame)
+    texts = [text.get_text() for text in ax.texts]
+    assert texts[:3] == ["p95", "promotion", "n 500 · p95 34 s (17 s – 1.1 min)"]
+    assert "n 503 · p95 not reached" in texts
+    assert any(text.endswith("p95 not known yet") for text in texts)
+    assert "time from accepted to delivered of all messages, log scale" in ax.get_xlabel()
+    markers = [line.get_xdata()[0] for line in ax.lines if line.get_markersize() == 5]
+    drawn = [x for x in markers if x > 1]
+    assert np.allclose(drawn, frame["value_s"][np.isfinite(frame["value_s"])])
+    bars = {tuple(line.get_xdata()) for line in ax.lines if line.get_linewidth() == 2.0}
+    assert (frame["low_s"].iloc[0], frame["high_s"].iloc[0]) in bars
+    ax = charts.quantiles(time_to(500, 40, quantiles=[0.95]))
+    assert sum(text.get_text().startswith("n 5") for text in ax.texts) == 30
+    assert "smaller groups not drawn: 10" in ax.get_xlabel().replace("\n", " ")
+
+
+def test_quantiles_of_the_delivered_messages_are_named() -> None:
+    frame = time_to(500, of="delivered")
+    frame.attrs["of_note"] = "Messages that were not delivered are left out."
+    ax = charts.quantiles(frame)
+    assert "time from accepted to delivered of delivered messages only, log scale" in ax.get_xlabel()
+    assert ax.get_xlabel().endswith("\nMessages that were not delivered are left out.")
+    assert [text.get_text() for text in ax.texts][2] == "accepted → delivered"
+
+
+def test_a_result_of_time_to_can_be_drawn() -> None:
+    frame = find_time_to(by_country(journeys(5_000), 5), by="country", quantiles=0.95)
+    ax = charts.quantiles(frame)
+    assert set(frame["country"]) <= {text.get_text() for text in ax.texts}
+    check_legible(ax)
+
+
 def test_quantiles_are_at_their_values_with_their_intervals() -> None:
     frame = latency(5_000)
     ax = charts.quantiles(frame)
@@ -139,7 +265,7 @@ def test_quantiles_are_at_their_values_with_their_intervals() -> None:
     ]
     known = frame.dropna(subset="to_state")
     assert np.allclose(sorted(markers), sorted(known["value_s"]))
-    bars = {tuple(line.get_xdata()) for line in ax.lines if line.get_linewidth() == 2.2}
+    bars = {tuple(line.get_xdata()) for line in ax.lines if line.get_linewidth() == 2.0}
     median = known[known["quantile"] == 0.5]
     assert set(zip(median["low_s"], median["high_s"], strict=True)) <= bars
     names = [text.get_text() for text in ax.texts]
@@ -178,7 +304,11 @@ def test_differences_of_times_and_of_shares_have_an_axis_each() -> None:
     assert all(tick == "0" or tick.endswith("pp") for tick in ticks(axes[0]))
     assert all(tick == "0" or tick.split()[-1] in ("ms", "s") for part in axes[1:] for tick in ticks(part))
     assert all(0.0 in part.get_xticks() for part in axes)
-    assert "difference from transaction" in ax.get_xlabel()
+    assert "difference = group − transaction" in ax.get_xlabel()
+    assert "a negative share is fewer · a negative time is faster" in ax.get_xlabel()
+    assert "difference = promotion − transaction · a negative time" in charts.compare(
+        comparison(99, 1).query("within_s.isna()")
+    ).get_xlabel().replace("\n", " ")
 
 
 def test_times_of_one_order_of_magnitude_share_an_axis() -> None:
@@ -192,7 +322,7 @@ def test_more_failures_are_worse() -> None:
     for end, share, colour in (("delivered", 0.1, "#17a07a"), ("failed", 0.1, "#d55e00"), ("failed", -0.1, "#17a07a")):
         frame = comparison(100, 1, end=end).query("within_s == 60")
         ax = charts.compare(frame.assign(share_difference=share, share_low=share - 0.01, share_high=share + 0.01))
-        assert [line.get_color() for line in ax.lines if line.get_linewidth() == 2.2] == [colour]
+        assert [line.get_color() for line in ax.lines if line.get_linewidth() == 2.0] == [colour]
         assert [line.get_marker() for line in ax.lines if line.get_markersize() == 5.5] == [
             "D" if colour == "#d55e00" else "o"
         ]
@@ -242,7 +372,7 @@ def test_the_chosen_wait_is_marked_and_described() -> None:
 def test_costs_have_the_same_number_of_decimals() -> None:
     frame = fallback().assign(cost=np.linspace(0.035, 0.05, 9))
     labels = [label.get_text() for label in charts.fallback(frame).get_yticklabels()]
-    assert labels == ["0.035", "0.040", "0.045", "0.050", "0 %", "30 %"]
+    assert [label for label in labels if label] == ["0.035", "0.040", "0.045", "0.050", "0 %", "30 %"]
 
 
 def test_a_target_that_no_wait_meets_is_described() -> None:

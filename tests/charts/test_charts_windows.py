@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from io import BytesIO
 from itertools import pairwise
@@ -13,6 +14,7 @@ from chart_data import (
     DELIVERED,
     LONG,
     NAN,
+    by_country,
     by_group,
     changes,
     check_legible,
@@ -20,8 +22,10 @@ from chart_data import (
     events,
     journeys,
     over_time,
+    over_time_of_few,
     over_time_with_gaps,
     profile,
+    profile_of_few,
     slo,
     text_of,
     ticks,
@@ -33,9 +37,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from viberkit import charts
-from viberkit.analysis.formatting import duration
+from viberkit.analysis.formatting import duration, percent
 from viberkit.analysis.journeys import journeys as find_journeys
+from viberkit.analysis.windows import over_time as find_over_time
 from viberkit.charts._style import GROUP_COLOURS
+from viberkit.errors import MissingColumn
 from viberkit.models.states import ORDER
 
 
@@ -154,6 +160,80 @@ def test_over_time_marks_changes() -> None:
     assert "p90 9 s → not reached" in text_of(charts.over_time(over_time(50), changes=unreached))
 
 
+def test_over_time_draws_dots_for_windows_of_few_messages_and_names_a_longer_window() -> None:
+    frame = over_time_of_few(300)
+    ax = charts.over_time(frame, quantiles=0.9)
+    note = ax.get_xlabel().replace("\n", " ")
+    assert "few messages: 8 in the median window, p90 needs about 50; every='12h' would have 96 messages" in note
+    assert "intervals not drawn" in note
+    assert not [path for part in ax.collections if isinstance(part, PolyCollection) for path in part.get_paths()]
+    values = frame.loc[frame["quantile"] == 0.9, "value_s"]
+    (dots,) = (line for line in ax.lines if line.get_markersize() == 2.5)
+    assert np.isfinite(dots.get_ydata()).sum() == np.isfinite(values).sum()
+    gaps = np.diff(np.flatnonzero(np.isfinite(dots.get_ydata())))
+    assert (gaps > 1).all()  # no line connects two windows
+    assert "p50 needs about 10; every='2h' would have 16 messages" in charts.over_time(
+        frame, quantiles=0.5
+    ).get_xlabel().replace("\n", " ")
+    share = charts.over_time(frame, within=5).get_xlabel().replace("\n", " ")
+    assert "a share needs about 30; every='6h' would have 48 messages" in share
+    few = over_time_of_few(20)
+    note = charts.over_time(few, quantiles=0.9).get_xlabel().replace("\n", " ")
+    assert "every='12h' would have 80 messages" in note
+    assert "bars: confidence interval" in note
+
+
+def test_the_window_that_over_time_names_has_so_many_messages() -> None:
+    frame = journeys(2_000)
+    note = charts.over_time(find_over_time(frame, every="1h", quantiles=0.9)).get_xlabel().replace("\n", " ")
+    every, count = re.search(r"every='(\w+)' would have ([\d,]+) messages", note).groups()
+    longer = find_over_time(frame, every=every, quantiles=0.9, within=60)
+    assert abs(longer.loc[longer["quantile"].notna(), "n"].median() - int(count)) < 1
+    assert int(count) >= 50
+
+
+def test_over_time_names_longer_windows_where_they_are_too_many_or_their_intervals_too_wide() -> None:
+    note = charts.over_time(over_time(2_000)).get_xlabel().replace("\n", " ")
+    assert re.search(r"2,000 windows are too many to see; every='6h' would have [\d,]+ messages", note)
+    wide = over_time(40).assign(low_s=lambda t: t["value_s"] / 10, high_s=lambda t: t["value_s"] * 10, n=100)
+    note = charts.over_time(wide, quantiles=0.5).get_xlabel().replace("\n", " ")
+    assert "few messages: 100 in the median window, p50 needs about 400; every='6h' would have 600 messages" in note
+    note = charts.over_time(wide.assign(high_s=np.inf), quantiles=0.5).get_xlabel().replace("\n", " ")
+    assert "the interval of p50 has no bound; longer windows" in note
+    assert "few messages" not in charts.over_time(over_time(1)).get_xlabel()
+
+
+def test_profile_says_how_many_messages_a_quantile_needs() -> None:
+    note = charts.profile(profile_of_few(), quantiles=0.95).get_xlabel().replace("\n", " ")
+    assert "few messages: 18 in the median hour of the week, p95 needs about 100" in note
+    assert "p50 or a log 5.6 times as long would be legible" in note
+    assert "dot" not in note
+    assert "few messages" not in charts.profile(profile(168), quantiles=0.5).get_xlabel()
+
+
+def test_slo_has_decimals_that_tell_a_share_from_the_target() -> None:
+    frame = slo(3).assign(share=[0.9486, 0.9996, 0.7])
+    texts = {text.get_text().removeprefix("× ").removeprefix("? ") for text in charts.slo(frame).texts}
+    assert {"94.86 %", "99.96 %", "70.00 %"} <= texts
+    texts = {
+        text.get_text().removeprefix("× ").removeprefix("? ")
+        for text in charts.slo(slo(3).assign(share=[0.95, 1, 0.8])).texts
+    }
+    assert {"95 %", "100 %", "80 %"} <= texts
+
+
+def test_verdicts_of_slo_differ_in_colour_and_in_a_mark() -> None:
+    ax = charts.slo(slo(120, every="1h").assign(verdict=["met", "missed", "unclear", "unclear"] * 30))
+    drawn = [part for part in ax.collections if isinstance(part, PolyCollection)][-3:]
+    assert [len(part.get_paths()) for part in drawn] == [30, 30, 60]
+    colours = [tuple(np.r_[part.get_facecolor(), part.get_edgecolor()].ravel()) for part in drawn]
+    assert len(set(colours)) == 3
+    marks = [line.get_marker() for line in ax.lines for _ in line.get_xdata()]
+    assert (marks.count("x"), marks.count("$?$")) == (31, 61)  # and one each in the legend
+    texts = [text.get_text() for text in charts.slo(slo(40)).texts]
+    assert any(text.startswith("? 9") for text in texts)
+
+
 def test_over_time_labels_changes_of_failures() -> None:
     failures = changes().assign(metric="failed", failed_before=0.04, failed_after=0.12, before_s=NAN, after_s=NAN)
     assert "failed 4 % → 12 %" in text_of(charts.over_time(over_time(30), changes=failures)).split("\n")
@@ -226,10 +306,11 @@ def test_profile_marks_what_is_not_reached_and_leaves_empty_hours_hollow() -> No
     frame.loc[:2, "value_s"] = np.inf
     frame.loc[3:4, "value_s"] = np.nan
     ax = charts.profile(frame)
-    assert "cross: not reached · dash: unknown" in ax.get_xlabel().replace("\n", " ")
-    hollow, full = [cells for cells in ax.collections if isinstance(cells, PolyCollection)]
+    assert "grey: not reached · dash: unknown" in ax.get_xlabel().replace("\n", " ")
+    hollow, full, grey = [cells for cells in ax.collections if isinstance(cells, PolyCollection)]
     assert len(hollow.get_paths()) == 168
     assert len(full.get_paths()) == 95
+    assert len(grey.get_paths()) == 3
     colours = full.get_facecolor()[:, :3]
     order = np.argsort(frame["value_s"].to_numpy()[5:])
     brightness = colours[order] @ [0.2126, 0.7152, 0.0722]
@@ -316,6 +397,25 @@ def test_funnel_counts_each_stage_and_describes_the_other_messages() -> None:
     widths = [bar.get_width() for bar in ax.patches][1::2]
     assert widths == sorted(widths, reverse=True)
     assert widths[3] == delivered / 1e5
+
+
+def test_a_funnel_of_groups_has_a_row_each() -> None:
+    frame = by_country(journeys(10_000), 39)
+    ax = charts.funnel(frame, by="country")
+    texts = [text.get_text() for text in ax.texts]
+    sizes = frame.groupby("country").size()
+    largest = sizes.idxmax()
+    assert {"accepted", "delivered", "seen", "failed", "open", f"n {sizes.max():,}"} <= set(texts)
+    share = (frame.loc[frame["country"] == largest, "outcome"] == "failed").mean()
+    assert percent(share) in texts
+    assert f"smaller groups not drawn: {len(sizes) - 30}" in ax.get_xlabel()
+    widths = [bar.get_width() for bar in ax.patches[30:60]]  # the first stage of each group
+    assert len(set(np.round(widths, 9))) == 1
+    check_legible(ax)
+    days = {text.get_text() for text in charts.funnel(frame, by="weekday", tz="Asia/Kolkata").texts}
+    assert {"Monday", "Sunday"} <= days
+    with pytest.raises(MissingColumn, match=r"charts\.funnel: no column 'land'"):
+        charts.funnel(frame, by="land")
 
 
 def test_funnel_skips_stages_that_never_occur_and_counts_stages_missing_from_a_message() -> None:

@@ -78,8 +78,8 @@ class Layout:
         self.ax.spines[["top", "left", "right"]].set_visible(False)
         self.ax.spines["bottom"].set_color(self.text_colour)
         self.ax.grid(visible=False)
-        self._set_y_ticks({})
         self.ax.tick_params(colors=self.text_colour, labelsize=SMALL, length=0)
+        self._set_y_ticks({})
         self.ax.tick_params(axis="x", length=3, bottom=True)
 
     @property
@@ -117,8 +117,8 @@ class Layout:
         """Set the height in inches and the notes below the x-axis; on the caller's axes the text shrinks to fit."""
         # A break is between two notes if each of them fits into a line.
         joined = " · ".join(note.replace(" ", "\xa0") if self.width(note) < 0.97 else note for note in notes if note)
-        label = "\n".join(
-            [self.wrap(joined).replace("\xa0", " ").replace(" ·\n", "\n"), *map(self.wrap, self.captions)]
+        label = "\n".join([self.wrap(joined).replace(" ·\n", "\n"), *map(self.wrap, self.captions)]).replace(
+            "\xa0", " "
         )
         self.ax.set_xlabel(label, fontsize=SMALL, color=self.text_colour, linespacing=1.25, parse_math=False)
         if self.own:
@@ -199,9 +199,8 @@ class Layout:
         for index, (name, fact) in enumerate(drawn):
             x, y = index % columns * (across + gap), top + index // columns * step + head
             self.heading(y - 0.07, name, fact, left=x, right=x + across)
-            inset = self.ax.inset_axes(
-                (x, 1 - (y + step - head) / total, across, (step - head) / total), facecolor="none"
-            )
+            bounds = (x, 1 - (y + step - head) / total, across, (step - head) / total)
+            inset = self.ax.inset_axes(bounds, facecolor="none")
             panels.append(replace(self, own=False, ax=inset, _widths={}))
             inset.tick_params(labelbottom=index + columns >= len(drawn), labelleft=index % columns == 0)
         return panels

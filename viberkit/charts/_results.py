@@ -77,9 +77,8 @@ def group_codes(frame: pd.DataFrame, chart: str, started: str, by: BY, tz: str) 
     """Return the group of each row, and the labels of the groups; ``started`` is the column of hours and weekdays."""
     check_time_zone(tz)
     names = group_names(by)
-    groups, codes = factorize(
-        group_columns(frame, names, instants_of(frame, started), None, f"charts.{chart}", tz), names
-    )
+    columns = group_columns(frame, names, instants_of(frame, started), None, f"charts.{chart}", tz)
+    groups, codes = factorize(columns, names)
     return codes, [group_label(values) for values in groups.astype(object).to_numpy().tolist()]
 
 

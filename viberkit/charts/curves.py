@@ -14,15 +14,7 @@ from numpy.typing import NDArray
 from viberkit.analysis.formatting import duration, percent
 from viberkit.analysis.grouping import BY, group_names
 from viberkit.charts._layout import MAX_PANELS, PERCENT_TICKS, SMALLEST_TIME, Layout
-from viberkit.charts._results import (
-    Floats,
-    Transition,
-    check_result,
-    in_order,
-    largest_groups,
-    not_drawn,
-    read_latencies,
-)
+from viberkit.charts._results import Floats, check_result, in_order, largest_groups, not_drawn, read_latencies
 from viberkit.charts._style import GROUP_COLOURS, state_colour, transition_colours
 from viberkit.charts.transitions import MAX_LINES
 
@@ -131,16 +123,16 @@ class _Line:
         self.above, self.other = (1 - above if other else None), other
 
     def draw(self, layout: Layout, colour: str) -> None:
-        """Draw the line and its band, or the areas of all outcomes; times too early for the axis are at its left edge."""
+        """Draw the line and its band, or the areas of all outcomes; too early times are at the left edge."""
         ax, time = layout.ax, np.maximum(self.time, layout.ax.get_xlim()[0])
-        if self.above is None:
-            ax.fill_between(time, self.low, self.high, step="post", color=colour, alpha=0.15, lw=0)
-        else:
+        if self.above is not None:
             edges, colours = (0, self.share, self.above, 1), (colour, layout.text_colour, state_colour(self.other))
             for low, high, area, alpha in zip(edges, edges[1:], colours, (0.3, 0.1, 0.55), strict=False):
                 ax.fill_between(time, low, high, step="post", color=area, alpha=alpha, lw=0)
             bounds = np.stack([self.low, self.high], axis=1)
             ax.plot(time, bounds, color=colour, lw=0.7, alpha=0.8, drawstyle="steps-post")
+        elif (self.low < self.high).any():
+            ax.fill_between(time, self.low, self.high, step="post", color=colour, alpha=0.15, lw=0)
         ax.plot(time, self.share, color=colour, lw=1.6, drawstyle="steps-post", solid_joinstyle="round")
 
 
@@ -271,7 +263,7 @@ def ecdf(transitions: pd.DataFrame, *, by: BY = None, tz: str = "UTC", title: st
     layout = Layout.open(ax, title, transitions.attrs, left=_LEFT)
     if not lanes:
         return layout.show_empty("no transitions", note)
-    counts, groups = Counter[Transition](), Counter[str]()
+    counts, groups = Counter[tuple[str, str]](), Counter[str]()
     for (transition, group), values in lanes.items():
         counts[transition] += len(values)
         groups[group] += len(values)

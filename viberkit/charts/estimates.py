@@ -65,50 +65,51 @@ def quantiles(estimates: pd.DataFrame, *, title: str = "", ax: Axes | None = Non
     >>> [text.get_text() for text in ax.texts]
     ['p50', 'accepted → routed', 'n 1 · p50 40 ms (0 ms or more)']
     """
-    columns, states, attrs = ["quantile", "value_s", "low_s", "high_s", "n"], ["from_state", "to_state"], ["by"]
-    if isinstance(estimates, pd.DataFrame) and "quantile" in estimates and "from_state" not in estimates:
-        states, attrs = [], ["by", "start", "end"]  # of vk.time_to
-    check_result(estimates, "quantiles", "vk.time_to(journeys) or vk.latency(events)", [*states, *columns], attrs)
-    layout = Layout.open(ax, title, estimates.attrs)
-    rows = estimates[estimates["n"] > 0] if len(estimates) else estimates
-    rows = rows[rows["to_state"].notna()] if states and len(rows) else rows
+    columns = ("from_state", "to_state", "quantile", "value_s", "low_s", "high_s", "n")
+    whole = isinstance(estimates, pd.DataFrame) and "quantile" in estimates and "from_state" not in estimates
+    rows, source, attrs = estimates, "vk.latency(events)", ["by"]
+    if whole:
+        rows, source = (
+            rows.assign(from_state=rows.attrs.get("start"), to_state=rows.attrs.get("end")),
+            "vk.time_to(journeys)",
+        )
+        attrs += ["start", "end"]
+    check_result(rows, "quantiles", source, columns, attrs)
+    layout = Layout.open(ax, title, rows.attrs)
+    rows = rows[rows["to_state"].notna() & (rows["n"] > 0)] if len(rows) else rows
     if not len(rows):
-        return layout.show_empty("no transitions" if states else "no messages")
-    by, start, end, of = (estimates.attrs.get(name, "") for name in ("by", "start", "end", "of"))
-    rows = rows.sort_values("quantile", kind="stable")
-    lanes: list[Any] = [((), rows)]
-    if keys := [*by, *states]:
-        lanes = list(rows.groupby(keys, sort=bool(by) and not states, observed=True, dropna=False))
+        return layout.show_empty("no messages" if whole else "no transitions")
+    by, of = list(estimates.attrs["by"]), estimates.attrs.get("of")
+    rows, keys = rows.sort_values("quantile", kind="stable"), [*by, "from_state", "to_state"]
+    lanes = list(rows.groupby(keys, sort=False, observed=True, dropna=False))
     shown = sorted(rows["quantile"].unique())
     names = [percentile(quantile) for quantile in shown]
     top_margin = layout.legend_positions(names)[-1][1] + 0.08
     step = 0.28 + 0.075 * len(shown)
-    count = min(MAX_LANES if states else MAX_PANELS, layout.count_fitting([step] * len(lanes), top_margin))
+    count = min(MAX_PANELS if whole else MAX_LANES, layout.count_fitting([step] * len(lanes), top_margin))
     frequent = sorted(range(len(lanes)), key=lambda index: -lanes[index][1]["n"].iloc[0])[:count]
     left_out, lanes = len(lanes) - count, [lanes[index] for index in sorted(frequent)]
-    messages = "delivered messages only" if of == "delivered" else "all messages"
-    notes = ["time from one state to the next" if states else f"time from {start} to {end} of {messages}"]
-    notes = [f"{notes[0]}, log scale", "bars: confidence intervals, arrows: no bound known"]
-    notes.append(not_drawn("less frequent," if states else "smaller groups", left_out))
+    notes = ["time from one state to the next, log scale", "bars: confidence intervals, arrows: no bound known"]
+    if whole:
+        messages = "delivered messages only" if of == "delivered" else "all messages"
+        notes[0] = f"time from {estimates.attrs['start']} to {estimates.attrs['end']} of {messages}, log scale"
+    notes.append(not_drawn("smaller groups" if whole else "less frequent,", left_out))
     layout.set_height(top_margin + len(lanes) * step + 0.02, notes)
     numbers = pd.concat([part for _, part in lanes])[["value_s", "low_s", "high_s"]].to_numpy(dtype=np.float64)
     later = numbers[np.isfinite(numbers) & (numbers > SMALLEST_TIME)]
     zero_x = set_time_axis(layout, np.concatenate([later, numbers[np.isfinite(numbers[:, 0]), 0]]))
     markers = dict(zip(shown, _MARKERS * (len(shown) // len(_MARKERS) + 1), strict=False))
     layout.legend(names, [layout.text_colour] * len(names), "".join(markers.values()))
-    ends = [tuple(map(str, key[len(by) :])) if states else (start, end) for key, _ in lanes]
-    colours = transition_colours(dict.fromkeys(ends))
+    colours = transition_colours(dict.fromkeys((str(key[-2]), str(key[-1])) for key, _ in lanes))
     for index, (key, part) in enumerate(lanes):
-        top, colour = top_margin + index * step, colours[ends[index]]
+        top, colour = top_margin + index * step, colours[str(key[-2]), str(key[-1])]
         size = f"n {int(part['n'].iloc[0]):,}"
         numbers = part[["quantile", "value_s", "low_s", "high_s"]].to_numpy(dtype=np.float64).tolist()
         facts = [f"{percentile(quantile)} {time(value)}" for quantile, value, *_ in numbers]
         longest = [f"{percentile(numbers[0][0])} {interval(*numbers[0][1:])}"] if len(numbers) == 1 else facts
-        name = " · ".join(
-            filter(None, [group_label(key[: len(by)]), " → ".join(ends[index]) if states or not by else ""])
-        )
+        texts = [group_label(key[:-2])] * bool(by) + [" → ".join(map(str, key[-2:]))] * (not whole or not by)
         choices = [" · ".join([size, *texts]) for texts in (longest, facts, facts[:1])]
-        layout.heading(top + 0.19, name, *choices, *([] if states else facts), size)
+        layout.heading(top + 0.19, " · ".join(texts), *choices, facts[0])
         for quantile, *estimate in numbers:
             if np.isfinite(estimate[0]) or estimate[1] > 0:
                 y = top + 0.29 + 0.075 * shown.index(quantile)
@@ -120,7 +121,7 @@ def _draw_interval(layout: Layout, estimate: list[float], zero_x: float, y: floa
     ax, (value, low, high), (left, right) = layout.ax, estimate, layout.ax.get_xlim()
     at = value if value > SMALLEST_TIME else zero_x
     start = low if low > SMALLEST_TIME else zero_x if low > 0 and zero_x < at else left
-    ax.plot([start, np.fmin(high, right)], [y, y], color=colour, lw=2.0, alpha=0.7, solid_capstyle="butt")
+    ax.plot([start, np.fmin(high, right)], [y, y], color=colour, lw=2.0, alpha=0.8, solid_capstyle="butt")
     for bounded, x, arrow in ((low > 0, 0.006, "<"), (np.isfinite(high), 0.994, ">")):
         if not bounded:
             ax.plot(x, y, arrow, ms=4, color=colour, mec="none", transform=ax.get_yaxis_transform())
@@ -242,7 +243,7 @@ class _Row:
         colour = state_colour("failed" if worse else "delivered") if certain else layout.text_colour
         if not np.isnan([self.low, self.high]).any():
             ends = np.clip([self.low, self.high], low, high)
-            layout.ax.plot(ends, [y, y], color=colour, lw=2.0, alpha=0.7, solid_capstyle="butt")
+            layout.ax.plot(ends, [y, y], color=colour, lw=2.0, alpha=0.8, solid_capstyle="butt")
             for bound, edge, marker in ((self.low, low, "<"), (self.high, high, ">")):
                 if np.isinf(bound):
                     layout.ax.plot(edge, y, marker, ms=4, color=colour, mec="none")
@@ -422,12 +423,12 @@ def fallback(fallback: pd.DataFrame, *, title: str = "", ax: Axes | None = None)
         wait, cost = part["wait_s"].to_numpy(float), part["cost"].to_numpy(float)
         share, share_low, share_high = (zero + up * part[name].to_numpy(float) for name in shares)
         meets, chosen = part["meets_target"].to_numpy(dtype=bool), part["chosen"].to_numpy(dtype=bool)
-        main.plot(wait, cost, color=colour, lw=1.4, alpha=0.7)
+        main.plot(wait, cost, color=colour, lw=1.0)
         for mask, fill in ((meets, colour), (~meets, "none")):
             main.plot(wait[mask], cost[mask], "o", ms=2.5 if many else 5.0, mec=colour, mfc=fill)
         main.plot(wait[chosen], cost[chosen], "o", ms=10, mec=colour, mfc="none", mew=1.6)
         main.fill_between(wait, share_low, share_high, color=colour, alpha=0.2, lw=0)
-        main.plot(wait, share, "o-", ms=2, color=colour, lw=1.2, alpha=0.8)
+        main.plot(wait, share, "o-", ms=2, color=colour, lw=1.2)
         main.plot(wait[chosen], share[chosen], "o", ms=4, color=colour)
         x = 0.17 / layout.inches[0] if by else 0.0
         if by:

@@ -26,7 +26,7 @@ __all__ = ["MAX_GROUPS", "profile", "slo"]
 MAX_GROUPS = 6
 #: Inches: the gap between cells.
 GAP = 0.02
-_FEW, _MIN_SIDE = 30, 5
+_FEW = 30
 #: Each colour differs from a dark background (a contrast of at least 3).
 _COLOURS = ListedColormap(colormaps["viridis"](np.linspace(0.34, 1.0, 256)))
 Ints = NDArray[np.int64]
@@ -36,6 +36,7 @@ _MONDAY = 4 * _DAY  # the first one after 1970-01-01
 #: Inches: the legend, the heading of a group, and the names of columns.
 _LEGEND, _HEADING, _NAMES = 0.3, 0.3, 0.24
 _VERDICT_COLOURS = {"met": state_colour("delivered"), "missed": state_colour("failed"), "unclear": ""}
+_UNCLEAR = state_colour("dispatched")
 _PREFIXES = {"met": "", "missed": "× ", "unclear": "? "}
 
 
@@ -112,16 +113,15 @@ def profile(
     known = values[np.isfinite(values)]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
     notes = [f"hour of the day, {profile.attrs['tz']}"]
-    few, (needed, text_few) = np.median(sizes), describe_few(key, value, sizes, "hour of the week")
-    dots = few >= _FEW
+    needed, few = describe_few(key, value, sizes, "hour of the week")
+    dots = float(np.median(sizes)) >= _FEW
     notes.append(f"dot: fewer than {_FEW} messages" if dots and ((sizes < _FEW) & np.isfinite(values)).any() else "")
     notes.append("grey: not reached" if np.isposinf(values).any() else "")
     notes += ["dash: unknown" if np.isnan(values).any() else "", not_drawn("groups", left_out)]
-    if text_few and column == "value_s":
-        better = next((q for q in (0.95, 0.9, 0.75, 0.5) if q < value and messages_needed(key, q) <= few), None)
-        more = f"{needed / few:,.1f}".removesuffix(".0")
-        text_few += f"; a log {more} times as long" + (f", or {percentile(better)}," if better else "")
-        notes.append(f"{text_few} would have enough")
+    if few and column == "value_s":
+        better = [f"{percentile(q)} or " for q in (0.95, 0.9, 0.75, 0.5) if not describe_few(key, q, sizes, "")[1]]
+        few += f"; {''.join(better[:1])}a log {needed / np.median(sizes):,.1f} times as long would be legible"
+        notes.append(few)
     step = heading + 0.24 + 7 * height
     layout.set_height(0.3 + len(groups) * step, notes, axis=False)
     norm = Normalize(low, high)
@@ -139,26 +139,7 @@ def profile(
     return layout.ax
 
 
-def messages_needed(key: str, estimate: float) -> int:
-    """Return how many messages an estimate needs: five on either side of a quantile, 30 for a share.
-
-    Parameters
-    ----------
-    key : {"within_s", "quantile"}
-        The column of the estimate.
-    estimate : float
-        Its value, in seconds or as a share.
-
-    Returns
-    -------
-    int
-        The number of messages.
-    """
-    side = min(estimate, 1 - estimate) if key == "quantile" else _MIN_SIDE / _FEW
-    return int(np.ceil(_MIN_SIDE / max(side, 1e-6) - 1e-6))
-
-
-def describe_few(key: str, estimate: float, sizes: Floats, item: str) -> tuple[int, str]:
+def describe_few(key: str, estimate: float, sizes: Floats, item: str, width: float = 0.0) -> tuple[float, str]:
     """Describe that the median window or hour has too few messages for an estimate.
 
     Parameters
@@ -171,16 +152,23 @@ def describe_few(key: str, estimate: float, sizes: Floats, item: str) -> tuple[i
         The numbers of messages.
     item : str
         What has so many messages.
+    width : float, default 0.0
+        The width of the median interval, as a multiple of the widest that is legible.
 
     Returns
     -------
-    tuple of int and str
-        The number of messages that the estimate needs, and the text; empty if there are enough.
+    tuple of float and str
+        The number of messages that the estimate needs, and the text; empty if there are enough. They are five on
+        either side of a quantile, or 30 for a share, and more if the interval is wide.
     """
-    needed, median = messages_needed(key, estimate), float(np.median(sizes))
-    name = percentile(estimate) if key == "quantile" else "a share"
-    text = f"few messages: {median:,.0f} in the median {item}, {name} needs about {needed:,}"
-    return needed, text if median < needed else ""
+    quantile, median = key == "quantile", float(np.median(sizes))
+    needed = float(np.ceil(5 / max(min(estimate, 1 - estimate), 1e-6) - 1e-6)) if quantile else _FEW
+    if needed <= median and width > 1:
+        needed = median * width**2
+    text = f"{percentile(estimate) if quantile else 'a share'} needs about {needed:,.0f}"
+    if np.isinf(needed):
+        text = f"the interval of {percentile(estimate)} has no bound"
+    return needed, f"few messages: {median:,.0f} in the median {item}, {text}" if median < needed else ""
 
 
 def chosen_estimates(
@@ -250,7 +238,7 @@ class Grid:
     def mark(self, column: Ints, row: Ints, marker: str, colour: str) -> None:
         """Draw a marker in cells."""
         size = 72 * 0.5 * min(self.width, self.height) * self.layout.scale
-        self.layout.ax.plot(*self.middles(column, row), marker, ls="", ms=size, color=colour)
+        self.layout.ax.plot(*self.middles(column, row), marker=marker, ls="", ms=size, color=colour)
 
     def name_rows(self, names: Sequence[str]) -> None:
         """Label as many rows as fit."""
@@ -303,7 +291,7 @@ def slo(slo: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
     """Draw a calendar of a service level objective: whether each window met it, and the error budget left.
 
     Columns are weeks for windows of days, days for windows of hours, hours for shorter windows, in the time zone of
-    the result. A met window is filled, a missed one is filled with a cross, an unclear one is hatched or has a question
+    the result. A met window is filled, a missed one is filled with a cross, an unclear one is hollow with a question
     mark; the share is printed where it fits, with enough decimals to be told from the target.
 
     Parameters
@@ -365,15 +353,14 @@ def slo(slo: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
     for (name, part), (column, row) in zip(groups, cells, strict=True):
         layout.heading(top + 0.2, name if by else goal, _describe_budget(part))
         top += _HEADING
-        shares, decimals = (
+        shares, known, narrow = (
             part["share"].to_numpy(dtype=np.float64),
-            int(part["share"].max() - part["share"].min() < 0.03),
+            (target, 1.0),
+            part["share"].agg(np.ptp) < 0.03,
         )
-        while (
-            decimals < 3
-            and (np.isin(shares.round(decimals + 2), (target, 1.0)) & ~np.isin(shares, (target, 1.0))).any()
-        ):
-            decimals += 1  # so that a share that is not the target does not look like it
+        # As many decimals as tell a share from the target.
+        near = [(np.isin(shares.round(n), known) & ~np.isin(shares, known)).any() for n in range(2, 5)]
+        decimals = max(int(narrow), near.index(False) if False in near else 3)
         texts = [f"{100 * share:.{decimals}f}".removesuffix(".0") + " %" for share in shares]
         for band in range(calendar.bands):
             start = calendar.first + band * calendar.across
@@ -455,11 +442,10 @@ def _draw_cells(grid: Grid, at: Ints, verdicts: list[str], texts: list[str]) -> 
     fits = grid.height >= 0.15 and widest < grid.width / layout.inches[0] - 0.006
     for verdict, colour in _VERDICT_COLOURS.items():
         column, row = at[:, [other == verdict for other in verdicts]]
-        hatch = "" if colour or fits else "/////"
-        edge = "none" if colour else state_colour("routed")
-        grid.draw(column, row, facecolor=colour or "none", edgecolor=edge, lw=0.8, hatch=hatch)
-        if verdict == "missed" and not fits:
-            grid.mark(column, row, "x", contrast(colour))
+        edge = "none" if colour else _UNCLEAR
+        grid.draw(column, row, facecolor=colour or "none", edgecolor=edge, lw=0.8)
+        if verdict != "met" and not fits:
+            grid.mark(column, row, "x" if colour else "$?$", contrast(colour) if colour else edge)
     for x, y, verdict, text in zip(*grid.middles(*at), verdicts, texts, strict=True) if fits else ():
         text_colour = contrast(_VERDICT_COLOURS[verdict]) if _VERDICT_COLOURS[verdict] else layout.text_colour
         layout.text(x, y, text, ha="center", va="center_baseline", colour=text_colour)

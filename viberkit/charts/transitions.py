@@ -75,6 +75,7 @@ def latency(
         return layout.show_empty("no transitions", note)
     dense = max(map(len, lanes.values())) >= _FEW
     height = float(np.clip(1.5 / len(lanes), 0.36, 0.8)) if dense else 0.36
+    height = height if len(lanes) <= MAX_LANES else 0.2
     if not layout.own:
         height = float(np.clip(layout.inches[1] / len(lanes) - 0.26, 0.16, 0.8))
     step = height + 0.26
@@ -284,7 +285,7 @@ def time_share(latency: pd.DataFrame, *, title: str = "", ax: Axes | None = None
     """Draw the share of the total time that each transition takes.
 
     One bar per group, divided into transitions. The name of a segment is on it if it fits, otherwise in a legend.
-    Transitions of less than 1 % in every bar are one grey segment; a note below the axis lists them.
+    A note below the axis lists the transitions of less than 1 % in every bar.
 
     Parameters
     ----------
@@ -327,27 +328,26 @@ def time_share(latency: pd.DataFrame, *, title: str = "", ax: Axes | None = None
     bars: dict[str, dict[Transition, float]] = {}
     for *group, source, target, share in table[[*by, "from_state", "to_state", "time_share"]].itertuples(index=False):
         bars.setdefault(group_label(group), {})[str(source), str(target)] = float(share)
-    every = in_order({transition for bar in bars.values() for transition in bar})
-    largest = {name: max(bar.get(name, 0.0) for bar in bars.values()) for name in every}
-    transitions = [name for name in every if largest[name] >= _SMALL]
-    colours, small = transition_colours(transitions), [name for name in every if name not in transitions]
+    transitions = in_order({transition for bar in bars.values() for transition in bar})
+    colours = transition_colours(transitions)
     segments = [(name, transition, share) for name, bar in bars.items() for transition, share in bar.items()]
-    segments = [segment for segment in segments if segment[1] in transitions]
     texts = {(name, key): _segment_text(layout, key, share, multiline=not by) for name, key, share in segments}
     named = {transition for (_, transition), text in texts.items() if "→" in text}
-    legend = {}
+    legend, small = {}, []
     for transition in transitions:
         if transition not in named:
-            value = "up to " * (len(bars) > 1) + percent(largest[transition])
-            legend[transition] = f"{layout.elide(' → '.join(transition), 0.8)} ({value})"
+            largest = max(bar.get(transition, 0.0) for bar in bars.values())
+            text = f"{layout.elide(' → '.join(transition), 0.8)} ({'up to ' * (len(bars) > 1)}{percent(largest)})"
+            if largest < _SMALL:
+                small.append(text.replace(" ", "\xa0"))
+            else:
+                legend[transition] = text
+    note = f"less than {percent(_SMALL)} each: {', '.join(small)}" if small else ""
     top_margin = layout.legend_positions([*legend.values()])[-1][1] + 0.1 if legend else 0.08
     title, height = (0.24, 0.34) if by else (0.0, 0.5)
     step = title + height + 0.1
     count = min(MAX_LANES, layout.count_fitting([step] * len(bars), top_margin))
     omitted = f"first {count:,} of {len(bars):,} groups" if count < len(bars) else ""
-    names = [f"{layout.elide(' → '.join(name), 0.4)} ({percent(largest[name])})" for name in small]
-    names = [name.replace(" ", "\xa0") for name in names]
-    note = f"grey, less than {percent(_SMALL)} each: {', '.join(names)}" if names else ""
     layout.set_height(top_margin + count * step, ["share of all the time spent between states", omitted, note])
     layout.share_axis()
     layout.legend([*legend.values()], [colours[transition] for transition in legend], "s")
@@ -361,7 +361,6 @@ def time_share(latency: pd.DataFrame, *, title: str = "", ax: Axes | None = None
             text, text_colour = texts[name, transition], contrast(colour)
             layout.text(left + share / 2, y, text, ha="center", va="center", colour=text_colour)
             left += share
-        layout.ax.barh(y, sum(bar.get(name, 0.0) for name in small), height, left, color=layout.text_colour, lw=0)
     return layout.ax
 
 

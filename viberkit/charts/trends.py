@@ -17,7 +17,7 @@ from viberkit.analysis.formatting import duration, percent, percentile, time
 from viberkit.charts._layout import Layout
 from viberkit.charts._results import Floats, Numbers, check_result, group_label, largest_groups, not_drawn, period_s
 from viberkit.charts._style import GROUP_COLOURS, time_ticks
-from viberkit.charts.heatmaps import MAX_GROUPS, chosen_estimates, describe_few, messages_needed
+from viberkit.charts.heatmaps import MAX_GROUPS, chosen_estimates, describe_few
 
 __all__ = ["over_time"]
 
@@ -43,9 +43,10 @@ def over_time(
     not reached, the line has a gap and a triangle at the upper edge; where a value is unknown, a gap and a dash. A
     dotted line beside a share is the naive share, which counts open messages as not delivered.
 
-    Of more than 60 windows of few messages, a dot is drawn for each, the smaller the fewer messages it has, without
-    intervals. A note then names the window length that would be legible: the shortest of at most 400 windows whose
-    median has five messages on either side of the quantile (50 for p90), or 30 for a share.
+    Where most windows have few messages, each is a dot with a bar for its interval (no bar if there are more than 60),
+    and a note names the window length that would be legible: the shortest of at most 400 windows whose median has five
+    messages on either side of the quantile (50 for p90), or 30 for a share; more, where intervals are wider than a
+    factor of ten or 30 percentage points.
 
     Parameters
     ----------
@@ -97,11 +98,10 @@ def over_time(
     step = period_s(every) / 86400 if period_s(every) > 0 else 1 / 24  # days; an hour if there is only one window
     lines, left_out = _read_lines(over_time, estimates, step)
     share = estimates[0][0] == "within_s"
-    few, advice = _advise_length(lines, max(estimates, key=lambda item: messages_needed(*item)), period_s(every))
-    dots = bool(few) and max(len(line.days) for line in lines) > _FEW_WINDOWS
-    if dots:
-        for line in lines:
-            line.numbers[1:] = np.nan
+    advice, bars = _advise_length(lines, period_s(every)), [line for line in lines if line.few]
+    if dots := [line for line in bars if len(line.days) > _FEW_WINDOWS]:
+        for line in dots:
+            line.numbers[1:4] = np.nan
     plot = _Plot(layout, lines, step, tz, share=share)
     marks = [] if changes is None or not len(changes) else _read_changes(changes, tz)
     # In reverse, because the latest changes have labels if not all fit.
@@ -114,8 +114,8 @@ def over_time(
     notes = [
         "" if every is None else f"each point: the messages of {duration(period_s(every))}",
         f"{' – '.join(days)}, {tz}",
-        "shaded: confidence interval" if interval else "",
-        "small dots: few messages" if dots else "",
+        f"{'bars' if len(bars) == len(lines) else 'shaded'}: confidence interval" if interval else "",
+        "intervals not drawn" if dots else "",
         "dotted: naive" if naive and len(lines) > 1 else "",
         f"triangle: not reached, {unreached:,} {'window' if unreached == 1 else 'windows'}" if unreached else "",
         f"dash: not yet known, {unknown:,} {'window' if unknown == 1 else 'windows'}" if unknown else "",
@@ -132,10 +132,7 @@ def over_time(
     plot.write(0.0, 0.12, layout.elide(heading, 1.0), ha="left")
     names = []
     for line in lines:
-        if dots:
-            plot.draw_dots(line, estimates[0][0], max(estimate for _, estimate in estimates))
-        else:
-            plot.draw(line, light=len(lines) > 2)
+        plot.draw(line, light=len(lines) > 2)
         for name, row in ((line.name, 0), ("naive", 3))[: 2 if naive and len(lines) == 1 else 1]:
             known = np.flatnonzero(np.isfinite(line.numbers[row]))
             end_point = (line.days[known[-1]], line.numbers[row, known[-1]]) if len(known) else (plot.high, plot.top)
@@ -156,16 +153,17 @@ _COLUMNS = {"within_s": ("share", "low", "high", "naive_share"), "quantile": ("v
 
 @dataclass
 class _Line:
-    """A line by window: the middle of each window in days since 1970; rows of values, lower and upper bounds, naive.
+    """A line by window: the middle of each in days since 1970; rows of values, lower and upper bounds, naive, n.
 
-    ``n`` are the messages of each window.
+    ``few`` is a text if it has too few messages, ``needed`` how many messages of a window are enough.
     """
 
     name: str
     colour: str
     days: Floats
     numbers: Floats
-    n: Floats
+    needed: float
+    few: str
 
 
 def _read_lines(result: pd.DataFrame, estimates: Sequence[tuple[str, float]], step: float) -> tuple[list[_Line], int]:
@@ -176,35 +174,33 @@ def _read_lines(result: pd.DataFrame, estimates: Sequence[tuple[str, float]], st
         groups, left_out = largest_groups(rows, rows["n"], MAX_GROUPS)
         for group, part in groups:
             part = part.sort_values("window_at", kind="stable")
-            values = np.full((4, len(part)), np.nan)
+            values = np.full((5, len(part)), np.nan)
             values[: len(_COLUMNS[key])] = part[[*_COLUMNS[key]]].to_numpy(dtype=np.float64).T
+            values[4] = part["n"]
+            low, high = np.where(np.isnan(values[1:3]), [[0], [np.inf]], values[1:3])
+            with np.errstate(divide="ignore", invalid="ignore"):
+                width = np.log10(high / low) if key == "quantile" else (high - low) / 0.3
+            needed, few = describe_few(key, estimate, values[4], "window", float(np.median(width)))
             name = group or (percentile(estimate) if key == "quantile" else f"within {duration(estimate)}")
             if len(part) == 1 and np.isfinite(values[0, 0]):
                 name += f" {(duration if key == 'quantile' else percent)(values[0, 0])}"
             at = date2num(part["window_at"]) + step / 2  # type: ignore[no-untyped-call]
-            lines.append(
-                _Line(name, GROUP_COLOURS[len(lines) % len(GROUP_COLOURS)], at, values, part["n"].to_numpy(float))
-            )
+            lines.append(_Line(name, GROUP_COLOURS[len(lines) % len(GROUP_COLOURS)], at, values, needed, few))
     return lines, left_out
 
 
-def _advise_length(lines: Sequence[_Line], estimate: tuple[str, float], step_s: float) -> tuple[str, str]:
-    """Return a text if the median window has too few messages, and a note with the length that would be legible."""
-    few = describe_few(*estimate, np.concatenate([line.n for line in lines]), "window")[1]
-    windows = max(len(line.days) for line in lines)
-    problem = few if few else f"{windows:,} windows are too many to see" if windows > MAX_WINDOWS else ""
+def _advise_length(lines: Sequence[_Line], step_s: float) -> str:
+    """Return a note with the length of windows that would be legible, empty if the present ones are."""
+    worst, windows = max(lines, key=lambda line: line.needed * bool(line.few)), max(len(line.days) for line in lines)
+    problem = worst.few or (f"{windows:,} windows are too many to see" if windows > MAX_WINDOWS else "")
     if windows < 2 or not problem:
-        return "", ""
-    for text in _LENGTHS:
-        sizes = []
-        for line in lines:
-            window = np.floor((line.days - 4) / (period_s(text) / 86400)).astype(np.int64)  # day 4 was a Monday
-            sizes.append(np.bincount(window - window.min(), line.n))
-        median = float(np.median(np.concatenate([size[size > 0] for size in sizes])))
-        fits = max(np.count_nonzero(size) for size in sizes) <= MAX_WINDOWS
-        if period_s(text) > step_s and fits and median >= messages_needed(*estimate):
-            return few, f"{problem}; every={text!r} would have {median:,.0f}"
-    return few, f"{problem}; no window length would have enough"
+        return ""
+    for text in (text for text in _LENGTHS if period_s(text) > step_s):
+        length = period_s(text) / 86400
+        longer = [pd.Series(line.numbers[4]).groupby((line.days - 4) // length).sum() for line in lines]  # from Monday
+        if (median := pd.concat(longer).median()) >= worst.needed and max(map(len, longer)) <= MAX_WINDOWS:
+            return f"{problem}; every={text!r} would have {median:,.0f} messages"
+    return f"{problem}; longer windows (up to every=None) or a lower quantile would be more legible"
 
 
 def _read_changes(changes: pd.DataFrame, tz: str) -> list[tuple[float, str]]:
@@ -303,46 +299,39 @@ class _Plot:
         return ticks
 
     def draw(self, line: _Line, *, light: bool) -> None:
-        """Draw a line, broken where windows are missing, with a dot where a window is isolated."""
+        """Draw a line, broken where windows are missing; a dot and a bar for an isolated window, or few messages."""
         ax, colour, many = self.ax, line.colour, len(line.days) >= 400
-        gaps = np.flatnonzero(np.diff(line.days) > 1.5 * self.step) + 1
+        gaps = np.flatnonzero(np.diff(line.days) > 1.5 * self.step * (not line.few)) + 1
         at = np.insert(line.days, gaps, line.days[gaps] - self.step / 2)
-        value, low, high, naive = np.insert(line.numbers, gaps, np.nan, axis=1)
+        value, low, high, naive, _ = np.insert(line.numbers, gaps, np.nan, axis=1)
         value = np.where(np.isfinite(value), value if self.share else np.maximum(value, self.bottom), np.nan)
         known = np.isfinite(value) & ~np.isnan(low) & ~np.isnan(high)
         low, high = np.clip(low, self.bottom, self.top), np.clip(high, self.bottom, self.top)
         ax.fill_between(at, low, high, where=known, color=colour, alpha=0.14 if light else 0.28, lw=0, zorder=1)
         missing = np.pad(np.isnan(value), 1, constant_values=True)
         isolated = np.flatnonzero(~missing[1:-1] & missing[:-2] & missing[2:])
-        dots, width = list(range(len(at))) if len(at) <= 60 else isolated.tolist(), 0.7 if many else 1.6
-        ax.plot(at, value, "o-", markevery=dots, ms=4, mec="none", color=colour, lw=width, zorder=3)
+        every, width = list(range(len(at))) if len(at) <= 60 else isolated.tolist(), 0.7 if many else 1.6
+        ax.plot(
+            at,
+            value,
+            "o-",
+            markevery=every,
+            ms=4 if len(at) < 200 else 2.5,
+            mec="none",
+            color=colour,
+            lw=width,
+            zorder=3,
+        )
         bars = isolated[known[isolated]]
-        ax.vlines(at[bars], low[bars], high[bars], color=colour, lw=2.5, alpha=0.4, zorder=2)
+        ax.vlines(at[bars], low[bars], high[bars], color=colour, lw=1.8, alpha=0.7, zorder=2)
         style: dict[str, Any] = {"markevery": isolated.tolist(), "ms": 3, "mfc": "none", "mew": 0.8, "zorder": 2}
         ax.plot(at, naive, "o-" if many else "o:", color=colour, lw=0.3 if many else 1.0, **style)
-        self._draw_markers(line)
-
-    def _draw_markers(self, line: _Line) -> None:
-        """Draw a marker at the upper edge for each window whose value is not reached or not known."""
         y = 1 - self.top_margin - (self.markers - 0.04) / self.layout.inches[1]
         self.markers -= self.marker_step * (not np.isfinite(line.numbers[0]).all())
         for mask, marker in ((np.isposinf(line.numbers[0]), "^"), (np.isnan(line.numbers[0]), "_")):
-            style = {"transform": self.ax.get_xaxis_transform(), "clip_on": False, "zorder": 4}
+            style = {"transform": ax.get_xaxis_transform(), "clip_on": False, "zorder": 4}
             if mask.any():
-                self.ax.plot(line.days[mask], np.full(mask.sum(), y), marker, ms=4.5, color=line.colour, **style)
-
-    def draw_dots(self, line: _Line, key: str, estimate: float) -> None:
-        """Draw a dot for each window, the smaller the fewer messages it has."""
-        sizes = np.clip(line.n / messages_needed(key, estimate), 0.2, 1.0) * 20
-        self.ax.scatter(
-            line.days,
-            np.where(np.isfinite(line.numbers[0]), line.numbers[0], np.nan),
-            sizes,
-            color=line.colour,
-            linewidths=0,
-            zorder=3,
-        )
-        self._draw_markers(line)
+                ax.plot(line.days[mask], np.full(mask.sum(), y), marker, ms=4.5, color=colour, **style)
 
     def mark(self, at: float, text: str, centre: float | None) -> None:
         """Draw a change as a vertical line with its label above."""
