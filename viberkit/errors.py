@@ -123,16 +123,18 @@ class MissingColumn(ViberkitError, KeyError):
         The missing columns.
     available : iterable of str
         The columns of the frame.
+    hint : str, default ""
+        What to do, with a trailing blank; default the name of a similar column, if there is one.
     """
 
-    def __init__(self, function: str, missing: Iterable[str], available: Iterable[str]) -> None:
-        self.function, self.missing, self.available = function, tuple(missing), tuple(available)
-        super().__init__(function, self.missing, self.available)
+    def __init__(self, function: str, missing: Iterable[str], available: Iterable[str], hint: str = "") -> None:
+        self.function, self.missing, self.available, self.hint = function, tuple(missing), tuple(available), hint
+        super().__init__(function, self.missing, self.available, hint)
 
     def __str__(self) -> str:
         missing, available = (", ".join(map(quote, names)) for names in (self.missing, self.available))
         plural = "s" if len(self.missing) > 1 else ""
-        hint = "".join(suggestion(name, self.available) for name in self.missing[:1])
+        hint = self.hint or "".join(suggestion(name, self.available) for name in self.missing[:1])
         return escape(f"{self.function}: no column{plural} {missing}; {hint}the columns are: {available or 'none'}")
 
 

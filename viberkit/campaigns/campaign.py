@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -22,6 +23,7 @@ from viberkit.models import validation
 from viberkit.models.content import Content, to_wire
 from viberkit.models.keys import canonical_json
 from viberkit.models.phone import mask
+from viberkit.models.validation import RateType
 
 #: The states of a message in the outbox, and what each means.
 _MEANINGS = MappingProxyType(
@@ -56,6 +58,8 @@ class Preview:
         The cost of the planned messages, a range if the price is one; empty without a price.
     confirm : str
         The text to pass to :meth:`Campaign.send`.
+    source : str, default ""
+        The file of the recipients, and how it was read: encoding and separator, or sheet.
     """
 
     planned: int
@@ -64,9 +68,11 @@ class Preview:
     problems: pd.DataFrame
     cost: str
     confirm: str
+    source: str = ""
 
     def __repr__(self) -> str:
-        lines = [f"messages to send: {self.planned:,}, characters of the longest text: {self.longest:,}"]
+        lines = [f"recipients: {self.source}"] if self.source else []
+        lines += [f"messages to send: {self.planned:,}, characters of the longest text: {self.longest:,}"]
         lines.append(f"cost: {self.cost or 'no price was given'}")
         if len(self.sample):
             lines += ["", self.sample.to_string(index=False, max_colwidth=60)]
@@ -141,6 +147,8 @@ class Campaign:
         Name of a planned campaign; use :meth:`plan` or :meth:`open` instead of calling the class.
     problems : pandas.DataFrame
         The rows of the recipients that are left out: ``row`` (from 1), ``field``, ``value``, ``rule``, ``remedy``.
+    source : str, default ""
+        The file of the recipients, and how it was read.
 
     Examples
     --------
@@ -156,8 +164,8 @@ class Campaign:
       2 accepted (0.06), 2)
     """
 
-    def __init__(self, archive: Archive, name: str, problems: pd.DataFrame) -> None:
-        self.archive, self.name, self.problems = archive, name, problems
+    def __init__(self, archive: Archive, name: str, problems: pd.DataFrame, source: str = "") -> None:
+        self.archive, self.name, self.problems, self.source = archive, name, problems, source
         self._store = CampaignStore(archive, name)
 
     def __repr__(self) -> str:
@@ -169,11 +177,13 @@ class Campaign:
         cls,
         archive: Archive,
         name: str,
-        recipients: Any,
+        recipients: pd.DataFrame | str | os.PathLike[str] | Iterable[str | int | Mapping[str, Any]],
         content: Content,
         *,
-        rate_type: str,
+        rate_type: RateType,
         to: str | None = None,
+        region: str | None = None,
+        international: bool = False,
         context: str | None = None,
         callback_url: str | None = None,
         price: float | tuple[float, float] | None = None,
@@ -192,7 +202,9 @@ class Campaign:
         name : str
             Name of the campaign, at most 128 characters.
         recipients : pandas.DataFrame, path, list of str or list of dict
-            Table of recipients, path of a CSV file in UTF-8, list of phone numbers, or list of mappings.
+            Table of recipients, path of a table, list of phone numbers, or list of mappings. The table is a text in
+            UTF-8, UTF-16 or a Windows encoding, with ``;``, tab, ``,`` or ``|`` between its columns, or an Excel
+            workbook (``.xlsx``). It is read as text, so that ``0123`` and ``12.50`` stay as they are.
         content : Content
             What is sent. A placeholder such as ``{first_name}`` in a text takes the value of that column;
             ``{{`` and ``}}`` are literal braces.
@@ -200,6 +212,10 @@ class Campaign:
             Rate type of the messages.
         to : str, default None
             Column of the phone numbers; None for the first of to, number, phone, msisdn, recipient.
+        region : str, default None
+            Country of the numbers without a country calling code, as two letters, e.g. "DE".
+        international : bool, default False
+            Whether numbers without ``+`` and ``00`` begin with a country calling code.
         context : str, default None
             Text that callbacks return, at most 98 characters.
         callback_url : str, default None
@@ -224,14 +240,25 @@ class Campaign:
             If the column of the phone numbers or of a placeholder is missing.
         CampaignError
             If the recipients cannot be read, or the name is in use for another content.
+
+        Notes
+        -----
+        A number that a spreadsheet has changed is the number of a stranger. Refused are numbers in scientific notation
+        and decimal numbers, numbers that their country does not assign, and numbers of landlines where the country
+        tells them apart. Digits without ``+`` or ``00`` are read as complete numbers if the whole column shows that
+        they are; where they may be national numbers that lost their ``0``, they are refused unless `region` or
+        `international` decides.
         """
         check_terms(name, recipients, content, rate_type, context, callback_url, price, cost_cap)
-        messages, problems = plan_messages(name, read_recipients(recipients), content, rate_type, to=to)
+        frame, source = read_recipients(recipients)
+        messages, problems = plan_messages(
+            name, frame, content, rate_type, to=to, region=region, international=international
+        )
         prices = price if isinstance(price, tuple) else (price, price)
         low, high = (None if amount is None else float(amount) for amount in prices)
         wire = canonical_json(to_wire(content))
         terms = CampaignTerms(name, wire, rate_type, context, callback_url, low, high, currency, cost_cap)
-        campaign = cls(archive, name, problems)
+        campaign = cls(archive, name, problems, source)
         campaign._store.plan(terms, messages)
         return campaign
 
@@ -283,7 +310,7 @@ class Campaign:
         shown = [(mask(to), _text(content) or content) for to, content in planned[:sample]]
         frame = pd.DataFrame(shown, columns=["to", "text"], dtype="str")
         cost, confirm = terms.cost(len(planned)), terms.confirmation(planned)
-        return Preview(len(planned), frame, longest, self.problems, cost, confirm)
+        return Preview(len(planned), frame, longest, self.problems, cost, confirm, self.source)
 
     def messages(self, *, unmask: bool = False) -> pd.DataFrame:
         """Return the sends of this campaign, one row per send.

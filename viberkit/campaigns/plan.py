@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from viberkit.errors import CampaignError, MissingColumn, Violation, raise_violations
+from viberkit.errors import CampaignError, MissingColumn, UnreadableRecord, Violation, quote, raise_violations
+from viberkit.frames.textfiles import read_text_table
 from viberkit.models import validation
 from viberkit.models.content import Content, to_wire
 from viberkit.models.keys import KEY_LENGTH, canonical_json
-from viberkit.models.phone import normalize
+from viberkit.models.phone import REGIONS, normalize_column
 
 #: Names of the column of phone numbers, in the order in which they are tried.
 _NUMBER_COLUMNS = ("to", "number", "phone", "msisdn", "recipient")
 _NUMBER = re.compile(r"\+?[\d\s()./-]+")
+_LIKE_NUMBER = r"\W*(?:\d[\s().\-/]*){7,15}"
+_LIKE_COLUMN = r"(?i).*(?:phone|mobil|msisdn|handy|telef|tel\b|cell|gsm)"
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]+)\}")
 
 
@@ -32,39 +35,49 @@ class PlannedMessage(NamedTuple):
     content: str
 
 
-def read_recipients(recipients: Any) -> pd.DataFrame:
-    """Return recipients as a table; they are a DataFrame, the path of a CSV file, or a list of numbers or mappings."""
+def read_recipients(recipients: Any) -> tuple[pd.DataFrame, str]:
+    """Return recipients as a table, and how a file was read.
+
+    Recipients are a DataFrame, the path of a delimited file or an Excel workbook, or a list of numbers or mappings.
+    """
     if isinstance(recipients, pd.DataFrame):
-        return _check_columns(recipients.reset_index(drop=True), recipients.columns)
-    if isinstance(recipients, Path) or (isinstance(recipients, str) and not _NUMBER.fullmatch(recipients)):
-        return _read_csv(Path(recipients))
+        return _check_columns(recipients.reset_index(drop=True)), ""
+    if isinstance(recipients, os.PathLike) or (isinstance(recipients, str) and not _NUMBER.fullmatch(recipients)):
+        name = Path(recipients).name
+        try:
+            frame, detected = read_text_table(recipients)
+        except FileNotFoundError:
+            reason = "does not exist; pass its path from the current folder, or an absolute one"
+        except (OSError, UnreadableRecord) as error:
+            reason = f"cannot be read: {error}"
+        else:
+            return _check_columns(frame), f"{name}: {detected}"
+        raise CampaignError(f"recipients: the file {name!r} {reason}")
     if isinstance(recipients, str | Mapping):
         raise CampaignError("recipients: is one recipient, not a list; pass e.g. ['+491701234567']")
     rows = list(recipients)
     if rows and all(isinstance(row, Mapping) for row in rows):
-        return pd.DataFrame(rows)
-    return pd.DataFrame({"to": pd.Series(rows, dtype=object)})
+        return pd.DataFrame(rows, dtype=object), ""
+    return pd.DataFrame({"to": pd.Series(rows, dtype=object)}), ""
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    """Read a CSV file, every cell as text; a row with more cells than columns would shift them and is an error."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            options: dict[str, Any] = {"dtype": "str", "skipinitialspace": True, "encoding": "utf-8-sig"}
-            header = pd.read_csv(path, header=None, nrows=1, **options).iloc[0].dropna()
-            return _check_columns(pd.read_csv(path, index_col=False, **options), header)
-    except (OSError, UnicodeError, pd.errors.ParserWarning, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        reason = str(error)
-    raise CampaignError(f"recipients: {path.name!r} cannot be read ({reason}); save it as CSV in UTF-8")
-
-
-def _check_columns(recipients: pd.DataFrame, names: Iterable[Any]) -> pd.DataFrame:
+def _check_columns(recipients: pd.DataFrame) -> pd.DataFrame:
     """Return the recipients; refuse two columns with the same name."""
-    index = pd.Index([str(name) for name in names])
+    index = pd.Index([str(name) for name in recipients.columns])
     if index.has_duplicates:
         raise CampaignError(f"recipients: have several columns {index[index.duplicated()][0]!r}; rename all but one")
     return recipients
+
+
+def _likely_column(recipients: pd.DataFrame) -> str:
+    """A question for the column that seems to contain the phone numbers, with a trailing space; "" if none does."""
+    scores = {}
+    for name in recipients.columns:
+        texts = recipients[name].dropna().head(200).astype("str")
+        if len(texts) and texts.str.fullmatch(_LIKE_NUMBER).mean() > 0.5:
+            complete = sum(isinstance(number, str) for number in normalize_column(texts, international=True))
+            scores[name] = (bool(re.match(_LIKE_COLUMN, str(name))), complete, texts.str.count(r"\d").mean())
+    return f'pass to="{max(scores, key=scores.__getitem__)}"; ' if scores else ""
 
 
 def placeholders(content: Content) -> list[str]:
@@ -112,27 +125,43 @@ def _map_texts(part: Any, function: Callable[[str], str]) -> Any:
 
 
 def plan_messages(
-    name: str, recipients: pd.DataFrame, content: Content, rate_type: str, *, to: str | None = None
+    name: str,
+    recipients: pd.DataFrame,
+    content: Content,
+    rate_type: str,
+    *,
+    to: str | None = None,
+    region: str | None = None,
+    international: bool = False,
 ) -> tuple[list[PlannedMessage], pd.DataFrame]:
     """Return one message per valid row, and the problems of the others (see :func:`problems_frame`).
 
-    Each number must be possible and occur once; each content is checked after filling. A placeholder without a column
-    raises :class:`~viberkit.errors.MissingColumn`.
+    Each number must be that of a mobile phone (:func:`~viberkit.models.phone.normalize_column` says how it is read) and
+    occur once; each content is checked after filling. A column that is missing raises
+    :class:`~viberkit.errors.MissingColumn`.
     """
+    if region is not None and region not in REGIONS:
+        raise_violations([Violation("region", quote(region), "is not a country", "pass its two letters, e.g. 'DE'")])
     column = to or next((name for name in _NUMBER_COLUMNS if name in recipients.columns), _NUMBER_COLUMNS[0])
     names = placeholders(content)
     if absent := [name for name in (column, *names) if name not in recipients.columns]:
-        raise MissingColumn(f"campaign {name!r}", absent, map(str, recipients.columns))
+        hint = _likely_column(recipients) if column in absent else ""
+        raise MissingColumn(f"campaign {name!r}", absent, map(str, recipients.columns), hint)
     columns = [map(_text, recipients[name]) for name in names]
     unfilled = None if names else _checked(fill(content, {}), rate_type)
+    numbers = normalize_column(
+        [value if _text(value) else "" for value in recipients[column]],
+        column,
+        region=region,
+        international=international,
+    )
     first_rows: dict[str, int] = {}
     messages: list[PlannedMessage] = []
     problems: list[tuple[int, Violation]] = []
-    for row, (number, *values) in enumerate(zip(map(_text, recipients[column]), *columns, strict=True), start=1):
+    for row, (recipient, *values) in enumerate(zip(numbers, *columns, strict=True), start=1):
         cells = dict(zip(names, values, strict=True))
         missing = [name for name, value in cells.items() if value is None]
         violations = [Violation(name, "", "is missing in this row", "fill it in") for name in missing]
-        recipient = normalize(re.sub(r"\.0$", "", number or ""), column)  # pandas may have read the number as a float
         if isinstance(recipient, Violation):
             violations.append(recipient)
         elif (first := first_rows.setdefault(recipient, row)) != row:

@@ -48,6 +48,8 @@ def campaign() -> None:
 @click.option("--content", "file", type=options.existing_file, help="File with a content in the API's JSON format.")
 @options.rate_type
 @click.option("--to", metavar="COLUMN", help=f"Column of the phone numbers; default: the first of {_NUMBER_COLUMNS}.")
+@click.option("--region", metavar="COUNTRY", help="Country of numbers without a calling code, two letters, e.g. DE.")
+@click.option("--international", is_flag=True, help="Numbers without + and 00 begin with a country calling code.")
 @options.context
 @click.option("--price", type=options.amount, help="Price of one message.")
 @click.option("--price-high", type=options.amount, help="Highest price, if it varies; --price is then the lowest.")
@@ -55,7 +57,7 @@ def campaign() -> None:
 @click.option("--cost-cap", type=options.amount, help="Stop before the cost could exceed this amount.")
 @options.archive
 def plan(name: str, recipients: Path, archive_path: str, text: str | None, file: Path | None, **arguments: Any) -> None:
-    """Plan the campaign NAME for the RECIPIENTS of a CSV file. Nothing is sent."""
+    """Plan the campaign NAME for the RECIPIENTS of a CSV, text or Excel file. Nothing is sent."""
     from viberkit.archive.archive import Archive
     from viberkit.campaigns.campaign import Campaign
 

@@ -30,7 +30,7 @@ from viberkit.sandbox.sandbox import Sandbox
 _DAYS = 14
 #: Messages sent in each hour of the day, per cent.
 _HOURLY_SHARES = (0, 0, 0, 0, 0, 1, 2, 5, 9, 10, 9, 7, 6, 6, 7, 8, 8, 7, 6, 5, 3, 1, 0, 0)
-_PREFIXES = ("+4917", "+43664", "+38163", "+35988", "+30690")  # Germany, Austria, Serbia, Bulgaria, Greece
+_PREFIXES = ("+49176", "+43664", "+38163", "+35988", "+30690")  # Germany, Austria, Serbia, Bulgaria, Greece
 _URL = "https://example.org/sale"
 _PROMOTION = Text("Ten per cent off until Sunday.", image=Image(f"{_URL}.png"), button=Button("See it", _URL))
 

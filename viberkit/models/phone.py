@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cache
+from numbers import Real
 from typing import Any
+from unicodedata import category
 
 import phonenumbers
-from phonenumbers import NumberParseException, ValidationResult
+from phonenumbers import NumberParseException, PhoneNumberType, ValidationResult
 
-from viberkit.errors import Violation
+from viberkit.errors import Violation, quote
 
 _PUNCTUATION = re.compile(r"[\s().\-/\u00a0\u2011\u2013]+")
 _RULES = {
@@ -18,43 +23,223 @@ _RULES = {
     ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "lacks an area code",
     ValidationResult.INVALID_LENGTH: "has a length that its country does not use",
 }
+_MOBILE = (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE)
+_NOT_MOBILE = "is a valid number, but not of a mobile phone"
+_E164 = "pass E.164, e.g. '+491701234567'"
+_NATIONAL = "write it with + and its country calling code, or pass its country, e.g. region='DE'"
+_AS_TEXT = "take the number from its source, and format the column as text, or read it as text (dtype='str')"
+_AS_NUMBER = re.compile(r"[^.,]*\d[.,](?:\d\d?|0+)|\+?\d+(?:[.,]\d*)?[eE][+-]?\d+")  # 491701.0, 4,917E+11
+_TEXT_FORMULA = re.compile(r'="([^"]*)"')  # marks a text in files for spreadsheets, as an apostrophe does
+
+
+def _clean(text: str) -> str:
+    """A text without invisible characters and a spreadsheet's marks; dashes, blanks and wide characters in ASCII."""
+    if not text.isascii():
+        text = "".join(map(_to_ascii, text))
+    return _TEXT_FORMULA.sub(r"\1", text.strip()).lstrip("'\u2018\u2019").strip()
+
+
+def _to_ascii(character: str) -> str:
+    """The ASCII character for a blank, a dash or a wide character, "" for an invisible one, and others unchanged."""
+    kind = category(character)
+    if kind in ("Zs", "Pd", "Cf") or character == "\u2212":
+        return {"Zs": " ", "Cf": ""}.get(kind, "-")
+    return chr(ord(character) - 0xFEE0) if "\uff01" <= character <= "\uff5e" else character
 
 
 def _digits(number: str) -> str:
     """A number without punctuation and international prefix."""
-    return _PUNCTUATION.sub("", number.strip()).removeprefix("+").removeprefix("00")
+    return _PUNCTUATION.sub("", _clean(number)).removeprefix("+").removeprefix("00")
+
+
+def _split(to: object, field: str) -> tuple[str, str] | Violation:
+    """The prefix of a number (``+``, also for ``00``; ``0``; or none) and its digits, or the rule that it breaks."""
+    if not isinstance(to, str):
+        return Violation(field, f"a value of type {type(to).__name__}", "is not a text", _E164)
+    cleaned, digits, remedy = _clean(to), _digits(to), _E164
+    if _AS_NUMBER.fullmatch(cleaned):
+        rule, remedy = "was read as a decimal number by a spreadsheet or pandas, which removes digits", _AS_TEXT
+    elif other := re.search("[^0-9]", digits):
+        rule = f"has characters other than digits: {quote(other[0])} (U+{ord(other[0]):04X})"
+    elif not digits:
+        rule = "is missing"
+    else:
+        prefix = "" if _PUNCTUATION.sub("", cleaned) == digits else "+"
+        return prefix or "0" * digits.startswith("0"), digits
+    return Violation(field, repr(mask(to)), rule, remedy)
 
 
 def normalize(to: object, field: str = "to") -> str | Violation:
     """A recipient in E.164 (``+491701234567``), or the rule that it breaks.
 
     Accepts ``+49…``, ``0049…`` and bare international digits, with blanks and dashes. The phonenumbers library decides
-    whether a number is possible (its length per country); whether it is in service cannot be determined.
+    whether a number is valid and, where its country tells them apart, that of a mobile phone; whether it is in service
+    cannot be determined.
 
     >>> normalize("0049 170 1234567"), normalize("491701234567")
     ('+491701234567', '+491701234567')
     >>> print(normalize("+49 12"))
     to: '+4***' lacks an area code; pass E.164, e.g. '+491701234567'
     """
-    remedy = "pass E.164, e.g. '+491701234567'"
-    if not isinstance(to, str):
-        return Violation(field, f"a value of type {type(to).__name__}", "is not a text", remedy)
-    digits = _digits(to)
-    if not re.fullmatch("[0-9]+", digits):
-        rule = "has characters other than digits" if digits else "is missing"
-        return Violation(field, repr(mask(to)), rule, remedy)
+    parts = _split(to, field)
+    result = parts if isinstance(parts, Violation) else _check(parts[1], field)
+    if isinstance(result, Violation) and isinstance(to, str):
+        return replace(result, value=repr(mask(to)))
+    return result
+
+
+def _check(digits: str, field: str, region: str | None = None) -> str | Violation:
+    """A mobile number in E.164, from digits with their country calling code, or as they are dialled in a region."""
     try:
-        number = phonenumbers.parse(f"+{digits}")
+        number = phonenumbers.parse(digits if region else f"+{digits}", region)
     except NumberParseException as error:
         invalid_code = error.error_type == NumberParseException.INVALID_COUNTRY_CODE
         rule = "does not begin with a country calling code" if invalid_code else "is not a phone number"
-        return Violation(field, repr(mask(to)), rule, remedy)
+        return Violation(field, repr(mask(digits)), rule, _E164)
     result = phonenumbers.is_possible_number_with_reason(number)
     if result != ValidationResult.IS_POSSIBLE:
-        return Violation(field, repr(mask(to)), _RULES.get(result, "is not a possible number"), remedy)
-    return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+        rule = _RULES.get(result, "is not a possible number")
+    elif not phonenumbers.is_valid_number(number):
+        rule = "is not a number that its country assigns"
+    elif phonenumbers.number_type(number) not in _MOBILE:
+        rule = _NOT_MOBILE
+    else:
+        return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+    return Violation(field, repr(mask(digits)), rule, _E164)
 
 
+def normalize_column(
+    cells: Iterable[object], field: str = "to", *, region: str | None = None, international: bool = False
+) -> list[str | Violation]:
+    """The recipients of a column in E.164, or the rule that each breaks.
+
+    Numbers with ``+`` or ``00`` are read as :func:`normalize` reads them, those with one ``0`` as numbers of `region`.
+    Digits without a prefix are ambiguous: a spreadsheet removes a ``+`` as well as a ``0``. They begin with a country
+    calling code if `international`; otherwise the column decides, and what remains ambiguous is refused.
+
+    >>> normalize_column(["0151 42345678", 15142345678], region="DE")
+    ['+4915142345678', '+4915142345678']
+    >>> number, refused = normalize_column([491701234567, 15142345678])
+    >>> number, refused.rule
+    ('+491701234567', 'may be a number of CA, or a national number of CN, DE without its leading 0')
+    """
+    texts = [str(cell) if isinstance(cell, Real) and not isinstance(cell, bool) else cell for cell in cells]
+    parts = [_split(text, field) for text in texts]
+    results = [normalize(text, field) for text in texts]
+    plain = {row: part[1] for row, part in enumerate(parts) if not isinstance(part, Violation) and part[0] != "+"}
+    bare = {row: digits for row, digits in plain.items() if not digits.startswith("0")}
+    for row in plain.keys() - bare.keys():
+        rule = "begins with 0, not with a country calling code"
+        unknown = Violation(field, repr(mask(plain[row])), rule, _NATIONAL)
+        results[row] = _check(plain[row], field, region) if region else unknown
+    if international:
+        return results
+    if region:
+        decided = _read_with_region(bare, results, field, region, len(plain) - len(bare))
+    else:
+        decided = _read_bare(plain, results, field)
+    return [decided[row] if row in bare else result for row, result in enumerate(results)]
+
+
+def _read_with_region(
+    bare: dict[int, str], results: Sequence[str | Violation], field: str, region: str, n_national: int
+) -> dict[int, str | Violation]:
+    """Digits as national numbers of a region, with or without their leading 0, or with its calling code.
+
+    What is a complete number of another country as well is read as a national one only if the column contains national
+    numbers and no foreign ones.
+    """
+    own_code = f"+{phonenumbers.country_code_for_region(region)}"
+    national = {}
+    for row, digits in bare.items():
+        readings = [_check(digits, field, region), _check(f"0{digits}", field, region)]
+        national[row] = next((reading for reading in readings if not _refused(reading)), readings[0])
+    only_complete = [number for row in bare if isinstance(number := results[row], str) and _refused(national[row])]
+    foreign = sum(not number.startswith(own_code) for number in only_complete)
+    n_national += sum(_refused(results[row]) and not _refused(national[row]) for row in bare)
+    is_mixed = foreign * 100 > len(bare) or (len(only_complete) > foreign and not n_national)
+    decided: dict[int, str | Violation] = {}
+    for row, number in national.items():
+        complete = results[row]
+        is_own = isinstance(complete, str) and complete.startswith(own_code)
+        decided[row] = complete if is_own and _refused(number) else number
+        if isinstance(complete, str) and complete != number and (not is_own if _refused(number) else is_mixed):
+            decided[row] = _ambiguous(complete, [region], field)
+    return decided
+
+
+def _read_bare(plain: dict[int, str], results: Sequence[str | Violation], field: str) -> dict[int, str | Violation]:
+    """Digits as complete numbers, unless they may be national numbers of some country.
+
+    A country is considered where more than 1 % of the column can only be its national numbers, and where it explains
+    most of the few or similar numbers that another country has in the column; in a column of complete numbers, only if
+    it has some of them.
+    """
+    decided = {row: results[row] for row in plain}
+    national = {row: _national_readings(digits.removeprefix("0")) for row, digits in plain.items()}
+    only_national = Counter(region for row in plain if _refused(results[row]) for region in national[row])
+    groups: defaultdict[str | None, list[int]] = defaultdict(list)
+    n_valid = 0
+    for row, result in decided.items():
+        n_valid += isinstance(result, str) or result.rule == _NOT_MOBILE
+        if isinstance(result, str):
+            groups[country(result)].append(row)
+        elif result.rule != _NOT_MOBILE:
+            rule = "has no + or 00 and is not complete: its calling code or its leading 0 is missing"
+            decided[row] = Violation(field, repr(mask(plain[row])), rule, _NATIONAL)
+    present = {country(result) for result in results if isinstance(result, str)}
+    lost = sum(not present.isdisjoint(national[row]) for row in plain if _refused(results[row]))
+    unexplained = sum(not national[row] for rows in groups.values() for row in rows)
+    for rows in groups.values():
+        are_similar = len({str(results[row])[:6] for row in rows}) < 8
+        explained = Counter(region for row in rows for region in national[row])
+        doubtful = {region for region, n in only_national.items() if n * 100 > len(plain)}
+        if are_similar and (len(rows) == 1 or 2 * unexplained <= len(plain)):
+            doubtful |= {region for region, n in explained.items() if 2 * n > len(rows)}
+        if are_similar or lost * 100 > len(plain):
+            doubtful |= explained.keys() & present
+        for row in rows:
+            regions = [region for region in national[row] if region in doubtful]
+            if regions or 2 * n_valid < len(plain):
+                decided[row] = _ambiguous(str(results[row]), regions, field)
+    return decided
+
+
+def _refused(result: str | Violation) -> bool:
+    return isinstance(result, Violation)
+
+
+def _ambiguous(number: str, regions: Sequence[str], field: str) -> Violation:
+    others = f"of {', '.join(regions[:3])}" if regions else "like others of this column"
+    rule = f"may be a number of {country(number)}, or a national number {others} without its leading 0"
+    return Violation(field, repr(mask(number[1:])), rule, f"{_NATIONAL}, or international=True")
+
+
+@cache
+def _national_patterns() -> tuple[re.Pattern[str], dict[str, tuple[str, re.Pattern[str]]]]:
+    """A pattern for the national mobile numbers of all regions; and of each, with its calling code."""
+    patterns = {}
+    for region in sorted(REGIONS):
+        metadata: Any = phonenumbers.PhoneMetadata.metadata_for_region(region, None)
+        if metadata.mobile and (mobile := metadata.mobile.national_number_pattern):
+            prefix = (metadata.national_prefix or "").lstrip("0")
+            patterns[region] = (str(metadata.country_code), f"(?:{prefix})?(?P<number>{mobile})")
+    parts = (pattern.replace("?P<number>", "?:") for _, pattern in patterns.values())
+    compiled = {region: (code, re.compile(pattern, re.ASCII)) for region, (code, pattern) in patterns.items()}
+    return re.compile("|".join(parts), re.ASCII), compiled
+
+
+def _national_readings(digits: str) -> list[str]:
+    """The regions in which digits are a national mobile number without its leading 0, and another one than complete."""
+    of_all, of_regions = _national_patterns()
+    if not of_all.fullmatch(digits):
+        return []
+    matches = ((region, code, pattern.fullmatch(digits)) for region, (code, pattern) in of_regions.items())
+    return [region for region, code, match in matches if match and code + match["number"] != digits]
+
+
+#: The countries whose national numbers can be read, as two letters.
+REGIONS: frozenset[str] = frozenset(phonenumbers.SUPPORTED_REGIONS)
 _NO_COUNTRY = "001"
 _CALLING_CODES = {str(code): (str(code), regions) for code, regions in phonenumbers.COUNTRY_CODE_TO_REGION_CODE.items()}
 _NUMBER_TYPES = "fixed_line mobile premium_rate toll_free shared_cost voip personal_number pager uan voicemail".split()

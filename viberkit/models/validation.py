@@ -12,14 +12,15 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from viberkit.errors import Violation, quote, suggestion
 from viberkit.models.content import FILE_TYPES as FILE_TYPES, VIDEO_TYPES as VIDEO_TYPES, Content, kind
 
 #: The rate types of a message; they decide its price and which contents are allowed.
-RATE_TYPES = ("transaction", "promotion", "session")
+RateType = Literal["transaction", "promotion", "session"]
+RATE_TYPES: tuple[str, ...] = get_args(RateType)
 #: The contents that a transaction may have.
 TRANSACTION_KINDS = frozenset({"text", "list", "carousel"})
 #: The contents that the other rate types may have.

@@ -1,0 +1,177 @@
+"""Tables of texts: delimited files in any usual encoding, and Excel workbooks; every cell as it is written or shown."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import os
+import re
+import warnings
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from viberkit.errors import UnreadableRecord
+
+_BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_CODE_PAGES = ("cp1252", "cp1250", "cp1254", "cp1251", "cp1253", "cp850", "mac_roman")
+_NAMES = {"utf-8-sig": "UTF-8 with BOM", "cp850": "MS-DOS (cp850)", "mac_roman": "Mac Roman"}
+_SEPARATORS = {";": "';'", "\t": "tab", ",": "','", "|": "'|'"}
+_NUMBER = re.compile(r"\W*(?:\d[\s().\-/]*){7,}")  # a phone number, which is not the name of a column
+_FORMAT = re.compile(
+    r"""
+    "(?P<quoted>[^"]*)" | \\(?P<escaped>.) | \[\$(?P<currency>[^]-]*)[^]]*] | \[[^]]*] | _. | \*. | (?P<mark>.)
+""",
+    re.VERBOSE,
+)
+_DECIMAL_FORMAT = re.compile(r"[+() €$£-]*[0#][0#,+() -]*(\.0+)?[+() €$£%-]*")
+
+
+def read_text_table(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, str]:
+    """Read a delimited file or the first filled sheet of an Excel workbook; every column is text, empty cells missing.
+
+    The second result says what was detected, such as ``"Windows-1252, separator ';'"``. A delimited file may be in
+    UTF-8, UTF-16 or a Windows code page, with ``;``, tab, ``,`` or ``|``. A table with a phone number in its first row
+    has no header: its only column is ``to``, several are ``column 1`` and so on. Numbers of a workbook are written as
+    their format shows them, where it tells.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened.
+    UnreadableRecord
+        If it is not such a file, or a row has more cells than the header.
+    """
+    data = Path(path).read_bytes()
+    if data.startswith(b"\xd0\xcf\x11\xe0"):
+        raise UnreadableRecord("it is an old or an encrypted Excel file; save it as .xlsx without a password")
+    rows, detected = _read_workbook(data) if data.startswith(b"PK\x03\x04") else _read_delimited(data)
+    rows = [row for row in rows if any(row)]
+    if not rows:
+        raise UnreadableRecord("it is empty")
+    width = max(index for index, cell in enumerate(rows[0], start=1) if cell)
+    if any(map(_NUMBER.fullmatch, rows[0])):
+        width = max(map(len, rows))
+        rows.insert(0, ["to"] if width == 1 else [""] * width)
+        detected += ", no header"
+    header = [cell or f"column {index}" for index, cell in enumerate(rows.pop(0)[:width], start=1)]
+    if longer := next((number for number, row in enumerate(rows, start=1) if any(row[width:])), None):
+        raise UnreadableRecord(f"row {longer} has more cells than the header")
+    padded = [(row + [""] * width)[:width] for row in rows]
+    frame = pd.DataFrame(padded, columns=pd.Index(header), dtype="str")
+    return frame.mask(frame == ""), detected
+
+
+def _read_delimited(data: bytes) -> tuple[list[list[str]], str]:
+    try:
+        text, encoding = _decode(data)
+    except UnicodeError as error:
+        raise UnreadableRecord(f"its encoding is not known ({error}); save it as UTF-8") from None
+    if "\0" in text:
+        raise UnreadableRecord("it contains NUL bytes, and is not a text; save it as CSV in UTF-8")
+    if marked := re.match(r"sep=(.)\r?\n", text, re.IGNORECASE):  # Excel's own mark of the separator
+        text = text[marked.end() :]
+    separator = marked[1] if marked else _separator(text)
+    lines = io.StringIO(text, newline="")
+    try:
+        reader = csv.reader(lines, delimiter=separator or "\x1f", skipinitialspace=True, strict=True)
+        rows = [[cell.strip() for cell in row] for row in reader]
+    except csv.Error as error:
+        raise UnreadableRecord(f"it is not a table: {error}; save it as CSV in UTF-8") from None
+    return rows, f"{encoding}, " + (f"separator {_SEPARATORS.get(separator, separator)}" if separator else "one column")
+
+
+def _decode(data: bytes) -> tuple[str, str]:
+    """Decode a text; return it with the name of its encoding."""
+    zeros = [data[side::2].count(0) * 4 > len(data) for side in (0, 1)]  # most of one half of UTF-16
+    codec = next((codec for bom, codec in _BOMS.items() if data.startswith(bom)), "")
+    codec = codec or ("utf-16-be" if zeros[0] else "utf-16-le" if zeros[1] else "utf-8")
+    try:
+        return data.decode(codec), _NAMES.get(codec, codec[:6].upper())
+    except UnicodeDecodeError:
+        if codec != "utf-8":
+            raise
+    from charset_normalizer import from_bytes
+
+    def disorder(codec: str) -> float:
+        match = from_bytes(data, cp_isolation=[codec], threshold=1.0).best()
+        return 2.0 if match is None else match.chaos
+
+    codec = min(_CODE_PAGES, key=disorder)
+    return data.decode(codec), _NAMES.get(codec, codec.replace("cp", "Windows-"))
+
+
+def _separator(text: str) -> str:
+    """The separator that gives most rows the width of the header; "" for a single column."""
+    scores = {}
+    for separator in _SEPARATORS:
+        rows = csv.reader(text[:65536].splitlines()[:50], delimiter=separator, skipinitialspace=True)
+        widths = [len(row) for row in rows if any(row)]
+        if widths and widths[0] > 1:
+            scores[separator] = (widths.count(widths[0]) / len(widths), widths[0])
+    return max(scores, key=scores.__getitem__, default="")
+
+
+def _read_workbook(data: bytes) -> tuple[list[list[str]], str]:
+    import openpyxl
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about features of Excel that openpyxl does not read
+            book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True)
+            for sheet in book.worksheets:
+                sheet.reset_dimensions()  # some programs write wrong ones
+                rows = [[_shown(cell) for cell in row] for row in sheet.iter_rows()]
+                if sheet.sheet_state == "visible" and any(map(any, rows)):
+                    of_all = f" of {len(book.worksheets)}" if len(book.worksheets) > 1 else ""
+                    return rows, f"Excel, sheet {sheet.title!r}{of_all}"
+    except Exception as error:  # noqa: BLE001 - openpyxl raises errors of many classes for damaged files
+        raise UnreadableRecord(f"it is not an .xlsx workbook: {type(error).__name__}: {error}") from None
+    return [], ""
+
+
+def _shown(cell: Any) -> str:
+    """The text of a cell of a workbook."""
+    if cell.value is None or cell.data_type == "e":
+        return ""
+    if isinstance(cell.value, bool):
+        return str(cell.value).upper()
+    if isinstance(cell.value, int | float):
+        return _shown_number(cell.value, cell.number_format)
+    return str(cell.value).removesuffix(" 00:00:00").strip()
+
+
+def _shown_number(value: float, number_format: str) -> str:
+    """A number as its format shows it, or its shortest decimal where the format does not tell (``General``).
+
+    >>> _shown_number(12.5, "0.00"), _shown_number(612345678, '0#" "##" "##" "##" "##')
+    ('12.50', '06 12 34 56 78')
+    """
+    number = Decimal(f"{value:.15g}" if isinstance(value, float) else value)
+    section = number_format.split(";")[0]
+    if number >= 10**9:  # a phone number or an id, not an amount
+        section = re.sub(r"\.0+|,", "", section)
+    parts = [
+        (part["mark"] or "", part["quoted"] or part["escaped"] or part["currency"] or "")
+        for part in _FORMAT.finditer(section)
+    ]
+    marks = "".join(mark for mark, _ in parts)
+    if number < 0 or not _DECIMAL_FORMAT.fullmatch(marks):
+        return format(number.normalize(), "f")
+    slots = re.sub("[^0#]", "", marks)
+    places = marks.partition(".")[2].count("0")
+    rounded = (number * (100 if "%" in marks else 1)).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+    width = max(1, len(slots.lstrip("#")) + (places > 0))
+    digits = [*f"{rounded:0{width}{',' if ',' in marks else ''}f}"]
+    first = next(index for index, (mark, _) in enumerate(parts) if mark in ("0", "#"))
+    parts[first:first] = [("#", "")] * (len(digits) - len(slots))
+    shown = ""
+    for mark, literal in reversed(parts):
+        if mark in ("0", "#"):
+            shown = (digits.pop() if digits else "") + shown
+        elif mark not in (".", ","):
+            shown = mark + literal + shown
+    return shown.strip()
