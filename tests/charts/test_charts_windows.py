@@ -223,13 +223,16 @@ def test_slo_has_decimals_that_tell_a_share_from_the_target() -> None:
 
 
 def test_verdicts_of_slo_differ_in_colour_and_in_a_mark() -> None:
-    ax = charts.slo(slo(120, every="1h").assign(verdict=["met", "missed", "unclear", "unclear"] * 30))
-    drawn = [part for part in ax.collections if isinstance(part, PolyCollection)][-3:]
-    assert [len(part.get_paths()) for part in drawn] == [30, 30, 60]
-    colours = [tuple(np.r_[part.get_facecolor(), part.get_edgecolor()].ravel()) for part in drawn]
+    ax = charts.slo(slo(480, every="1h").assign(verdict=["met", "missed", "unclear", "unclear"] * 120))
+    met, missed, unclear = ([part for part in ax.collections][side + 3 :: 3] for side in range(3))  # after the legend
+    drawn = [sum(len(part.get_paths()) for part in parts) for parts in (met, missed, unclear)]
+    assert drawn == [120, 120, 240]
+    colours = [
+        (*parts[0].get_facecolor().ravel(), *parts[0].get_edgecolor().ravel()) for parts in (met, missed, unclear)
+    ]
     assert len(set(colours)) == 3
     marks = [line.get_marker() for line in ax.lines for _ in line.get_xdata()]
-    assert (marks.count("x"), marks.count("$?$")) == (31, 61)  # and one each in the legend
+    assert (marks.count("x"), marks.count("$?$")) == (121, 241)  # and one each in the legend
     texts = [text.get_text() for text in charts.slo(slo(40)).texts]
     assert any(text.startswith("? 9") for text in texts)
 

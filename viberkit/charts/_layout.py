@@ -198,7 +198,8 @@ class Layout:
         panels, across = [], (1 + gap) / columns - gap
         for index, (name, fact) in enumerate(drawn):
             x, y = index % columns * (across + gap), top + index // columns * step + head
-            self.heading(y - 0.07, name, fact, left=x, right=x + across)
+            if name:
+                self.heading(y - 0.07, name, fact, left=x, right=x + across)
             bounds = (x, 1 - (y + step - head) / total, across, (step - head) / total)
             inset = self.ax.inset_axes(bounds, facecolor="none")
             panels.append(replace(self, own=False, ax=inset, _widths={}))

@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from viberkit.analysis.durations import check_time_zone
 from viberkit.analysis.grouping import BY, factorize, group_columns, group_names
-from viberkit.analysis.ordering import instants_of
+from viberkit.analysis.ordering import Ints, instants_of
 from viberkit.frames.schema import require
 from viberkit.models.states import rank
 
 Transition = tuple[str, str]
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 #: The latencies by transition and group.
 Lanes = dict[tuple[Transition, str], Floats]
 Strings = Sequence[str]
@@ -91,7 +90,7 @@ def read_latencies(transitions: pd.DataFrame, chart: str, by: BY = None, tz: str
     seconds = pd.Series(transitions["latency_s"].to_numpy(dtype=np.float64, na_value=np.nan))
     states = [transitions[name].astype("category").array for name in ("from_state", "to_state")]
     groups = seconds[seconds >= 0].groupby([pd.Series(key)[seconds >= 0] for key in (*states, codes)], observed=True)
-    lanes = {((str(source), str(target)), labels[code]): values.to_numpy() for (source, target, code), values in groups}
+    lanes = {((str(a), str(b)), labels[code]): part.to_numpy() for (a, b, code), part in groups}  # type: ignore[call-overload]
     order = {transition: index for index, transition in enumerate(in_order({transition for transition, _ in lanes}))}
     ordered = dict(sorted(lanes.items(), key=lambda lane: order[lane[0][0]]))
     return ordered, not_drawn("below zero,", int((seconds < 0).sum()))

@@ -126,7 +126,8 @@ class _Line:
         """Draw the line and its band, or the areas of all outcomes; too early times are at the left edge."""
         ax, time = layout.ax, np.maximum(self.time, layout.ax.get_xlim()[0])
         if self.above is not None:
-            edges, colours = (0, self.share, self.above, 1), (colour, layout.text_colour, state_colour(self.other))
+            edges = np.stack([0 * time, self.share, self.above, 0 * time + 1])
+            colours = (colour, layout.text_colour, state_colour(self.other))
             for low, high, area, alpha in zip(edges, edges[1:], colours, (0.3, 0.1, 0.55), strict=False):
                 ax.fill_between(time, low, high, step="post", color=area, alpha=alpha, lw=0)
             bounds = np.stack([self.low, self.high], axis=1)
@@ -158,24 +159,24 @@ def _draw_groups(layout: Layout, result: pd.DataFrame, by: list[str]) -> Axes:
     if not by and largest_groups(result, sizes, _MAX_GROUPS)[1]:
         by = columns
     inner = [name for name in columns if name not in by]
-    names = [name for name, _ in largest_groups(result, sizes, _MAX_GROUPS, inner)[0]] if inner else []
+    names, omitted = largest_groups(result, sizes, _MAX_GROUPS, inner)
     groups, left_out = largest_groups(result, sizes, MAX_PANELS, by)
     panels: _Panels = []
     for label, part in groups:
         rows = dict(largest_groups(part, sizes[part.index], len(part), inner)[0])
-        lines = {name: _Line(rows[name], end, "" if inner else other) for name in names or [""] if name in rows}
-        panels.append((label, "" if inner else percent(round(lines[""].share[-1], 9)), lines))
-    legend = {name: (name, colour) for name, colour in zip(names, GROUP_COLOURS, strict=False)}
-    if not by:
-        legend = {
-            name: (f"{name} {percent(round(panels[0][2][name].share[-1], 9))}", legend[name][1]) for name in names
-        }
-    if not inner:
-        legend = {"": (end, state_colour(end)), other: (other, state_colour(other))}
+        lines = {name: _Line(rows[name], end, "" if inner else other) for name, _ in names if name in rows}
+        panels.append((label, "" if inner else _final_share(lines[""]), lines))
+    legend = {"": (end, state_colour(end)), other: (other, state_colour(other))}
+    if inner:
+        texts = {name: name if by else f"{name} {_final_share(panels[0][2][name])}" for name, _ in names}
+        legend = {name: (texts[name], colour) for name, colour in zip(texts, GROUP_COLOURS, strict=False)}
     notes = _notes(result.attrs, f"share {end} of all messages", "band" if inner else "thin lines")
-    if not by:
-        notes.append("a line ends at the longest observation of its group")
+    notes += ["" if by else "a line ends at the longest observation of its group", not_drawn("other groups", omitted)]
     return _draw_panels(layout, panels, legend, notes, left_out)
+
+
+def _final_share(line: _Line) -> str:
+    return percent(round(line.share[-1], 9))
 
 
 def _draw_panels(
@@ -263,27 +264,27 @@ def ecdf(transitions: pd.DataFrame, *, by: BY = None, tz: str = "UTC", title: st
     layout = Layout.open(ax, title, transitions.attrs, left=_LEFT)
     if not lanes:
         return layout.show_empty("no transitions", note)
-    counts, groups = Counter[tuple[str, str]](), Counter[str]()
-    for (transition, group), values in lanes.items():
-        counts[transition] += len(values)
-        groups[group] += len(values)
-    chosen = in_order(name for name, _ in counts.most_common(MAX_LINES))
-    names, largest = {name: " → ".join(name) for name in chosen}, groups.most_common(MAX_PANELS)
-    colours = transition_colours(chosen)
-    notes = ["time from one state to the next, log scale", "share of transitions that took no longer"]
-    notes += [not_drawn("less frequent transitions", len(counts) - len(chosen)), note]
-    if len(counts) == 1 and 1 < len(groups) <= _MAX_GROUPS:
-        notes[0] = f"time from {chosen[0][0]} to {chosen[0][1]}, log scale"
-        lines = {group: _step_line(lanes[chosen[0], group]) for group, _ in largest}
-        entries = zip(largest, GROUP_COLOURS, strict=False)
-        legend = {group: (f"{group} (n {count:,})", colour) for (group, count), colour in entries}
-        return _draw_panels(layout, [("", "", lines)], legend, notes, 0)
-    legend = {names[name]: (f"{names[name]} (n {counts[name]:,})", colours[name]) for name in chosen}
+    kinds, groups = ({lane[side] for lane in lanes} for side in (0, 1))
+    notes = ["time from one state to the next, log scale", "share of transitions that took no longer", note]
+    if swap := len(kinds) == 1 and 1 < len(groups) <= _MAX_GROUPS:
+        notes[0] = "time from {} to {}, log scale".format(*kinds.pop())
+        lanes = {((group, ""), ""): values for (_, group), values in lanes.items()}
+    counts, sizes = Counter[tuple[str, str]](), Counter[str]()
+    for (kind, group), values in lanes.items():
+        counts[kind] += len(values)
+        sizes[group] += len(values)
+    chosen = (
+        [kind for kind, _ in counts.most_common(MAX_LINES)] if swap else in_order(dict(counts.most_common(MAX_LINES)))
+    )
+    colours = dict(zip(chosen, GROUP_COLOURS, strict=False)) if swap else transition_colours(chosen)
+    texts = {kind: " → ".join(filter(None, kind)) for kind in chosen}
+    legend = {texts[kind]: (f"{texts[kind]} (n {counts[kind]:,})", colours[kind]) for kind in chosen}
     panels: _Panels = []
-    for group, count in largest:
-        lines = {names[name]: _step_line(lanes[name, group]) for name in chosen if (name, group) in lanes}
-        panels.append((group, f"n {count:,}" if group else "", lines))
-    return _draw_panels(layout, panels, legend, notes, len(groups) - len(largest))
+    for group, size in sizes.most_common(MAX_PANELS):
+        lines = {texts[kind]: _step_line(lanes[kind, group]) for kind in chosen if (kind, group) in lanes}
+        panels.append((group, f"n {size:,}" if group else "", lines))
+    notes.append(not_drawn("less frequent transitions", len(counts) - len(chosen)))
+    return _draw_panels(layout, panels, legend, notes, len(sizes) - len(panels))
 
 
 def _step_line(latencies: Floats) -> _Line:

@@ -104,13 +104,13 @@ def quantiles(estimates: pd.DataFrame, *, title: str = "", ax: Axes | None = Non
     for index, (key, part) in enumerate(lanes):
         top, colour = top_margin + index * step, colours[str(key[-2]), str(key[-1])]
         size = f"n {int(part['n'].iloc[0]):,}"
-        numbers = part[["quantile", "value_s", "low_s", "high_s"]].to_numpy(dtype=np.float64).tolist()
-        facts = [f"{percentile(quantile)} {time(value)}" for quantile, value, *_ in numbers]
-        longest = [f"{percentile(numbers[0][0])} {interval(*numbers[0][1:])}"] if len(numbers) == 1 else facts
+        values = part[["quantile", "value_s", "low_s", "high_s"]].to_numpy(dtype=np.float64).tolist()
+        facts = [f"{percentile(quantile)} {time(value)}" for quantile, value, *_ in values]
+        longest = [f"{percentile(values[0][0])} {interval(*values[0][1:])}"] if len(values) == 1 else facts
         texts = [group_label(key[:-2])] * bool(by) + [" → ".join(map(str, key[-2:]))] * (not whole or not by)
         choices = [" · ".join([size, *texts]) for texts in (longest, facts, facts[:1])]
         layout.heading(top + 0.19, " · ".join(texts), *choices, facts[0])
-        for quantile, *estimate in numbers:
+        for quantile, *estimate in values:
             if np.isfinite(estimate[0]) or estimate[1] > 0:
                 y = top + 0.29 + 0.075 * shown.index(quantile)
                 _draw_interval(layout, estimate, zero_x, y, colour, markers[quantile])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -14,8 +14,9 @@ from matplotlib.path import Path
 
 from viberkit.analysis.formatting import duration, percent
 from viberkit.analysis.grouping import BY
+from viberkit.analysis.ordering import Ints
 from viberkit.charts._layout import LINE, MAX_PANELS, Layout, spread
-from viberkit.charts._results import Ints, Transition, check_result, group_codes, in_order, not_drawn, read_latencies
+from viberkit.charts._results import Transition, check_result, group_codes, in_order, not_drawn, read_latencies
 from viberkit.charts._style import contrast, state_colour, transition_colours
 from viberkit.models.states import rank
 
@@ -304,7 +305,7 @@ def funnel(journeys: pd.DataFrame, *, by: BY = None, tz: str = "UTC", title: str
     return layout.ax
 
 
-def _draw_rows(layout: Layout, labels: list[str], sizes: Ints, counts: dict[str, Ints]) -> Axes:
+def _draw_rows(layout: Layout, labels: list[str], sizes: Ints, counts: Mapping[str, Ints]) -> Axes:
     """Draw a row for each group: its name and size, and for each stage or outcome the share above a small bar."""
     row, top = 0.3, 0.24
     chosen = np.argsort(-sizes, kind="stable")[: min(MAX_PANELS, layout.count_fitting([row] * len(labels), top))]

@@ -353,14 +353,10 @@ def slo(slo: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
     for (name, part), (column, row) in zip(groups, cells, strict=True):
         layout.heading(top + 0.2, name if by else goal, _describe_budget(part))
         top += _HEADING
-        shares, known, narrow = (
-            part["share"].to_numpy(dtype=np.float64),
-            (target, 1.0),
-            part["share"].agg(np.ptp) < 0.03,
-        )
-        # As many decimals as tell a share from the target.
-        near = [(np.isin(shares.round(n), known) & ~np.isin(shares, known)).any() for n in range(2, 5)]
-        decimals = max(int(narrow), near.index(False) if False in near else 3)
+        shares = part["share"].to_numpy(dtype=np.float64)
+        # As many decimals as tell a share from the target and from 100 %.
+        alike = [np.isin(shares.round(n), (target, 1)) & ~np.isin(shares, (target, 1)) for n in range(2, 5)]
+        decimals = max(int(part["share"].agg(np.ptp) < 0.03), [bool(mask.any()) for mask in alike].count(True))
         texts = [f"{100 * share:.{decimals}f}".removesuffix(".0") + " %" for share in shares]
         for band in range(calendar.bands):
             start = calendar.first + band * calendar.across

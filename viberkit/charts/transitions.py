@@ -333,26 +333,23 @@ def time_share(latency: pd.DataFrame, *, title: str = "", ax: Axes | None = None
     segments = [(name, transition, share) for name, bar in bars.items() for transition, share in bar.items()]
     texts = {(name, key): _segment_text(layout, key, share, multiline=not by) for name, key, share in segments}
     named = {transition for (_, transition), text in texts.items() if "→" in text}
-    legend, small = {}, []
-    for transition in transitions:
-        if transition not in named:
-            largest = max(bar.get(transition, 0.0) for bar in bars.values())
-            text = f"{layout.elide(' → '.join(transition), 0.8)} ({'up to ' * (len(bars) > 1)}{percent(largest)})"
-            if largest < _SMALL:
-                small.append(text.replace(" ", "\xa0"))
-            else:
-                legend[transition] = text
-    note = f"less than {percent(_SMALL)} each: {', '.join(small)}" if small else ""
+    legend: dict[Transition, str] = {}
+    small: dict[Transition, str] = {}
+    for transition in (transition for transition in transitions if transition not in named):
+        largest = max(bar.get(transition, 0.0) for bar in bars.values())
+        text = f"{layout.elide(' → '.join(transition), 0.8)} ({'up to ' * (len(bars) > 1)}{percent(largest)})"
+        (small if largest < _SMALL else legend)[transition] = text.replace(" ", "\xa0")
+    note = f"less than {percent(_SMALL)} each: {', '.join(small.values())}" if small else ""
     top_margin = layout.legend_positions([*legend.values()])[-1][1] + 0.1 if legend else 0.08
-    title, height = (0.24, 0.34) if by else (0.0, 0.5)
-    step = title + height + 0.1
+    heading, height = (0.24, 0.34) if by else (0.0, 0.5)
+    step = heading + height + 0.1
     count = min(MAX_LANES, layout.count_fitting([step] * len(bars), top_margin))
     omitted = f"first {count:,} of {len(bars):,} groups" if count < len(bars) else ""
     layout.set_height(top_margin + count * step, ["share of all the time spent between states", omitted, note])
     layout.share_axis()
     layout.legend([*legend.values()], [colours[transition] for transition in legend], "s")
     for index, (name, bar) in enumerate(list(bars.items())[:count]):
-        y, left = top_margin + index * step + title + height / 2, 0.0
+        y, left = top_margin + index * step + heading + height / 2, 0.0
         if by:
             layout.heading(y - height / 2 - 0.05, name)
         for transition in (transition for transition in transitions if transition in bar):

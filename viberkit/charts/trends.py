@@ -99,9 +99,9 @@ def over_time(
     lines, left_out = _read_lines(over_time, estimates, step)
     share = estimates[0][0] == "within_s"
     advice, bars = _advise_length(lines, period_s(every)), [line for line in lines if line.few]
-    if dots := [line for line in bars if len(line.days) > _FEW_WINDOWS]:
-        for line in dots:
-            line.numbers[1:4] = np.nan
+    dots = [line for line in bars if len(line.days) > _FEW_WINDOWS]
+    for line in dots:
+        line.numbers[1:4] = np.nan
     plot = _Plot(layout, lines, step, tz, share=share)
     marks = [] if changes is None or not len(changes) else _read_changes(changes, tz)
     # In reverse, because the latest changes have labels if not all fit.
@@ -177,7 +177,7 @@ def _read_lines(result: pd.DataFrame, estimates: Sequence[tuple[str, float]], st
             values = np.full((5, len(part)), np.nan)
             values[: len(_COLUMNS[key])] = part[[*_COLUMNS[key]]].to_numpy(dtype=np.float64).T
             values[4] = part["n"]
-            low, high = np.where(np.isnan(values[1:3]), [[0], [np.inf]], values[1:3])
+            low, high = np.fmax(values[1], 0.0), np.where(np.isnan(values[2]), np.inf, values[2])
             with np.errstate(divide="ignore", invalid="ignore"):
                 width = np.log10(high / low) if key == "quantile" else (high - low) / 0.3
             needed, few = describe_few(key, estimate, values[4], "window", float(np.median(width)))
@@ -311,17 +311,8 @@ class _Plot:
         missing = np.pad(np.isnan(value), 1, constant_values=True)
         isolated = np.flatnonzero(~missing[1:-1] & missing[:-2] & missing[2:])
         every, width = list(range(len(at))) if len(at) <= 60 else isolated.tolist(), 0.7 if many else 1.6
-        ax.plot(
-            at,
-            value,
-            "o-",
-            markevery=every,
-            ms=4 if len(at) < 200 else 2.5,
-            mec="none",
-            color=colour,
-            lw=width,
-            zorder=3,
-        )
+        size = 4.0 if len(at) < 200 else 2.5
+        ax.plot(at, value, "o-", markevery=every, ms=size, mec="none", color=colour, lw=width, zorder=3)
         bars = isolated[known[isolated]]
         ax.vlines(at[bars], low[bars], high[bars], color=colour, lw=1.8, alpha=0.7, zorder=2)
         style: dict[str, Any] = {"markevery": isolated.tolist(), "ms": 3, "mfc": "none", "mew": 0.8, "zorder": 2}
