@@ -228,7 +228,7 @@ def check_contrast(ax: Axes, background: str) -> None:
         areas = [patch.get_window_extent() for patch in part.patches]
         for cells in part.collections:
             areas += [path.get_extents(cells.get_transform()) for path in cells.get_paths()]
-        for text in texts_of(part):
+        for text in [*texts_of(part), *(label for label in part.get_yticklabels() if label.get_text())]:
             x, y = text.get_window_extent().get_points().mean(axis=0)
             if not any(area.contains(x, y) for area in areas):
                 assert contrast_ratio(text.get_color(), 1, background) >= 3, text.get_text()

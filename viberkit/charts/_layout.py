@@ -175,7 +175,8 @@ class Layout:
         # one where all are light. Therefore two labels without text are black and white.
         at = next(iter(ticks), 0.0)
         self.ax.set_yticks([np.nextafter(at, -np.inf), np.nextafter(at, np.inf), *ticks], ["", "", *ticks.values()])
-        for label, colour in zip(self.ax.get_yticklabels(), ("black", "white"), strict=False):
+        colours = ("black", "white", *[self.text_colour] * len(ticks))
+        for label, colour in zip(self.ax.get_yticklabels(), colours, strict=False):
             label.set_color(colour)
 
     def panels(

@@ -109,7 +109,9 @@ def quantiles(estimates: pd.DataFrame, *, title: str = "", ax: Axes | None = Non
         longest = [f"{percentile(values[0][0])} {interval(*values[0][1:])}"] if len(values) == 1 else facts
         texts = [group_label(key[:-2])] * bool(by) + [" → ".join(map(str, key[-2:]))] * (not whole or not by)
         choices = [" · ".join([size, *texts]) for texts in (longest, facts, facts[:1])]
-        layout.heading(top + 0.19, " · ".join(texts), *choices, facts[0])
+        layout.heading(
+            top + 0.19, " · ".join(texts), *choices[: 2 if whole else 3], " · ".join(facts if whole else facts[:1])
+        )
         for quantile, *estimate in values:
             if np.isfinite(estimate[0]) or estimate[1] > 0:
                 y = top + 0.29 + 0.075 * shown.index(quantile)
