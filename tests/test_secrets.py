@@ -84,6 +84,11 @@ MORE_CALLS: dict[str, Callable[[vk.Client], object]] = {
     "callbacks of a service id": lambda client: client.account.configure_callbacks(
         "https://example.org", secret=used, header=("x-token", used), service_id="S"
     ),
+    "media credentials": lambda client: client.account.set_media_credentials("user", used),
+    "media credentials of OAuth 2": lambda client: client.account.set_media_credentials(
+        "client", used, token_url="https://example.org"
+    ),
+    "no media credentials": lambda client: client.account.delete_media_credentials(),
     "upload": lambda client: client.account.upload_media(b"data", "a.pdf"),
     "media": lambda client: client.account.list_media(),
     "delete": lambda client: client.account.delete_media("m"),
@@ -416,3 +421,67 @@ def test_no_notebook_and_no_data_file_contains_a_key() -> None:
         text = path.read_text()
         assert "sandbox-key" not in text, f"{path}: the sandbox's key"
         assert "TYNTEC_API_KEY=" not in text, f"{path}: a key"
+
+
+# --- secrets of the account that only the server knows -----------------------------------------------------
+
+HELD = "held-by-the-server"  # and unknown to the redactor before the response
+CONFIGURATIONS: dict[str, Any] = {
+    "basic": {"config": {"mediaCredentials": {"type": "basic", "basic": {"username": "u", "password": HELD}}}},
+    "oauth2": {
+        "config": {
+            "mediaCredentials": {
+                "type": "oauth2",
+                "oauth2": {"clientId": "c", "clientSecret": HELD, "url": f"https://u:{HELD}@example.org/token"},
+            }
+        }
+    },
+    "another kind": {"config": {"mediaCredentials": {"type": "pin", "pins": [{"pin": HELD}, HELD]}}},
+    "another name": {"config": {"downloads": {"accessToken": HELD, "api_key": HELD, "client_secret": [HELD]}}},
+    "signature": {"callback": {"signature": {"secret": HELD, "method": "HS256"}}},
+    "header": {"callback": {"header": {"key": "x-token", "value": HELD}}},
+    "channel": {"channel": "viber", "id": {"serviceId": "S"}, "credentials": {"botToken": HELD}},
+    "in an error": {"title": "T", "status": 200, "password": HELD},
+    "invalid": {"callback": [{"secret": HELD}], "scopes": [[[{"secret": HELD}]]]},
+}
+READING_CALLS: dict[str, Callable[[vk.Client], object]] = {
+    "configuration": CALLS["configuration"],
+    "service id": MORE_CALLS["service id"],
+    "callbacks": lambda client: client.account.configure_callbacks("https://example.org"),
+    "callbacks of a service id": lambda client: client.account.configure_callbacks(
+        "https://example.org", service_id="S"
+    ),
+    "media credentials": lambda client: client.account.set_media_credentials("u", "another-password"),
+    "no media credentials": lambda client: client.account.delete_media_credentials(),
+    "channels": lambda client: client.account.channels(),
+}
+
+
+@pytest.mark.parametrize("status", [200, 403])
+@pytest.mark.parametrize("shape", [*CONFIGURATIONS, "truncated", "in a list"])
+@pytest.mark.parametrize("call", READING_CALLS)
+def test_a_secret_that_the_server_holds_is_shown_nowhere(
+    scripted: ScriptedServer, caplog: pytest.LogCaptureFixture, call: str, shape: str, status: int
+) -> None:
+    body = json.dumps(CONFIGURATIONS.get(shape, CONFIGURATIONS["basic"])).encode()
+    body = body[:-3] if shape == "truncated" else b"[" + body + b"]" if shape == "in a list" else body
+    if shape == "truncated" and status >= 400:
+        pytest.skip("an error has no configuration; one that is not JSON is shown")
+    scripted.respond_with((status, {"Content-Type": "application/json"}, body))
+    client, shown = new_client(scripted), ""
+    with caplog.at_level(logging.DEBUG):
+        try:
+            result = READING_CALLS[call](client)
+            shown = repr(result) + str(result) + repr(vars_of(result[0] if isinstance(result, list) else result))
+        except vk.errors.ViberkitError as error:
+            shown = full_report(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
+    assert HELD not in shown + caplog.text
+
+
+def test_no_secret_of_a_configuration_is_in_the_record(scripted: ScriptedServer) -> None:
+    scripted.respond_with((200, {}, json.dumps(CONFIGURATIONS["oauth2"] | CONFIGURATIONS["header"]).encode()))
+    configuration = new_client(scripted).account.configuration()
+    assert configuration.config == {
+        "mediaCredentials": {"type": "oauth2", "oauth2": {"clientId": "c", "clientSecret": "***", "url": "***"}}
+    }
+    assert configuration.callback == {"header": {"key": "x-token", "value": "***"}}

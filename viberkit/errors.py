@@ -201,6 +201,8 @@ class UnknownOutcome(ViberkitError):
         HTTP status of the response, if one arrived.
     earlier : bool, default False
         Whether the outcome of an earlier send of the same content is unknown, and nothing was sent now.
+    bulk_id : str, optional
+        Id of the bulk, if the response names it, but not its messages.
     """
 
     def __init__(
@@ -211,8 +213,10 @@ class UnknownOutcome(ViberkitError):
         context: str | None = None,
         status: int | None = None,
         earlier: bool = False,
+        bulk_id: str | None = None,
     ) -> None:
         self.reason, self.to, self.context, self.status, self.earlier = reason, to, context, status, earlier
+        self.bulk_id = bulk_id
         super().__init__(reason)
 
     def __str__(self) -> str:

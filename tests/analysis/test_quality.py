@@ -22,7 +22,7 @@ START = datetime(2020, 7, 13, 12, tzinfo=UTC)
 CHECKS = (
     "duplicates two_instants disorder row_order negative_latency zero_latency naive delivered_after_failed "
     "seen_without_delivered unknown_state no_dispatched no_routed no_accepted not_observed_again callbacks_missed "
-    "clock_skew polled"
+    "clock_skew polled silence"
 ).split()
 
 

@@ -59,9 +59,10 @@ def test_get_is_repeated_after_a_dropped_connection(scripted: ScriptedServer, cl
 
 
 def test_put_is_repeated(scripted: ScriptedServer, client: vk.Client) -> None:
-    scripted.respond_with((503, {}, b""), (204, {}, b""))
-    assert client.account.configure_callbacks(status_url="https://example.org") is None
-    assert len(scripted.requests) == 2
+    setting = (200, {}, b'{"callback": {}}')
+    scripted.respond_with(setting, (503, {}, b""), (204, {}, b""), setting)
+    client.account.configure_callbacks(status_url="https://example.org")
+    assert [request.method for request in scripted.requests] == ["GET", "PUT", "PUT", "GET"]
 
 
 def test_retries_end_with_the_time_limit(scripted: ScriptedServer, client: vk.Client) -> None:

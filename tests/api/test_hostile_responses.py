@@ -262,7 +262,7 @@ def test_a_part_of_a_path_is_quoted(scripted: ScriptedServer, name: str, part: s
     with client, contextlib.suppress(errors.NotFound, errors.InvalidRequest):
         PATH_CALLS[name](client, part)
     for request in scripted.requests:
-        slashes = {"configure_callbacks": 7, "service_id": 6}.get(name, 3 if "me" in name else 4)
+        slashes = {"configure_callbacks": 6, "service_id": 6}.get(name, 3 if "me" in name else 4)
         assert request.path.startswith("/v3/")
         assert request.path.count("/") == slashes
         assert "?" not in request.path

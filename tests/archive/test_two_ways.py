@@ -311,26 +311,30 @@ def test_media_is_fetched_only_from_the_api(sandbox: vk.Sandbox, client: vk.Clie
 # --- archives of earlier versions ----------------------------------------------------------------------------------
 
 
-def test_an_archive_of_the_first_version_is_migrated(tmp_path: Path) -> None:
-    """Its table of raw records has no columns for signatures and lateness."""
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_archive_of_an_earlier_version_is_migrated(tmp_path: Path, version: int) -> None:
+    """The table of raw records of the first has no columns for signatures and lateness."""
     path = tmp_path / "old.db"
     with vk.Archive(path) as archive:
         record_callback(archive, callback_body("delivered", 3), NOW)
         new = _columns(path)
     with sqlite3.connect(path) as connection:
-        connection.execute("ALTER TABLE raw DROP COLUMN signed_at")
-        connection.execute("ALTER TABLE raw DROP COLUMN late")
-        connection.execute("DROP TABLE outbox")
-        connection.execute("DROP TABLE campaigns")
-        connection.execute("DROP TABLE identity")
-        connection.execute("UPDATE viberkit_version SET version = 1")
+        connection.execute("DROP TABLE listening")
+        if version == 1:
+            connection.execute("ALTER TABLE raw DROP COLUMN signed_at")
+            connection.execute("ALTER TABLE raw DROP COLUMN late")
+            connection.execute("DROP TABLE outbox")
+            connection.execute("DROP TABLE campaigns")
+            connection.execute("DROP TABLE identity")
+        connection.execute(f"UPDATE viberkit_version SET version = {version}")
     connection.close()
     with vk.Archive(path) as archive:
         record_callback(archive, callback_body("seen", 5), NOW)
         assert archive.events()["state"].tolist() == ["delivered", "seen"]
         assert archive.callbacks()["late"].tolist() == [False, False]
+        assert archive.listening().empty
     assert sorted(_columns(path)) == sorted(new)
-    assert len(tables.MIGRATIONS) == 1
+    assert len(tables.MIGRATIONS) == 2
 
 
 def _columns(path: Path) -> list[tuple[Any, ...]]:

@@ -83,8 +83,8 @@ urls = st.builds(
 )
 buttons = st.builds(Button, texts, urls)
 images = st.builds(Image, urls)
-sizes = st.integers(0, 200) | st.floats(0, 200)
-lengths = st.integers(0, 86_400) | st.floats(0, 86_400)
+sizes = st.integers(0, 200) | st.integers(0, 200).map(float)
+lengths = st.integers(0, 86_400) | st.integers(0, 86_400).map(float)
 videos = st.builds(Video, urls, urls, sizes, lengths, st.none() | st.sampled_from(["3gp", "m4v", "mov", "mp4"]))
 file_types = (
     "doc docx rtf dot dotx odt odf fodt txt info pdf xps pdax eps xls xlsx ods fods csv xlsm xltx"  # 21 of them
@@ -126,9 +126,11 @@ def test_a_content_survives_the_round_trip_through_json(content: Any) -> None:
 @many
 @given(any_valid)
 def test_older_spellings_are_read(content: Any) -> None:
-    """`type` for `contentType`, `callback` for a component button's `url`."""
+    """`type` for `contentType`, `callback` for a component button's `url`, `filetype` for the type of a file."""
     wire = to_wire(content)
     wire["type"] = wire.pop("contentType")
+    if "type" in (file := wire.get("file", {})):
+        file["filetype"] = file.pop("type")
     for part in wire.get("components", {}).get("body", []):
         if part["type"] == "button":
             part["button"]["callback"] = part["button"].pop("url")
@@ -365,8 +367,100 @@ def test_numbers_of_a_frame_are_numbers() -> None:
     video = Video(LINK, LINK, np.int64(5), np.float32(30.5))
     assert validation.violations(video, "promotion") == []
     assert json.dumps(to_wire(video)["video"]) == json.dumps(
-        {"url": LINK, "thumbnailUrl": LINK, "filesize": 5, "duration": 30.5}
+        {"url": LINK, "thumbnailUrl": LINK, "filesize": 5, "duration": 31}
     )
+
+
+@pytest.mark.parametrize(
+    ("size", "length", "sent"), [(10.5, 20.5, (11, 21)), (0.01, 0.99, (1, 1)), (199.2, 7.0, (200, 7))]
+)
+def test_sizes_and_durations_are_sent_as_whole_numbers_rounded_up(
+    size: float, length: float, sent: tuple[int, int]
+) -> None:
+    video = Video(LINK, LINK, size, length)
+    for wire in (to_wire(video)["video"], to_wire(Text("Hi", video=video))["components"]["body"][1]["video"]):
+        assert (wire["filesize"], wire["duration"]) == sent
+        assert {type(wire["filesize"]), type(wire["duration"])} == {int}
+    assert not validation.violations(video, "promotion")
+
+
+@pytest.mark.parametrize("kind_of_part", ["list", "carousel", "file", "image", "video"])
+def test_a_component_alone_is_the_content(kind_of_part: str) -> None:
+    content = EXAMPLES_OF_KINDS[kind_of_part]()
+    part = {name: value for name, value in to_wire(content).items() if name != "contentType"}
+    for name in ("type", "contentType"):
+        body = [{name: kind_of_part, **part}]
+        assert from_wire({"contentType": "components", "components": {"body": body}}) == content
+    if kind_of_part in ("list", "carousel", "file"):
+        body.append({"type": "text", "text": "Hi"})
+        with pytest.raises(UnreadableRecord, match=f"a {kind_of_part} cannot be combined with text"):
+            from_wire({"contentType": "components", "components": {"body": body}})
+
+
+CAUTIOUS_URLS = ["https://example.org/a%20b.png", "HTTPS://example.org/a.png", "https://example.org/?a=%C3%A4"]
+
+
+@pytest.mark.parametrize("url", [*CAUTIOUS_URLS, LINK, "https://example.org:8080/a(1)~b;c=d!e$f'g*h,i@j[k]?l=m&n+o#p"])
+def test_a_url_of_a_file_outside_the_published_pattern_is_a_caution(url: str) -> None:
+    contents = {
+        "url": [Image(url), File(url, "a.pdf", "pdf"), Video(url, LINK, 1, 1)],
+        "thumbnail_url": [Video(LINK, url, 1, 1)],
+        "image.url": [Text("Hi", image=Image(url), button=GO)],
+        "video.url": [Text("Hi", video=Video(url, LINK, 1, 1))],
+        "items[0].image_url": [Carousel("Hi", [CarouselItem("t", url, GO), CarouselItem("t", LINK, GO)])],
+    }
+    for field, examples in contents.items():
+        for content in examples:
+            assert not validation.violations(content, "promotion")
+            cautions = [str(caution) for caution in validation.cautions(content)]
+            assert len(cautions) == (url in CAUTIOUS_URLS), cautions
+            assert all(text.startswith(f"{field}: ") and "allows no %" in text for text in cautions)
+    button = Text("Hi", button=Button("Go", url))
+    assert not validation.violations(button, "promotion")
+    assert not validation.cautions(button), "the pattern is not that of buttons"
+
+
+def test_only_the_url_of_a_button_is_to_be_percent_encoded() -> None:
+    button, image = Text("Hi", button=Button("Go", "https://example.org/ä b")), Image("https://example.org/ä b")
+    assert "percent-encode" in validation.violations(button)[0].remedy
+    assert "percent-encode" not in validation.violations(image)[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("url", "rule"),
+    [
+        ("https://localhost/x", "not reachable from the internet"),
+        ("https://printer/x", "not reachable from the internet"),
+        ("https://shop.internal/x", "not reachable from the internet"),
+        ("https://192.168.1.5/x", "not reachable from the internet"),
+        ("https://[::1]/x", "not reachable from the internet"),
+        ("https://user@example.org/x", "has a user name"),
+        ("https://user:hunter2hunter2@example.org/x", "has a user name"),
+        ("http://user:hunter2hunter2@example.org/x", "has a user name"),
+        ("https://", "not an https URL"),
+        ("https://:443/x", "not an https URL"),
+        ("https://example.org:99999/x", "not an https URL"),
+        ("http://example.org/x", "not an https URL"),
+        ("HTTPS://example.org/x", "not an https URL"),
+        ("https://example.org/a b", "not an https URL"),
+        ("https://example.org/ä", "not an https URL"),
+        ("https://example.org/" + "x" * 2000, "has 2020 characters"),
+        ("", "not an https URL"),
+        (5, "not an https URL"),
+        (b"https://example.org", "not an https URL"),
+    ],
+)
+def test_urls_that_the_provider_cannot_call(url: object, rule: str) -> None:
+    (broken,) = validation.callback_url_rule("callback_url", url)
+    assert rule in broken.rule
+    assert "hunter2" not in str(broken)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.org/x?a=b%20c", "https://8.8.8.8:8443", "http://127.0.0.1:80/x", "http://[::1]/", None]
+)
+def test_urls_that_the_provider_or_a_sandbox_can_call(url: object) -> None:
+    assert not list(validation.callback_url_rule("callback_url", url))
 
 
 def test_all_violations_are_returned_together() -> None:
@@ -388,7 +482,8 @@ def test_all_violations_are_returned_together() -> None:
         (Text("x" * 1000), None),
         (Text("x" * 1001), "text"),
         (Text("Hi", button=Button("c" * 31, LINK)), "button.caption"),
-        (File(LINK, "f" * 26), "filename"),
+        (File(LINK, "f" * 26, "pdf"), "filename"),
+        (File(LINK, "f"), "type"),
         (Video(LINK, LINK, 200, 601), "duration_s"),
     ],
 )

@@ -120,6 +120,7 @@ def test_phone_numbers(to: object, expected: str | None) -> None:
         ({"channel": "sms"}, "channel"),
         ({"rateType": ["session"]}, "rateType"),
         ({"rateType": ..., "messagePurpose": "session"}, None),
+        ({"rateType": None, "messagePurpose": "session"}, None),
         ({"content": "Hello"}, "content"),
         ({"content": {"contentType": ["text"]}}, "content.contentType"),
         ({"content": components({"type": {}})}, "content.components.body[0].type"),

@@ -148,7 +148,7 @@ def receiver():
         ("v2", {"messageId", "acceptedAt"}, "deliveryChannel", "history", ["accepted", "dispatched", "success"]),
         (
             "v3",
-            {"messageId", "timestamp"},
+            {"messageId", "acceptedAt", "timestamp"},
             "channel",
             "events",
             [f"MessageStatus::{name}" for name in ("accepted", "dispatched", "delivered", "seen")],

@@ -340,6 +340,42 @@ def polled(log: _Log) -> _Findings:
     return _finding(log.not_before != NEVER, log.ids, log.message, value_s=median_s)
 
 
+@_check(
+    "Messages seem to be open although they may be final, or they are missing where only callbacks report them.",
+    "If archive.listening() shows that the listener ran, configure its callbacks again; then run vk.collect(client, "
+    "archive), which requests what was missed.",
+)
+def silence(log: _Log) -> _Findings:
+    """Messages accepted while callbacks had stopped, out of those accepted after the first callback.
+
+    Callbacks have stopped if none was received, about any message, after five or more messages were accepted, for ten
+    times as long as 95 % of messages take to the first callback. When no messages are accepted, traffic has stopped,
+    not the callbacks. ``value_s`` is the length of the longest silence.
+    """
+    received = instants_of(log.events, "received_at")
+    by_callback = np.flatnonzero((received != NEVER) & (log.source == list(log.sources).index("callback")))
+    if not len(by_callback):
+        return _not_checked(f"no callback has a row of its own; {_REMEDY_FOR_SOURCES} of an archive with a listener")
+    start = np.flatnonzero(log.state == ORDER.index("accepted"))
+    unknown = np.iinfo(np.int64).max
+    accepted, called = np.full(len(log.ids), unknown), np.full(len(log.ids), unknown)
+    np.minimum.at(accepted, log.message[start], log.happened[start])
+    np.minimum.at(called, log.message[by_callback], received[by_callback])
+    both = np.maximum(accepted, called) < unknown
+    if not both.any():
+        return _not_checked("no message has both a callback and the time at which it was accepted")
+    usual = np.quantile(np.maximum(called[both] - accepted[both], SECOND), 0.95)
+    heard = np.sort(received[by_callback])
+    end = max(instants.max() for instants in (received, log.happened, instants_of(log.events, "observed_until")))
+    gap = np.searchsorted(heard, accepted, side="right")  # 0 before the first callback
+    length = np.append(heard, end)[gap] - heard[gap - 1]
+    expected = (accepted < unknown) & (gap > 0)
+    silent = expected & (np.append(heard, end)[gap] - accepted > 10 * usual)
+    silent &= np.bincount(gap[silent], minlength=len(heard) + 1)[gap] >= 5
+    value_s = float(length[silent].max() / SECOND) if silent.any() else np.nan
+    return _finding(silent, log.ids, of=_count(expected), value_s=value_s)
+
+
 def quality(events: pd.DataFrame, *, journeys: pd.DataFrame | None = None) -> pd.DataFrame:
     """Check an event log for faults: how often each occurs, its effect on the results, and the remedy.
 

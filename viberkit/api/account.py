@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import mimetypes
 import urllib.parse
+import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from viberkit.api.settings import hide
+from viberkit.api.settings import Secrets, hide
 from viberkit.api.transport import Transport, path_within, read_body
-from viberkit.errors import Violation, quote, raise_violations
-from viberkit.models.content import read_array
-from viberkit.models.parsing import read_channel, read_configuration, read_media
+from viberkit.errors import UnreadableRecord, Violation, quote, raise_violations
+from viberkit.models.content import read_array, read_object
+from viberkit.models.parsing import error_from_response, parse_instant, read_channel, read_configuration, read_media
 from viberkit.models.records import Channel, Configuration, Media
-from viberkit.models.validation import callback_violations, secret_rules
+from viberkit.models.validation import LISTED_EVENTS, callback_violations, event_names, text_rule, url_rule
 
 _MAX_FILE_BYTES = 256 * 2**20  # the API permits 200 MB
+
+#: The parameters of :meth:`Account.configure_callbacks` that are parts of the setting, and their names in JSON.
+_CALLBACK_PARTS = {"inbound_url": "inboundMessageUrl", "status_url": "messageStatusUrl", "events": "eventFilter"}
+_CALLBACK_PARTS |= {"version": "callbackVersion", "secret": "signature", "header": "header"}
+_OAUTH2 = ("clientId", "clientSecret", "url")
 
 T = TypeVar("T")
 
@@ -50,7 +58,7 @@ class Account:
         Configuration
             Scopes, callbacks and settings; secrets are replaced by ``***``.
         """
-        return read_body(read_configuration, self._transport.call("GET", "/configurations"))
+        return self._call(read_configuration, "GET", "/configurations")
 
     def channels(self) -> list[Channel]:
         """Return all channels of the account.
@@ -85,7 +93,7 @@ class Account:
         Channel
             Name, type, scopes and callbacks.
         """
-        return read_body(read_channel, self._transport.call("GET", _service_path(service_id)))
+        return self._call(read_channel, "GET", _service_path(service_id))
 
     def configure_callbacks(
         self,
@@ -93,16 +101,17 @@ class Account:
         *,
         inbound_url: str | None = None,
         status_url: str | None = None,
-        events: Sequence[str] = (),
-        version: str = "2.13",
+        events: Sequence[str] | None = None,
+        version: str | None = None,
         secret: str | None = None,
         method: str = "HS256",
-        header: tuple[str, str] | None = None,
+        header: tuple[str, str] | str | None = None,
         service_id: str | None = None,
-    ) -> Configuration | Channel | None:
+    ) -> Configuration | Channel:
         """Set where callbacks are sent, for the account or for one service id.
 
-        The whole setting is replaced. The setting of a service id overrides the account's, part by part.
+        What is not passed remains as it is: the setting is read first, and then replaced as a whole, because the API
+        has no other call. The setting of a service id overrides the account's, part by part.
 
         Parameters
         ----------
@@ -112,10 +121,11 @@ class Account:
             Address for inbound messages; default `url`.
         status_url : str, optional
             Address for status events; default `url`.
-        events : sequence of str, default ()
-            Events to opt in to, such as ``"MessageStatus::accepted"``. If empty, the server sends final states only.
-        version : {"2.13", "2.12", "2.11"}
-            Version of the callback format.
+        events : sequence of str, optional
+            Events to opt in to, such as ``"accepted"`` or ``"MessageStatus::accepted"``. If empty, the server chooses:
+            it has been seen to send final states only.
+        version : {"2.13", "2.12", "2.11"}, optional
+            Version of the callback format; default the one in use, for an account without one "2.13".
         secret : str, optional
             Secret of 8 to 125 characters that signs the callbacks; without one they are not signed.
         method : {"HS256", "HS512"}
@@ -127,39 +137,124 @@ class Account:
 
         Returns
         -------
-        Configuration or Channel or None
-            The new configuration if the server returns it; None if it answers 204.
+        Configuration or Channel
+            The new configuration; ``refused_events`` has the events that the server refused.
 
         Raises
         ------
         InvalidRequest
-            If a rule is broken, with all violations; nothing was sent.
+            If a rule is broken, with all violations, or if the server hides a secret that would have to be sent back
+            to keep it; nothing was set.
+
+        Warns
+        -----
+        UserWarning
+            If the server refuses events that its published list lacks, and the others were set.
+
+        Notes
+        -----
+        ``""`` removes a part. For a service id, ``"inherit"`` does the same, so that the account's part applies.
         """
         secret, header = hide(secret), hide(header)  # before anything can fail
-        inbound_url, status_url = inbound_url or url, status_url or url
-        violations = callback_violations(inbound_url, status_url, events, version, method)
-        violations += secret_rules(secret, header)
-        for field, address in (("inbound_url", inbound_url), ("status_url", status_url)):
-            if not self._transport.is_local and isinstance(address, str) and address.startswith("http://"):
+        inbound_url, status_url = (url if part is None else part for part in (inbound_url, status_url))
+        passed = dict(zip(_CALLBACK_PARTS, (inbound_url, status_url, events, version, secret, header), strict=True))
+        parts: dict[str, Any] = {
+            name: None if isinstance(part, str) and part in ("", "inherit") else part for name, part in passed.items()
+        }
+        violations = callback_violations(parts, method)
+        for field, part in passed.items():
+            if service_id is None and part == "inherit":
+                remedy = "pass service_id=…, or '' to remove this part"
+                violations.append(Violation(field, "'inherit'", "is possible for a service id only", remedy))
+            is_unbroken_url = "url" in field and part is not None and field not in {each.field for each in violations}
+            if is_unbroken_url and str(part).startswith("http://") and not self._transport.is_local:
                 rule = "leads to this computer, which the provider cannot reach"
                 remedy = "pass the public https address, e.g. Listener(public_url=…)"
-                violations.append(Violation(field, quote(address), rule, remedy))
+                violations.append(Violation(field, quote(part), rule, remedy))
         raise_violations(violations)
-        for value in filter(None, (secret, header and header[1])):
-            self._transport.redactor.add(value)
-        payload = {
-            "callbackVersion": version,
-            "eventFilter": list(events),
-            "inboundMessageUrl": inbound_url,
-            "messageStatusUrl": status_url,
-            "signature": secret and {"secret": secret, "method": method},
-            "header": header and {"key": header[0], "value": header[1]},
-        }
-        payload = {name: value for name, value in payload.items() if value is not None}
-        path = "/configurations" if service_id is None else _service_path(service_id)
-        response = self._transport.call("PUT", f"{path}/callbacks", json=payload)
-        reader: Callable[[Any], Configuration | Channel] = read_channel if service_id else read_configuration
-        return read_body(reader, response) if response.body.strip() else None
+        if parts["events"] is not None:
+            parts["events"] = event_names(parts["events"])
+        if parts["secret"] is not None:
+            parts["secret"] = {"secret": secret, "method": method}
+        if header and parts["header"] is not None:
+            parts["header"] = {"key": header[0], "value": header[1]}
+        path, secrets = "/configurations" if service_id is None else _service_path(service_id), Secrets()
+        setting = self._call(_read_callback_setting, "GET", path, secrets=secrets)
+        setting |= {_CALLBACK_PARTS[name]: parts[name] for name, part in passed.items() if part is not None}
+        for part, name, field in (("signature", "secret", "secret"), ("header", "value", "header")):
+            if passed[field] is None and (kept := secrets.get(("callback", part, name))):
+                setting[part][name] = kept
+                if not set(kept) - set("*•.xX"):
+                    remedy = f"pass {field}=…, or '' to remove it"
+                    raise_violations([Violation(field, "", "is hidden by the server and cannot be kept", remedy)])
+        if service_id is None:
+            setting.setdefault("callbackVersion", "2.13")
+        return self._set_callbacks(path, {name: part for name, part in setting.items() if part is not None})
+
+    def _set_callbacks(self, path: str, setting: dict[str, Any]) -> Configuration | Channel:
+        """Replace a callback setting; if the server refuses the event filter, without the events it does not list."""
+        for part in (setting.get("signature", {}).get("secret"), setting.get("header", {}).get("value")):
+            self._transport.redactor.add(part or "")
+        refused: list[str] = []
+        for _ in range(2):
+            response = self._transport.request("PUT", f"{path}/callbacks", json=setting, secrets={})
+            if response.ok or b"eventfilter" not in response.body.lower() or refused:
+                break
+            refused = [event for event in setting.get("eventFilter", ()) if event not in LISTED_EVENTS]
+            setting["eventFilter"] = [event for event in setting.get("eventFilter", ()) if event in LISTED_EVENTS]
+        if not response.ok:
+            raise error_from_response(response, f"PUT {path}/callbacks")
+        reader: Any = read_configuration if path == "/configurations" else read_channel
+        result = read_body(reader, response) if response.body.strip() else self._call(reader, "GET", path)
+        if refused:
+            warnings.warn(f"the server refuses {', '.join(refused)}; callbacks of these were not set", stacklevel=3)
+        return replace(result, refused_events=tuple(refused))
+
+    def set_media_credentials(self, username: str, password: str, *, token_url: str | None = None) -> Configuration:
+        """Set the credentials with which the server downloads the files of messages from your host.
+
+        Parameters
+        ----------
+        username, password : str
+            For HTTP basic authentication; with `token_url`, the client id and the client secret.
+        token_url : str, optional
+            Address that issues the tokens of OAuth 2 (client credentials).
+
+        Returns
+        -------
+        Configuration
+            The new configuration; secrets are replaced by ``***``.
+
+        Raises
+        ------
+        InvalidRequest
+            If a part is missing or not valid; nothing was sent.
+        """
+        password = hide(password)  # before anything can fail
+        kind, names = ("basic", ("username", "password")) if token_url is None else ("oauth2", _OAUTH2)
+        broken = [*text_rule("username", username), *text_rule("password", password)]
+        raise_violations(broken if token_url is None else [*broken, *url_rule("token_url", token_url)])
+        self._transport.redactor.add(password)
+        credentials = dict(zip(names, (username, password, token_url), strict=False))
+        return self._change_media_credentials("PUT", json={"type": kind, kind: credentials})
+
+    def delete_media_credentials(self) -> Configuration:
+        """Remove the credentials with which the server downloads files from your host.
+
+        Returns
+        -------
+        Configuration
+            The new configuration.
+        """
+        return self._change_media_credentials("DELETE")
+
+    def _change_media_credentials(self, method: str, **options: Any) -> Configuration:
+        response = self._transport.call(method, "/configurations/mediaCredentials", secrets={}, **options)
+        return read_body(read_configuration, response) if response.body.strip() else self.configuration()
+
+    def _call(self, reader: Callable[[Any], T], method: str, path: str, secrets: Secrets | None = None) -> T:
+        """A configuration; its secrets are not in the response, but in ``secrets``."""
+        return read_body(reader, self._transport.call(method, path, secrets={} if secrets is None else secrets))
 
     def download_media(self, media: str) -> bytes:
         """Download an inbound or uploaded file.
@@ -201,14 +296,14 @@ class Account:
         Returns
         -------
         Media
-            Id and URL of the file.
+            Id and URL of the file; quota and usage of the account.
         """
         if not isinstance(data, bytes):
             filename = filename or Path(data).name
             data = Path(data).read_bytes()
         params = {"validity": validity_min, **({"filename": filename} if filename else {})}
         headers = {"Content-Type": mimetypes.guess_type(filename or "")[0] or "application/octet-stream"}
-        return read_body(read_media, self._transport.call("POST", "/media", data=data, params=params, headers=headers))
+        return read_body(_read_file, self._transport.call("POST", "/media", data=data, params=params, headers=headers))
 
     def list_media(self) -> list[Media]:
         """Return the uploaded files.
@@ -216,9 +311,9 @@ class Account:
         Returns
         -------
         list of Media
-            One entry per file, of all pages.
+            Id, name, type, size and end of storage of each file, of all pages.
         """
-        return self._read_pages(read_media, "/media")
+        return self._read_pages(_read_file, "/media")
 
     def delete_media(self, media_id: str) -> None:
         """Delete an uploaded file.
@@ -236,7 +331,7 @@ class Account:
         visited: set[str] = set()
         while path and path not in visited:
             visited.add(path)
-            response = self._transport.call("GET", path)
+            response = self._transport.call("GET", path, secrets={})
             items += read_body(lambda page: [reader(item) for item in read_array(page, "page")], response)
             path = path_within(self._transport.base_url, response.links.get("next", ""))
         return items
@@ -251,6 +346,25 @@ def path_part(field: str, value: object) -> str:
     if not isinstance(value, str) or value in ("", ".", "..") or not value.isprintable():
         raise_violations([Violation(field, quote(value), "is not an id", "pass an id that the API returned")])
     return urllib.parse.quote(str(value), safe="")
+
+
+def _read_callback_setting(record: Any) -> dict[str, Any]:
+    """The callback setting of a configuration."""
+    setting = read_object(read_object(record).get("callback") or {}, "callback")
+    return {name: part for name, part in setting.items() if part is not None}
+
+
+def _read_file(record: Any) -> Media:
+    """An uploaded file; sizes that are whole numbers as such, whatever their JSON type."""
+    media, payload = read_media(record), read_object(record)
+    numbers = {"quota": media.quota, "usage": media.usage, "size_bytes": payload.get("fileSize")}
+    whole = {name: int(value) if str(value).isdecimal() else value for name, value in numbers.items()}
+    texts = {"content_type": payload.get("contentType"), "filename": payload.get("fileName", payload.get("filename"))}
+    texts = {name: value if isinstance(value, str) else None for name, value in texts.items()}
+    valid_until = None
+    with suppress(UnreadableRecord):
+        valid_until = parse_instant(payload.get("validity", payload.get("validUntil")), "validity")[0]
+    return replace(media, **whole, **texts, valid_until=valid_until)
 
 
 def _service_path(service_id: str) -> str:

@@ -191,7 +191,7 @@ class Client:
         Warns
         -----
         UserWarning
-            If the content is allowed, but some phones or operators refuse or shorten it.
+            If the content is allowed, but some phones, operators or servers refuse or shorten it.
 
         Examples
         --------
@@ -204,7 +204,7 @@ class Client:
         if deduplicate and self.archive is None:
             violations.append(Violation("deduplicate", "True", "needs an archive", "pass Client(archive=…)"))
         request = self._build_request(violations, to, rate_type, context, callback_url)
-        _warn_of(content)
+        _warn_of(content, *validation.url_cautions("callback_url", callback_url or "https:/"))
         request["content"] = to_wire(content)
         accepted = post_recorded(self._transport, self.archive, "/messages", request, deduplicate=deduplicate)
         if accepted.rate_type is not None:  # an earlier send
@@ -403,6 +403,6 @@ class Client:
         return responses[0]
 
 
-def _warn_of(content: Content) -> None:
-    for caution in validation.cautions(content):
+def _warn_of(content: Content, *more: Violation) -> None:
+    for caution in (*validation.cautions(content), *more):
         warnings.warn(f"{kind(content)}: {caution}", stacklevel=3)

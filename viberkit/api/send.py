@@ -7,12 +7,14 @@ archive before they post it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from viberkit.api.recorder import Recorder, Recording
 from viberkit.api.transport import Transport
 from viberkit.errors import ArchiveWriteError, TransportError, UnknownOutcome, UnreadableRecord
+from viberkit.models.content import read_object
 from viberkit.models.keys import add_key
 from viberkit.models.parsing import error_from_response, parse, read_accepted
 from viberkit.models.phone import mask
@@ -77,7 +79,10 @@ def post(transport: Transport, path: str, request: Mapping[str, Any]) -> SendAtt
         try:
             accepted = read_accepted(parse(response.body), bulk=path == "/bulks")
         except UnreadableRecord as error:
-            return _unknown(request, f"the response ({response.status}) could not be read: {error}", response)
+            bulk_id = _bulk_id(response) if path == "/bulks" else None
+            named = f", but names the bulk {bulk_id}" if bulk_id else ""
+            reason = f"the response ({response.status}) could not be read{named}: {error}"
+            return _unknown(request, reason, response, bulk_id)
         outcome = SendOutcome("accepted", message_id=accepted.message_id, http_status=response.status)
         return SendAttempt(outcome, response, accepted)
     if not 400 <= response.status < 500 or response.status == 408:  # 408 comes from a gateway, not from the API
@@ -92,10 +97,19 @@ def interrupted_attempt(request: Mapping[str, Any]) -> SendAttempt:
     return _unknown(request, "the request was interrupted")
 
 
-def _unknown(request: Mapping[str, Any], reason: str, response: Response | None = None) -> SendAttempt:
-    status = response.status if response is not None else None
-    error = UnknownOutcome(reason, to=mask(str(request["to"])), context=request.get("context"), status=status)
-    return SendAttempt(SendOutcome("unknown", reason, http_status=status), response, error=error)
+def _unknown(
+    request: Mapping[str, Any], reason: str, response: Response | None = None, bulk_id: str | None = None
+) -> SendAttempt:
+    status, to = response.status if response is not None else None, mask(str(request["to"]))
+    error = UnknownOutcome(reason, to=to, context=request.get("context"), status=status, bulk_id=bulk_id)
+    return SendAttempt(SendOutcome("unknown", reason, bulk_id, status), response, error=error)
+
+
+def _bulk_id(response: Response) -> str | None:
+    """The id of a bulk whose response has no readable ids of its messages, which the API allows."""
+    with suppress(UnreadableRecord):
+        return read_accepted({"messageId": read_object(parse(response.body)).get("bulkId")}).message_id
+    return None
 
 
 def post_recorded(
@@ -109,7 +123,8 @@ def post_recorded(
         key = recorder.begin(request, context, deduplicate=deduplicate)
         if isinstance(key, Accepted):
             return key
-        request["context"] = add_key(key, context)
+        if "messages" not in request:  # the API documents no context of a bulk
+            request["context"] = add_key(key, context)
         attempt = interrupted_attempt(request)
         try:
             attempt = post(transport, path, request)

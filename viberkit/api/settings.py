@@ -58,6 +58,10 @@ def hide(value: Any) -> Any:
     return Secret(value) if isinstance(value, str) else value and type(value)
 
 
+#: Secrets by the path of their members in a JSON object.
+Secrets = dict[tuple[str, ...], Secret]
+
+
 class Redactor:
     """Replaces secrets in a response, in every encoding in which a server may repeat them.
 
@@ -93,6 +97,37 @@ class Redactor:
                 text = re.sub(re.escape(form.encode()), b"***", text, flags=re.IGNORECASE)
                 lowered = text.lower()
         return text
+
+
+#: Members that hold a secret, at any depth; of what is within credentials, only these are shown.
+_SECRET_MEMBER = re.compile("secret|passw|token|credential|api_?key", re.IGNORECASE)
+_SHOWN_MEMBERS = frozenset({"type", "username", "clientId", "url"})
+
+
+def hide_members(record: Any, found: Secrets, path: tuple[str, ...] = (), secret: bool = False) -> Any:
+    """The JSON of a configuration without secrets: of signatures, extra headers and credentials.
+
+    ``found`` gets them by the path of their members.
+
+    >>> found = {}
+    >>> hide_members({"header": {"key": "x-token", "value": "abc"}, "config": {"mediaCredentials": {"pin": 1}}}, found)
+    {'header': {'key': 'x-token', 'value': '***'}, 'config': {'mediaCredentials': {'pin': '***'}}}
+    >>> found
+    {('header', 'value'): '***', ('config', 'mediaCredentials', 'pin'): '***'}
+    """
+    if isinstance(record, dict):
+        shown = {}
+        for name, value in record.items():
+            is_secret = secret and (name not in _SHOWN_MEMBERS or "@" in str(value))
+            is_secret |= (path[-1:], name) == (("header",), "value") or _SECRET_MEMBER.search(name) is not None
+            shown[name] = hide_members(value, found, (*path, name), is_secret)
+        return shown
+    if isinstance(record, list):
+        return [hide_members(value, found, path, secret) for value in record]
+    if not secret or record is None or record == "" or isinstance(record, bool):
+        return record
+    found[path] = Secret(f"{record}")
+    return "***"
 
 
 def setting(argument: str | None, name: str) -> str | None:

@@ -12,6 +12,7 @@ import functools
 import http.client
 import io
 import itertools
+import json
 import logging
 import os
 import random
@@ -32,7 +33,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import ProxyManager
 from urllib3.util.ssl_ import create_urllib3_context
 
-from viberkit.api.settings import Redactor, Secret, is_loopback
+from viberkit.api.settings import Redactor, Secret, Secrets, hide_members, is_loopback
 from viberkit.errors import ConfigurationError, TransportError, UnexpectedResponse, UnreadableRecord
 from viberkit.models.parsing import error_from_response, parse, parse_http_date, retry_after_s
 from viberkit.models.records import Response
@@ -257,7 +258,9 @@ class Transport:
             raise error_from_response(response, f"{method} {path}")
         return response
 
-    def request(self, method: str, path: str, *, max_bytes: int = _MAX_BYTES, **options: Any) -> Response:
+    def request(
+        self, method: str, path: str, *, max_bytes: int = _MAX_BYTES, secrets: Secrets | None = None, **options: Any
+    ) -> Response:
         """Send a request, and repeat it while that is certainly harmless and the time allows.
 
         Parameters
@@ -268,6 +271,9 @@ class Transport:
             Path below the base address.
         max_bytes : int
             Size of the largest response that is read.
+        secrets : dict, optional
+            For a response with secrets of the account: gets them by the path of their members, and the response has
+            ``***`` in their place.
         **options
             ``json``, ``data``, ``params`` and ``headers``, as :meth:`requests.Session.request` takes them.
 
@@ -283,7 +289,7 @@ class Transport:
         """
         deadline = time.monotonic() + self._retry_for_s
         for attempt in itertools.count(1):
-            result = self._send_once(method, path, max_bytes, options)
+            result = self._send_once(method, path, max_bytes, secrets, options)
             if not _may_repeat(method, result):
                 break
             pause_s = _pause_s(attempt, result)
@@ -295,7 +301,9 @@ class Transport:
             raise result
         return result
 
-    def _send_once(self, method: str, path: str, max_bytes: int, options: dict[str, Any]) -> Response | BaseException:
+    def _send_once(
+        self, method: str, path: str, max_bytes: int, secrets: Secrets | None, options: dict[str, Any]
+    ) -> Response | BaseException:
         """Make one attempt.
 
         The exceptions of requests are described and dropped: they hold the request, and with it the key, in their
@@ -312,7 +320,7 @@ class Transport:
             send: Any = session.get_adapter(url).send  # session.send stores cookies, and reads where a redirect leads
             environment = session.merge_environment_settings
             with send(request, timeout=self._timeout_s, **environment(url, {}, True, None, None)) as response:
-                result = self._convert(response, max_bytes)
+                result = self._convert(response, max_bytes, secrets)
             if result.status >= 200:
                 return result
             reason = f"an interim response ({result.status}) without a final one"
@@ -344,7 +352,7 @@ class Transport:
             self._sessions.append(session)
         return session
 
-    def _convert(self, response: requests.Response, max_bytes: int) -> Response:
+    def _convert(self, response: requests.Response, max_bytes: int, secrets: Secrets | None) -> Response:
         body = bytearray()
         for chunk in response.iter_content(2**16):
             body += chunk
@@ -361,7 +369,15 @@ class Transport:
             self._grace_s = 0.0
         elif abs(date - now) > _CLOCK_TOLERANCE:
             date = now
-        return Response(response.status_code, self.redactor(bytes(body)), date, headers, links)
+        shown = bytes(body) if secrets is None else _hide_secrets(bytes(body), secrets, response.ok)
+        return Response(response.status_code, self.redactor(shown), date, headers, links)
+
+
+def _hide_secrets(body: bytes, secrets: Secrets, ok: bool) -> bytes:
+    """A body without the secrets in its JSON; one that is not JSON is shown only if it is an error's."""
+    with contextlib.suppress(UnreadableRecord, RecursionError):
+        return json.dumps(hide_members(parse(body), secrets)).encode()
+    return b"***" if ok and body.strip() else body
 
 
 _CERTIFICATE = "the server's certificate could not be verified"

@@ -102,12 +102,19 @@ class Archive:
             - ``campaign``, ``context``, ``bulk_id``: as sent; missing if not used
             - ``sent_at``, ``accepted_at``: time of the send and of its acceptance
             - ``state``, ``state_at``: latest known state and its time
-            - ``observed_until``: last time at which the message was observed
+            - ``observed_until``: last time at which the message was observed; of messages about which callbacks are
+              received, the last heartbeat of the listener (:meth:`listening`)
             - ``text``, ``content``: the text, and the whole content as JSON
             - ``final``: whether the state is final
             - ``gone_at``: when the server reported that it no longer has the message
         """
+        listening = self.listening()
         frame = self._frame(select(tables.messages), tables.messages, MESSAGES, "sent_at")
+        if len(listening):
+            event = tables.events
+            callbacks = select(event.c.message_id, event.c.state, event.c.source, event.c.received_at)
+            callbacks = callbacks.where(event.c.source == "callback")
+            frame["observed_until"] = events.observed_until(frame, self._frame(callbacks, event, EVENTS), listening)
         frame["country"] = events.recipient_countries(frame["to"])
         return frame if unmask else _masked(frame, "to")
 
@@ -175,7 +182,7 @@ class Archive:
             - ``source``: sources that reported it, the most reliable first, e.g. "history+callback"
             - ``channel``, ``code``, ``detail``: as reported; code and detail of a failure
             - ``received_at``: when it was first received here
-            - ``observed_until``: last time at which the message was observed
+            - ``observed_until``: last time at which the message was observed (see :meth:`messages`)
             - ``naive``: whether the time was reported without a zone
             - ``not_before``: lower bound of ``happened_at`` for a state known only from status responses without a
               time: the last time at which the message was not in it yet; NaT for other events
@@ -190,8 +197,11 @@ class Archive:
         columns = [event.c[name] for name in EVENTS.names if name in event.c]
         facts = [message.c[name] for name in events.MESSAGE_FACTS.names if name in message.c]
         # The messages first: events that are stored meanwhile were then observed later than the messages.
+        # The listening periods before both: a callback that is stored meanwhile is not within them.
+        listening = self.listening()
         messages = self._frame(select(*facts), message, events.MESSAGE_FACTS, "sent_at", "message_id")
         reported = self._frame(select(*columns), event, EVENTS)
+        messages["observed_until"] = events.observed_until(messages, reported, listening)
         statuses = self.statuses()
         untimed = statuses.loc[statuses["since"] == statuses["observed_at"], "message_id"].unique()
         if len(untimed):
@@ -201,6 +211,71 @@ class Archive:
         messages["country"] = events.recipient_countries(messages["to"])
         frame = events.add_message_facts(EVENTS.frame(reported), messages)
         return frame if all_sources else events.merge_sources(frame)
+
+    def listening(self) -> pd.DataFrame:
+        """Return when a listener ran and could store callbacks, one row per period.
+
+        A listener stores a heartbeat every 10 seconds. A period ends with the last one before the listener stopped, or
+        could not store callbacks for half a minute.
+
+        Returns
+        -------
+        pandas.DataFrame
+            - ``began_at``, ``last_at``: first and last heartbeat
+
+        Notes
+        -----
+        A message about which a callback was received, or one of the same service id for which callbacks of final
+        states are received in the period, is observed until the end of the period in which it was last observed: its
+        callback could have been missed afterwards. A status or history that is requested later extends that.
+
+        Examples
+        --------
+        >>> with vk.Archive("deliveries.db") as archive:
+        ...     list(archive.listening().columns)
+        ['began_at', 'last_at']
+        """
+        table = tables.listening
+        columns = self._columns(select(table.c.began_at, table.c.last_at), table)
+        periods = pd.DataFrame({name: _instants(values) for name, values in columns.items()})
+        return periods.sort_values("began_at", ignore_index=True)
+
+    def suggest_outcomes(self, *, within_s: float = 600.0) -> pd.DataFrame:
+        """Return which messages that are known from callbacks only may be sends whose outcome is unknown.
+
+        The API returns no context of a bulk, so that callbacks do not name the send. These are suggestions for a
+        person: nothing is settled, and another system may have sent the message.
+
+        Parameters
+        ----------
+        within_s : float, default 600.0
+            Longest time in seconds from the send to the first event of the message.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per send and message:
+
+            - ``key``, ``to``, ``claimed_at``: the send, its masked recipient, and when it was sent
+            - ``message_id``, ``happened_at``: the message and its first event
+            - ``after_s``: time between the two in seconds
+            - ``same_recipient``: whether the message is known to be to the same recipient; False if that is not known,
+              see :meth:`viberkit.Client.message`. Messages to others are left out
+
+        See Also
+        --------
+        resolve : Stores the decision.
+
+        Examples
+        --------
+        >>> with vk.Archive("deliveries.db") as archive:
+        ...     archive.suggest_outcomes().empty
+        True
+        """
+        sends = self.outbox(unmask=True)
+        unknown = sends[sends["state"] == "unknown"]
+        pairs = events.suggest_outcomes(unknown, self.messages(unmask=True), self.events(), within_s)
+        return _masked(pairs, "to")
 
     def gaps(self) -> pd.DataFrame:
         """Return the events that only callbacks or only histories reported, one row per event.

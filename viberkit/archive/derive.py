@@ -10,6 +10,7 @@ from typing import Any
 
 from viberkit.errors import UnreadableRecord
 from viberkit.models import parsing
+from viberkit.models.callback import normalize
 from viberkit.models.content import from_wire, kind
 from viberkit.models.keys import find_key
 from viberkit.models.parsing import is_unknown_message
@@ -115,7 +116,7 @@ def content_facts(wire: Any) -> dict[str, str | None]:
 
 
 def _add_callback(raw: RawRecord, rows: DerivedRows) -> None:
-    callback = parsing.read_callback(parsing.parse(raw.body))
+    callback = parsing.read_callback(normalize(parsing.parse(raw.body)))
     if isinstance(callback, Inbound):
         rows.inbound.append({**_fields(callback), "received_at": raw.first_seen})
         return

@@ -13,7 +13,7 @@ import pandas as pd
 from viberkit.frames.columns import EVENTS, GAPS, MESSAGES
 from viberkit.frames.schema import INSTANT, Schema
 from viberkit.models.phone import country
-from viberkit.models.states import parse_state, rank
+from viberkit.models.states import FINAL, parse_state, rank
 from viberkit.models.validation import EVENTS as CALLBACK_EVENTS
 
 _FACTS = ("rate_type", "content_type", "service_id", "campaign", "country")
@@ -23,6 +23,7 @@ MESSAGE_FACTS = Schema(
 )
 _CALLBACK_STATES = [parse_state(text) for text in CALLBACK_EVENTS]
 _KEY = ["message_id", "state"]
+_CLOCK_DIFFERENCE_S = 60.0  # between this computer and the API, at most
 _NEVER_OBSERVED = pd.Timestamp(0, tz="UTC")
 _FIRST_UNORDERED = rank("deleted")  # states with a lower rank follow one another
 
@@ -32,6 +33,49 @@ def recipient_countries(numbers: pd.Series[Any]) -> pd.Series[Any]:
     codes, unique = pd.factorize(numbers)
     countries = pd.Series([*map(country, unique), None], dtype="str")
     return MESSAGES["country"].cast(countries.take(codes).set_axis(numbers.index))
+
+
+def observed_until(messages: pd.DataFrame, events: pd.DataFrame, listening: pd.DataFrame) -> pd.Series[Any]:
+    """Return until when messages were observed: by the API, or by a listener that would have received callbacks.
+
+    That is the end of the listening period in which the API was last seen to report the message, if callbacks are
+    received about it, or callbacks of final states about other messages of its service id in the same period.
+    """
+    until: pd.Series[Any] = messages["observed_until"]
+    if listening.empty:
+        return until
+    period = (listening["began_at"] > listening["last_at"].cummax().shift()).cumsum()  # overlapping ones are one
+    ends = listening["last_at"].groupby(period).transform("max")
+
+    def find(instants: pd.Series[Any]) -> tuple[Any, Any]:
+        """The period of each instant, or -1, and its end."""
+        index = np.searchsorted(listening["began_at"], instants.fillna(_NEVER_OBSERVED), side="right") - 1
+        end = ends.take(index).to_numpy()
+        return np.where((index >= 0) & (instants <= end), period.take(index), -1), end
+
+    callbacks = events[events["source"] == "callback"]
+    final = callbacks[callbacks["state"].isin(FINAL)]
+    service_id = messages["service_id"].astype("str").set_axis(messages["message_id"])
+    reporting = pd.MultiIndex.from_arrays([service_id.reindex(final["message_id"]), find(final["received_at"])[0]])
+    last, end = find(until)
+    called = messages["message_id"].isin(callbacks["message_id"])
+    called |= pd.MultiIndex.from_arrays([service_id, last]).isin(reporting)
+    return until.mask(called & (last >= 0), pd.Series(end, index=until.index))
+
+
+def suggest_outcomes(
+    sends: pd.DataFrame, messages: pd.DataFrame, events: pd.DataFrame, within_s: float
+) -> pd.DataFrame:
+    """Return pairs of unknown sends and messages of unknown origin whose first event soon follows the send."""
+    unsent = messages.loc[messages["sent_at"].isna(), ["message_id", "to"]].rename(columns={"to": "recipient"})
+    pairs = sends[["key", "to", "claimed_at"]].merge(unsent, how="cross")
+    first = events.groupby("message_id")["happened_at"].min()
+    pairs["happened_at"] = first.reindex(pairs["message_id"]).array
+    pairs["after_s"] = (pairs["happened_at"] - pairs["claimed_at"]).dt.total_seconds()
+    pairs["same_recipient"] = _digits(pairs["to"]) == _digits(pairs["recipient"])
+    is_possible = pairs["same_recipient"] | pairs["recipient"].isna()
+    pairs = pairs[is_possible & pairs["after_s"].between(-_CLOCK_DIFFERENCE_S, within_s)]
+    return pairs.drop(columns="recipient").sort_values(["claimed_at", "happened_at"], ignore_index=True)
 
 
 def add_message_facts(events: pd.DataFrame, messages: pd.DataFrame) -> pd.DataFrame:
@@ -166,6 +210,10 @@ def pair_replies(inbound: pd.DataFrame, messages: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pair(numbers: pd.Series[Any], service_ids: pd.Series[Any]) -> pd.Series[Any]:
-    """Return number and service id as one text; a leading plus or two zeros of the number are removed."""
-    digits = numbers.astype("str").str.replace(r"^\s*(tel:)?(\+|00)|[\s\u00a0()./-]", "", regex=True)
-    return digits + " " + service_ids.astype("str").str.lower()
+    """Return number and service id as one text."""
+    return _digits(numbers) + " " + service_ids.astype("str").str.lower()
+
+
+def _digits(numbers: pd.Series[Any]) -> pd.Series[Any]:
+    """Return numbers without a leading plus or two zeros, and without separators."""
+    return numbers.astype("str").str.replace(r"^\s*(tel:)?(\+|00)|[\s\u00a0()./-]", "", regex=True)

@@ -85,6 +85,20 @@ def store(connection: Connection, rows: Sequence[Mapping[str, Any]], limit: int 
     return derive_pending(connection, limit)
 
 
+def extend_listening(connection: Connection, period: int | None, at: int) -> int:
+    """Extend a listening period to a heartbeat, or begin one; return its id.
+
+    It does not extend over callbacks that are not derived yet, because the tables do not show them.
+    """
+    pending_from = connection.execute(select(func.min(_raw.first_seen)).where(tables.is_pending)).scalar()
+    at = at if pending_from is None else min(at, pending_from)
+    listening = tables.listening
+    later = update(listening).where(listening.c.id == period).values(last_at=func.max(listening.c.last_at, at))
+    if period is None or not connection.execute(later).rowcount:
+        return int(connection.execute(insert(listening).values(began_at=at, last_at=at)).lastrowid)
+    return period
+
+
 def settle(connection: Connection, sends: Sequence[SettledSend]) -> dict[str, SendOutcome]:
     """Store the outcomes of sends in the outbox, and the responses of the accepted ones; return the outcomes.
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, true
 
 from viberkit.archive import ingest, outbox, tables
+from viberkit.archive.derive import micros
 from viberkit.archive.engine import Database, transaction
 from viberkit.archive.ingest import SettledSend
 from viberkit.errors import ArchiveError, UnknownOutcome
@@ -112,9 +113,19 @@ class Recorder:
         return changes
 
     @transaction
-    def record_callbacks(self, connection: Connection, callbacks: Iterable[Callback]) -> None:
-        """Store callbacks; their rows are derived now, or later if many are pending."""
+    def record_callbacks(
+        self,
+        connection: Connection,
+        callbacks: Iterable[Callback],
+        heartbeat: datetime | None = None,
+        period: int | None = None,
+    ) -> int | None:
+        """Store callbacks; their rows are derived now, or later if many are pending.
+
+        A ``heartbeat`` extends a listening period to this time, or begins one; its id is returned.
+        """
         ingest.store(connection, [ingest.callback_row(callback) for callback in callbacks], _DERIVED_WITH_CALLBACKS)
+        return period if heartbeat is None else ingest.extend_listening(connection, period, micros(heartbeat))
 
     @transaction
     def derive(self, connection: Connection, limit: int | None = None) -> int:

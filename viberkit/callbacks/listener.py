@@ -81,6 +81,9 @@ class Listener(ThreadServer):
     A callback that cannot be stored within 4.5 seconds is answered with 503, and the provider repeats it. A callback
     that cannot be read is stored as well, see :meth:`Archive.unreadable`.
 
+    While the listener can store callbacks, it stores a heartbeat every 10 seconds: :meth:`Archive.listening` shows
+    when it ran. A message is observed until the last heartbeat, not until its last callback.
+
     Without a secret and a header, only this computer may call, by a loopback name and not through a proxy, and at most
     256 MiB are stored: other callbacks are answered with 507, and counted in :attr:`rejected`.
 
@@ -118,7 +121,7 @@ class Listener(ThreadServer):
         self._secrets, self._header = _read_secrets(secret), _read_header(header)
         now = now or (lambda: datetime.now(UTC))
         self._check(host, port, window, now)
-        writer = GroupCommit(archive)
+        writer = GroupCommit(archive, now)
         self._app = CallbackApp(writer.store, path, self._secrets, self._header, window, now)
         http = limited_protocol(deadline_s=REQUEST_DEADLINE_S, max_connections=MAX_CONNECTIONS)
         router, name = Router(default=self._app, lifespan=writer.lifespan), "viberkit-listener"
@@ -197,7 +200,7 @@ class Listener(ThreadServer):
     def configure(self, client: Client, *, service_id: str | None = None, events: Sequence[str] = EVENTS) -> None:
         """Configure the provider to call this listener.
 
-        The first secret and the header of this listener are part of the configuration.
+        The first secret and the header of this listener are part of the configuration; other parts remain as they are.
 
         Parameters
         ----------
@@ -206,8 +209,13 @@ class Listener(ThreadServer):
         service_id : str, optional
             Service id whose callbacks are configured; by default those of the account.
         events : sequence of str, default all
-            Events to receive. ``MessageStatus::accepted`` and ``MessageStatus::dispatched`` are needed to settle sends
-            of unknown outcome and to measure each transition.
+            Events to receive, such as ``"delivered"``. *accepted* and *dispatched* are needed to settle sends of
+            unknown outcome and to measure each transition.
+
+        Warns
+        -----
+        UserWarning
+            If the server refuses some of the events, and the others were set.
         """
         secret = self._secrets[0] if self._secrets else None
         client.account.configure_callbacks(

@@ -38,9 +38,7 @@ _message_id = click.argument("message_id")
 _folder = click.Path(file_okay=False, path_type=Path)
 _port = click.IntRange(0, 65_535)
 _dialect = click.Choice(["guide", "v2", "v3", "mixed"])
-_table = click.Choice(
-    ["events", "messages", "statuses", "inbound", "journeys", "callbacks", "gaps", "unreadable", "outbox"]
-)
+_table = click.Choice("events messages statuses inbound journeys callbacks gaps listening unreadable outbox".split())
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -276,11 +274,13 @@ def latency(file: Path | None, by: tuple[str, ...], archive_path: str) -> None:
 @commands.command()
 @click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--what", default="events", type=_table, help="Table to write.")
+@click.option("--raw", is_flag=True, help="Write texts to CSV unchanged, for programs that are no spreadsheets.")
+@click.option("--bom", is_flag=True, help="Begin a CSV file with a byte order mark, so that Excel reads it as UTF-8.")
 @options.archive
-def export(target: Path, what: str, archive_path: str) -> None:
+def export(target: Path, what: str, archive_path: str, raw: bool, bom: bool) -> None:
     """Write a table of the archive to TARGET (.parquet or .csv). Phone numbers are masked.
 
-    In CSV files, an apostrophe precedes texts that a spreadsheet would execute as formulas.
+    In CSV files, an apostrophe precedes texts that a spreadsheet would execute as formulas, unless --raw is passed.
     """
     from viberkit.analysis.journeys import journeys
 
@@ -292,7 +292,7 @@ def export(target: Path, what: str, archive_path: str) -> None:
     if target.suffix == ".parquet":
         frame.to_parquet(target, index=False)
     else:
-        output.write_csv(frame, target)
+        output.write_csv(frame, target, raw=raw, bom=bom)
     click.echo(f"{len(frame):,} rows written to {target}")
 
 

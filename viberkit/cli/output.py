@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: The beginning of a text that spreadsheets execute, except for a plain number.
 _FORMULA = re.compile(r"(?![+-]?[0-9]+([.,][0-9]+)?\Z)\s*[=+\-@\t\r\n＝＋－＠]")
+#: A separator of cells or lines before the beginning of a formula.
+_INNER_FORMULA = re.compile(r"[;\t\r\n|][\s\"]*(?=[=+\-@＝＋－＠])")
 
 
 class EscapedStream:
@@ -61,13 +63,20 @@ def inline(text: object) -> str:
     return escape(str(text)).replace("\n", "\\n")
 
 
-def write_csv(frame: pd.DataFrame, path: Path) -> None:
-    """Write a CSV file in which an apostrophe precedes texts that a spreadsheet would execute, as OWASP recommends."""
+def write_csv(frame: pd.DataFrame, path: Path, *, raw: bool = False, bom: bool = False) -> None:
+    """Write a CSV file in which an apostrophe precedes what a spreadsheet would execute, as OWASP recommends.
 
-    def escape_formula(value: Any) -> Any:
-        return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+    That is the beginning of a text, and what follows a separator of cells or lines within it: programs use different
+    ones. With ``raw`` texts are unchanged; with ``bom`` Excel reads them as UTF-8.
+    """
+
+    def escape_formulas(value: Any) -> Any:
+        if not isinstance(value, str) or raw:
+            return value
+        return _INNER_FORMULA.sub(r"\g<0>'", f"'{value}" if _FORMULA.match(value) else value)
 
     escaped = frame.copy()
     for name in frame.select_dtypes(["str", "object", "category"]):
-        escaped[name] = frame[name].astype("object").map(escape_formula)
-    escaped.to_csv(path, index=False, lineterminator="\r\n")  # then texts with a carriage return are quoted
+        escaped[name] = frame[name].astype("object").map(escape_formulas)
+    # With these line ends, texts with a carriage return are quoted.
+    escaped.to_csv(path, index=False, lineterminator="\r\n", encoding="utf-8-sig" if bom else "utf-8")

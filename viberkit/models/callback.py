@@ -11,6 +11,7 @@ import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from viberkit.errors import UnreadableRecord
 from viberkit.models.parsing import parse_instant
@@ -26,6 +27,21 @@ def sign(secret: str, timestamp: str, body: bytes, method: str = "HS256") -> str
     """
     data = timestamp.encode() + b"\n" + body
     return base64.urlsafe_b64encode(hmac.digest(secret.encode(), data, _DIGESTS[method])).decode()
+
+
+def normalize(record: Any) -> Any:
+    """A callback of version 3.0, which names media by their kind, as one of version 2; others are unchanged.
+
+    >>> normalize({"content": {"contentType": "image", "image": {"mediaId": "m"}}})
+    {'content': {'contentType': 'media', 'media': {'type': 'image', 'mediaId': 'm'}}}
+    """
+    content = record.get("content") if isinstance(record, Mapping) else None
+    kind = content.get("contentType") if isinstance(content, Mapping) else None
+    media = content.get(kind) if isinstance(content, Mapping) and isinstance(kind, str) and kind != "media" else None
+    if not isinstance(media, Mapping) or not {"mediaId", "url"} & media.keys():
+        return record
+    others = {name: value for name, value in content.items() if name != kind}
+    return {**record, "content": {**others, "contentType": "media", "media": {"type": kind, **media}}}
 
 
 class SignatureError(Exception):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any, TypeVar, dataclass_transform
@@ -80,7 +81,7 @@ class Image:
         Public http(s) address, from which Viber fetches the image.
     """
 
-    url: str = _field("url")
+    url: str = _field("url", fetched=True)
 
 
 @_content
@@ -94,15 +95,15 @@ class Video:
     thumbnail_url : str
         Public http(s) address of the thumbnail.
     size_mb : float
-        Size in megabytes, 0 to 200.
+        Size in megabytes, 0 to 200; sent as a whole number, rounded up.
     duration_s : float
-        Duration in seconds, at most 86,400; some operators refuse more than 600.
+        Duration in seconds, at most 86,400; some operators refuse more than 600. Sent as a whole number, rounded up.
     type : {"3gp", "m4v", "mov", "mp4"}, optional
         Type of the file; by default the server derives it from the URL.
     """
 
-    url: str = _field("url")
-    thumbnail_url: str = _field("url", "thumbnailUrl")
+    url: str = _field("url", fetched=True)
+    thumbnail_url: str = _field("url", "thumbnailUrl", fetched=True)
     size_mb: float = _field("number", "filesize", limit=200, unit="MB")
     # The reference has no limit; more than a day is a mistake in the unit.
     duration_s: float = _field(
@@ -122,10 +123,10 @@ class File:
     filename : str
         Name to show; some phones cut it after 25 characters.
     type : str, optional
-        Type of the file, such as ``"pdf"``; by default the server derives it from the URL.
+        Type of the file, such as ``"pdf"``; by default the server derives it from the URL, which may fail.
     """
 
-    url: str = _field("url")
+    url: str = _field("url", fetched=True)
     filename: str = _field("text", advised=25, caution="some phones cut it after 25")
     type: str | None = _field("choice", choices=FILE_TYPES, default=None)
 
@@ -200,7 +201,7 @@ class CarouselItem:
     """
 
     title: str = _field("text")
-    image_url: str = _field("url", "imageUrl")
+    image_url: str = _field("url", "imageUrl", fetched=True)
     primary: Button = _field("part", "primaryButton", part=Button)
     secondary: Button | None = _field("part", "secondaryButton", part=Button, default=None)
 
@@ -231,6 +232,8 @@ _CLASSES: dict[str, Any] = {cls.__name__.lower(): cls for cls in (Image, File, V
 _NAMES = {cls: name for name, cls in _CLASSES.items()}
 #: The names of a button's fields in a carousel.
 _CARD_BUTTON = {"caption": "label", "url": "actionUrl"}
+#: Other names of fields, which are only read: of a button's URL, and of the type of a file.
+_OTHER_NAMES = {"url": "callback", "type": "filetype"}
 
 
 def _tuple(value: Any) -> Any:
@@ -283,9 +286,9 @@ def _write_all(fields: tuple[_WireField, ...], values: Any) -> list[Any]:
 
 
 def _write_number(value: Any) -> Any:
-    if isinstance(value, Real) and not isinstance(value, int):  # a float, or one of NumPy's numbers
-        number = float(value)
-        return int(number) if number.is_integer() else number
+    """A number as the API takes it: whole, rounded up."""
+    if isinstance(value, Real) and not isinstance(value, int) and math.isfinite(value):  # or one of NumPy's numbers
+        return math.ceil(float(value))
     return value
 
 
@@ -332,7 +335,7 @@ def _read_body(body: Any) -> Content:
     for index, item in enumerate(read_array(body, path)):
         component = read_object(item, f"{path}[{index}]")
         name = component.get("type") or component.get("contentType")
-        if name not in ("text", "image", "video", "file", "button"):
+        if name not in ("text", *_CLASSES):
             raise unreadable(f"{path}[{index}].type", name, "is not a component that Viber supports")
         if name in parts:
             raise unreadable(f"{path}[{index}].type", name, "is repeated; a message has one of each")
@@ -342,9 +345,9 @@ def _read_body(body: Any) -> Content:
         raise UnreadableRecord(f"{path}: has no component")
     if len(parts) == 1 and not parts.keys() & {"text", "button"}:
         return next(iter(parts.values()))  # type: ignore[no-any-return]
-    if "file" in parts:
-        others = ", ".join(sorted(parts.keys() - {"file"}))
-        raise UnreadableRecord(f"{path}: a file cannot be combined with {others}")
+    if alone := next((name for name in ("file", "list", "carousel") if name in parts), None):
+        others = ", ".join(sorted(parts.keys() - {alone}))
+        raise UnreadableRecord(f"{path}: a {alone} cannot be combined with {others}")
     return Text(**{"text": None, **parts})
 
 
@@ -354,14 +357,14 @@ def _read(cls: Any, path: str, wire: Any, in_card: bool = False) -> Any:
     values = []
     for name, _, _, part in _wire_fields(cls, in_card):
         value = record.get(name)
+        if value is None:
+            value = record.get(_OTHER_NAMES.get(name, name))
         if part is CarouselItem:
             items = enumerate(read_array(value, f"{path}.{name}"))
             value = [_read(part, f"{path}.{name}[{index}]", item) for index, item in items]
         elif part is Button and value is not None:
             value = _read(part, f"{path}.{name}", value, cls is CarouselItem)
         values.append(value)
-    if cls is Button and values[1] is None:
-        values[1] = record.get("callback")
     return cls(*values)
 
 

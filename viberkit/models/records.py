@@ -189,6 +189,8 @@ class Channel:
         Permissions.
     callback : mapping
         Callback setting; secrets are replaced by ``***``.
+    refused_events : tuple of str, default ()
+        Events of the setting that the server refused when it was set.
     """
 
     channel: str
@@ -197,6 +199,7 @@ class Channel:
     service_type: str | None
     scopes: tuple[str, ...]
     callback: Mapping[str, Any]
+    refused_events: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,12 +213,15 @@ class Configuration:
     callback : mapping
         Callback setting; secrets are replaced by ``***``.
     config : mapping
-        Other settings.
+        Other settings; secrets are replaced by ``***``.
+    refused_events : tuple of str, default ()
+        Events of the setting that the server refused when it was set.
     """
 
     scopes: tuple[str, ...]
     callback: Mapping[str, Any]
     config: Mapping[str, Any]
+    refused_events: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,15 +233,27 @@ class Media:
     media_id : str
         Id of the file.
     url : str or None
-        Address of the file.
-    quota, usage : str, optional
+        Address of the file; None in a list.
+    quota, usage : int or str, optional
         Storage that the account may use, and storage in use, as the server reports them.
+    content_type : str, optional
+        Type of the file, such as ``"image/png"``.
+    filename : str, optional
+        Name of the file.
+    size_bytes : int, optional
+        Size of the file.
+    valid_until : datetime, optional
+        When the server deletes the file, in UTC.
     """
 
     media_id: str
     url: str | None
-    quota: str | None = None
-    usage: str | None = None
+    quota: int | str | None = None
+    usage: int | str | None = None
+    content_type: str | None = None
+    filename: str | None = None
+    size_bytes: int | None = None
+    valid_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

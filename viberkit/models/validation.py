@@ -10,13 +10,14 @@ import dataclasses
 import functools
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from viberkit.errors import Violation, quote, suggestion
-from viberkit.models.content import FILE_TYPES as FILE_TYPES, VIDEO_TYPES as VIDEO_TYPES, Content, kind
+from viberkit.models.content import FILE_TYPES as FILE_TYPES, VIDEO_TYPES as VIDEO_TYPES, Content, File, kind
+from viberkit.models.states import parse_state
 
 #: The rate types of a message; they decide its price and which contents are allowed.
 RateType = Literal["transaction", "promotion", "session"]
@@ -30,6 +31,11 @@ KINDS = TRANSACTION_KINDS | frozenset(
 _STATUSES = "accepted dispatched channelFailed delivered seen failed deleted unknown".split()
 #: The events that an account may opt in to.
 EVENTS = (*(f"MessageStatus::{status}" for status in _STATUSES), "InboundMessage")
+#: The events that the published list has; a strict server refuses the others.
+LISTED_EVENTS = frozenset(EVENTS) - {"MessageStatus::dispatched", "InboundMessage"}
+_EVENT_NAMES = {
+    name: event for event in EVENTS for name in (event, event.removeprefix("MessageStatus::"), parse_state(event))
+}
 MAX_CALLBACK_URL = 2000
 MAX_CONTEXT = 125
 MIN_ENTRIES, MAX_ENTRIES = 2, 5  #: options of a list, cards of a carousel
@@ -37,7 +43,9 @@ MIN_ENTRIES, MAX_ENTRIES = 2, 5  #: options of a list, cards of a carousel
 _URL = re.compile(
     r"https?://[\w\-]+(?:\.[\w\-]+)*\.?(?::\d{1,5})?(?:[/?#][\w\-.~:/?#\[\]@!$&'()*+,;=%]*)?", re.ASCII | re.IGNORECASE
 )
-_CALLBACK_URL = re.compile(r"https://[!-~]+|http://(localhost|127\.[\d.]+|\[::1\])(:\d+)?(/[!-~]*)?")
+_LOCAL_CALLBACK_URL = re.compile(r"http://(localhost|127\.[\d.]+|\[::1\])(:\d+)?(/[!-~]*)?")
+#: The published pattern of the URLs of files; that of the callback URL of a message begins with https.
+_LISTED_URL = re.compile(r"https?:[\w\-.~:/?#\[\]@!$&'()*+,;=]+", re.ASCII)
 
 
 _fields: Any = functools.cache(dataclasses.fields)
@@ -63,14 +71,15 @@ def _is_missing(value: object) -> bool:
     return value is None or (isinstance(value, str) and not value)
 
 
-def url_rule(field: str, value: object) -> Iterator[Violation]:
-    """A required public http(s) URL, percent-encoded where needed."""
+def url_rule(field: str, value: object, *, fetched: bool = False) -> Iterator[Violation]:
+    """A required public http(s) URL; of a file that the server fetches, or percent-encoded where needed."""
     if _is_missing(value):
         yield Violation(field, "", "is missing", "pass e.g. 'https://example.org'")
     elif not isinstance(value, str) or not value.lower().startswith(("http://", "https://")):
         yield Violation(field, quote(value), "is not an http(s) URL", "pass e.g. 'https://example.org'")
     elif not (host := _host(value)):
-        remedy = "percent-encode spaces and non-ASCII characters"
+        remedy = "rename the file, so that its URL has ASCII letters, digits and punctuation only"
+        remedy = remedy if fetched else "percent-encode spaces and non-ASCII characters"
         yield Violation(field, quote(value), "is not a well-formed URL", remedy)
     elif not _is_public(host.removesuffix(".")):
         yield Violation(field, quote(value), "is not reachable from the internet", "put the file on a public host")
@@ -134,7 +143,7 @@ def _broken(path: str, value: Any, limits: Mapping[str, Any]) -> Iterator[Violat
         case "text":
             yield from text_rule(path, value, limits.get("limit"))
         case "url":
-            yield from url_rule(path, value)
+            yield from url_rule(path, value, fetched="fetched" in limits)
         case "number":
             yield from _number_rule(path, value, limits["limit"], limits["unit"])
         case "choice":
@@ -185,32 +194,64 @@ def cautions(content: Content) -> list[Violation]:
         size, unit = (len(value), "characters") if isinstance(value, str) else (value, limits.get("unit"))
         if "advised" in limits and isinstance(size, Real) and limits["advised"] < size <= limits.get("limit", size):
             result.append(Violation(path, "", f"has {size} {unit}", limits["caution"]))
+        if "fetched" in limits and not list(url_rule(path, value)):
+            result += url_cautions(path, value)
+    if isinstance(content, File) and content.type is None:
+        result.append(Violation("type", "", "is missing, and a server may fail to derive it", "pass e.g. type='pdf'"))
     return result
 
 
+def url_cautions(field: str, url: str) -> Iterator[Violation]:
+    """What is wrong with a well-formed URL according to the published pattern of the URLs of files and callbacks."""
+    if not _LISTED_URL.fullmatch(url):
+        rule = "is outside the published pattern, which allows no % and only a lower-case scheme"
+        yield Violation(field, quote(url), rule, "a strict server refuses it; use another URL if you can")
+
+
 def callback_url_rule(field: str, value: object) -> Iterator[Violation]:
-    """An optional address for callbacks: https, or http on loopback (a listener beside the sandbox)."""
-    if value is None:
+    """An optional address for callbacks: https on a public host, or http on loopback, where a sandbox calls."""
+    if value is None or (isinstance(value, str) and _LOCAL_CALLBACK_URL.fullmatch(value)):
         return
-    if not isinstance(value, str) or not _CALLBACK_URL.fullmatch(value):
+    try:
+        parts = urlsplit(value if isinstance(value, str) else "")
+        host, user, _ = parts.hostname, parts.username, parts.port
+    except ValueError:  # a port above 65535, brackets without an address
+        host = user = None
+    if user is not None:
+        yield Violation(field, "", "has a user name", "pass the URL alone; a header authenticates callbacks")
+    elif not host or not re.fullmatch("https://[!-~]+", str(value)):
         yield Violation(field, quote(value), "is not an https URL", "pass e.g. 'https://example.org/viber/status'")
-    elif len(value) > MAX_CALLBACK_URL:
-        size = f"has {len(value)} characters, more than {MAX_CALLBACK_URL}"
+    elif not _is_public(host.removesuffix(".")):
+        yield Violation(field, quote(value), "is not reachable from the internet", "pass a URL on a public host")
+    elif len(str(value)) > MAX_CALLBACK_URL:
+        size = f"has {len(str(value))} characters, more than {MAX_CALLBACK_URL}"
         yield Violation(field, quote(value), size, "use a shorter URL")
 
 
-def callback_violations(
-    inbound_url: str | None, status_url: str | None, events: Sequence[str], version: str, method: str
-) -> list[Violation]:
-    """Every rule that a callback setting breaks, except those of its secrets."""
-    broken = [*callback_url_rule("inbound_url", inbound_url), *callback_url_rule("status_url", status_url)]
-    if isinstance(events, str):
-        broken.append(Violation("events", quote(events), "is not a list", "pass a list of event names"))
+def event_names(events: Iterable[object]) -> list[Any]:
+    """The API's names of events, from these names, without their prefix or as states; other values are unchanged.
+
+    >>> event_names(["delivered", "channel_failed", "MessageStatus::seen", "InboundMessage"])
+    ['MessageStatus::delivered', 'MessageStatus::channelFailed', 'MessageStatus::seen', 'InboundMessage']
+    """
+    return [_EVENT_NAMES.get(event, event) if isinstance(event, str) else event for event in events]
+
+
+def callback_violations(parts: Mapping[str, Any], method: str) -> list[Violation]:
+    """Every rule that a callback setting breaks, by the names of its parameters; parts that are None are not set."""
+    broken = [broken for name in ("inbound_url", "status_url") for broken in callback_url_rule(name, parts[name])]
+    if isinstance(parts["events"], str):
+        broken.append(Violation("events", quote(parts["events"]), "is not a list", "pass a list of event names"))
     else:
-        for index, event in enumerate(events):
+        for index, event in enumerate(event_names(parts["events"] or ())):
             broken += choice_rule(f"events[{index}]", event, EVENTS)
-    broken += choice_rule("version", version, ("2.11", "2.12", "2.13"))
-    return [*broken, *choice_rule("method", method, ("HS256", "HS512"))]
+    if parts["version"] is not None:
+        broken += choice_rule("version", parts["version"], ("2.11", "2.12", "2.13"))
+    return [
+        *broken,
+        *choice_rule("method", method, ("HS256", "HS512")),
+        *secret_rules(parts["secret"], parts["header"]),
+    ]
 
 
 def secret_rules(secret: object, header: Sequence[object] | None) -> Iterator[Violation]:

@@ -26,6 +26,9 @@ from viberkit.sandbox.delivery_model import DeliveryModel
 from viberkit.sandbox.message import Message, format_instant
 
 PAGE_SIZE = 50
+QUOTA = 2**30  # bytes of uploaded files
+SCOPES = [f"{name}:{access}" for name in ("callbacks", "credentials", "media") for access in ("read", "write")]
+SCOPES.insert(0, "channels:read")
 _SERVICE_ID = "/configurations/channels/viber/service-ids/{service_id}"
 
 
@@ -89,6 +92,7 @@ class Account:
     files: dict[str, StoredFile] = field(default_factory=dict)
     #: Callback settings by service id; those of the account have the key "".
     callback_settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
     _draws: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -98,6 +102,8 @@ class Account:
             ("GET", "/messages/{message_id}", self._get_message),
             ("GET", "/configurations", lambda request: self._configuration()),
             ("PUT", "/configurations/callbacks", self._set_callbacks),
+            ("PUT", "/configurations/mediaCredentials", self._set_media_credentials),
+            ("DELETE", "/configurations/mediaCredentials", self._set_media_credentials),
             ("GET", "/configurations/channels", self._list_channels),
             ("GET", "/configurations/channels/viber", self._list_channels),
             ("GET", _SERVICE_ID, lambda request: self._channel(request.path_params["service_id"])),
@@ -144,20 +150,24 @@ class Account:
     def _send_bulk(self, request: ApiRequest) -> Response:
         accepted = self._accept(request, "messages")
         ids = [message.message_id for message in accepted]
-        bulk = {"bulkId": str(uuid.uuid5(uuid.UUID(ids[0]), "bulk")), "messageIds": ids, **accepted[0].acceptance()}
-        del bulk["messageId"]
-        return JSONResponse(bulk, 202)
+        return JSONResponse({"bulkId": str(uuid.uuid5(uuid.UUID(ids[0]), "bulk")), "messageIds": ids}, 202)
 
     def _accept(self, request: ApiRequest, field: str) -> list[Message]:
         """Accept the contents in a field of a request, unless it violates a rule."""
         body = request.json_object()
+        contents = body.get(field) if field == "messages" else [body.get(field)]
+        if self.dialect == "guide" and isinstance(contents, list):  # the guide's example has another name
+            for content in filter(lambda content: isinstance(content, dict) and "type" in content, contents):
+                content.setdefault("contentType", content["type"])
         _raise_violations(rules.check_send(body, field), "validate.request.")
         if body["from"] not in self.service_ids:
             raise ProblemError(403, "the service id in 'from' does not belong to this account")
         body = body | {"to": rules.e164(body["to"]), "rateType": rules.rate_type_of(body)}
+        if field == "messages":  # the reference has no context of a bulk
+            body.pop("context", None)
         at = request.received_at.replace(microsecond=request.received_at.microsecond // 1000 * 1000)
         accepted = []
-        for content in body[field] if field == "messages" else [body[field]]:
+        for content in contents or ():
             message = Message.draw(self.next_seed(body["to"]), self.model, self.dialect, at, body, content)
             self.messages[message.message_id] = message
             self.on_accepted(message)
@@ -186,15 +196,14 @@ class Account:
         return {**self.callback_settings.get("", {}), **self.callback_settings.get(service_id, {})}
 
     def _configuration(self) -> dict[str, Any]:
-        scopes = ["messages", "configurations", "media"]
-        return {"scopes": scopes, "callback": self.callback_settings.get("", {}), "config": {}}
+        return {"scopes": SCOPES, "callback": self.callback_settings.get("", {}), "config": self.config}
 
     def _channel(self, service_id: str) -> dict[str, Any]:
         if service_id not in self.service_ids:
             raise ProblemError(404, "the service id does not belong to this account")
         channel = {"channel": "viber", "id": {"serviceId": service_id}, "name": service_id.title()}
         settings = {"callback": self.callback_settings.get(service_id, {}), "config": {"serviceType": "two-way"}}
-        return {**channel, "scopes": ["messages"], **settings}
+        return {**channel, "scopes": ["callbacks:read", "callbacks:write"], **settings}
 
     def _list_channels(self, request: ApiRequest) -> Response:
         return _page(request, [self._channel(service_id) for service_id in self.service_ids])
@@ -204,7 +213,13 @@ class Account:
         result = self._channel(service_id) if service_id else self._configuration()
         _raise_violations(rules.CALLBACK_SETTINGS("", settings))
         self.callback_settings[service_id] = result["callback"] = {key: part for key, part in settings.items() if part}
-        return Response(status_code=204) if self.paths == "guide" else result
+        return Response(status_code=204) if "guide" in (self.paths, self.dialect) else result
+
+    def _set_media_credentials(self, request: ApiRequest) -> Any:
+        if request.method == "PUT":
+            _raise_violations(rules.MEDIA_CREDENTIALS("", request.json_object()))
+        self.config = {"mediaCredentials": request.payload} if request.method == "PUT" else {}
+        return self._configuration()
 
     # --- files -------------------------------------------------------------------------------------
 
@@ -224,12 +239,15 @@ class Account:
         expires_at = request.received_at + timedelta(minutes=int(minutes))
         media_id = self.store_file(request.content, content_type, request.query_params.get("filename"), expires_at)
         usage = sum(len(file.data) for file in self.files.values() if file.expires_at)
-        return {**_media_reference(request, media_id), "quota": "1 GB", "usage": f"{usage} B"}
+        url = f"{request.url.replace(query='')}/{media_id}"
+        return {"mediaId": media_id, "url": url, "quota": QUOTA, "usage": usage}
 
     def _list_files(self, request: ApiRequest) -> Response:
         uploaded = [
-            {**_media_reference(request, media_id), "filename": name, "validUntil": format_instant(expires_at)}
-            for media_id, _, _, name, expires_at in self.files.values()
+            {"mediaId": media_id, "contentType": content_type, "validity": format_instant(expires_at)}
+            | ({"fileName": name} if name else {})
+            | {"fileSize": len(data)}
+            for media_id, data, content_type, name, expires_at in self.files.values()
             if expires_at and request.received_at < expires_at
         ]
         return _page(request, uploaded)
@@ -247,10 +265,6 @@ class Account:
     def _delete_file(self, request: ApiRequest) -> Response:
         del self.files[self._find_file(request).media_id]
         return Response(status_code=204)
-
-
-def _media_reference(request: ApiRequest, media_id: str) -> dict[str, str]:
-    return {"mediaId": media_id, "url": f"{request.url.replace(query='')}/{media_id}"}
 
 
 def _page(request: ApiRequest, items: list[dict[str, Any]]) -> Response:

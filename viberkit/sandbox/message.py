@@ -82,8 +82,9 @@ class Message:
     def acceptance(self) -> dict[str, Any]:
         """The response to the send."""
         accepted_at = format_instant(self.steps[0].at)
-        instant = {"v2": {"acceptedAt": accepted_at}, "v3": {"timestamp": accepted_at}}
-        return {"messageId": self.message_id, **instant.get(self.dialect, {})}
+        # The reference requires acceptedAt on one page, and has timestamp on another.
+        names = {"v2": ("acceptedAt",), "v3": ("acceptedAt", "timestamp")}.get(self.dialect, ())
+        return {"messageId": self.message_id, **dict.fromkeys(names, accepted_at)}
 
     def status(self, now: datetime) -> dict[str, Any]:
         """The current status."""

@@ -52,8 +52,8 @@ def _one_of(*choices: str) -> Check:
 
 
 def _number(highest: float) -> Check:
-    message = f"must be between 0 and {highest:g}"
-    return _rule(message, lambda value: type(value) in (int, float) and 0 <= value <= highest)
+    message = f"must be an integer between 0 and {highest:g}"
+    return _rule(message, lambda value: type(value) is int and 0 <= value <= highest)
 
 
 def _list(shortest: int, longest: int, item: Check) -> Check:
@@ -109,13 +109,17 @@ _VIDEO = _object(
 _LABEL = _object({"label": _ANY_TEXT, "actionUrl": _URL})
 _ITEM = _object({"title": _ANY_TEXT, "imageUrl": _URL, "primaryButton": _LABEL}, {"secondaryButton": _LABEL})
 _BUTTON = _object({"caption": _ANY_TEXT, "url": _URL})
-COMPONENTS: dict[str, Check] = {"text": _BODY, "image": _IMAGE, "video": _VIDEO, "button": _BUTTON}
 
 
 def _component(field: str, value: Any) -> Violations:
-    kind: Any = value.get("type") if isinstance(value, dict) else None
+    kind: Any = _component_kind(value) if isinstance(value, dict) else None
     violations = list(_one_of(*COMPONENTS)(f"{field}.type", kind))
     yield from violations or COMPONENTS[kind](f"{field}.{kind}", value.get(kind))
+
+
+def _component_kind(component: Json) -> Any:
+    """The kind of a component; of files and buttons, the reference calls it contentType."""
+    return component.get("type") or component.get("contentType")
 
 
 #: The content types, each with the check of the field of that name.
@@ -128,8 +132,10 @@ CONTENTS: dict[str, Check] = {
     "carousel": _object({"text": _BODY, "items": _list(2, 5, _ITEM)}),
     "components": _object({"body": _list(1, 4, _component)}),
 }
+COMPONENTS = {kind: check for kind, check in CONTENTS.items() if kind != "components"} | {"button": _BUTTON}
 #: The combinations of components that exist, in alphabetical order.
 COMBINATIONS = {"text", "image", "video", "text+video", "button+text+video", "button+text", "button+image+text"}
+COMBINATIONS |= {"file", "list", "carousel"}
 RATE_TYPES = ("transaction", "promotion", "session")
 #: The content types and combinations that a transaction may carry; promotions and sessions may carry all.
 TRANSACTION_KINDS = {"text", "list", "carousel"}
@@ -147,9 +153,20 @@ CALLBACK_SETTINGS = _object(
         "callbackVersion": _one_of("2.11", "2.12", "2.13"),
         "inboundMessageUrl": _CALLBACK,
         "messageStatusUrl": _CALLBACK,
+        "businessNotificationUrl": _CALLBACK,
+        "callingNotificationUrl": _CALLBACK,
         "eventFilter": _list(0, 100, _one_of(*(f"MessageStatus::{state}" for state in STATES), "InboundMessage")),
         "signature": _object({"secret": _text(8, 125)}, {"method": _one_of("HS256", "HS512")}),
         "header": _object({"key": _text(4, 125), "value": _text(8, 1024)}),
+    },
+)
+
+#: The credentials with which files are downloaded.
+MEDIA_CREDENTIALS = _object(
+    {"type": _one_of("basic", "oauth2")},
+    {
+        "basic": _object({"username": _ANY_TEXT, "password": _ANY_TEXT}),
+        "oauth2": _object({"clientId": _ANY_TEXT, "clientSecret": _ANY_TEXT, "url": _ANY_TEXT}),
     },
 )
 
@@ -158,7 +175,7 @@ CALLBACK_SETTINGS = _object(
 
 def rate_type_of(request: Json) -> Any:
     """The rate type of a request, under its name or its older alias."""
-    return request.get("rateType", request.get("messagePurpose"))
+    return request.get("rateType") or request.get("messagePurpose")
 
 
 def _check_content(field: str, content: Any, rate_type: Any) -> Violations:
@@ -171,7 +188,7 @@ def _check_content(field: str, content: Any, rate_type: Any) -> Violations:
         yield from violations
         return
     if kind == "components":
-        kind = "+".join(sorted(part["type"] for part in content["components"]["body"]))
+        kind = "+".join(sorted(map(_component_kind, content["components"]["body"])))
         if kind not in COMBINATIONS:
             yield f"{field}.components.body", f"must not combine {kind}"
     if rate_type == "transaction" and kind not in TRANSACTION_KINDS:
