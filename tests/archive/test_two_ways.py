@@ -13,7 +13,7 @@ import pytest
 from support.archives import record_callback, record_sent
 
 import viberkit as vk
-from viberkit.archive import ingest, tables
+from viberkit.archive import engine, ingest, tables
 from viberkit.archive.events import pair_replies
 from viberkit.errors import InvalidRequest
 from viberkit.frames import columns as frames
@@ -311,9 +311,13 @@ def test_media_is_fetched_only_from_the_api(sandbox: vk.Sandbox, client: vk.Clie
 # --- archives of earlier versions ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("journal", [("DELETE", "EXTRA"), ("WAL", "FULL")])
 @pytest.mark.parametrize("version", [1, 2])
-def test_an_archive_of_an_earlier_version_is_migrated(tmp_path: Path, version: int) -> None:
+def test_an_archive_of_an_earlier_version_is_migrated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int, journal: tuple[str, str]
+) -> None:
     """The table of raw records of the first has no columns for signatures and lateness."""
+    monkeypatch.setattr(engine, "journal_mode", lambda: journal)
     path = tmp_path / "old.db"
     with vk.Archive(path) as archive:
         record_callback(archive, callback_body("delivered", 3), NOW)
@@ -333,6 +337,8 @@ def test_an_archive_of_an_earlier_version_is_migrated(tmp_path: Path, version: i
         assert archive.events()["state"].tolist() == ["delivered", "seen"]
         assert archive.callbacks()["late"].tolist() == [False, False]
         assert archive.listening().empty
+        archive.recorder.record_callbacks([], NOW)
+        assert archive.listening()["last_at"].tolist() == [NOW]
     assert sorted(_columns(path)) == sorted(new)
     assert len(tables.MIGRATIONS) == 2
 
