@@ -12,34 +12,11 @@ import viberkit as vk
 
 #: Keyword-only parameters stand in this order; those of one function only stand between their neighbours.
 ORDER = (
-    *(
-        "other",
-        "by",
-        "start",
-        "end",
-        "within",
-        "waits",
-        "target",
-        "quantiles",
-        "of",
-        "burn_rates",
-        "baseline",
-        "names",
-        "max_changes",
-    ),
-    *(
-        "every",
-        "prices",
-        "viber_price",
-        "sms_price",
-        "sms_curve",
-        "advice",
-        "viber_charged",
-        "split",
-        "band",
-        "observed_from",
-    ),
-    *("confidence", "messages", "tz"),
+    *("other", "by", "start", "end", "within", "waits", "target", "quantiles", "of", "burn_rates", "baseline", "names"),
+    *("max_changes", "every", "prices", "viber_price", "sms_price", "sms_curve", "advice", "viber_charged", "split"),
+    *("band", "observed_from"),
+    *("columns", "states"),  # of read_events
+    *("confidence", "messages", "tz", "provider", "ids", "time_format"),
     *("journeys", "observed_until"),  # of functions that do not group
     *("message_id", "changes", "counts", "title", "ax"),  # of charts
 )

@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from viberkit.errors import MissingColumn, UnreadableRecord
 from viberkit.frames import jsonlines
 from viberkit.frames.columns import EVENTS
+from viberkit.frames.mapping import LogFormat
 from viberkit.frames.reader import SkippedRows, SkippedRowsWarning, _to_frame, read_events
 from viberkit.models.parsing import read_record
 
@@ -113,7 +114,7 @@ def reference(data: bytes) -> pd.DataFrame:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.jsonl"
         path.write_bytes(data)
-        events, skipped, _ = _to_frame(jsonlines.read_lines_one_by_one(path))
+        events, skipped, _ = _to_frame(jsonlines.read_lines_one_by_one(path), LogFormat())
     events.attrs["skipped"] = SkippedRows(skipped)
     return events
 

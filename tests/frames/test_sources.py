@@ -136,11 +136,28 @@ def test_encodings(tmp_path: Path, encoding: str, name: str) -> None:
 
 
 def test_ids_never_change_silently(tmp_path: Path) -> None:
-    data = CSV.replace("m1", "\u00e41").encode("latin-1").replace(b"m2", b"m\x002")
+    data = CSV.replace("m1", "\u00e41").encode().replace(b"m2", b"m\xff2").replace(b"m0", b"m\x000")
     events = read_bytes(tmp_path / "log.csv", data)
-    assert events["message_id"].tolist() == ["m0"]
+    assert events["message_id"].tolist() == ["\u00e41"]
     reason = "record: contains NUL, or a byte that is not UTF-8; save the file as UTF-8"
-    assert reasons(events) == [(3, reason), (4, reason)]
+    assert reasons(events) == [(2, reason), (4, reason)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["zugestellt: gr\u00fc\u00dfe \u201eja\u201c", "\u0434\u043e\u0441\u0442\u0430\u0432\u043b\u0435\u043d\u043e"],
+)
+@pytest.mark.parametrize("encoding", ["cp1252", "cp1251"])
+def test_text_of_one_byte_per_character_is_decoded(tmp_path: Path, text: str, encoding: str) -> None:
+    csv = CSV.replace("happened_at\n", "happened_at,detail\n").replace("Z\n", f"Z,{text}\n")
+    try:
+        data = csv.encode(encoding)
+    except UnicodeEncodeError:
+        return
+    events = read_bytes(tmp_path / "log.csv", data)
+    assert events["detail"].tolist() == [text] * 3
+    assert events.attrs["encoding"] == encoding
+    assert events.attrs["skipped"] == []
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])

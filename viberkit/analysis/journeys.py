@@ -130,6 +130,8 @@ def journeys(events: pd.DataFrame, *, observed_until: Any = None) -> pd.DataFram
         - ``observed_until``: end of the observation (UTC)
         - ``<state>_not_before``: for states observed by polling (events with ``not_before``), the last instant at which
           the message had not entered the state (UTC), NaT where the time is exact; only if there are any
+        - ``<state>_not_after``: for a clock that resolves only seconds or minutes, the end of the second or minute
+          that begins at ``<state>_at`` (UTC), NaT where the time is exact; only if there are any
         - further columns of ``events`` as in :func:`transitions`
 
     Raises
@@ -141,6 +143,14 @@ def journeys(events: pd.DataFrame, *, observed_until: Any = None) -> pd.DataFram
     --------
     transitions : One row per two consecutive states.
     delivery_curve, time_to : Estimates from journeys.
+
+    Notes
+    -----
+    Events that are not of sent messages are left out: those of calls (``CallStatus::…``) and accounts, of messages on
+    other channels only, if any is on Viber, and of messages from recipients. :func:`quality` counts them.
+
+    A log whose clock resolves only seconds or minutes cannot tell the order of events within them: they are in the
+    order of the life cycle, and a time that contradicts it is the earliest that does not.
 
     Examples
     --------
@@ -166,6 +176,8 @@ def build_journeys(ordered: OrderedEvents, observed_until: Any = None) -> pd.Dat
         columns[f"{state}_at"] = instants(_by_message(ordered, ordered.time, first))
         if not_before is not None and (not_before[first] != NEVER).any():
             bounds[f"{state}_not_before"] = instants(_by_message(ordered, not_before, first))
+        if ordered.until is not None and len(coarse := first[ordered.until[first] > ordered.time[first]]):
+            bounds[f"{state}_not_after"] = instants(_by_message(ordered, ordered.until, coarse))
     reached = {state: columns[f"{state}_at"].notna() for state in (*DELIVERED_STATES, *FAILED_STATES)}
     delivered, failed = reached["delivered"] | reached["seen"], reached["failed"] | reached["expired"]
     outcome = np.select([delivered, failed], [0, 1], 2)

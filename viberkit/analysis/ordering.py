@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,16 +12,20 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from viberkit.frames.clocks import SECOND as SECOND, resolutions
 from viberkit.frames.columns import EVENTS
 from viberkit.frames.schema import INSTANT, Column, require
-from viberkit.models.states import rank
+from viberkit.models.states import is_of_message, rank
 
 Ints = npt.NDArray[np.integer[Any]]
 
 #: The integer that stands for NaT.
 NEVER = np.iinfo(np.int64).min
-#: In microseconds.
-SECOND = 1_000_000
+# A message enters its states in this order; of a delivery and a failure, either may be the first.
+_SEQUENCE = ("accepted", "routed", "dispatched", "channel_failed", "failed", "expired", "delivered", "seen")
+_FAILURES = (4, 5)
+_SENT_STATES = 3  # the first of all states, which only a sent message enters
+_LONG_ID = 15  # digits; on Viber the ids of messages from recipients are such numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,9 @@ class OrderedEvents:
 
     ``message``, ``time``, ``state`` and ``row`` have one entry per distinct event: the index of its message in ``ids``,
     its microseconds since 1970, its code in ``states``, and its row in ``events``. ``first_row`` is the first row of
-    each message in ``events``; ``row_message`` is the message of each row of ``events``.
+    each message in ``events``; ``row_message`` is the message of each row of ``events``. ``others`` are the ids of the
+    events that were left out because they are not of sent messages. If a clock resolves seconds or less, the event
+    happened from ``time`` on and before ``until``, which equals ``time`` where the clock is exact.
     """
 
     events: pd.DataFrame
@@ -42,6 +48,8 @@ class OrderedEvents:
     state: Ints
     row: Ints
     states: pd.CategoricalDtype
+    others: pd.Series[Any]
+    until: Ints | None = None
 
     @property
     def ranks(self) -> Ints:
@@ -50,12 +58,15 @@ class OrderedEvents:
 
     def extra_columns(self, result_columns: Iterable[str]) -> list[str]:
         """The columns of ``events`` that are neither in the events schema nor in the result."""
-        excluded = {*EVENTS.names, *result_columns}
+        excluded = {*EVENTS.names, "inbound", *result_columns}
         return [name for name in self.events.columns if name not in excluded]
 
 
 def order_events(events: pd.DataFrame, function: str) -> OrderedEvents:
-    """Sort events and drop duplicates; events without a message, a state or an instant are ignored."""
+    """Sort events and drop duplicates.
+
+    Events without a message, a state or an instant are ignored, and so are events that are not of sent messages.
+    """
     require(events, ("message_id", "state", "happened_at"), function)
     ids = EVENTS["message_id"].cast(events["message_id"])
     at = instants_of(events, "happened_at")
@@ -65,20 +76,84 @@ def order_events(events: pd.DataFrame, function: str) -> OrderedEvents:
     if not complete.all():
         events, ids, at, state = events[complete], ids[complete], at[complete], state[complete]
     row_message, first_row = factorize_ids(ids)
+    unique_ids = ids.iloc[first_row].reset_index(drop=True)
+    other = _is_other(events, states.categories, state, unique_ids, row_message)
+    if other is not None and other.any():
+        return replace(order_events(events[~other], function), others=ids[other])
     position = _positions(states.categories)
     message = row_message
+    until = None
+    if coarse := {clock: size for clock, size in resolutions(events).items() if size >= SECOND}:
+        at, until = _within_resolution(events, coarse, message, at, state, states.categories)
     order = _sort_order(message, at, position[state])
     if order is not None:
-        message, at, state = message[order], at[order], state[order]
+        message, at, state, until = message[order], at[order], state[order], until if until is None else until[order]
     row = np.arange(len(at)) if order is None else order
     duplicate = np.zeros(len(at), dtype=bool)
     duplicate[1:] = (message[1:] == message[:-1]) & (at[1:] == at[:-1]) & (state[1:] == state[:-1])
     if duplicate.any():
-        row = np.minimum.reduceat(row, np.flatnonzero(~duplicate))  # the first of equal events in the frame
-        message, at, state = message[~duplicate], at[~duplicate], state[~duplicate]
-    unique_ids = ids.iloc[first_row].reset_index(drop=True)
+        first = np.flatnonzero(~duplicate)
+        row = np.minimum.reduceat(row, first)  # the first of equal events in the frame
+        until = until if until is None else np.minimum.reduceat(until, first)
+        message, at, state = message[first], at[first], state[first]
     dtype = pd.CategoricalDtype(states.categories)
-    return OrderedEvents(events, unique_ids, row_message, first_row, message, at, state, row, dtype)
+    return OrderedEvents(events, unique_ids, row_message, first_row, message, at, state, row, dtype, ids[:0], until)
+
+
+def _is_other(
+    events: pd.DataFrame, states: pd.Index[Any], state: Ints, ids: pd.Series[Any], row_message: Ints
+) -> npt.NDArray[np.bool_] | None:
+    """Which events are not of sent messages; None if there is no sign of any.
+
+    They are about calls or accounts, marked as inbound, of messages on other channels only (if any is on Viber), or of
+    messages with a long number as id (if most ids are not) that no event shows as sent.
+    """
+    is_other = []
+    if not all(of_message := [*map(is_of_message, map(str, states))]):
+        is_other.append(~np.array(of_message)[state])
+    if "inbound" in events:
+        is_other.append(EVENTS["naive"].cast(events["inbound"]).to_numpy())
+    if "channel" in events and events["channel"].nunique() > 1:  # noqa: PD101 - missing values do not count
+        channel = column_of(events, EVENTS["channel"]).cat
+        names = [str(name).lower().startswith("viber") for name in channel.categories]
+        on_viber, elsewhere = (np.zeros(len(ids), dtype=bool) for _ in range(2))
+        on_viber[row_message[np.array([*names, False])[channel.codes]]] = True
+        elsewhere[row_message[~np.array([*names, True])[channel.codes]]] = True
+        if on_viber.any():
+            is_other.append((elsewhere & ~on_viber)[row_message])
+    digits = pc.ascii_is_decimal(_arrow(ids)).to_numpy(zero_copy_only=False)
+    if digits.any() and digits.mean() < 0.5:
+        digits &= ids.str.len().to_numpy() >= _LONG_ID
+        digits[row_message[state < _SENT_STATES]] = False
+        is_other.append(digits[row_message])
+    return np.logical_or.reduce(is_other) if is_other else None
+
+
+def _within_resolution(
+    events: pd.DataFrame,
+    clocks: dict[tuple[str, str], int],
+    message: Ints,
+    at: Ints,
+    state: Ints,
+    states: pd.Index[Any],
+) -> tuple[Ints, Ints]:
+    """For each event the earliest time after the states before it that its clock could have written so, and the latest.
+
+    Two reports of one state become one event if the clock of the earlier cannot tell them apart.
+    """
+    keys = [column_of(events, EVENTS[name]).astype("str").fillna("") for name in ("source", "state")]
+    size = pd.Series(clocks).reindex(pd.MultiIndex.from_arrays(keys), fill_value=0).to_numpy()
+    size = np.where(instants_of(events, "not_before") == NEVER, size, 0)
+    step = np.array([_SEQUENCE.index(text) if text in _SEQUENCE else -1 for text in states])[state]
+    order = np.lexsort((-at, step, message))
+    times, rank_of_time = np.unique(at, return_inverse=True)
+    key = message[order] * len(times) + rank_of_time[order]
+    latest = np.maximum.accumulate(np.where((step[order] < 0) | np.isin(step[order], _FAILURES), -1, key))
+    before = np.full(len(at), NEVER)
+    same = latest >= message[order] * len(times)
+    before[order[same]] = times[latest[same] % len(times)]
+    moved = (step >= 0) & (before > at) & (before < at + size)
+    return np.where(moved, before, at), np.where(size > 0, at + size, at)
 
 
 def column_of(frame: pd.DataFrame, column: Column) -> pd.Series[Any]:

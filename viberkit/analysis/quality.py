@@ -11,16 +11,23 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from viberkit.analysis.clock_offsets import Clock, find_offsets
 from viberkit.analysis.incidence import Floats
 from viberkit.analysis.journeys import DELIVERY_PATH, build_journeys
 from viberkit.analysis.ordering import NEVER, SECOND, Ints, column_of, instants_of, order_events
+from viberkit.frames.clocks import resolutions
 from viberkit.frames.columns import EVENTS, QUALITY
+from viberkit.frames.mapping import LogFormat
 from viberkit.frames.schema import require
 from viberkit.models.states import ORDER, parse_state
 from viberkit.models.validation import EVENTS as CALLBACK_EVENTS
 
 _REMEDY_FOR_SOURCES = "pass archive.events(all_sources=True)"
+_LEAST, _MESSAGES = 10, 1_000  # of which clocks are compared
+_AROUND = " \t\r\n{}\"'"  # what may surround an id
 _EPOCH = 0  # a not_before of 1970-01-01: no earlier poll is known
 _CALLBACK_STATES = [state in {parse_state(event) for event in CALLBACK_EVENTS} for state in ORDER]
 
@@ -38,6 +45,8 @@ class _Log:
         states, sources = (column_of(self.events, EVENTS[name]).cat for name in ("state", "source"))
         self.state, self.states = states.codes.to_numpy(), list(states.categories)
         self.source, self.sources = sources.codes.to_numpy(), list(sources.categories)
+        self.resolutions = resolutions(self.events)
+        self.lengths = pc.binary_length(pa.array(self.ids))
         self.journeys_passed = journeys is not None
         self.journeys = build_journeys(self.ordered) if journeys is None else journeys
         required = ("message_id", "outcome", "observed_until")
@@ -46,6 +55,15 @@ class _Log:
         self.times = {state: self.journey_times(f"{state}_at") for state in ORDER[:8]}  # NaN: never in this state
         self.entered = {state: ~np.isnan(at) for state, at in self.times.items()}
         self.delivered = self.entered["delivered"] | self.entered["seen"]
+
+    def of_clock(self, clock: Clock) -> dict[str, Any]:
+        """All events of a source, or of one of its states, as a finding."""
+        source, state = (text or None for text in clock)
+        rows = self.source == (self.sources.index(source) if source else -1)
+        if state:
+            rows &= self.state == self.states.index(state)
+        example = self.ids[self.message[np.argmax(rows)]]
+        return {"count": _count(rows), "of": _count(rows), "example": example, "source": source, "state": state}
 
     def journey_times(self, name: str) -> Floats:
         times = instants_of(self.journeys, name)
@@ -182,7 +200,7 @@ def zero_latency(log: _Log) -> _Findings:
 
 @_check(
     "The times were read as UTC; if they are local, every time between them and another source is hours off.",
-    "Find out which time zone the log was written in, and localize happened_at to it before the analysis.",
+    "Find out which time zone the log was written in, and pass it: vk.read_events(log, tz='Europe/Berlin').",
 )
 def naive(log: _Log) -> _Findings:
     """Events whose time has no time zone, out of all events."""
@@ -208,6 +226,17 @@ def delivered_after_failed(log: _Log) -> _Findings:
 
 
 @_check(
+    "They count as delivered, but their last state is a failure, and estimates of failure do not include them.",
+    "Read the codes of these failures: a failure on another channel or for another device may follow the delivery.",
+)
+def failed_after_delivered(log: _Log) -> _Findings:
+    """Messages that failed or expired after they were delivered or seen, out of the delivered or seen messages."""
+    failed = np.fmin(log.times["failed"], log.times["expired"])
+    delivered = np.fmin(log.times["delivered"], log.times["seen"])
+    return _finding(failed > delivered, log.journey_ids, of=_count(log.delivered))
+
+
+@_check(
     "They count as delivered, but the time of delivery is known only to be between the event before and seen.",
     "Fetch the histories: vk.collect(client, archive, include_final=True).",
 )
@@ -219,7 +248,7 @@ def seen_without_delivered(log: _Log) -> _Findings:
 
 @_check(
     "They form transitions of their own, and decide no outcome.",
-    "Drop these events, or replace the text by one of the states before the analysis, if its meaning is clear.",
+    "Pass what the texts mean to vk.read_events, e.g. states={'DELIVRD': 'delivered'}, or drop these events.",
 )
 def unknown_state(log: _Log) -> _Findings:
     """Events whose state is 'unknown' or not a state of the API, out of all events."""
@@ -376,6 +405,93 @@ def silence(log: _Log) -> _Findings:
     return _finding(silent, log.ids, of=_count(expected), value_s=value_s)
 
 
+@_check(
+    "They are in the events, but in no journey, transition or figure.",
+    "No action is needed; count them with events['state'].value_counts() or events['channel'].value_counts().",
+)
+def not_of_sent_messages(log: _Log) -> _Findings:
+    """Events of calls and accounts, of messages from recipients, and of other channels, out of all events."""
+    others = log.ordered.others
+    return _finding(np.ones(len(others), dtype=bool), others.array, of=len(log.events) + len(others))
+
+
+@_check(
+    "If they are of one message, its states are spread over several messages, of which none has its outcome.",
+    "Read the log with vk.read_events(log, ids='fold'), and read ids as text: numbers lose their leading zeros.",
+)
+def ids_alike(log: _Log) -> _Findings:
+    """Messages whose id differs from another's only in case, leading zeros or what surrounds it, out of all."""
+    texts = pa.array(log.ids)
+    in_one_form = pc.equal(pc.ascii_trim(pc.ascii_lower(texts), _AROUND), texts)
+    zeros = texts.filter(pc.starts_with(texts, "0"))
+    if pc.all(in_one_form).as_py() and not pc.any(pc.ascii_is_decimal(zeros)).as_py():
+        return [{"count": 0, "of": len(texts)}]
+    return _finding(LogFormat(ids="fold").normalize_ids(log.ordered.ids).duplicated(keep=False).to_numpy(), log.ids)
+
+
+@_check(
+    "Their last digits are lost, and several messages may have become one.",
+    "Read the ids as text, e.g. pd.read_csv(path, dtype=str), before vk.read_events.",
+)
+def rounded_ids(log: _Log) -> _Findings:
+    """Messages whose id was a decimal number (``5.46e+18`` or ``12.0``), out of all messages."""
+    short = pc.less(log.lengths, 25).to_numpy(zero_copy_only=False)
+    short[short] = log.ordered.ids[short].str.fullmatch(r"\d+\.(?:\d*[eE]\+?\d+|0)")
+    return _finding(short, log.ids)
+
+
+@_check(
+    "Two events of one second or minute have no order of their own, and every time between them is as uncertain.",
+    "Use a log with finer times where there is one; the columns <state>_not_after of journeys have the bounds.",
+)
+def clock_resolution(log: _Log) -> _Findings:
+    """Events by a clock that resolves only seconds or more, out of the events of a source.
+
+    ``value_s`` is what its clock resolves.
+    """
+    findings: _Findings = []
+    for source in dict.fromkeys(source for source, _ in log.resolutions):
+        sizes = {state: size for (name, state), size in log.resolutions.items() if name == source}
+        for state, size in [("", max(sizes.values()))] if len({*sizes.values()}) == 1 else sizes.items():
+            count = {} if size >= SECOND else {"count": 0, "example": None}
+            findings.append(log.of_clock((source, state)) | {"value_s": size / SECOND} | count)
+    return findings or _not_checked("no clock has ten different times")
+
+
+@_check(
+    "Every time between this clock and another is wrong by the difference.",
+    "Correct happened_at of these events, or take both ends of a time from one clock.",
+)
+def clock_offset(log: _Log) -> _Findings:
+    """Events by a clock that is ahead of the others or behind, by source or state, out of its events.
+
+    ``value_s`` is the offset, where it is farthest from zero; a clock that is behind has a negative one. The clocks of
+    sources are compared by the same events, by the time of receipt, and by times between states that would be negative
+    or the same for all messages.
+    """
+    chosen = np.zeros(len(log.ids), dtype=bool)
+    chosen[:: len(log.ids) // _MESSAGES + 1] = True
+    rows = np.flatnonzero(chosen[log.message])
+    rows = rows[log.not_before[rows] == NEVER]
+    rows = rows[np.argsort(-log.happened[rows], kind="stable")]  # the first instant of a state is assigned last
+    instants = np.array([log.happened[rows], instants_of(log.events, "received_at")[rows]])
+    messages, message = np.unique(log.message[rows], return_inverse=True)
+    codes, clock = np.unique(log.source[rows] * np.int64(len(log.states)) + log.state[rows], return_inverse=True)
+    table = np.full((2, len(codes), len(messages)), np.nan)
+    table[:, clock, message] = np.where(instants == NEVER, np.nan, instants)
+    if len(messages) < _LEAST or (len(codes) < 2 and np.isnan(table[1]).all()):
+        return _not_checked("clocks are compared by ten messages with two states, or with the time of receipt")
+    names = [
+        (["", *log.sources][code // len(log.states) + 1], str(log.states[code % len(log.states)])) for code in codes
+    ]
+    times, received = (dict(zip(names, part, strict=True)) for part in table)
+    findings = []
+    for (source, state), offset in find_offsets(times, received, log.resolutions).items():
+        effect = f"The clock of {f'{source} {state}'.strip()} is {offset}; times between them are wrong by that."
+        findings.append(log.of_clock((source, state)) | {"value_s": offset.largest / SECOND, "effect": effect})
+    return findings or [{"count": 0, "of": len(log.events)}]
+
+
 def quality(events: pd.DataFrame, *, journeys: pd.DataFrame | None = None) -> pd.DataFrame:
     """Check an event log for faults: how often each occurs, its effect on the results, and the remedy.
 
@@ -391,10 +507,10 @@ def quality(events: pd.DataFrame, *, journeys: pd.DataFrame | None = None) -> pd
     Returns
     -------
     DataFrame
-        One row per check, also where its count is 0, but one row per source for *clock_skew*:
+        One row per check, also where its count is 0, but several for the checks of clocks:
 
         - ``check``: name of the check (category).
-        - ``source``: source of the events, for *clock_skew* only (category).
+        - ``source``, ``state``: source and state of the events, for checks of clocks only (categories).
         - ``count``: number of findings.
         - ``of``: number of events, transitions, states or messages that were checked; 0 if the log does not allow the
           check.

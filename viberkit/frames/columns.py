@@ -209,12 +209,13 @@ JOURNEYS = Schema(
     ),
 )
 
-#: One row per quality check of an event log (for clock_skew one per source).
+#: One row per quality check of an event log (for checks of clocks one per source or state).
 QUALITY = Schema(
     "quality",
     (
         _category("check", "name of the check"),
         _category("source", "source of the events, for checks by source", _SOURCES),
+        _category("state", "state of the events, for checks by state", ORDER),
         Column("count", "int64", "number of findings"),
         Column("of", "int64", "number of cases checked; 0: the log cannot show it"),
         Column("share", "float64", "count divided by of"),

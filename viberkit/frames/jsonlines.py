@@ -30,7 +30,7 @@ import pyarrow.compute as pc
 
 from viberkit.errors import UnreadableRecord
 from viberkit.frames.columns import EVENTS
-from viberkit.models.parsing import excerpt, parse, read_record
+from viberkit.models.parsing import excerpt, inbound_id, parse, read_record
 from viberkit.models.records import Event
 from viberkit.models.states import NAMES
 
@@ -130,7 +130,8 @@ def _read_object(record: object, number: int, skipped: list[dict[str, Any]]) -> 
     try:
         parsed = read_record(record)
     except UnreadableRecord as error:
-        skipped.append(skip(number, error, record))
+        message_id = inbound_id(record)
+        skipped.append(skip(number, error, record) | ({"message_id": message_id} if message_id else {}))
         return ()
     skipped.extend({"line": number, **asdict(item)} for item in parsed.skipped)
     return parsed.events

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import os
 import re
 import shutil
@@ -16,22 +17,32 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from viberkit.errors import UnreadableRecord, quote
+from viberkit.frames.clocks import SECOND, resolutions
 from viberkit.frames.columns import EVENTS
 from viberkit.frames.jsonlines import ParsedEvents, read_lines, read_objects, skip
+from viberkit.frames.mapping import LogFormat, Table, log_format
 from viberkit.frames.schema import INSTANT, recode, require
-from viberkit.models.parsing import parse, parse_instant
-from viberkit.models.states import parse_state
+from viberkit.models.parsing import parse, parse_http_date, parse_instant
+from viberkit.models.states import ORDER, is_of_message
 
 
 class SkippedRowsWarning(UserWarning):
     """Some records could not be read and were skipped; the others were read."""
+
+
+class UnknownStatesWarning(UserWarning):
+    """Some states of a log are not known; the text lists them, and how to pass what they mean."""
+
+
+class UncertainTimesWarning(UserWarning):
+    """Some times of a log are uncertain: ambiguous local times, mixed units, or times that stand for others."""
 
 
 class SkippedRows(list[dict[str, Any]]):
@@ -45,7 +56,16 @@ class SkippedRows(list[dict[str, Any]]):
         return self
 
 
-def read_events(source: str | os.PathLike[str] | pd.DataFrame | Iterable[Any]) -> pd.DataFrame:
+def read_events(
+    source: str | os.PathLike[str] | pd.DataFrame | Iterable[Any],
+    *,
+    columns: Mapping[str, str] | None = None,
+    states: Mapping[str, str] | None = None,
+    tz: str | None = None,
+    provider: str | None = None,
+    ids: Literal["exact", "strip", "fold"] = "exact",
+    time_format: str | None = None,
+) -> pd.DataFrame:
     """Read events from a file or from records.
 
     Parameters
@@ -117,45 +137,67 @@ def read_events(source: str | os.PathLike[str] | pd.DataFrame | Iterable[Any]) -
     0   8fb360a1   accepted     NaN
     1   8fb360a1  delivered   viber
     """
+    log = log_format(columns, states, provider, tz, ids, time_format)
     if isinstance(source, pd.DataFrame):
-        events, skipped = _read_tidy(source, np.arange(1, len(source) + 1))
-        records = len(source)
+        events, skipped, records = _read_tidy((source, np.arange(1, len(source) + 1), []), log)
+    elif hasattr(source, "__arrow_c_stream__"):
+        events, skipped, records = _read_tidy(_from_arrow(pa.table(source)), log)
     elif isinstance(source, str | os.PathLike):
-        events, skipped, records = _read_file(Path(source))
-    elif isinstance(source, Mapping) or not isinstance(source, Iterable):
+        events, skipped, records = _read_file(Path(source), log)
+    elif not isinstance(source, Iterable) or (isinstance(source, Mapping) and not log.is_foreign):
         raise TypeError(f"read_events: expected a path, a DataFrame or a list of records, not {type(source).__name__}")
+    elif log.is_foreign:
+        values = enumerate([source] if isinstance(source, Mapping) else source, 1)
+        events, skipped, records = _read_tidy(log.records_of(values), log)
     else:
-        events, skipped, records = _to_frame(read_objects(source))
-    events.attrs["skipped"] = SkippedRows(skipped)
+        events, skipped, records = _to_frame(read_objects(source), log)
+    events["message_id"] = log.normalize_ids(events["message_id"])
+    inbound = events["message_id"].isin([entry["message_id"] for entry in skipped if "message_id" in entry])
+    if "direction" in events and (log.is_foreign or inbound.any()):
+        inbound |= events.pop("direction").astype("str").str.lower().str.startswith("inbound").fillna(False)
+    if inbound.any():
+        events["inbound"] = inbound.astype(bool)
+    events.attrs |= log.attrs | {"skipped": SkippedRows(skipped)}
+    coarse = {state: size / SECOND for (_, state), size in resolutions(events).items() if size >= SECOND}
+    if coarse:
+        events.attrs["resolution_s"] = coarse
     if skipped:
         text = (
             f"{len(skipped):,} of {max(records, len(skipped)):,} records could not be read and were skipped; "
             f"see events.attrs['skipped']: line {skipped[0]['line']}: {skipped[0]['reason']}"
         )
         warnings.warn(text, SkippedRowsWarning, stacklevel=2)
+    if log.remarks:
+        warnings.warn("; ".join(log.remarks), UncertainTimesWarning, stacklevel=2)
+    counts = events["state"][~inbound & bool(log.is_foreign or log.states)].astype("str").value_counts()
+    unknown = {text: n for text, n in counts.items() if text not in ORDER and is_of_message(str(text))}
+    if unknown:
+        listed = ", ".join(f"{quote(state)} ({n:,})" for state, n in [*unknown.items()][:20])
+        text = f"{len(unknown):,} states are not known: {listed}; pass what they mean, e.g. "
+        text += f"states={{{quote(next(iter(unknown)))}: 'delivered'}}"
+        warnings.warn(text, UnknownStatesWarning, stacklevel=2)
     return events
 
 
-def _read_file(path: Path) -> tuple[pd.DataFrame, list[dict[str, Any]], int]:
+def _read_file(path: Path, log: LogFormat) -> tuple[pd.DataFrame, list[dict[str, Any]], int]:
     with _plain_file(path) as (plain, damage):
         with plain.open("rb") as file:
             head = file.read(_HEAD)
         extension = re.sub(r"\.(gz|bz2|zst|zip)$", "", path.name.lower()).rpartition(".")[2]
-        delimiter = _delimiter("".join(head.decode("utf-8-sig", "replace").lstrip().splitlines()[:1]))
-        tidy: _Tidy | None
+        text = head.decode("utf-8-sig", "replace").lstrip()
+        is_json = text.startswith(("{", "[")) and extension not in ("csv", "tsv")
+        delimiter = _delimiter("".join(text.splitlines()[:1]), log.is_foreign or extension in ("csv", "tsv"))
+        tidy: Table | None
         if head.startswith(b"PAR1") or extension in ("parquet", "pq"):
             tidy = _read_parquet(plain, path.name)
-        elif delimiter or extension == "csv":
-            tidy = _read_csv(plain, delimiter or ",")
+        elif log.is_foreign and is_json:
+            tidy = log.read_json(plain)
+        elif delimiter:
+            tidy = _read_csv(plain, delimiter, log)
         else:
             tidy = _read_tidy_lines(plain)
-        if tidy is not None:
-            frame, lines, skipped = tidy
-            records = len(frame) + len(skipped)
-            events, more = _read_tidy(frame, lines)
-            skipped = sorted(skipped + more, key=lambda entry: entry["line"])
-        else:
-            events, skipped, records = _to_frame(read_lines(plain))
+        parsed = _read_tidy(tidy, log) if tidy else _to_frame(read_lines(plain), log)
+        events, skipped, records = parsed
     if damage:
         records += 1
         line, reason = skipped[-1]["line"] if skipped else records, f"file: the compressed file is damaged: {damage}"
@@ -218,33 +260,40 @@ def _only_member(file: IO[bytes]) -> IO[bytes]:
     return archive.open(archive.namelist()[0])
 
 
-def _to_frame(parsed: ParsedEvents) -> tuple[pd.DataFrame, list[dict[str, Any]], int]:
+def _to_frame(parsed: ParsedEvents, log: LogFormat) -> tuple[pd.DataFrame, list[dict[str, Any]], int]:
     frame = parsed.events.to_pandas()
-    frame["state"] = _parse_states(frame["state"])
+    frame["state"] = _parse_states(frame["state"], log)
+    if log.tz and frame["naive"].any():
+        naive = frame["naive"].to_numpy()
+        frame["happened_at"], frame["naive"] = _localize(frame["happened_at"], naive, "happened_at", log)
     skipped = sorted(parsed.skipped, key=lambda entry: entry["line"])
     return EVENTS.frame(frame), skipped, parsed.records
 
 
-def _parse_states(states: pd.Series[Any]) -> pd.Series[Any]:
-    """States in the names of any dialect, to a category of states."""
-    names = states.cat.categories.map(parse_state)
+def _parse_states(states: pd.Series[Any], log: LogFormat) -> pd.Series[Any]:
+    """States in the names of any dialect or of the log, to a category of states."""
+    names = states.cat.categories.map(log.parse_state)
     return recode(states, names.unique(), names)
 
 
 # --- tidy events -------------------------------------------------------------------------------------
 
 _REQUIRED = ("message_id", "state", "happened_at")
-_PLAIN = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)?"
+_PLAIN = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:?\d\d)?"
+_EPOCH = r"\d{9,10}|\d{12,13}|\d{15,16}|\d{18,19}|\d{9,10}\.\d+"
+_UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "µs": 1_000, "ns": 1}  # of numbers since 1970, in nanoseconds
+_RFC_2822 = re.compile(r"([A-Za-z]{3}, )?\d{1,2} [A-Za-z]{3} \d{4} ")
+_FLOAT_ID = r"[+-]?\d+(?:\.\d*)?[eE][+-]?\d+"
 _ZONED = r"(?:Z|[+-]\d\d:?\d\d)$"
 _FIRST_S, _LAST_S = -62_135_596_800, 253_402_300_799  # the years 1 to 9999
 _EXACT = 2**53  # floats below this number hold every whole number
 
+_CODE_PAGES = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254"]
+_ROUNDED = ": a float has lost its last digits; read the column as text, e.g. with dtype=str"
 _INVALID = re.compile("[\0\ud800-\udfff]")  # a surrogate stands for a byte that is not UTF-8
-#: A frame of texts, the line number of each row, and the skipped lines.
-_Tidy = tuple[pd.DataFrame, Any, list[dict[str, Any]]]
 
 
-def _read_parquet(path: Path, name: str) -> _Tidy:
+def _read_parquet(path: Path, name: str) -> Table:
     from pyarrow import parquet
 
     errors = (pa.ArrowException, ValueError, LookupError, OSError)
@@ -253,32 +302,40 @@ def _read_parquet(path: Path, name: str) -> _Tidy:
             frame = pd.read_parquet(path)
             if "message_id" not in frame or frame["message_id"].dtype.kind != "f":
                 return frame, np.arange(1, len(frame) + 1), []
-        table = parquet.read_table(path)  # pandas refuses some categories and zones, and rounds integers with nulls
-        columns = {}
-        for column_name, values in zip(table.column_names, table.columns, strict=True):
-            dtype = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
-            if pa.types.is_timestamp(dtype) and dtype.tz:
-                dtype = pa.timestamp(dtype.unit, "UTC")
-            if column_name == "message_id" and pa.types.is_integer(dtype):
-                dtype = pa.large_string()
-            columns[column_name] = values.cast(dtype).to_pandas()
+        return _from_arrow(parquet.read_table(path))
     except errors as error:
         raise UnreadableRecord(f"file: {quote(name)} cannot be read as Parquet: {error}") from None
+
+
+def _from_arrow(table: pa.Table) -> Table:
+    """A table as a frame; pandas alone refuses some categories and zones, and rounds integers with nulls."""
+    columns = {}
+    for name, values in zip(table.column_names, table.columns, strict=True):
+        dtype = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+        if pa.types.is_timestamp(dtype) and dtype.tz:
+            dtype = pa.timestamp(dtype.unit, "UTC")
+        if pa.types.is_integer(dtype) and values.null_count:
+            dtype = pa.large_string()
+        columns[name] = values.cast(dtype).to_pandas()
     require(pd.DataFrame(columns=table.column_names), (), "read_events")
     return pd.DataFrame(columns), np.arange(1, len(table) + 1), []
 
 
-def _delimiter(header: str) -> str | None:
-    """The delimiter that separates the required columns in the first line of a CSV file; None if there is none."""
+def _delimiter(header: str, guess: bool) -> str | None:
+    """The delimiter that separates the required columns in the first line of a CSV file; None if there is none.
+
+    If ``guess``, the most frequent one for other columns.
+    """
     names = {delimiter: {name.strip('" ') for name in header.split(delimiter)} for delimiter in ",;\t|"}
-    return next((delimiter for delimiter in names if names[delimiter] >= {*_REQUIRED}), None)
+    tidy = next((delimiter for delimiter in names if names[delimiter] >= {*_REQUIRED}), None)
+    return tidy or (max(names, key=lambda delimiter: len(names[delimiter])) if guess else None)
 
 
-def _read_csv(path: Path, delimiter: str) -> _Tidy:
+def _read_csv(path: Path, delimiter: str, log: LogFormat) -> Table:
     """Read a CSV in bulk, or row by row if a row is irregular or longer than a line."""
     from pyarrow import csv as bulk
 
-    data = path.read_bytes()
+    data = _to_utf8(path.read_bytes(), log)
     header = data[:_HEAD].decode("utf-8-sig", "replace").splitlines()[:1]
     parse = bulk.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     with suppress(pa.ArrowInvalid, UnicodeDecodeError, csv.Error):
@@ -291,13 +348,28 @@ def _read_csv(path: Path, delimiter: str) -> _Tidy:
         one_line_each = len(table) + 1 == data.count(b"\n") + (not data.endswith(b"\n"))
         if one_line_each and b"\0" not in data and not (is_text[0] & is_text[1]).any():
             return table.to_pandas(), np.arange(2, len(table) + 2), []
-    return _read_irregular_csv(path, delimiter)
+    return _read_irregular_csv(data, delimiter)
 
 
-def _read_irregular_csv(path: Path, delimiter: str) -> _Tidy:
+def _to_utf8(data: bytes, log: LogFormat) -> bytes:
+    """Text in UTF-8 as it is, and also if only some bytes are not; text of one byte per character converted."""
+    from charset_normalizer import from_bytes
+
+    with suppress(UnicodeDecodeError):
+        data.decode()
+        return data
+    if not data.decode("utf-8", "ignore").isascii():
+        return data
+    special = b"\n".join(line for line in data.split(b"\n") if not line.isascii())[:_HEAD]
+    best = from_bytes(special, cp_isolation=_CODE_PAGES).best()
+    names = best.could_be_from_charset if best else ["latin-1"]
+    log.attrs["encoding"] = _CODE_PAGES[0] if _CODE_PAGES[0] in names else names[0]
+    return data.decode(log.attrs["encoding"], "replace").encode()
+
+
+def _read_irregular_csv(data: bytes, delimiter: str) -> Table:
     """Read a CSV row by row; rows of another length and rows that are not CSV or not UTF-8 are skipped."""
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        texts = list(file)
+    texts = list(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", errors="surrogateescape", newline=""))
     header: list[str] = []
     rows: list[list[str]] = []
     lines: list[int] = []
@@ -334,7 +406,7 @@ def _csv_rows(texts: list[str], delimiter: str, skipped: list[dict[str, Any]]) -
             begin += 1
 
 
-def _read_tidy_lines(path: Path) -> _Tidy | None:
+def _read_tidy_lines(path: Path) -> Table | None:
     """Read JSON Lines of tidy events; None if the first line is not such an event."""
     rows: list[Mapping[str, Any]] = []
     lines, skipped = [], []
@@ -364,23 +436,26 @@ def _read_tidy_lines(path: Path) -> _Tidy | None:
     return pd.DataFrame(columns), np.array(lines, dtype=np.int64), skipped
 
 
-def _read_tidy(given: pd.DataFrame, lines: Any) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+def _read_tidy(table: Table, log: LogFormat) -> tuple[pd.DataFrame, list[dict[str, Any]], int]:
     """Convert tidy events to their dtypes; rows with a value that cannot be converted are skipped."""
-    require(given, _REQUIRED, "read_events")
-    frame = given.reset_index(drop=True)
+    given, lines, skipped = table
+    require(given, (), "read_events")
+    frame, lines = log.to_events(given, lines)
+    require(frame, _REQUIRED, "read_events" if log.is_foreign else "read_events (pass columns={…} for other names)")
+    frame = frame.reset_index(drop=True)
     errors: dict[int, str] = {}
     naive = np.zeros(len(frame), dtype=bool)
     for name in frame.columns:
         dtype = EVENTS[name].dtype if name in EVENTS.names else "str" if frame[name].dtype == "str" else ""
         if dtype == INSTANT:
-            frame[name], no_zone, invalid = _parse_instants(frame[name], name)
+            frame[name], no_zone, invalid = _parse_instants(frame[name], name, log)
             naive |= no_zone & (name == "happened_at")
         elif dtype == "bool":
             frame[name], invalid = _parse_flags(frame[name], name)
         elif dtype:
             frame[name], invalid = _parse_texts(frame[name], name)
         elif pd.api.types.is_datetime64_any_dtype(frame[name].dtype):
-            frame[name], _, invalid = _parse_instants(frame[name], name)
+            frame[name], _, invalid = _parse_instants(frame[name], name, LogFormat())
         else:
             invalid = {}
         errors = invalid | errors
@@ -388,15 +463,17 @@ def _read_tidy(given: pd.DataFrame, lines: Any) -> tuple[pd.DataFrame, list[dict
     for name in ("state", "message_id", "happened_at"):
         for row in np.flatnonzero(frame[name].isna()).tolist():
             errors.setdefault(row, f"{name}: is missing")
-    skipped = [
-        skip(int(lines[row]), UnreadableRecord(reason), frame.loc[row, [*_REQUIRED]].dropna().to_dict())
+    rows = frame[[*_REQUIRED]]
+    skipped = skipped + [
+        skip(int(lines[row]), UnreadableRecord(reason), rows.loc[row].dropna().to_dict())
         for row, reason in sorted(errors.items())
     ]
-    frame["state"] = _parse_states(EVENTS["state"].cast(frame["state"]))
+    records = len(frame) + len(table[2])
+    frame["state"] = _parse_states(EVENTS["state"].cast(frame["state"]), log)
     if errors:
         frame = frame.drop(index=list(errors)).reset_index(drop=True)
     frame.attrs = {}
-    return EVENTS.frame(frame), skipped
+    return EVENTS.frame(frame), sorted(skipped, key=lambda entry: entry["line"]), records
 
 
 def _parse_texts(values: pd.Series[Any], name: str, *types: type) -> tuple[pd.Series[Any], dict[int, str]]:
@@ -421,11 +498,12 @@ def _parse_texts(values: pd.Series[Any], name: str, *types: type) -> tuple[pd.Se
     errors = {}
     for row, item in enumerate(items.tolist()):
         try:
-            parsed.append(str(item) if isinstance(item, types) else _to_text(item))
+            parsed.append(str(item) if isinstance(item, types) and item == item else _to_text(item))
         except (ValueError, OverflowError):
             parsed.append(None)
             value = quote(item) if isinstance(item, str | bytes | float) else f"a value of type {type(item).__name__}"
-            errors[row] = f"{name}: {value} is neither a text in UTF-8 nor a whole number"
+            rounded = _ROUNDED if isinstance(item, float) and abs(item) >= _EXACT else ""
+            errors[row] = f"{name}: {value} is neither a text in UTF-8 nor a whole number{rounded}"
     return pd.Series(parsed, index=values.index, dtype="str"), errors
 
 
@@ -451,7 +529,7 @@ def _parse_flags(values: pd.Series[Any], name: str) -> tuple[pd.Series[Any], dic
     return texts.isin(["true", "1"]), errors
 
 
-def _parse_instants(values: pd.Series[Any], name: str) -> tuple[pd.Series[Any], Any, dict[int, str]]:
+def _parse_instants(values: pd.Series[Any], name: str, log: LogFormat) -> tuple[pd.Series[Any], Any, dict[int, str]]:
     """Parse texts as instants, the plain ones in bulk; which had no zone; and for each unreadable row the reason."""
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         per_second = pd.Timedelta("1s") // pd.Timedelta(1, unit=values.dt.unit)
@@ -459,16 +537,52 @@ def _parse_instants(values: pd.Series[Any], name: str) -> tuple[pd.Series[Any], 
         invalid = known & ((ticks < _FIRST_S * per_second) | (ticks > _LAST_S * per_second))
         rows = np.flatnonzero(invalid).tolist()
         errors = dict.fromkeys(rows, f"{name}: is not within the years 1 to 9999")
-        return values.mask(invalid) if rows else values, known & (values.dt.tz is None), errors
-    texts, errors = _parse_texts(values, name, datetime)
+        instants, naive = values.mask(invalid) if rows else values, known & (values.dt.tz is None)
+        return *_localize(instants, naive, name, log), errors
+    texts, errors = _parse_texts(values, name, datetime, float)
     plain = texts.str.fullmatch(_PLAIN).fillna(False).to_numpy(dtype=bool)
     instants = pd.to_datetime(texts.where(plain), utc=True, format="ISO8601", errors="coerce").astype(INSTANT)
     naive = plain & ~texts.str.contains(_ZONED).fillna(False).to_numpy(dtype=bool)
+    if not plain.all():
+        numbers = texts[texts.str.fullmatch(_EPOCH).fillna(False)]
+        digits = numbers.str.replace(r"\..*", "", regex=True)
+        units = digits.str.len().map(lambda count: [*_UNITS][(count - 9) // 3])
+        fraction = (numbers.astype("float64") - digits.astype("int64")) * SECOND  # of seconds: others have none
+        micros = digits.astype("int64") * units.map(_UNITS) // 1_000 + fraction.round().astype("int64")
+        instants[numbers.index] = pd.to_datetime(micros, unit="us", utc=True).astype(INSTANT)
+        if counts := units.value_counts().to_dict():
+            log.attrs.setdefault("epoch_units", {})[name] = counts
+        if len(counts) > 1:
+            log.remarks.append(f"{name} has numbers since 1970 in several units, by their size: {counts}")
     for row in np.flatnonzero(instants.isna() & texts.notna()).tolist():
+        text = texts.iloc[row]
         try:
-            parsed, naive[row] = parse_instant(texts.iloc[row], name)
+            rfc_2822 = parse_http_date(text) if _RFC_2822.match(text) else None
+            parsed, naive[row] = (rfc_2822, False) if rfc_2822 else parse_instant(text, name)
             instants.iloc[row] = pd.Timestamp(parsed)
         except UnreadableRecord as error:
-            errors[row] = str(error)
+            remedy = "; pass time_format, e.g. '%d.%m.%Y %H:%M'" if re.match(r"\d{1,4}[./-]\d", text) else ""
+            errors[row] = f"{error}{remedy}"
             naive[row] = False
-    return instants, naive, errors
+    return *_localize(instants, naive, name, log), errors
+
+
+def _localize(values: pd.Series[Any], naive: Any, name: str, log: LogFormat) -> tuple[pd.Series[Any], Any]:
+    """Local times, where ``naive``, as instants; those that occur twice or not at all remain marked."""
+    if not log.tz or not naive.any():
+        return values, naive
+    result: pd.Series[Any] = EVENTS["happened_at"].cast(values)
+    local = result[naive].dt.tz_localize(None)
+
+    def localize(**options: Any) -> Any:
+        first = {"ambiguous": np.ones(len(local), dtype=bool), "nonexistent": "shift_forward"}
+        return local.dt.tz_localize(log.tz, **first | options)
+
+    marked = naive.copy()
+    twice, never = localize(ambiguous="NaT").isna(), localize(nonexistent="NaT").isna()
+    marked[naive] = twice | never
+    for rows, what in ((twice, "occur twice; the first is taken"), (never, "do not exist; the next is taken")):
+        if rows.any():
+            log.remarks.append(f"{name}: {rows.sum():,} local times in {log.tz} {what}, and naive is true for them")
+    utc = localize().dt.tz_convert("UTC").astype(INSTANT).reindex(result.index)
+    return result.where(~naive, utc), marked

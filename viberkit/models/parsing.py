@@ -272,6 +272,16 @@ def read_record(record: object) -> records.ParsedRecord:
     return records.ParsedRecord(message_id, (records.Event(message_id, "accepted", happened_at, "send", naive=naive),))
 
 
+def inbound_id(record: object) -> str | None:
+    """The id of the message from a recipient that a callback reports; None for every other record.
+
+    >>> inbound_id({"event": "MoMessage", "messageId": "5463481551745434076"}), inbound_id([])
+    ('5463481551745434076', None)
+    """
+    payload = _optional_object(record)
+    return _optional_id(payload.get("messageId")) if _is_inbound(payload.get("event")) else None
+
+
 def _is_inbound(event: object) -> bool:
     return isinstance(event, str) and event.startswith(("MoMessage", "InboundMessage"))
 
