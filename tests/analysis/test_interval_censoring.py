@@ -216,6 +216,27 @@ def test_a_clock_of_whole_minutes_is_an_interval() -> None:
         assert vk.over_time(frame, within=60, quantiles=[])["window_at"].min() >= START.floor("h")
 
 
+def test_latencies_from_polls_are_intervals() -> None:
+    rng = np.random.default_rng(5)
+    took = np.exp(rng.normal(np.log(20), 0.7, 800))
+    phase = rng.random(800) * 60
+    before = np.where(took < phase, 0.0, phase + np.floor((took - phase) / 60) * 60)
+    at = START + pd.to_timedelta(np.arange(800), unit="s")
+    ids = np.arange(800).astype(str)
+    accepted = pd.DataFrame({"message_id": ids, "state": "accepted", "happened_at": at})
+    bounds = [at + pd.to_timedelta(s, unit="s") for s in (np.where(took < phase, phase, before + 60), before)]
+    delivered = accepted.assign(state="delivered", happened_at=bounds[0], not_before=bounds[1])
+    events = vk.read_events(pd.concat([accepted, delivered]))
+    with pytest.warns(vk.IntervalTimesWarning, match="latency: 100 % of the times to the next state"):
+        row = vk.latency(events, quantiles=0.5).iloc[0]
+    assert row["low_s"] <= np.median(took) <= row["high_s"]
+    assert row["high_s"] < np.median((bounds[0] - at).total_seconds())
+    with pytest.warns(vk.IntervalTimesWarning):
+        again = vk.latency(vk.transitions(events), quantiles=0.5)
+    assert again["value_s"][0] == row["value_s"]
+    assert "interval_note" in again.attrs
+
+
 def test_statuses_then_histories(tmp_path: Any) -> None:
     """Statuses say seen, hours later; histories say when they were delivered."""
     with vk.Sandbox(seed=1, speed=0) as sandbox, vk.Archive(tmp_path / "a.db") as archive:

@@ -116,6 +116,8 @@ def compare(
         shares at times for which both were observed.
     DroppedMessagesWarning
         If messages without the state ``start`` are dropped.
+    IntervalTimesWarning
+        If times are known only as intervals wider than two seconds.
 
     See Also
     --------

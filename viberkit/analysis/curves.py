@@ -78,7 +78,7 @@ def delivery_curve(
         - ``at_risk``: messages observed and open just before
         - ``n_delivered``, ``n_failed``, ``n_censored``: messages that were delivered, that failed, and whose
           observation ended, at that time
-        - ``delivered_earliest``: the share if every time known only as an interval were at its beginning
+        - ``delivered_earliest``: the share if all that is known only to lie in an interval were at its beginning
         - ``n_interval``: messages delivered at that time whose time is known only as an interval, because a poll or a
           later state revealed it
 
@@ -96,6 +96,8 @@ def delivery_curve(
     -----
     DroppedMessagesWarning
         If messages without the state ``start`` are dropped.
+    IntervalTimesWarning
+        If times are known only as intervals wider than two seconds.
 
     See Also
     --------
@@ -110,6 +112,11 @@ def delivery_curve(
     delivered. The standard error is that of the delta method [2]_ (without failures, Greenwood's); the default band
     uses the effective sample size [3]_.
 
+    A time known only as an interval, from *seen* without *delivered*, from polls or from a coarse clock, is an interval
+    in the estimate: the nonparametric maximum likelihood [4]_, with failure competing. It cannot tell where inside an
+    interval its share lies: if all messages are polled at the same times after acceptance, nothing is known between
+    them. Numbers of messages are expected numbers then.
+
     References
     ----------
     .. [1] Aalen, O. and Johansen, S. (1978). An empirical transition matrix for non-homogeneous Markov chains based on
@@ -117,6 +124,8 @@ def delivery_curve(
     .. [2] Dinse, G. and Larson, M. (1986). A note on semi-Markov models for partially censored data. Biometrika 73.
     .. [3] Dorey, F. and Korn, E. (1987). Effective sample sizes for confidence intervals for survival probabilities.
        Statistics in Medicine 6.
+    .. [4] Turnbull, B. (1976). The empirical distribution function with arbitrarily grouped, censored and truncated
+       data. Journal of the Royal Statistical Society B 38.
 
     Examples
     --------
@@ -233,6 +242,8 @@ def time_to(
     -----
     DroppedMessagesWarning
         If messages without the state ``start`` are dropped.
+    IntervalTimesWarning
+        If times are known only as intervals wider than two seconds.
 
     See Also
     --------

@@ -255,12 +255,12 @@ def durations(
     recorded = at.get(start, begin)
     groups, group = factorize(group_columns(journeys, names, recorded, messages, function, tz), names)
     attrs = {"by": names, "start": start, "end": end, "confidence": confidence, "tz": tz}
-    attrs |= _interval_attrs(time, earliest, cause == REACHED, function, end)
+    attrs |= interval_attrs(time, earliest, cause == REACHED, function, end)
     row = np.arange(len(journeys))
     return Durations(recorded, time, cause, earliest, entry, group, groups, journeys, row, attrs)
 
 
-def _interval_attrs(
+def interval_attrs(
     time: Ints, earliest: Ints, is_reached: npt.NDArray[np.bool_], function: str, end: str
 ) -> dict[str, Any]:
     """The share of the messages that reached the end whose time is an interval, and a sentence about it."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from viberkit.analysis.ordering import NEVER, SECOND, OrderedEvents, by_message, instants, instants_of, order_events
-from viberkit.frames.columns import EVENTS, JOURNEYS, TRANSITIONS
+from viberkit.frames.columns import EVENTS, JOURNEYS
 
 #: The states of a message that is delivered, and of one that failed for good.
 DELIVERED_STATES = ("delivered", "seen")
@@ -47,6 +47,8 @@ def transitions(events: pd.DataFrame) -> pd.DataFrame:
         - ``latency_s``: time between the two, in seconds, exact to the microsecond
         - ``disordered``: whether ``to_state`` comes before ``from_state`` in the life cycle (clock skew or a late
           callback)
+        - ``earliest_s``, ``latest_s``: bounds of the latency in seconds, where an instant is known only from polls or a
+          coarse clock; only if there are any
         - further columns of ``events`` that are not in its schema, such as a ``rate_type`` joined to them, with their
           first value for the message
 
@@ -92,7 +94,11 @@ def build_transitions(ordered: OrderedEvents, event_columns: Iterable[str] = ())
         "latency_s": (end - start) / SECOND,
         "disordered": ordered.ranks[entered] < ordered.ranks[left] if len(to) else np.empty(0, dtype=bool),
     }
-    for name in ordered.extra_columns(TRANSITIONS.names):
+    if (bounds := _bounds(ordered)) is not None:
+        low, high = bounds
+        columns["earliest_s"] = np.maximum(low[to] - high[to - 1], 0) / SECOND
+        columns["latest_s"] = (high[to] - low[to - 1]) / SECOND
+    for name in ordered.extra_columns(columns):
         columns[name] = ordered.events[name].array.take(ordered.first_row[message])
     for name in event_columns:
         columns[name] = ordered.events[name].array.take(ordered.row[to])
@@ -203,6 +209,19 @@ def _not_before(ordered: OrderedEvents) -> npt.NDArray[Any] | None:
     """The lower bound of the time of each event; None if all times are exact."""
     bounds = instants_of(ordered.events, "not_before")
     return np.minimum(bounds[ordered.row], ordered.time) if (bounds != NEVER).any() else None
+
+
+def _bounds(ordered: OrderedEvents) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
+    """The earliest and the latest instant of each event; None if all times are exact."""
+    not_before = _not_before(ordered)
+    if not_before is None and ordered.until is None:
+        return None
+    low, high = ordered.time, ordered.time if ordered.until is None else ordered.until
+    if not_before is not None:
+        previous = np.where(ordered.message[1:] == ordered.message[:-1], ordered.time[:-1], ordered.time[1:])
+        previous = np.append(ordered.time[:1], previous)  # the first event of a message has no bound
+        low = np.where(not_before == NEVER, low, np.maximum(not_before, previous))
+    return low, high
 
 
 def _failure_codes(ordered: OrderedEvents) -> pd.Series[Any]:

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from viberkit.analysis.durations import check_number, check_share, check_time_zone
+from viberkit.analysis.durations import check_number, check_share, check_time_zone, interval_attrs
 from viberkit.analysis.grouping import BY, as_list, check_name_clash, distinct, factorize, group_columns, group_names
-from viberkit.analysis.incidence import Floats, fractional_order
+from viberkit.analysis.incidence import Floats, Incidence, fractional_order
+from viberkit.analysis.interval_censoring import interval_incidence
 from viberkit.analysis.journeys import FAILED_STATES, build_journeys, build_transitions, categorical
 from viberkit.analysis.ordering import SECOND, Ints, factorize_ids, instants, microseconds, order_events, run_starts
+from viberkit.analysis.result import as_result
 from viberkit.frames.columns import EVENTS, TRANSITIONS
 from viberkit.frames.schema import INSTANT, require
 
@@ -79,14 +81,20 @@ def latency(
     ValueError
         A quantile or ``confidence`` is out of range, or a column of ``by`` has the name of a result column.
 
+    Warns
+    -----
+    IntervalTimesWarning
+        If latencies are known only as intervals wider than two seconds.
+
     See Also
     --------
     time_to : Quantiles of the time to delivery that take open messages into account.
 
     Notes
     -----
-    Only transitions that have ended count in the quantiles. A state that the log does not contain is skipped: without
-    *routed* there is a transition from *accepted* to *dispatched*.
+    Only transitions that have ended count in the quantiles. Latencies known only as intervals, from polls or a coarse
+    clock, are estimated by maximum likelihood, see :func:`delivery_curve`. A state that the log does not contain is
+    skipped: without *routed* there is a transition from *accepted* to *dispatched*.
 
     Quantiles are interpolated linearly as numpy does (definition 7 of Hyndman and Fan [1]_). The intervals are
     distribution-free, from fractional order statistics [2]_.
@@ -117,9 +125,10 @@ def latency(
     confidence = check_share(confidence, "confidence")
     check_time_zone(tz)
     transitions, waiting = _prepare(events, names, messages, tz)
-    result = _estimate(transitions, waiting, names, shares, confidence)
-    result.attrs = {"by": names, "confidence": confidence, "tz": tz}
-    return result
+    attrs: dict[str, Any] = {"by": names, "confidence": confidence, "tz": tz}
+    low, high = _latency_bounds(transitions)
+    attrs |= interval_attrs(high, low, np.ones(len(high), dtype=bool), "latency", "the next state")
+    return as_result(_estimate(transitions, waiting, names, shares, confidence), attrs)
 
 
 def _prepare(
@@ -202,10 +211,13 @@ def _estimate(
     never_left = table.reindex(np.setdiff1d(pairs_waiting, rows // width) * width + len(states))
     never_left = never_left.assign(**dict.fromkeys(("n", "total_s", "time_share", "slowest_share"), 0.0))
     tables = [never_left.assign(quantile=share) for share in quantiles]
+    curves = _interval_curves(transitions, row, n)
     for share in quantiles:
         value = times.quantile(share)
         low, high = (times.order_statistic(share, (1 + side * confidence) / 2) for side in (-1, 1))
         low, high = np.minimum(low, value), np.maximum(high, value)  # of few times, the value can lie outside
+        for index, curve in curves.items() if 0 < share < 1 else ():
+            value[index], low[index], high[index] = curve.quantile_estimate(share, confidence)
         tables.append(table.assign(quantile=share, value_s=value, low_s=low, high_s=high))
     table = pd.concat(tables).sort_index(kind="stable")
     code = table.index.to_numpy() // width
@@ -220,6 +232,25 @@ def _estimate(
     table = pd.concat([table.reset_index(drop=True), waited.reset_index(drop=True)], axis=1)
     table = table.astype({"n": "int64", "n_waiting": "float64"})
     return pd.DataFrame(result | {name: table[name] for name in _COLUMNS})
+
+
+def _latency_bounds(transitions: pd.DataFrame) -> tuple[Ints, Ints]:
+    """The bounds of each latency in microseconds; of no latency if all are exact."""
+    if "latest_s" not in transitions.columns:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    low, high = (np.rint(transitions[name].to_numpy() * SECOND).astype(np.int64) for name in ("earliest_s", "latest_s"))
+    return low, high
+
+
+def _interval_curves(transitions: pd.DataFrame, row: Ints, n: Ints | None) -> dict[int, Incidence]:
+    """The distribution of the latency of each row of the result in which some latencies are known only as intervals."""
+    low, high = _latency_bounds(transitions)
+    curves = {}
+    for index in np.unique(row[: len(low)][low < high]):
+        part = row == index
+        cause = np.ones(np.count_nonzero(part), dtype=np.int8)
+        curves[int(index)] = interval_incidence(low[part], high[part], cause, 1, n=None if n is None else n[part])
+    return curves
 
 
 class _SortedTimes:

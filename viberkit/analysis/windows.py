@@ -104,6 +104,8 @@ def over_time(
     -----
     DroppedMessagesWarning
         If messages without the state ``start`` are dropped.
+    IntervalTimesWarning
+        If times are known only as intervals wider than two seconds.
 
     See Also
     --------
@@ -193,6 +195,8 @@ def profile(
     -----
     DroppedMessagesWarning
         If messages without the state ``start`` are dropped.
+    IntervalTimesWarning
+        If times are known only as intervals wider than two seconds.
 
     See Also
     --------
@@ -289,6 +293,8 @@ def slo(
     -----
     DroppedMessagesWarning
         If messages without the state ``start`` are dropped.
+    IntervalTimesWarning
+        If times are known only as intervals wider than two seconds.
 
     See Also
     --------
@@ -391,6 +397,8 @@ def burn_rate(
     -----
     DroppedMessagesWarning
         If messages without the state ``start`` are dropped.
+    IntervalTimesWarning
+        If times are known only as intervals wider than two seconds.
 
     See Also
     --------
