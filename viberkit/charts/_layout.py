@@ -117,9 +117,8 @@ class Layout:
         """Set the height in inches and the notes below the x-axis; on the caller's axes the text shrinks to fit."""
         # A break is between two notes if each of them fits into a line.
         joined = " · ".join(note.replace(" ", "\xa0") if self.width(note) < 0.97 else note for note in notes if note)
-        label = "\n".join([self.wrap(joined).replace(" ·\n", "\n"), *map(self.wrap, self.captions)]).replace(
-            "\xa0", " "
-        )
+        lines = [self.wrap(joined).replace(" ·\n", "\n"), *map(self.wrap, self.captions)]
+        label = "\n".join(lines).replace("\xa0", " ")
         self.ax.set_xlabel(label, fontsize=SMALL, color=self.text_colour, linespacing=1.25, parse_math=False)
         if self.own:
             bottom = 0.22 + 0.2 * axis + 0.15 * (label.count("\n") + 1)

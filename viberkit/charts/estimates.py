@@ -69,11 +69,8 @@ def quantiles(estimates: pd.DataFrame, *, title: str = "", ax: Axes | None = Non
     whole = isinstance(estimates, pd.DataFrame) and "quantile" in estimates and "from_state" not in estimates
     rows, source, attrs = estimates, "vk.latency(events)", ["by"]
     if whole:
-        rows, source = (
-            rows.assign(from_state=rows.attrs.get("start"), to_state=rows.attrs.get("end")),
-            "vk.time_to(journeys)",
-        )
-        attrs += ["start", "end"]
+        source, attrs = "vk.time_to(journeys)", ["by", "start", "end"]
+        rows = rows.assign(from_state=rows.attrs.get("start"), to_state=rows.attrs.get("end"))
     check_result(rows, "quantiles", source, columns, attrs)
     layout = Layout.open(ax, title, rows.attrs)
     rows = rows[rows["to_state"].notna() & (rows["n"] > 0)] if len(rows) else rows

@@ -330,7 +330,7 @@ def time_share(latency: pd.DataFrame, *, title: str = "", ax: Axes | None = None
         bars.setdefault(group_label(group), {})[str(source), str(target)] = float(share)
     transitions = in_order({transition for bar in bars.values() for transition in bar})
     colours = transition_colours(transitions)
-    segments = [(name, transition, share) for name, bar in bars.items() for transition, share in bar.items()]
+    segments = [(name, key, share) for name, bar in bars.items() for key, share in bar.items()]
     texts = {(name, key): _segment_text(layout, key, share, multiline=not by) for name, key, share in segments}
     named = {transition for (_, transition), text in texts.items() if "→" in text}
     legend: dict[Transition, str] = {}
