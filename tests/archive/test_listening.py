@@ -30,7 +30,7 @@ def at(seconds: float) -> datetime:
 
 def listen(archive: vk.Archive, *beats: float) -> None:
     """One listening period with these heartbeats."""
-    period = None
+    period = 0
     for beat in beats:
         period = archive.recorder.record_callbacks([], at(beat), period)
 

@@ -381,28 +381,23 @@ def silence(log: _Log) -> _Findings:
     times as long as 95 % of messages take to the first callback. When no messages are accepted, traffic has stopped,
     not the callbacks. ``value_s`` is the length of the longest silence.
     """
-    received = instants_of(log.events, "received_at")
-    by_callback = np.flatnonzero((received != NEVER) & (log.source == list(log.sources).index("callback")))
-    if not len(by_callback):
-        return _not_checked(f"no callback has a row of its own; {_REMEDY_FOR_SOURCES} of an archive with a listener")
-    start = np.flatnonzero(log.state == ORDER.index("accepted"))
-    unknown = np.iinfo(np.int64).max
+    received, unknown = instants_of(log.events, "received_at"), np.iinfo(np.int64).max
+    calls = np.flatnonzero((received != NEVER) & (log.source == log.sources.index("callback")))
+    starts = np.flatnonzero(log.state == ORDER.index("accepted"))
     accepted, called = np.full(len(log.ids), unknown), np.full(len(log.ids), unknown)
-    np.minimum.at(accepted, log.message[start], log.happened[start])
-    np.minimum.at(called, log.message[by_callback], received[by_callback])
+    np.minimum.at(accepted, log.message[starts], log.happened[starts])
+    np.minimum.at(called, log.message[calls], received[calls])
     both = np.maximum(accepted, called) < unknown
     if not both.any():
-        return _not_checked("no message has both a callback and the time at which it was accepted")
+        return _not_checked(f"no accepted message has a callback in a row of its own; {_REMEDY_FOR_SOURCES}")
     usual = np.quantile(np.maximum(called[both] - accepted[both], SECOND), 0.95)
-    heard = np.sort(received[by_callback])
     end = max(instants.max() for instants in (received, log.happened, instants_of(log.events, "observed_until")))
-    gap = np.searchsorted(heard, accepted, side="right")  # 0 before the first callback
-    length = np.append(heard, end)[gap] - heard[gap - 1]
+    heard = np.append(np.sort(received[calls]), end)
+    gap = np.searchsorted(heard[:-1], accepted, side="right")  # 0 before the first callback
     expected = (accepted < unknown) & (gap > 0)
-    silent = expected & (np.append(heard, end)[gap] - accepted > 10 * usual)
-    silent &= np.bincount(gap[silent], minlength=len(heard) + 1)[gap] >= 5
-    value_s = float(length[silent].max() / SECOND) if silent.any() else np.nan
-    return _finding(silent, log.ids, of=_count(expected), value_s=value_s)
+    silent = expected & (heard[gap] - accepted > 10 * usual)
+    silent &= np.bincount(gap[silent], minlength=len(heard))[gap] >= 5
+    return _finding(np.where(silent, heard[gap] - heard[gap - 1], 0), log.ids, of=_count(expected))
 
 
 @_check(

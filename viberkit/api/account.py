@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 from viberkit.api.settings import Secrets, hide
 from viberkit.api.transport import Transport, path_within, read_body
-from viberkit.errors import UnreadableRecord, Violation, quote, raise_violations
+from viberkit.errors import BadRequest, UnreadableRecord, Violation, quote, raise_violations
 from viberkit.models.content import read_array, read_object
-from viberkit.models.parsing import error_from_response, parse_instant, read_channel, read_configuration, read_media
+from viberkit.models.parsing import parse_instant, read_channel, read_configuration, read_media
 from viberkit.models.records import Channel, Configuration, Media
 from viberkit.models.validation import LISTED_EVENTS, callback_violations, event_names, text_rule, url_rule
 
@@ -24,6 +24,9 @@ _MAX_FILE_BYTES = 256 * 2**20  # the API permits 200 MB
 #: The parameters of :meth:`Account.configure_callbacks` that are parts of the setting, and their names in JSON.
 _CALLBACK_PARTS = {"inbound_url": "inboundMessageUrl", "status_url": "messageStatusUrl", "events": "eventFilter"}
 _CALLBACK_PARTS |= {"version": "callbackVersion", "secret": "signature", "header": "header"}
+_FILE_PARTS = {"quota": "quota", "usage": "usage", "content_type": "contentType"}
+_FILE_PARTS |= {"filename": "fileName", "size_bytes": "fileSize"}
+_CREDENTIALS_PATH = "/configurations/mediaCredentials"
 _OAUTH2 = ("clientId", "clientSecret", "url")
 
 T = TypeVar("T")
@@ -158,19 +161,15 @@ class Account:
         secret, header = hide(secret), hide(header)  # before anything can fail
         inbound_url, status_url = (url if part is None else part for part in (inbound_url, status_url))
         passed = dict(zip(_CALLBACK_PARTS, (inbound_url, status_url, events, version, secret, header), strict=True))
-        parts: dict[str, Any] = {
-            name: None if isinstance(part, str) and part in ("", "inherit") else part for name, part in passed.items()
-        }
+        parts: dict[str, Any] = {name: None if part in ("", "inherit") else part for name, part in passed.items()}
         violations = callback_violations(parts, method)
         for field, part in passed.items():
             if service_id is None and part == "inherit":
                 remedy = "pass service_id=…, or '' to remove this part"
                 violations.append(Violation(field, "'inherit'", "is possible for a service id only", remedy))
-            is_unbroken_url = "url" in field and part is not None and field not in {each.field for each in violations}
-            if is_unbroken_url and str(part).startswith("http://") and not self._transport.is_local:
+            if not self._transport.is_local and isinstance(part, str) and part.startswith("http://"):
                 rule = "leads to this computer, which the provider cannot reach"
-                remedy = "pass the public https address, e.g. Listener(public_url=…)"
-                violations.append(Violation(field, quote(part), rule, remedy))
+                violations.append(Violation(field, "", rule, "pass the public address, e.g. Listener(public_url=…)"))
         raise_violations(violations)
         if parts["events"] is not None:
             parts["events"] = event_names(parts["events"])
@@ -187,27 +186,26 @@ class Account:
                 if not set(kept) - set("*•.xX"):
                     remedy = f"pass {field}=…, or '' to remove it"
                     raise_violations([Violation(field, "", "is hidden by the server and cannot be kept", remedy)])
+            self._transport.redactor.add((setting.get(part) or {}).get(name, ""))
         if service_id is None:
             setting.setdefault("callbackVersion", "2.13")
-        return self._set_callbacks(path, {name: part for name, part in setting.items() if part is not None})
+        reader: Any = read_configuration if service_id is None else read_channel
+        setting = {name: part for name, part in setting.items() if part is not None}
+        return self._set_callbacks(reader, path, setting)
 
-    def _set_callbacks(self, path: str, setting: dict[str, Any]) -> Configuration | Channel:
+    def _set_callbacks(
+        self, reader: Callable[[Any], Configuration | Channel], path: str, setting: dict[str, Any]
+    ) -> Configuration | Channel:
         """Replace a callback setting; if the server refuses the event filter, without the events it does not list."""
-        for part in (setting.get("signature", {}).get("secret"), setting.get("header", {}).get("value")):
-            self._transport.redactor.add(part or "")
-        refused: list[str] = []
-        for _ in range(2):
-            response = self._transport.request("PUT", f"{path}/callbacks", json=setting, secrets={})
-            if response.ok or b"eventfilter" not in response.body.lower() or refused:
-                break
+        try:
+            return self._call(reader, "PUT", f"{path}/callbacks", json=setting)
+        except BadRequest as refusal:
             refused = [event for event in setting.get("eventFilter", ()) if event not in LISTED_EVENTS]
-            setting["eventFilter"] = [event for event in setting.get("eventFilter", ()) if event in LISTED_EVENTS]
-        if not response.ok:
-            raise error_from_response(response, f"PUT {path}/callbacks")
-        reader: Any = read_configuration if path == "/configurations" else read_channel
-        result = read_body(reader, response) if response.body.strip() else self._call(reader, "GET", path)
-        if refused:
-            warnings.warn(f"the server refuses {', '.join(refused)}; callbacks of these were not set", stacklevel=3)
+            if not refused or "eventfilter" not in str(refusal).lower():
+                raise
+        setting["eventFilter"] = [event for event in setting["eventFilter"] if event in LISTED_EVENTS]
+        result = self._call(reader, "PUT", f"{path}/callbacks", json=setting)
+        warnings.warn(f"the server refuses {', '.join(refused)}; callbacks of these were not set", stacklevel=3)
         return replace(result, refused_events=tuple(refused))
 
     def set_media_credentials(self, username: str, password: str, *, token_url: str | None = None) -> Configuration:
@@ -236,7 +234,7 @@ class Account:
         raise_violations(broken if token_url is None else [*broken, *url_rule("token_url", token_url)])
         self._transport.redactor.add(password)
         credentials = dict(zip(names, (username, password, token_url), strict=False))
-        return self._change_media_credentials("PUT", json={"type": kind, kind: credentials})
+        return self._call(read_configuration, "PUT", _CREDENTIALS_PATH, json={"type": kind, kind: credentials})
 
     def delete_media_credentials(self) -> Configuration:
         """Remove the credentials with which the server downloads files from your host.
@@ -246,15 +244,16 @@ class Account:
         Configuration
             The new configuration.
         """
-        return self._change_media_credentials("DELETE")
+        return self._call(read_configuration, "DELETE", _CREDENTIALS_PATH)
 
-    def _change_media_credentials(self, method: str, **options: Any) -> Configuration:
-        response = self._transport.call(method, "/configurations/mediaCredentials", secrets={}, **options)
-        return read_body(read_configuration, response) if response.body.strip() else self.configuration()
-
-    def _call(self, reader: Callable[[Any], T], method: str, path: str, secrets: Secrets | None = None) -> T:
-        """A configuration; its secrets are not in the response, but in ``secrets``."""
-        return read_body(reader, self._transport.call(method, path, secrets={} if secrets is None else secrets))
+    def _call(
+        self, reader: Callable[[Any], T], method: str, path: str, secrets: Secrets | None = None, **options: Any
+    ) -> T:
+        """A configuration, also if it was changed and the response is empty; its secrets are in ``secrets`` only."""
+        response = self._transport.call(method, path, secrets={} if secrets is None else secrets, **options)
+        if method != "GET" and not response.body.strip():
+            return self._call(reader, "GET", path.rpartition("/")[0])
+        return read_body(reader, response)
 
     def download_media(self, media: str) -> bytes:
         """Download an inbound or uploaded file.
@@ -355,16 +354,13 @@ def _read_callback_setting(record: Any) -> dict[str, Any]:
 
 
 def _read_file(record: Any) -> Media:
-    """An uploaded file; sizes that are whole numbers as such, whatever their JSON type."""
-    media, payload = read_media(record), read_object(record)
-    numbers = {"quota": media.quota, "usage": media.usage, "size_bytes": payload.get("fileSize")}
-    whole = {name: int(value) if str(value).isdecimal() else value for name, value in numbers.items()}
-    texts = {"content_type": payload.get("contentType"), "filename": payload.get("fileName", payload.get("filename"))}
-    texts = {name: value if isinstance(value, str) else None for name, value in texts.items()}
-    valid_until = None
+    """An uploaded file."""
+    payload = read_object(record)
+    values: dict[str, Any] = {name: payload.get(wire) for name, wire in _FILE_PARTS.items()}
+    values = {name: value for name, value in values.items() if isinstance(value, int | str)}
     with suppress(UnreadableRecord):
-        valid_until = parse_instant(payload.get("validity", payload.get("validUntil")), "validity")[0]
-    return replace(media, **whole, **texts, valid_until=valid_until)
+        values["valid_until"] = parse_instant(payload.get("validity"))[0]
+    return replace(read_media(record), **values)
 
 
 def _service_path(service_id: str) -> str:

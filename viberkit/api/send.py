@@ -79,8 +79,7 @@ def post(transport: Transport, path: str, request: Mapping[str, Any]) -> SendAtt
         try:
             accepted = read_accepted(parse(response.body), bulk=path == "/bulks")
         except UnreadableRecord as error:
-            bulk_id = _bulk_id(response) if path == "/bulks" else None
-            named = f", but names the bulk {bulk_id}" if bulk_id else ""
+            named = f", but names the bulk {bulk_id}" if (bulk_id := _bulk_id(response)) else ""
             reason = f"the response ({response.status}) could not be read{named}: {error}"
             return _unknown(request, reason, response, bulk_id)
         outcome = SendOutcome("accepted", message_id=accepted.message_id, http_status=response.status)

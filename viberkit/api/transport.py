@@ -87,9 +87,9 @@ class RateLimiter:
 
 
 #: The attempt of this thread: until when (`deadline`) and of how many bytes (`bytes_left`) its response is read,
-#: whether it is `paid`, and whether it is certain that no byte of it has left the process (`nothing_sent`). Only one of
-#: our own connections that is still connecting proves that. With any other connection (of a SOCKS proxy, or opened for
-#: an earlier request) the flag stays False, and the request counts as sent.
+#: whether it is `paid`, where the `secrets` of its response go, and whether it is certain that no byte of it has left
+#: the process (`nothing_sent`). Only one of our own connections that is still connecting proves that. With any other
+#: connection (of a SOCKS proxy, or opened for an earlier request) the flag stays False, and the request counts as sent.
 _attempt = threading.local()
 
 
@@ -287,9 +287,9 @@ class Transport:
         TransportError
             If no response arrived.
         """
-        deadline = time.monotonic() + self._retry_for_s
+        _attempt.secrets, deadline = secrets, time.monotonic() + self._retry_for_s
         for attempt in itertools.count(1):
-            result = self._send_once(method, path, max_bytes, secrets, options)
+            result = self._send_once(method, path, max_bytes, options)
             if not _may_repeat(method, result):
                 break
             pause_s = _pause_s(attempt, result)
@@ -301,9 +301,7 @@ class Transport:
             raise result
         return result
 
-    def _send_once(
-        self, method: str, path: str, max_bytes: int, secrets: Secrets | None, options: dict[str, Any]
-    ) -> Response | BaseException:
+    def _send_once(self, method: str, path: str, max_bytes: int, options: dict[str, Any]) -> Response | BaseException:
         """Make one attempt.
 
         The exceptions of requests are described and dropped: they hold the request, and with it the key, in their
@@ -320,7 +318,7 @@ class Transport:
             send: Any = session.get_adapter(url).send  # session.send stores cookies, and reads where a redirect leads
             environment = session.merge_environment_settings
             with send(request, timeout=self._timeout_s, **environment(url, {}, True, None, None)) as response:
-                result = self._convert(response, max_bytes, secrets)
+                result = self._convert(response, max_bytes)
             if result.status >= 200:
                 return result
             reason = f"an interim response ({result.status}) without a final one"
@@ -352,7 +350,7 @@ class Transport:
             self._sessions.append(session)
         return session
 
-    def _convert(self, response: requests.Response, max_bytes: int, secrets: Secrets | None) -> Response:
+    def _convert(self, response: requests.Response, max_bytes: int) -> Response:
         body = bytearray()
         for chunk in response.iter_content(2**16):
             body += chunk
@@ -369,14 +367,16 @@ class Transport:
             self._grace_s = 0.0
         elif abs(date - now) > _CLOCK_TOLERANCE:
             date = now
-        shown = bytes(body) if secrets is None else _hide_secrets(bytes(body), secrets, response.ok)
-        return Response(response.status_code, self.redactor(shown), date, headers, links)
+        shown = self.redactor(_hide_secrets(bytes(body), response.ok))
+        return Response(response.status_code, shown, date, headers, links)
 
 
-def _hide_secrets(body: bytes, secrets: Secrets, ok: bool) -> bytes:
-    """A body without the secrets in its JSON; one that is not JSON is shown only if it is an error's."""
+def _hide_secrets(body: bytes, ok: bool) -> bytes:
+    """A body without the secrets in its JSON, if there may be some; one that is no JSON is shown only of an error."""
+    if _attempt.secrets is None:
+        return body
     with contextlib.suppress(UnreadableRecord, RecursionError):
-        return json.dumps(hide_members(parse(body), secrets)).encode()
+        return json.dumps(hide_members(parse(body), _attempt.secrets)).encode()
     return b"***" if ok and body.strip() else body
 
 

@@ -111,10 +111,10 @@ class Archive:
         listening = self.listening()
         frame = self._frame(select(tables.messages), tables.messages, MESSAGES, "sent_at")
         if len(listening):
-            event = tables.events
-            callbacks = select(event.c.message_id, event.c.state, event.c.source, event.c.received_at)
-            callbacks = callbacks.where(event.c.source == "callback")
-            frame["observed_until"] = events.observed_until(frame, self._frame(callbacks, event, EVENTS), listening)
+            event = tables.events.c
+            query = select(event.message_id, event.state, event.source, event.received_at)
+            callbacks = self._frame(query.where(event.source == "callback"), tables.events, EVENTS)
+            frame["observed_until"] = events.observed_until(frame, callbacks, listening)
         frame["country"] = events.recipient_countries(frame["to"])
         return frame if unmask else _masked(frame, "to")
 

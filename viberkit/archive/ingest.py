@@ -85,18 +85,17 @@ def store(connection: Connection, rows: Sequence[Mapping[str, Any]], limit: int 
     return derive_pending(connection, limit)
 
 
-def extend_listening(connection: Connection, period: int | None, at: int) -> int:
-    """Extend a listening period to a heartbeat, or begin one; return its id.
+def extend_listening(connection: Connection, period: int, at: int) -> int:
+    """Extend a listening period to a heartbeat, or begin one if there is none with this id; return its id.
 
     It does not extend over callbacks that are not derived yet, because the tables do not show them.
     """
     pending_from = connection.execute(select(func.min(_raw.first_seen)).where(tables.is_pending)).scalar()
-    at = at if pending_from is None else min(at, pending_from)
-    listening = tables.listening
+    listening, at = tables.listening, min(at, pending_from or at)
     later = update(listening).where(listening.c.id == period).values(last_at=func.max(listening.c.last_at, at))
-    if period is None or not connection.execute(later).rowcount:
-        return int(connection.execute(insert(listening).values(began_at=at, last_at=at)).lastrowid)
-    return period
+    if connection.execute(later).rowcount:
+        return period
+    return int(connection.execute(insert(listening).values(began_at=at, last_at=at)).lastrowid)
 
 
 def settle(connection: Connection, sends: Sequence[SettledSend]) -> dict[str, SendOutcome]:

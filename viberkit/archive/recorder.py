@@ -114,18 +114,14 @@ class Recorder:
 
     @transaction
     def record_callbacks(
-        self,
-        connection: Connection,
-        callbacks: Iterable[Callback],
-        heartbeat: datetime | None = None,
-        period: int | None = None,
-    ) -> int | None:
+        self, connection: Connection, callbacks: Iterable[Callback], beat: datetime | None = None, period: int = 0
+    ) -> int:
         """Store callbacks; their rows are derived now, or later if many are pending.
 
-        A ``heartbeat`` extends a listening period to this time, or begins one; its id is returned.
+        A heartbeat, ``beat``, extends a listening period to this time, or begins one; its id is returned.
         """
         ingest.store(connection, [ingest.callback_row(callback) for callback in callbacks], _DERIVED_WITH_CALLBACKS)
-        return period if heartbeat is None else ingest.extend_listening(connection, period, micros(heartbeat))
+        return period if beat is None else ingest.extend_listening(connection, period, micros(beat))
 
     @transaction
     def derive(self, connection: Connection, limit: int | None = None) -> int:

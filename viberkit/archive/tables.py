@@ -92,12 +92,8 @@ inbound = Table(
 )
 
 # A listener ran from began_at to last_at, its last heartbeat, and could store callbacks.
-listening = Table(
-    "listening",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    *_columns(BigInteger, "began_at", "last_at", nullable=False),
-)
+_period = Column("id", Integer, primary_key=True)
+listening = Table("listening", metadata, _period, *_columns(BigInteger, "began_at", "last_at", nullable=False))
 
 #: The salt makes this archive's keys differ from another's, so that callbacks about its sends settle nothing here.
 identity = Table("identity", metadata, Column("salt", Text, primary_key=True))
@@ -146,12 +142,8 @@ def _add_signatures_and_outbox(connection: sa.Connection) -> None:
     _create(connection, identity, campaigns, outbox)
 
 
-def _add_listening(connection: sa.Connection) -> None:
-    listening.create(connection)
-
-
 #: Step n brings an archive from version n to n + 1; a new archive has the newest version. Steps are only ever added.
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_add_signatures_and_outbox, _add_listening)
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_add_signatures_and_outbox, listening.create)
 
 
 def migrate(connection: sa.Connection, steps: Sequence[Callable[[sa.Connection], None]] = MIGRATIONS) -> None:

@@ -30,8 +30,7 @@ class GroupCommit:
 
     def __init__(self, archive: Archive, now: Callable[[], datetime]) -> None:
         self._archive, self._now = archive, now
-        self._period: int | None = None
-        self._last_beat, self._last_beat_s = datetime.min.replace(tzinfo=UTC), 0.0
+        self._period, self._last_beat, self._last_beat_s = 0, datetime.min.replace(tzinfo=UTC), 0.0
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
 
     @contextlib.asynccontextmanager
@@ -81,7 +80,7 @@ class GroupCommit:
             is_due = last or max(silent_s, abs((now - self._last_beat).total_seconds())) >= HEARTBEAT_S
             if batch or is_due:
                 if silent_s > 3 * HEARTBEAT_S:  # the computer slept, or nothing could be stored
-                    self._period = None
+                    self._period = 0
                 callbacks, beat = (callback for callback, _ in batch), now if is_due else None
                 self._period = self._archive.recorder.record_callbacks(callbacks, beat, self._period)
             if is_due:

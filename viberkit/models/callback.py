@@ -33,15 +33,14 @@ def normalize(record: Any) -> Any:
     """A callback of version 3.0, which names media by their kind, as one of version 2; others are unchanged.
 
     >>> normalize({"content": {"contentType": "image", "image": {"mediaId": "m"}}})
-    {'content': {'contentType': 'media', 'media': {'type': 'image', 'mediaId': 'm'}}}
+    {'content': {'contentType': 'media', 'image': {'mediaId': 'm'}, 'media': {'type': 'image', 'mediaId': 'm'}}}
     """
-    content = record.get("content") if isinstance(record, Mapping) else None
+    content: Any = record.get("content") if isinstance(record, Mapping) else None
     kind = content.get("contentType") if isinstance(content, Mapping) else None
-    media = content.get(kind) if isinstance(content, Mapping) and isinstance(kind, str) and kind != "media" else None
+    media = content.get(kind) if isinstance(kind, str) and kind != "media" else None
     if not isinstance(media, Mapping) or not {"mediaId", "url"} & media.keys():
         return record
-    others = {name: value for name, value in content.items() if name != kind}
-    return {**record, "content": {**others, "contentType": "media", "media": {"type": kind, **media}}}
+    return {**record, "content": {**content, "contentType": "media", "media": {"type": kind, **media}}}
 
 
 class SignatureError(Exception):

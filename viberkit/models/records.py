@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -250,6 +250,7 @@ class Media:
     url: str | None
     quota: int | str | None = None
     usage: int | str | None = None
+    _: KW_ONLY
     content_type: str | None = None
     filename: str | None = None
     size_bytes: int | None = None

@@ -247,11 +247,8 @@ def callback_violations(parts: Mapping[str, Any], method: str) -> list[Violation
             broken += choice_rule(f"events[{index}]", event, EVENTS)
     if parts["version"] is not None:
         broken += choice_rule("version", parts["version"], ("2.11", "2.12", "2.13"))
-    return [
-        *broken,
-        *choice_rule("method", method, ("HS256", "HS512")),
-        *secret_rules(parts["secret"], parts["header"]),
-    ]
+    broken += choice_rule("method", method, ("HS256", "HS512"))
+    return [*broken, *secret_rules(parts["secret"], parts["header"])]
 
 
 def secret_rules(secret: object, header: Sequence[object] | None) -> Iterator[Violation]:

@@ -27,8 +27,7 @@ from viberkit.sandbox.message import Message, format_instant
 
 PAGE_SIZE = 50
 QUOTA = 2**30  # bytes of uploaded files
-SCOPES = [f"{name}:{access}" for name in ("callbacks", "credentials", "media") for access in ("read", "write")]
-SCOPES.insert(0, "channels:read")
+SCOPES = "channels:read callbacks:read callbacks:write credentials:read credentials:write media:read media:write"
 _SERVICE_ID = "/configurations/channels/viber/service-ids/{service_id}"
 
 
@@ -155,10 +154,10 @@ class Account:
     def _accept(self, request: ApiRequest, field: str) -> list[Message]:
         """Accept the contents in a field of a request, unless it violates a rule."""
         body = request.json_object()
-        contents = body.get(field) if field == "messages" else [body.get(field)]
-        if self.dialect == "guide" and isinstance(contents, list):  # the guide's example has another name
-            for content in filter(lambda content: isinstance(content, dict) and "type" in content, contents):
-                content.setdefault("contentType", content["type"])
+        contents: Any = body.get(field) if field == "messages" else [body.get(field)]
+        if self.dialect == "guide" and isinstance(contents, list):  # its example says type
+            contents = [{"contentType": c.get("type"), **c} if isinstance(c, dict) else c for c in contents]
+            body = body | {field: contents if field == "messages" else contents[0]}
         _raise_violations(rules.check_send(body, field), "validate.request.")
         if body["from"] not in self.service_ids:
             raise ProblemError(403, "the service id in 'from' does not belong to this account")
@@ -167,7 +166,7 @@ class Account:
             body.pop("context", None)
         at = request.received_at.replace(microsecond=request.received_at.microsecond // 1000 * 1000)
         accepted = []
-        for content in contents or ():
+        for content in contents:
             message = Message.draw(self.next_seed(body["to"]), self.model, self.dialect, at, body, content)
             self.messages[message.message_id] = message
             self.on_accepted(message)
@@ -196,7 +195,7 @@ class Account:
         return {**self.callback_settings.get("", {}), **self.callback_settings.get(service_id, {})}
 
     def _configuration(self) -> dict[str, Any]:
-        return {"scopes": SCOPES, "callback": self.callback_settings.get("", {}), "config": self.config}
+        return {"scopes": SCOPES.split(), "callback": self.callback_settings.get("", {}), "config": self.config}
 
     def _channel(self, service_id: str) -> dict[str, Any]:
         if service_id not in self.service_ids:
@@ -244,9 +243,8 @@ class Account:
 
     def _list_files(self, request: ApiRequest) -> Response:
         uploaded = [
-            {"mediaId": media_id, "contentType": content_type, "validity": format_instant(expires_at)}
-            | ({"fileName": name} if name else {})
-            | {"fileSize": len(data)}
+            {"mediaId": media_id, "contentType": content_type, "fileName": name or "", "fileSize": len(data)}
+            | {"validity": format_instant(expires_at)}
             for media_id, data, content_type, name, expires_at in self.files.values()
             if expires_at and request.received_at < expires_at
         ]

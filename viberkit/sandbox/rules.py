@@ -162,13 +162,9 @@ CALLBACK_SETTINGS = _object(
 )
 
 #: The credentials with which files are downloaded.
-MEDIA_CREDENTIALS = _object(
-    {"type": _one_of("basic", "oauth2")},
-    {
-        "basic": _object({"username": _ANY_TEXT, "password": _ANY_TEXT}),
-        "oauth2": _object({"clientId": _ANY_TEXT, "clientSecret": _ANY_TEXT, "url": _ANY_TEXT}),
-    },
-)
+_BASIC = _object({"username": _ANY_TEXT, "password": _ANY_TEXT})
+_OAUTH2 = _object({"clientId": _ANY_TEXT, "clientSecret": _ANY_TEXT, "url": _ANY_TEXT})
+MEDIA_CREDENTIALS = _object({"type": _one_of("basic", "oauth2")}, {"basic": _BASIC, "oauth2": _OAUTH2})
 
 # --- checks of requests ----------------------------------------------------------------------------
 
