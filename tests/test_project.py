@@ -62,7 +62,8 @@ def test_unwanted_text_is_recognised(text: str, unwanted: bool) -> None:
 
 
 def test_dir_lists_the_public_names_only() -> None:
-    assert dir(vk) == sorted(vk.__all__)
+    for module in (vk, vk.charts, vk.errors, vk.widgets):
+        assert dir(module) == sorted(module.__all__)
     with pytest.raises(AttributeError, match="nonsense"):
         vk.nonsense  # noqa: B018
 

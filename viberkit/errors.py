@@ -348,3 +348,7 @@ def raise_violations(violations: Iterable[Violation]) -> None:
 
 #: The classes of this module.
 __all__ = [name for name, value in globals().items() if isinstance(value, type) and value.__module__ == __name__]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -61,6 +62,21 @@ def dump(archive: vk.Archive) -> list[str]:
         lines = list(connection.iterdump())
     connection.close()
     return lines
+
+
+def test_a_missing_file_is_created_with_a_warning_or_as_requested(tmp_path: Path) -> None:
+    path = tmp_path / "typo.db"
+    with pytest.raises(ArchiveError, match=r"'.*typo.db' does not exist; pass the path of an archive, or create=True"):
+        vk.Archive(path, create=False)
+    assert not path.exists()
+    with pytest.warns(UserWarning, match=r"archive: '.*typo.db' is a new archive") as caught:
+        vk.Archive(path).close()
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for create in (None, True, False):
+            vk.Archive(path, create=create).close()
+        vk.Archive(f"sqlite:///{tmp_path / 'new.db'}", create=True).close()
 
 
 def test_a_new_archive_is_private(archive: vk.Archive) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import pandas as pd
+import psutil
 import pytest
 import requests
 from support.faults import FaultySandbox
@@ -71,16 +75,27 @@ def test_message_prints_the_stored_message_masked(run) -> None:  # type: ignore[
 
 
 def test_send_asks_for_confirmation(run, sandbox: vk.Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "n")
-    code, _, err = run("send", "+491701234567", "Hi", "--rate-type", "session")
+    asked: list[str] = []
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda text: asked.append(text) or "n")
+    code, _, err = run("send", "0049 170 1234567", "Hi", "--rate-type", "session")
     assert (code, err.strip()) == (1, "stopped")
+    assert asked == ["Send this session message to +491701234567? It will be charged [y/N]: "]
     assert not sandbox.requests
+    assert not Path("deliveries.db").exists()
 
 
 @pytest.mark.parametrize(
     ("args", "code", "text"),
     [
-        (("status", "unknown-id"), 1, "error: GET status of unknown-id: 404"),
+        *(((name, "id", "--archive", "missing.db"), 2, "does not exist") for name in ("status", "events", "message")),
+        (("resolve", "--archive", "missing.db"), 2, "does not exist"),
+        (("campaign", "preview", "spring", "--archive", "missing.db"), 2, "does not exist"),
+        (("send", "+491701234567", "Hi", "--rate-type", "promo"), 2, "did you mean 'promotion'?"),
+        (
+            ("send", "+493012345678", "Hi", "--rate-type", "session"),
+            1,
+            "error: to: '+4930*****78' is a valid number, but not",
+        ),
         (("send", "12", "Hi", "--rate-type", "session", "--yes"), 1, "error: to:"),
         (("send", "+491701234567", "Hi", "--yes"), 2, "--rate-type"),
         (("latency", "missing.jsonl"), 2, "does not exist"),
@@ -165,6 +180,33 @@ def test_unknown_sends_are_listed_and_resolved(run, sandbox: FaultySandbox, comm
     assert pd.read_csv("outbox.csv").query("key == @key")["state"].tolist() == ["abandoned"]
 
 
+def test_a_status_that_the_server_does_not_know(run) -> None:  # type: ignore[no-untyped-def]
+    vk.Archive("deliveries.db", create=True).close()
+    code, _, err = run("status", "unknown-id")
+    assert code == 1
+    assert "error: GET status of unknown-id: 404" in err
+
+
+def test_a_new_archive_is_announced(run) -> None:  # type: ignore[no-untyped-def]
+    arguments = ("send", "+491701234567", "Hi", "--rate-type", "session", "--yes", "--archive", "typo.db")
+    assert "warning: archive: 'typo.db' is a new archive" in run(*arguments)[2]
+    assert "is a new archive" not in run(*arguments)[2]
+
+
+def test_the_archive_is_the_same_option_of_all_commands() -> None:
+    def parameters(command: click.Command) -> Iterator[tuple[str, click.Parameter]]:
+        for parameter in command.params:
+            yield command.name or "", parameter
+        for part in getattr(command, "commands", {}).values():
+            yield from parameters(part)
+
+    archives = [(name, option) for name, option in parameters(cli.commands) if "archive" in str(option.name)]
+    assert len({name for name, _ in archives}) > 10
+    assert {(tuple(option.opts), option.default, option.help) for _, option in archives} == {  # type: ignore[attr-defined]
+        (("--archive",), "deliveries.db", "The archive's database file.")
+    }
+
+
 def test_collect_exits_with_1_if_a_request_failed(run, sandbox: FaultySandbox) -> None:  # type: ignore[no-untyped-def]
     run("send", "+491701234567", "Hi", "--rate-type", "session", "--yes")
     sandbox.fault("500", method="GET")
@@ -222,11 +264,15 @@ def test_sandbox_serves_until_it_is_interrupted() -> None:
         assert process.stdout is not None
         output = ""
         deadline = time.monotonic() + 30
-        while "http://127.0.0.1" not in output and time.monotonic() < deadline:
+        while "Ctrl-C" not in output and time.monotonic() < deadline:
             output += process.stdout.readline()
         process.send_signal(2)
         assert process.wait(20) == 0
         assert "Traceback" not in process.stderr.read()  # type: ignore[union-attr]
+    names = "VIBERKIT_BASE_URL", "TYNTEC_API_KEY", "VIBER_SERVICE_ID"
+    script = output + "".join(f'\necho "${name}"' for name in names)
+    pasted = subprocess.run(["sh", "-eu"], input=script, capture_output=True, text=True, check=True).stdout
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/conversations/v3\n\S+\n\S+\n", pasted)
 
 
 def test_listen_configures_the_account_and_stores_callbacks(sandbox: vk.Sandbox, tmp_path: Path) -> None:
@@ -244,6 +290,7 @@ def test_listen_configures_the_account_and_stores_callbacks(sandbox: vk.Sandbox,
         first_line = process.stdout.readline()
         url = first_line.split()[2].rstrip(";")
         sandbox.receive("491701234567", "Hello")
+        assert re.fullmatch(r"\d\d:\d\d:\d\d 1 stored, 1 in all\n", process.stdout.readline())
         statuses = [requests.post(url, json={}, timeout=5).status_code for _ in range(3)]
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
@@ -281,6 +328,34 @@ def test_tutorials_are_copied_but_replace_nothing(tmp_path: Path) -> None:
     notebooks = cli.copy_tutorials(tmp_path / "folder")
     assert min(path.name for path in notebooks.glob("*.ipynb")) == "01-first-message.ipynb"
     assert not list((tmp_path / "folder" / "data").iterdir())
+
+
+@pytest.mark.slow
+def test_lab_ends_jupyterlab_when_it_is_terminated(tmp_path: Path) -> None:
+    port = free_port()
+    folders = {f"JUPYTER_{name}_DIR": str(tmp_path / name) for name in ("CONFIG", "DATA", "RUNTIME")}
+    command = [sys.executable, "-m", "viberkit.cli", "lab", "--no-browser", "--port", str(port), "--", "--allow-root"]
+    output = (tmp_path / "output").open("wb")
+    with output, subprocess.Popen(command, env=os.environ | folders, cwd=tmp_path, stderr=output, stdout=output) as lab:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not is_open(port):
+            time.sleep(0.2)
+        assert is_open(port)
+        (jupyter,) = psutil.Process(lab.pid).children()
+        lab.send_signal(signal.SIGTERM)
+        lab.wait(20)
+    assert not jupyter.is_running()
+    assert not is_open(port)
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def test_a_file_of_events_and_a_database_are_not_confused(run) -> None:  # type: ignore[no-untyped-def]

@@ -215,7 +215,7 @@ def test_from_mistakes_to_delivered(desk: Desk, sandbox: FaultySandbox) -> None:
     assert len(posts(sandbox)) == before
 
     desk.type("Recipient", NUMBER)
-    desk.wait_for_text(f"{MASKED} is a possible number")
+    desk.wait_for_text(f"{MASKED} is a valid number")
     desk.choose("Rate type", "promotion")
     desk.wait_until_hidden("does not allow")
     desk.type("Image URL", "https://example.org/a.png")
@@ -250,7 +250,7 @@ def test_from_mistakes_to_delivered(desk: Desk, sandbox: FaultySandbox) -> None:
 
     desk.type("Recipient", NUMBER)
     desk.type("Text", "Another message")
-    desk.wait_for_text(f"{MASKED} is a possible number")
+    desk.wait_for_text(f"{MASKED} is a valid number")
     desk.wait_for_text(message_id)
     desk.take_screenshot("next")
 
@@ -296,7 +296,7 @@ def test_clear_removes_inputs_from_saved_widget_state(desk: Desk) -> None:
     desk.type("Text", TEXT)
     desk.choose("Content", "list")
     desk.type("Option 1", "tomorrow")
-    desk.wait_for_text(f"{MASKED} is a possible number")
+    desk.wait_for_text(f"{MASKED} is a valid number")
     assert NUMBER in desk.saved(), "widget state is saved, so that the rest of the test is meaningful"
 
     desk.click("Clear")

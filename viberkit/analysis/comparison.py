@@ -17,6 +17,7 @@ from viberkit.analysis.grouping import BY, group_names
 from viberkit.analysis.incidence import Floats, Incidence, difference_interval, incidence
 from viberkit.analysis.ordering import SECOND, Ints
 from viberkit.analysis.result import as_result
+from viberkit.errors import suggestion
 
 _UNEQUAL = 2.0  # times as long
 _DRAWS = 10
@@ -217,8 +218,9 @@ def _find_baseline(groups: list[tuple[str, Durations]], baseline: Any) -> tuple[
     for name, part in groups:
         if name == requested:
             return name, part
-    names = ", ".join(repr(name) for name, _ in groups)
-    raise ValueError(f"baseline: {requested!r} is not a group; pass one of {names}")
+    names = [name for name, _ in groups]
+    hint = suggestion(requested, names)
+    raise ValueError(f"baseline: {requested!r} is not a group; {hint}pass one of {', '.join(map(repr, names))}")
 
 
 def _difference(estimate: Floats, base: Floats) -> tuple[float, ...]:

@@ -23,6 +23,7 @@ from viberkit.analysis.grouping import BY
 from viberkit.analysis.incidence import BANDS
 from viberkit.analysis.journeys import FAILED_STATES
 from viberkit.analysis.ordering import SECOND
+from viberkit.errors import suggestion
 
 
 def delivery_curve(
@@ -141,7 +142,9 @@ def delivery_curve(
     3     9.0       0.75     0.0  0.25        1           1
     """
     if band not in BANDS:
-        raise ValueError(f"band: {band!r} is not a kind of band; pass one of {', '.join(BANDS)}")
+        raise ValueError(
+            f"band: {band!r} is not a kind of band; {suggestion(band, BANDS)}pass one of {', '.join(BANDS)}"
+        )
     options: dict[str, Any] = {"start": start, "end": end, "observed_from": observed_from, "tz": tz}
     data = durations(journeys, "delivery_curve", by=by, confidence=confidence, messages=messages, **options)
     return estimate_curve(data, band)

@@ -6,6 +6,7 @@ derived from it in the same transaction. The API key is never stored.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ class Archive:
     ----------
     path_or_url : str or Path
         Path of the file, or ``sqlite:///`` and the path.
+    create : bool, default None
+        Whether a file that is missing is created. None creates it with a warning, because the path may be mistyped.
 
     Attributes
     ----------
@@ -45,7 +48,13 @@ class Archive:
     Raises
     ------
     ArchiveError
-        If the file cannot be opened, is not an archive, or was written by a newer viberkit.
+        If the file cannot be opened, is not an archive, or was written by a newer viberkit, or if it is missing and
+        ``create=False``.
+
+    Warns
+    -----
+    UserWarning
+        If a missing file is created without ``create=True``.
 
     See Also
     --------
@@ -53,16 +62,23 @@ class Archive:
 
     Examples
     --------
-    >>> with vk.Archive("deliveries.db") as archive:
+    >>> with vk.Archive("deliveries.db", create=True) as archive:
     ...     len(archive.messages()), list(archive.events().columns[:3])
     (0, ['message_id', 'state', 'happened_at'])
     """
 
-    def __init__(self, path_or_url: str | Path) -> None:
+    def __init__(self, path_or_url: str | Path, *, create: bool | None = None) -> None:
         text = str(path_or_url).removeprefix("sqlite:///")
         if "://" in text or text in ("", ":memory:"):
             raise ArchiveError(f"archive: {text.split('@')[-1]!r} is not the path of a SQLite file; pass e.g. 'a.db'")
         self.path = Path(text)
+        if not create and not self.path.exists():
+            if create is False:
+                raise ArchiveError(f"archive: {text!r} does not exist; pass the path of an archive, or create=True")
+            warnings.warn(
+                f"archive: {text!r} is a new archive, the file did not exist; pass create=True if intended",
+                stacklevel=2,
+            )
         self._database = Database(self.path)
         self._database.run(tables.migrate, write=not self._database.read_only)
         self.recorder = Recorder(self._database)

@@ -18,7 +18,7 @@ from viberkit.archive.archive import Archive
 from viberkit.archive.engine import transaction
 from viberkit.archive.ingest import SettledSend
 from viberkit.archive.tables import campaigns, outbox as sends
-from viberkit.errors import ArchiveError, CampaignError
+from viberkit.errors import ArchiveError, CampaignError, suggestion
 from viberkit.models.keys import make_key
 
 #: States in which a message may have been charged.
@@ -204,7 +204,10 @@ class CampaignStore:
     def _terms(self, connection: Connection) -> CampaignTerms:
         if terms := self._find_terms(connection):
             return terms
-        raise CampaignError(f"campaign {self._name!r}: is not in the archive; plan it with recipients and content")
+        hint = suggestion(self._name, connection.execute(select(campaigns.c.name)).scalars())
+        raise CampaignError(
+            f"campaign {self._name!r}: is not in the archive; {hint}plan it with recipients and content"
+        )
 
     def _find_terms(self, connection: Connection) -> CampaignTerms | None:
         columns = [campaigns.c[name] for name in CampaignTerms.__slots__]

@@ -17,3 +17,7 @@ from viberkit.charts.trends import over_time
 
 __all__ = ["compare", "curve", "ecdf", "fallback", "flow", "funnel", "latency", "over_time", "profile"]
 __all__ += ["quantiles", "slo", "time_share", "timeline"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -61,7 +61,7 @@ def run(out: Path, messages: int, seed: int) -> None:
     if database.exists():
         raise ConfigurationError(f"{database}: exists already; remove the folder, or pass another one as --out")
     out.mkdir(parents=True, exist_ok=True)
-    with Sandbox(seed=seed, speed=0, dialect="mixed") as sandbox, Archive(database) as archive:
+    with Sandbox(seed=seed, speed=0, dialect="mixed") as sandbox, Archive(database, create=True) as archive:
         click.echo(f"Sending {messages:,} messages over HTTP to a sandbox at {sandbox.base_url} …")
         with sandbox.client(archive=archive) as client:
             for _ in tqdm(send_messages(sandbox, client, messages, seed), total=messages, unit="message", disable=None):

@@ -26,7 +26,14 @@ import click
 from viberkit import __version__
 from viberkit.cli import options, output
 from viberkit.cli.campaign import campaign
-from viberkit.errors import ArchiveWriteError, UnknownOutcome, UnreadableRecord, ViberkitError
+from viberkit.errors import (
+    ArchiveWriteError,
+    InvalidRequest,
+    UnknownOutcome,
+    UnreadableRecord,
+    ViberkitError,
+    Violation,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +124,7 @@ def sandbox(now: bool, **settings: Any) -> None:
 
     start = datetime.now(UTC) if now else START
     with contextlib.suppress(KeyboardInterrupt), Sandbox(start=start, **settings) as server:
-        click.echo("\n".join(f"{name}={value}" for name, value in _settings(server).items()))
+        click.echo("\n".join(f"export {name}={value}" for name, value in _settings(server).items()))
         url = f"{server.base_url.removesuffix(PREFIX)}/sandbox/advance"
         click.echo(f'# virtual time is {server.now:%F %T}; POST {{"seconds": 60}} to {url} to advance it')
         click.echo("# Ctrl-C stops the sandbox")
@@ -135,16 +142,20 @@ def sandbox(now: bool, **settings: Any) -> None:
 @options.archive
 def send(to: str, text: str, yes: bool, archive_path: str, **arguments: Any) -> None:
     """Send TEXT to the phone number TO (E.164), store it in the archive and print the message id."""
-    from viberkit.models.phone import mask
+    from viberkit.models.phone import mask, normalize
 
+    number = normalize(to)
+    if isinstance(number, Violation):
+        raise InvalidRequest([number])
     if not yes:
-        click.confirm(f"Send this {arguments['rate_type']} message to {mask(to)}? It will be charged", abort=True)
+        click.confirm(f"Send this {arguments['rate_type']} message to {number}? It will be charged", abort=True)
     content = options.text_content(text, arguments.pop("image"), arguments.pop("button"))
-    with options.new_client(archive_path) as client:
+    with options.new_client(archive_path, create=True) as client:
         try:
-            sent = client.send(to, content, **arguments)
+            sent = client.send(number, content, **arguments)
         except KeyboardInterrupt:
-            raise UnknownOutcome("interrupted during the request", to=mask(to), context=arguments["context"]) from None
+            reason, masked = "interrupted during the request", mask(number)
+            raise UnknownOutcome(reason, to=masked, context=arguments["context"]) from None
     click.echo(output.inline(sent.message_id))
 
 
@@ -248,8 +259,11 @@ def listen(configure: bool, service_id: str | None, archive_path: str, **address
             listener.configure(client, service_id=service_id)
         configured = f"; callbacks are configured to {listener.url}" if configure else ""
         click.echo(f"listening at {listener.local_url}{configured}; archive {archive_path}; Ctrl-C stops")
-        while not stop.wait(3600):
-            pass
+        shown = 0
+        while not stop.wait(1):
+            if new := listener.stored - shown:
+                shown += new
+                click.echo(f"{datetime.now():%H:%M:%S} {new:,} stored, {shown:,} in all")  # noqa: DTZ005 - local time
     rejected = "; ".join(f"{count:,} × {reason}" for reason, count in listener.rejected.items()) or "none"
     click.echo(f"{listener.stored:,} stored, {listener.late:,} of them late; rejected: {rejected}")
 
@@ -313,8 +327,14 @@ def lab(folder: Path, port: int, browser: bool, jupyter_args: tuple[str, ...]) -
     command += [] if browser else ["--no-browser"]
     with Sandbox(speed=1.0) as server:
         click.echo(f"The tutorials are in {notebooks}; vk.Client() there uses a sandbox. Ctrl-C stops both.")
-        code = subprocess.call([*command, *jupyter_args], env=os.environ | _settings(server))  # noqa: S603 - no shell
-    sys.exit(code)
+        environment = os.environ | _settings(server)
+        with subprocess.Popen([*command, *jupyter_args], env=environment) as process:  # noqa: S603 - no shell
+            signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+            try:
+                code = process.wait()
+            finally:
+                process.terminate()
+    sys.exit(abs(code))
 
 
 def copy_tutorials(folder: Path) -> Path:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from viberkit.errors import suggestion
 from viberkit.models.content import Button, Image, Text
 from viberkit.models.validation import RATE_TYPES
 
@@ -18,13 +19,21 @@ if TYPE_CHECKING:
     from viberkit.api.client import Client
     from viberkit.archive.archive import Archive
 
+
+class _Choice(click.Choice[str]):
+    """A choice whose error suggests a similar one."""
+
+    def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:
+        return f"{super().get_invalid_choice_message(value, ctx)} {suggestion(value, self.choices)}".strip()
+
+
 _RATE_TYPE = "Decides the price and which contents are allowed."
 archive = click.option("--archive", "archive_path", default="deliveries.db", help="The archive's database file.")
 button = click.option("--button", nargs=2, metavar="CAPTION URL", help="A button below the text.")
 context = click.option("--context", help="Text that callbacks return; at most 98 characters.")
 image = click.option("--image", metavar="URL", help="An image below the text; needs --button.")
 per_second = click.option("--per-second", type=click.FloatRange(0.001, 1e6), help="Maximum requests per second.")
-rate_type = click.option("--rate-type", required=True, type=click.Choice(RATE_TYPES), help=_RATE_TYPE)
+rate_type = click.option("--rate-type", required=True, type=_Choice(RATE_TYPES), help=_RATE_TYPE)
 workers = click.option("--workers", default=32, type=click.IntRange(1, 256), help="Number of concurrent requests.")
 amount = click.FloatRange(0, 1e9)
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -34,7 +43,7 @@ event_file = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=
 def decision(command: Callable[..., None]) -> Callable[..., None]:
     """Add the arguments and options of :func:`list_or_resolve` to a command."""
     parameters = [
-        click.argument("decision", required=False, type=click.Choice(["resend", "abandon"])),
+        click.argument("decision", required=False, type=_Choice(["resend", "abandon"])),
         click.argument("keys", nargs=-1),
         click.option("--all", "every", is_flag=True, help="Decide on all messages with an unknown outcome."),
         click.option("--reason", default="", show_default=False, help="Reason for the decision; stored with it."),
@@ -71,11 +80,11 @@ def existing_archive(path: str) -> Archive:
     return Archive(path)
 
 
-def new_client(archive_path: str) -> Client:
-    """Return a client that stores every response in an archive, which is created if it does not exist."""
+def new_client(archive_path: str, *, create: bool = False) -> Client:
+    """Return a client that stores every response in an archive, which must exist unless it is to be created."""
     from viberkit.api.client import Client
     from viberkit.archive.archive import Archive
 
     client = Client()  # first: without a key, no archive is created
-    client.archive = Archive(archive_path)
+    client.archive = Archive(archive_path) if create else existing_archive(archive_path)
     return client

@@ -23,7 +23,6 @@ from viberkit.widgets.status import StatusView, unknown_outcome_view
 
 #: What :meth:`Client.send` raises if the message was certainly not accepted.
 _NOT_SENT = (errors.ApiError, errors.TransportError, errors.InvalidRequest, errors.ConfigurationError)
-_MAX_VIEWS = 5
 
 
 def _show_errors(handler: Callable[..., None]) -> Callable[..., None]:
@@ -44,7 +43,7 @@ class SendForm(w.VBox):  # type: ignore[misc]
     """A form that sends one message: checked while typing, confirmed before it is sent.
 
     *Send* asks for confirmation; *Yes, send it* sends exactly what is shown, once, however often it is clicked. Then
-    the message id and its states appear, until the message is final.
+    the message id and its states appear, until the message is final, or the next one is to be confirmed.
 
     Parameters
     ----------
@@ -62,7 +61,7 @@ class SendForm(w.VBox):  # type: ignore[misc]
     send_button, clear_button, confirm_button, cancel_button : ipywidgets.Button
         The buttons.
     sent : SentMessage or None
-        The last message that was accepted.
+        The message that was accepted last; None once the next one is to be confirmed.
 
     Notes
     -----
@@ -211,7 +210,7 @@ class SendForm(w.VBox):  # type: ignore[misc]
         for path, field in fields.items():
             shown = field.edited or field is self.rate_type
             if field is self.to and isinstance(number, str):
-                field.show_notes(note(f"{mask(number)} is a possible number", "good"))
+                field.show_notes(note(f"{mask(number)} is a valid number", "good"))
             else:
                 field.show_violations(assigned[path] if shown else [], cautions[path])
         notes = [note(str(violation), "error") for violation in others]
@@ -241,6 +240,7 @@ class SendForm(w.VBox):  # type: ignore[misc]
         if not self._sending:
             self._unlock()
             self._empty()
+            self._clear_result()
 
     @_show_errors
     def _request_confirmation(self, _: object) -> None:
@@ -255,7 +255,8 @@ class SendForm(w.VBox):  # type: ignore[misc]
             return
         number = str(normalize(self.to.value))
         message = f"<b>{escape(self.kind.value)}</b> as a <b>{escape(self.rate_type.value)}</b>"
-        self._question.value = f"Send this {message} to <b>{escape(mask(number))}</b>? It will be charged."
+        self._question.value = f"Send this {message} to <b>{escape(number)}</b>? It will be charged."
+        self._clear_result()
         self._set_disabled(True)
         self._confirmation.layout.display = ""
         with self._lock:
@@ -296,10 +297,15 @@ class SendForm(w.VBox):  # type: ignore[misc]
         else:
             view = StatusView(self._client, self.sent)
         self._empty()
-        views = (view, *self._views.children)
-        self._views.children = views[:_MAX_VIEWS]
-        for removed in views[_MAX_VIEWS:]:
-            close_widget(removed)
+        self._views.children = (view, *self._views.children)
+
+    def _clear_result(self) -> None:
+        """Remove the result of the last message; what may have been sent stays."""
+        self.sent = None
+        followed = [view for view in self._views.children if isinstance(view, StatusView)]
+        self._views.children = [view for view in self._views.children if view not in followed]
+        for view in followed:
+            close_widget(view)
 
     def _unlock(self) -> None:
         """Forget what was to be confirmed and enable the inputs, unless a message is being sent."""
