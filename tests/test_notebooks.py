@@ -52,6 +52,7 @@ def _ends_in_expression(source: str) -> bool:
 def test_all_tutorials_are_present() -> None:
     assert [path.stem for path in NOTEBOOKS] == [
         "01-first-message",
+        "01b-form-and-archive",
         "02-delivery-latency",
         "03-callbacks",
         "04-campaign",
