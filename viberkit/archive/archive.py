@@ -75,10 +75,7 @@ class Archive:
         if not create and not self.path.exists():
             if create is False:
                 raise ArchiveError(f"archive: {text!r} does not exist; pass the path of an archive, or create=True")
-            warnings.warn(
-                f"archive: {text!r} is a new archive, the file did not exist; pass create=True if intended",
-                stacklevel=2,
-            )
+            warnings.warn(f"archive: {text!r} is a new archive; pass create=True if intended", stacklevel=2)
         self._database = Database(self.path)
         self._database.run(tables.migrate, write=not self._database.read_only)
         self.recorder = Recorder(self._database)

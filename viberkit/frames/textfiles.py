@@ -21,13 +21,10 @@ _CODE_PAGES = ("cp1252", "cp1250", "cp1254", "cp1251", "cp1253", "cp850", "mac_r
 _NAMES = {"utf-8-sig": "UTF-8 with BOM", "cp850": "MS-DOS (cp850)", "mac_roman": "Mac Roman"}
 _SEPARATORS = {";": "';'", "\t": "tab", ",": "','", "|": "'|'"}
 _NUMBER = re.compile(r"\W*(?:\d[\s().\-/]*){7,}")  # a phone number, which is not the name of a column
-_FORMAT = re.compile(
-    r"""
-    "(?P<quoted>[^"]*)" | \\(?P<escaped>.) | \[\$(?P<currency>[^]-]*)[^]]*] | \[[^]]*] | _. | \*. | (?P<mark>.)
-""",
-    re.VERBOSE,
-)
-_DECIMAL_FORMAT = re.compile(r"[+() €$£-]*[0#][0#,+() -]*(\.0+)?[+() €$£%-]*")
+_FORMAT_MARKS = re.compile(
+    r'\[\$([^]-]*)[^]]*]|\[[^]]*]|[_*].|["\\]'
+)  # currency; colours and conditions, widths, quotes
+_DECIMAL_FORMAT = re.compile(r"[^0#]*[0#][0#,+() -]*(?:\.0+)?[^0#?/]*")
 
 
 def read_text_table(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, str]:
@@ -151,27 +148,15 @@ def _shown_number(value: float, number_format: str) -> str:
     ('12.50', '06 12 34 56 78')
     """
     number = Decimal(f"{value:.15g}" if isinstance(value, float) else value)
-    section = number_format.split(";")[0]
-    if number >= 10**9:  # a phone number or an id, not an amount
-        section = re.sub(r"\.0+|,", "", section)
-    parts = [
-        (part["mark"] or "", part["quoted"] or part["escaped"] or part["currency"] or "")
-        for part in _FORMAT.finditer(section)
-    ]
-    marks = "".join(mark for mark, _ in parts)
-    if number < 0 or not _DECIMAL_FORMAT.fullmatch(marks):
+    pattern = _FORMAT_MARKS.sub(r"\1", number_format.split(";")[0])
+    if number < 0 or not _DECIMAL_FORMAT.fullmatch(pattern):
         return format(number.normalize(), "f")
-    slots = re.sub("[^0#]", "", marks)
-    places = marks.partition(".")[2].count("0")
-    rounded = (number * (100 if "%" in marks else 1)).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+    if number >= 10**9:  # a phone number or an id, not an amount
+        pattern = re.sub(r"\.0+|,", "", pattern)
+    slots, places = re.sub("[^0#]", "", pattern), pattern.partition(".")[2].count("0")
+    rounded = (number * (100 if "%" in pattern else 1)).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
     width = max(1, len(slots.lstrip("#")) + (places > 0))
-    digits = [*f"{rounded:0{width}{',' if ',' in marks else ''}f}"]
-    first = next(index for index, (mark, _) in enumerate(parts) if mark in ("0", "#"))
-    parts[first:first] = [("#", "")] * (len(digits) - len(slots))
-    shown = ""
-    for mark, literal in reversed(parts):
-        if mark in ("0", "#"):
-            shown = (digits.pop() if digits else "") + shown
-        elif mark not in (".", ","):
-            shown = mark + literal + shown
-    return shown.strip()
+    digits = f"{rounded:0{width}{',' if ',' in pattern else ''}f}"
+    pattern = re.sub("[0#]", "#" * (len(digits) - len(slots) + 1), re.sub("[.,]", "", pattern), count=1)
+    rest = iter(reversed(digits))  # filled from the right, as spreadsheets do
+    return re.sub("[0#]", lambda _: next(rest, ""), pattern[::-1])[::-1].strip()

@@ -175,21 +175,19 @@ def _read_bare(plain: dict[int, str], results: Sequence[str | Violation], field:
     most of the few or similar numbers that another country has in the column; in a column of complete numbers, only if
     it has some of them.
     """
-    decided = {row: results[row] for row in plain}
     national = {row: _national_readings(digits.removeprefix("0")) for row, digits in plain.items()}
-    only_national = Counter(region for row in plain if _refused(results[row]) for region in national[row])
     groups: defaultdict[str | None, list[int]] = defaultdict(list)
-    n_valid = 0
-    for row, result in decided.items():
-        n_valid += isinstance(result, str) or result.rule == _NOT_MOBILE
-        if isinstance(result, str):
-            groups[country(result)].append(row)
-        elif result.rule != _NOT_MOBILE:
-            rule = "has no + or 00 and is not complete: its calling code or its leading 0 is missing"
-            decided[row] = Violation(field, repr(mask(plain[row])), rule, _NATIONAL)
-    present = {country(result) for result in results if isinstance(result, str)}
-    lost = sum(not present.isdisjoint(national[row]) for row in plain if _refused(results[row]))
+    for row in plain:
+        groups[country(results[row])].append(row)
+    refused = groups.pop(None, [])
+    incomplete = [row for row in refused if getattr(results[row], "rule", "") != _NOT_MOBILE]
+    only_national = Counter(region for row in refused for region in national[row])
+    present = {country(result) for result in results}
+    lost = sum(not present.isdisjoint(national[row]) for row in refused)
     unexplained = sum(not national[row] for rows in groups.values() for row in rows)
+    rule = "has no + or 00 and is not complete: its calling code or its leading 0 is missing"
+    decided = {row: results[row] for row in plain}
+    decided |= {row: Violation(field, repr(mask(plain[row])), rule, _NATIONAL) for row in incomplete}
     for rows in groups.values():
         are_similar = len({str(results[row])[:6] for row in rows}) < 8
         explained = Counter(region for row in rows for region in national[row])
@@ -200,7 +198,7 @@ def _read_bare(plain: dict[int, str], results: Sequence[str | Violation], field:
             doubtful |= explained.keys() & present
         for row in rows:
             regions = [region for region in national[row] if region in doubtful]
-            if regions or 2 * n_valid < len(plain):
+            if regions or 2 * len(incomplete) > len(plain):
                 decided[row] = _ambiguous(str(results[row]), regions, field)
     return decided
 
