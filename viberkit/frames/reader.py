@@ -286,6 +286,7 @@ _RFC_2822 = re.compile(r"([A-Za-z]{3}, )?\d{1,2} [A-Za-z]{3} \d{4} ")
 _FLOAT_ID = r"[+-]?\d+(?:\.\d*)?[eE][+-]?\d+"
 _ZONED = r"(?:Z|[+-]\d\d:?\d\d)$"
 _FIRST_S, _LAST_S = -62_135_596_800, 253_402_300_799  # the years 1 to 9999
+_SHORT = 25  # characters; a number that went through a float has less
 _EXACT = 2**53  # floats below this number hold every whole number
 
 _CODE_PAGES = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254"]
@@ -459,6 +460,9 @@ def _read_tidy(table: Table, log: LogFormat) -> tuple[pd.DataFrame, list[dict[st
         else:
             invalid = {}
         errors = invalid | errors
+    short = frame["message_id"][(frame["message_id"].str.len() < _SHORT).to_numpy()].astype("str")
+    for row in short.index[short.str.fullmatch(_FLOAT_ID).to_numpy(dtype=bool)]:
+        errors.setdefault(row, f"message_id: {quote(short[row])} is not an id{_ROUNDED}")
     frame["naive"] = naive | frame["naive"] if "naive" in frame else naive
     for name in ("state", "message_id", "happened_at"):
         for row in np.flatnonzero(frame[name].isna()).tolist():
