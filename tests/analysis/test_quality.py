@@ -74,6 +74,7 @@ def test_every_check_has_an_effect_a_remedy_and_a_description() -> None:
         assert "\n" not in text
         assert ".py" not in text
         assert "NAMES" not in text
+        assert "edit" not in text
     for check in CHECKS:
         assert f"    - ``{check}``: " in str(vk.quality.__doc__)
 
@@ -141,6 +142,72 @@ def test_delivered_after_failed() -> None:
         *[("d", "channel_failed", 1), ("d", "delivered", 2), ("e", "expired", 3), ("e", "seen", 7)],
     )
     assert finding(events, "delivered_after_failed") == (2, 4, "a", None)
+
+
+def test_failed_after_delivered() -> None:
+    rows = [("a", "delivered", 1), ("a", "failed", 2), ("b", "seen", 1), ("b", "expired", 9), ("c", "delivered", 1)]
+    rows += [("d", "failed", 1), ("d", "delivered", 2)]
+    assert finding(log(*rows), "failed_after_delivered") == (2, 4, "a", None)
+    journeys = vk.journeys(log(*rows)).set_index("message_id")
+    assert journeys.loc["a", ["outcome", "last_state"]].tolist() == ["delivered", "failed"]
+
+
+def test_ids_that_are_alike() -> None:
+    ids = ["A-1", "a-1", " b ", "b", "{c}", "c", "007", "7", "d", "D2", "e\u00a0"]
+    assert finding(log(*((text, "seen", 1) for text in ids)), "ids_alike") == (8, 11, "A-1", None)
+    assert finding(log(*((text, "seen", 1) for text in ("007", "8", "x"))), "ids_alike") == (0, 3, None, None)
+
+
+def test_ids_that_were_decimal_numbers() -> None:
+    ids = ["5.463481551745434e+18", "12.0", "1.5", "12", "5e18", "abcdef-e+18", "3.E18"]
+    assert finding(log(*((text, "seen", 1) for text in ids)), "rounded_ids") == (3, 7, ids[0], None)
+
+
+def test_events_that_are_not_of_sent_messages() -> None:
+    inbound = "5463481551745434076"
+    others = [
+        ("call", "CallStatus::ringing", 1),
+        ("x", "Coexistence::linked", 1),
+        (inbound, "deleted", 5),
+        ("sms", "seen", 1),
+    ]
+    events = log(*VALID_LOG, ("b", "seen", 1), ("a", "CallStatus::ended", 9), *others)
+    events["channel"] = pd.Categorical(["viber"] * 10 + ["sms"])
+    assert finding(events, "not_of_sent_messages") == (5, 11, "a", None)
+    assert vk.journeys(events)["message_id"].tolist() == ["a", "b"]
+    assert len(vk.transitions(events)) == 4
+    sent = log(*VALID_LOG, ("b", "seen", 1), (inbound, "accepted", 0), (inbound, "delivered", 5))
+    assert vk.journeys(sent)["message_id"].tolist() == ["a", "b", inbound]
+    numbers = log((inbound, "delivered", 1), ("5463481551745434077", "seen", 1))
+    assert len(vk.journeys(numbers)) == 2
+    marked = events.assign(inbound=[True] * 5 + [False] * 6)
+    assert vk.journeys(marked)["message_id"].tolist() == ["b"]
+    assert "inbound" not in vk.journeys(marked)
+
+
+def test_statuses_of_messages_that_the_log_has_as_inbound() -> None:
+    records = [
+        {"event": "MoMessage", "messageId": "in-1", "channel": "viber", "timestamp": "2024-05-06T07:08:09Z"},
+        {
+            "event": "MessageStatus::deleted",
+            "messageId": "in-1",
+            "channel": "viber",
+            "timestamp": "2024-05-06T08:08:09Z",
+        },
+        {"event": "MessageStatus::seen", "messageId": "out-1", "channel": "viber", "timestamp": "2024-05-06T08:08:09Z"},
+    ]
+    with pytest.warns(vk.SkippedRowsWarning):
+        events = vk.read_events(records)
+    assert events["inbound"].tolist() == [True, False]
+    assert vk.journeys(events)["message_id"].tolist() == ["out-1"]
+    assert finding(events, "not_of_sent_messages") == (1, 2, "in-1", None)
+
+
+def test_other_channels_alone_are_the_log() -> None:
+    events = log(("a", "seen", 1), ("b", "seen", 1), channel=pd.Categorical(["sms", "whatsapp"]))
+    assert len(vk.journeys(events)) == 2
+    mixed = log(("a", "failed", 1), ("a", "delivered", 2), channel=pd.Categorical(["viber", "sms"]))
+    assert vk.journeys(mixed)["outcome"].tolist() == ["delivered"]
 
 
 def test_missing_states() -> None:

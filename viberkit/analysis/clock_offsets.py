@@ -9,7 +9,7 @@ disagrees with most others is wrong.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -124,7 +124,8 @@ def _by_source(wrong: dict[Clock, Offset], right: set[str]) -> dict[Clock, Offse
         sizes = [offset.largest for offset in offsets]
         if len(sizes) > 1 and min(sizes) * max(sizes) > 0 and np.ptp(sizes) <= max(SECOND, np.max(np.abs(sizes)) / 2):
             result = {clock: offset for clock, offset in result.items() if clock[0] != source}
-            result[source, ""] = min(offsets, key=lambda offset: (offset.kind, -abs(offset.largest)))
+            best = min(offsets, key=lambda offset: (offset.kind, -abs(offset.largest)))
+            result[source, ""] = replace(best, other=(best.other[0], "")) if best.kind == 0 else best
     return result
 
 
