@@ -353,11 +353,8 @@ def slo(slo: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
     for (name, part), (column, row) in zip(groups, cells, strict=True):
         layout.heading(top + 0.2, name if by else goal, _describe_budget(part))
         top += _HEADING
-        shares = part["share"].to_numpy(dtype=np.float64)
-        # As many decimals as tell a share from the target and from 100 %.
-        alike = [np.isin(shares.round(n), (target, 1)) & ~np.isin(shares, (target, 1)) for n in range(2, 5)]
-        decimals = max(int(part["share"].agg(np.ptp) < 0.03), [bool(mask.any()) for mask in alike].count(True))
-        texts = [f"{100 * share:.{decimals}f}".removesuffix(".0") + " %" for share in shares]
+        decimals = int(part["share"].max() - part["share"].min() < 0.03)
+        texts = [_share_text(share, decimals, target) for share in part["share"].tolist()]
         for band in range(calendar.bands):
             start = calendar.first + band * calendar.across
             grid = Grid(layout, calendar.left, top + 0.2, calendar.width, calendar.height)
@@ -395,7 +392,7 @@ class _Calendar:
         self.groups = max(1, min(groups, int(available / (_HEADING + _NAMES + 0.09 * rows))))
         available, width = available / self.groups - _HEADING, layout.inches[0] * (1 - self.left)
         count = self.last - self.first + 1
-        share_width = layout.width("× 99.9 %") * layout.inches[0] + 0.1
+        share_width = layout.width("× 99.99 %") * layout.inches[0] + 0.1
         for narrowest in (share_width, 0.13):  # wide enough for shares if they fit
             self.across = min(count, max(1, int(width / narrowest)))
             bands = -(-count // self.across)
@@ -419,6 +416,17 @@ class _Calendar:
         starts = [pd.Timestamp(column * self.period + self._offset, unit="s") for column in columns]
         names = [f"{at.day} {at:%b}" + (f" {at:%H:%M}" if self.period < _DAY else "") for at in starts]
         return [names[0] + f" {starts[0].year}" * self.years, *names[1:]]
+
+
+def _share_text(share: float, decimals: int, target: float) -> str:
+    """Return a share in per cent, with so many decimals or as many as tell it from the target and from 100 %.
+
+    >>> _share_text(0.97, 0, 0.95), _share_text(0.9486, 0, 0.95), _share_text(0.9994, 0, 0.999)
+    ('97 %', '94.9 %', '99.94 %')
+    """
+    while decimals < 2 and round(share, decimals + 2) in (target, 1) and share not in (target, 1):
+        decimals += 1
+    return f"{100 * share:.{decimals}f}".removesuffix(".0") + " %"
 
 
 def _describe_budget(part: pd.DataFrame) -> str:
