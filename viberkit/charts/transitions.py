@@ -160,7 +160,7 @@ def _draw_dots(layout: Layout, values: Floats, zero_x: float, base: float, heigh
         last[level : level + 1] = [x]
         levels.append(level)
     rise = min(0.08, (height - 0.06) / max(len(last) - 1, 1))
-    layout.ax.plot(layout.ax.get_xlim(), [base, base], color=layout.text_colour, lw=0.6, alpha=0.4)
+    layout.ax.plot(layout.ax.get_xlim(), [base, base], color=layout.text_colour, lw=0.4, alpha=0.8)
     layout.ax.plot(at, base - 0.05 - rise * np.array(levels), "o", ms=5, color=colour, mec="none", alpha=0.85)
 
 
