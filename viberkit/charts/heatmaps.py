@@ -165,7 +165,7 @@ def describe_few(key: str, estimate: float, sizes: Floats, item: str, width: flo
     needed = float(np.ceil(5 / max(min(estimate, 1 - estimate), 1e-6) - 1e-6)) if quantile else _FEW
     if needed <= median and width > 1:
         needed = median * width**2
-    text = f"{percentile(estimate) if quantile else 'a share'} needs about {needed:,.0f}"
+    text = f"{percentile(estimate) if quantile else 'a share'} needs {needed:,.0f} or more"
     if np.isinf(needed):
         text = f"the interval of {percentile(estimate)} has no bound"
     return needed, f"few messages: {median:,.0f} in the median {item}, {text}" if median < needed else ""
