@@ -397,3 +397,14 @@ def test_a_missing_attr_is_named_with_the_function_to_call(draw, frame: pd.DataF
     frame.attrs = {name: value for name, value in frame.attrs.items() if name != attr}
     with pytest.raises(ValueError, match=rf"charts\.\w+: attrs has no '{attr}'; pass the result of {source}"):
         draw(frame)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("draw", [charts.ecdf, charts.latency, charts.funnel])
+def test_thirty_groups_of_a_million_messages_take_less_than_two_seconds(draw: Callable[..., Axes]) -> None:
+    frame = by_country(journeys(1_000_000) if draw is charts.funnel else transitions(1_000_000), 30)
+    started = time.process_time()
+    ax = draw(frame, by="country")
+    ax.figure.savefig(BytesIO(), format="png")
+    assert time.process_time() - started < 2.5  # with a margin for a busy computer
+    check_legible(ax)
