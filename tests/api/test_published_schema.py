@@ -255,6 +255,23 @@ def test_what_is_not_passed_is_kept(server: SchemaServer, client: vk.Client) -> 
     assert OTHERS.items() <= server.callbacks[""].items()
 
 
+def test_secrets_of_parts_that_are_not_known_are_kept(scripted: ScriptedServer) -> None:
+    parts = {
+        "oauth": {"clientSecret": "of-others-1", "scopes": ["a"]},
+        "headers": [{"key": "x", "value": "of-others-2"}, {"key": "y", "value": "of-others-3"}],
+        "tokens": ["of-others-4", ["of-others-5"]],
+        "nothing": None,
+    }
+    answer = (200, {}, json.dumps({"callback": parts, "config": {"secret": "of-others-6"}}).encode())
+    scripted.respond_with(answer)
+    with vk.Client("the-key-of-the-account", "SHOP", base_url=scripted.url) as client:
+        result = client.account.configure_callbacks(status_url="https://example.org/s")
+    sent = {name: part for name, part in parts.items() if part is not None}
+    sent |= {"messageStatusUrl": "https://example.org/s", "callbackVersion": "2.13"}
+    assert json.loads(scripted.requests[1].body) == sent
+    assert "of-others" not in repr(result)
+
+
 def test_a_service_id_inherits(server: SchemaServer, client: vk.Client) -> None:
     server.callbacks["SHOP"] = {"inboundMessageUrl": "https://example.org/in", "eventFilter": []}
     client.account.configure_callbacks(status_url="https://example.org/s", service_id="SHOP")
@@ -275,7 +292,7 @@ def test_a_secret_that_the_server_hides_is_not_replaced_by_its_mask(
 ) -> None:
     hidden = {"signature": {"secret": mask, "method": "HS256"}, "header": {"key": "x-token", "value": mask}}
     server.account = lambda: {"callback": {part: hidden[part]}}  # type: ignore[method-assign]
-    field = "secret" if part == "signature" else "header"
+    field = "signature.secret" if part == "signature" else "header.value"
     with pytest.raises(vk.errors.InvalidRequest, match=f"{field}: is hidden by the server"):
         client.account.configure_callbacks("https://example.org/c")
     assert {method for method, _ in server.calls} == {"GET"}

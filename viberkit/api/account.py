@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import mimetypes
+import operator
 import urllib.parse
 import warnings
 from collections.abc import Callable, Sequence
@@ -178,15 +180,17 @@ class Account:
         if header and parts["header"] is not None:
             parts["header"] = {"key": header[0], "value": header[1]}
         path, secrets = "/configurations" if service_id is None else _service_path(service_id), Secrets()
-        setting = self._call(_read_callback_setting, "GET", path, secrets=secrets)
-        setting |= {_CALLBACK_PARTS[name]: parts[name] for name, part in passed.items() if part is not None}
-        for part, name, field in (("signature", "secret", "secret"), ("header", "value", "header")):
-            if passed[field] is None and (kept := secrets.get(("callback", part, name))):
-                setting[part][name] = kept
+        setting: Any = self._call(_read_callback_setting, "GET", path, secrets=secrets)
+        ours = {_CALLBACK_PARTS[name]: parts[name] for name, part in passed.items() if part is not None}
+        for (top, *keys), kept in secrets.items():
+            if top == "callback" and keys and keys[0] not in ours:
                 if not set(kept) - set("*•.xX"):
-                    remedy = f"pass {field}=…, or '' to remove it"
-                    raise_violations([Violation(field, "", "is hidden by the server and cannot be kept", remedy)])
-            self._transport.redactor.add((setting.get(part) or {}).get(name, ""))
+                    rule, remedy = "is hidden by the server and cannot be kept", "pass secret=… and header=…, or ''"
+                    raise_violations([Violation(".".join(map(str, keys)), "", rule, remedy)])
+                functools.reduce(operator.getitem, keys[:-1], setting)[keys[-1]] = kept
+        setting |= ours
+        for value in filter(None, (*secrets.values(), secret, header and header[1])):
+            self._transport.redactor.add(value)
         if service_id is None:
             setting.setdefault("callbackVersion", "2.13")
         reader: Any = read_configuration if service_id is None else read_channel

@@ -59,7 +59,7 @@ def hide(value: Any) -> Any:
 
 
 #: Secrets by the path of their members in a JSON object.
-Secrets = dict[tuple[str, ...], Secret]
+Secrets = dict[tuple[str | int, ...], Secret]
 
 
 class Redactor:
@@ -104,7 +104,7 @@ _SECRET_MEMBER = re.compile("secret|passw|token|credential|api_?key", re.IGNOREC
 _SHOWN_MEMBERS = frozenset({"type", "username", "clientId", "url"})
 
 
-def hide_members(record: Any, found: Secrets, path: tuple[str, ...] = (), secret: bool = False) -> Any:
+def hide_members(record: Any, found: Secrets, path: tuple[str | int, ...] = (), secret: bool = False) -> Any:
     """The JSON of a configuration without secrets: of signatures, extra headers and credentials.
 
     ``found`` gets them by the path of their members.
@@ -119,11 +119,12 @@ def hide_members(record: Any, found: Secrets, path: tuple[str, ...] = (), secret
         shown = {}
         for name, value in record.items():
             is_secret = secret and (name not in _SHOWN_MEMBERS or "@" in str(value))
-            is_secret |= (path[-1:], name) == (("header",), "value") or _SECRET_MEMBER.search(name) is not None
+            is_secret |= name == "value" and not {"header", "headers"}.isdisjoint(path[-2:])
+            is_secret |= _SECRET_MEMBER.search(name) is not None
             shown[name] = hide_members(value, found, (*path, name), is_secret)
         return shown
     if isinstance(record, list):
-        return [hide_members(value, found, path, secret) for value in record]
+        return [hide_members(value, found, (*path, index), secret) for index, value in enumerate(record)]
     if not secret or record is None or record == "" or isinstance(record, bool):
         return record
     found[path] = Secret(f"{record}")
