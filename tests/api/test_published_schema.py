@@ -22,7 +22,7 @@ from support.scripted import ScriptedServer
 
 import viberkit as vk
 from viberkit.models import validation
-from viberkit.models.content import to_wire
+from viberkit.models.content import from_wire, to_wire
 
 TO, LINK = "+491701234567", "https://example.org/a.png"
 GO = vk.Button("Go", "https://example.org/?a=%20b")
@@ -351,3 +351,53 @@ def test_the_listener_is_configured_at_a_strict_server(
         listener.configure(client)
     assert OTHERS.items() <= server.callbacks[""].items()
     assert server.callbacks[""]["signature"]["secret"] == "the-secret-of-this-listener"
+
+
+# --- what the sandbox accepts as published -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["type", "contentType"])
+@pytest.mark.parametrize("kind", ["image", "file", "video", "list", "carousel"])
+def test_a_component_alone_is_accepted_and_read_back(kind: str, name: str) -> None:
+    content = next(content for content in CONTENTS if to_wire(content)["contentType"] == kind)
+    part = {name: kind, kind: to_wire(content)[kind]}
+    components = {"contentType": "components", "components": {"body": [part]}}
+    for dialect in ("v3", "v2", "guide"):
+        with vk.Sandbox(seed=1, speed=0, dialect=dialect) as sandbox, RecordingSession(sandbox) as session:
+            request = {"to": TO, "from": sandbox.service_id, "channel": "viber", "rateType": "promotion"}
+            sent = session.call("POST", "/messages", json=request | {"content": components})
+            with sandbox.client() as client:
+                assert client.message(sent["messageId"]).content == from_wire(components)
+            assert sandbox.requests[0].json["content"] == components
+
+
+def test_a_bulk_has_no_context_and_the_guides_request_is_recorded_as_received(archive: vk.Archive) -> None:
+    with vk.Sandbox(seed=1, speed=0, dialect="guide") as sandbox, vk.Listener(archive) as listener:
+        listener.configure(sandbox.client())
+        with RecordingSession(sandbox) as session:
+            request = {"to": TO, "from": sandbox.service_id, "channel": "viber", "rateType": "session"}
+            request |= {"context": "order 7", "messages": [{"type": "text", "text": "Hi"}] * 2}
+            session.call("POST", "/bulks", json=request)
+        assert sandbox.requests[-1].json == request
+        sandbox.advance(minutes=1)
+    callbacks = [json.loads(body) for body in archive.callbacks()["body"]]
+    assert len(callbacks) >= 4
+    assert not [body for body in callbacks if "userContext" in body]
+
+
+@pytest.mark.parametrize("url", ["https://localhost/x", "https://user@example.org/x", "https://printer/x"])
+def test_no_message_with_a_callback_url_that_cannot_be_called(
+    server: SchemaServer, client: vk.Client, archive: vk.Archive, url: str
+) -> None:
+    with pytest.raises(vk.errors.InvalidRequest, match="callback_url"):
+        client.send(TO, vk.Text("Hi"), rate_type="session", callback_url=url)
+    with pytest.raises(vk.errors.InvalidRequest, match="status_url"):
+        client.account.configure_callbacks(status_url=url)
+    with pytest.raises(vk.errors.ConfigurationError, match="public_url"):
+        vk.Listener(archive, secret="long enough", public_url=url)
+    assert server.calls == []
+
+
+def test_a_callback_url_outside_the_published_pattern_is_a_caution(sandbox: vk.Sandbox) -> None:
+    with sandbox.client() as client, pytest.warns(UserWarning, match="text: callback_url: .* allows no %"):
+        client.send(TO, vk.Text("Hi"), rate_type="session", callback_url="https://example.org/a%20b")

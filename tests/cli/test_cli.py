@@ -259,13 +259,19 @@ def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_sandbox_serves_until_it_is_interrupted() -> None:
-    command = [sys.executable, "-m", "viberkit.cli", "sandbox", "--port", "0"]
+    command = [sys.executable, "-m", "viberkit.cli", "sandbox", "--port", "0", "--dialect", "guide"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         output = ""
         deadline = time.monotonic() + 30
         while "Ctrl-C" not in output and time.monotonic() < deadline:
             output += process.stdout.readline()
+        url = re.search(r"http://127\.0\.0\.1:\d+/conversations/v3", output)
+        assert url is not None
+        message = {"to": "491701234567", "from": "VIBERKIT", "channel": "viber", "rateType": "session"}
+        message["content"] = {"type": "text", "text": "Hello world!"}  # type: ignore[assignment]
+        sent = requests.post(f"{url[0]}/messages", json=message, headers={"apikey": "sandbox-key"}, timeout=5)
+        assert (sent.status_code, list(sent.json())) == (202, ["messageId"])
         process.send_signal(2)
         assert process.wait(20) == 0
         assert "Traceback" not in process.stderr.read()  # type: ignore[union-attr]
