@@ -420,10 +420,11 @@ def test_a_url_of_a_file_outside_the_published_pattern_is_a_caution(url: str) ->
     assert not validation.cautions(button), "the pattern is not that of buttons"
 
 
-def test_only_the_url_of_a_button_is_to_be_percent_encoded() -> None:
-    button, image = Text("Hi", button=Button("Go", "https://example.org/ä b")), Image("https://example.org/ä b")
-    assert "percent-encode" in validation.violations(button)[0].remedy
-    assert "percent-encode" not in validation.violations(image)[0].remedy
+@pytest.mark.parametrize(
+    "content", [Text("Hi", button=Button("Go", "https://example.org/ä b")), Image("https://a.org/ä")]
+)
+def test_only_the_url_of_a_button_is_to_be_percent_encoded(content: Any) -> None:
+    assert validation.violations(content)[0].remedy.endswith("; a button's URL may be percent-encoded")
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,7 @@ class Account:
         """
         secret, header = hide(secret), hide(header)  # before anything can fail
         inbound_url, status_url = (url if part is None else part for part in (inbound_url, status_url))
+        events = events if events is None or isinstance(events, str) else event_names(events)
         passed = dict(zip(_CALLBACK_PARTS, (inbound_url, status_url, events, version, secret, header), strict=True))
         parts: dict[str, Any] = {name: None if part in ("", "inherit") else part for name, part in passed.items()}
         violations = callback_violations(parts, method)
@@ -173,8 +174,6 @@ class Account:
                 rule = "leads to this computer, which the provider cannot reach"
                 violations.append(Violation(field, "", rule, "pass the public address, e.g. Listener(public_url=…)"))
         raise_violations(violations)
-        if parts["events"] is not None:
-            parts["events"] = event_names(parts["events"])
         if parts["secret"] is not None:
             parts["secret"] = {"secret": secret, "method": method}
         if header and parts["header"] is not None:

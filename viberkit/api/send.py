@@ -79,9 +79,7 @@ def post(transport: Transport, path: str, request: Mapping[str, Any]) -> SendAtt
         try:
             accepted = read_accepted(parse(response.body), bulk=path == "/bulks")
         except UnreadableRecord as error:
-            named = f", but names the bulk {bulk_id}" if (bulk_id := _bulk_id(response)) else ""
-            reason = f"the response ({response.status}) could not be read{named}: {error}"
-            return _unknown(request, reason, response, bulk_id)
+            return _unknown(request, f"the response ({response.status}) could not be read: {error}", response)
         outcome = SendOutcome("accepted", message_id=accepted.message_id, http_status=response.status)
         return SendAttempt(outcome, response, accepted)
     if not 400 <= response.status < 500 or response.status == 408:  # 408 comes from a gateway, not from the API
@@ -96,11 +94,11 @@ def interrupted_attempt(request: Mapping[str, Any]) -> SendAttempt:
     return _unknown(request, "the request was interrupted")
 
 
-def _unknown(
-    request: Mapping[str, Any], reason: str, response: Response | None = None, bulk_id: str | None = None
-) -> SendAttempt:
-    status, to = response.status if response is not None else None, mask(str(request["to"]))
-    error = UnknownOutcome(reason, to=to, context=request.get("context"), status=status, bulk_id=bulk_id)
+def _unknown(request: Mapping[str, Any], reason: str, response: Response | None = None) -> SendAttempt:
+    status, bulk_id = (response.status, _bulk_id(response)) if response is not None else (None, None)
+    reason += f" (bulk {bulk_id})" if bulk_id else ""
+    details: dict[str, Any] = {"context": request.get("context"), "status": status, "bulk_id": bulk_id}
+    error = UnknownOutcome(reason, to=mask(str(request["to"])), **details)
     return SendAttempt(SendOutcome("unknown", reason, bulk_id, status), response, error=error)
 
 

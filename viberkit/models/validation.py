@@ -71,15 +71,14 @@ def _is_missing(value: object) -> bool:
     return value is None or (isinstance(value, str) and not value)
 
 
-def url_rule(field: str, value: object, *, fetched: bool = False) -> Iterator[Violation]:
-    """A required public http(s) URL; of a file that the server fetches, or percent-encoded where needed."""
+def url_rule(field: str, value: object) -> Iterator[Violation]:
+    """A required public http(s) URL of ASCII characters."""
     if _is_missing(value):
         yield Violation(field, "", "is missing", "pass e.g. 'https://example.org'")
     elif not isinstance(value, str) or not value.lower().startswith(("http://", "https://")):
         yield Violation(field, quote(value), "is not an http(s) URL", "pass e.g. 'https://example.org'")
     elif not (host := _host(value)):
-        remedy = "rename the file, so that its URL has ASCII letters, digits and punctuation only"
-        remedy = remedy if fetched else "percent-encode spaces and non-ASCII characters"
+        remedy = "use only ASCII letters, digits and punctuation; a button's URL may be percent-encoded"
         yield Violation(field, quote(value), "is not a well-formed URL", remedy)
     elif not _is_public(host.removesuffix(".")):
         yield Violation(field, quote(value), "is not reachable from the internet", "put the file on a public host")
@@ -143,7 +142,7 @@ def _broken(path: str, value: Any, limits: Mapping[str, Any]) -> Iterator[Violat
         case "text":
             yield from text_rule(path, value, limits.get("limit"))
         case "url":
-            yield from url_rule(path, value, fetched="fetched" in limits)
+            yield from url_rule(path, value)
         case "number":
             yield from _number_rule(path, value, limits["limit"], limits["unit"])
         case "choice":
@@ -243,7 +242,7 @@ def callback_violations(parts: Mapping[str, Any], method: str) -> list[Violation
     if isinstance(parts["events"], str):
         broken.append(Violation("events", quote(parts["events"]), "is not a list", "pass a list of event names"))
     else:
-        for index, event in enumerate(event_names(parts["events"] or ())):
+        for index, event in enumerate(parts["events"] or ()):
             broken += choice_rule(f"events[{index}]", event, EVENTS)
     if parts["version"] is not None:
         broken += choice_rule("version", parts["version"], ("2.11", "2.12", "2.13"))
