@@ -248,6 +248,9 @@ def test_the_baseline_is_the_largest_group_by_default() -> None:
     assert set(several["baseline"]) == {"t · w"}
     with pytest.raises(ValueError, match=r"baseline: 'x' is not a group; pass one of 'p', 's', 't'"):
         vk.compare(log, by="rate_type", baseline="x")
+    named = log.assign(rate_type=["session", "transaction", "transaction", "promotion"])
+    with pytest.raises(ValueError, match=r"baseline: 'promo' is not a group; did you mean 'promotion'\? pass one of"):
+        vk.compare(named, by="rate_type", baseline="promo")
     senders = log[["message_id"]].assign(sender=["a", "a", "b", "b"])
     assert medians(log, by="sender", messages=senders)["group"].tolist() == ["b"]
     hours = medians(log, by="hour", tz="Europe/Kyiv")

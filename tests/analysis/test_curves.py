@@ -490,6 +490,8 @@ def test_errors_name_the_parameter() -> None:
         vk.time_to(log, start="sent")
     with pytest.raises(ValueError, match=r"band: 'wald' is not a kind of band; pass one of score, log-log, linear"):
         vk.delivery_curve(log, band="wald")
+    with pytest.raises(ValueError, match=r"band: 'LogLog' is not a kind of band; did you mean 'log-log'\? pass one of"):
+        vk.delivery_curve(log, band="LogLog")
     for work in (vk.delivery_curve, vk.time_to):
         with pytest.raises(ValueError, match=r"confidence: 95 is not between 0 and 1; pass e\.g\. 0\.95"):
             work(log, confidence=95)

@@ -12,7 +12,6 @@ import pandas as pd
 
 from viberkit.analysis.durations import as_journeys
 from viberkit.analysis.ordering import column_of
-from viberkit.errors import suggestion
 from viberkit.frames.columns import JOURNEYS
 
 
@@ -119,8 +118,8 @@ def _table(advice: Mapping[str, str] | None) -> dict[str, Advice]:
     for code, decision in (advice or {}).items():
         name = _normalize(str(code))
         if decision not in known or not name:
-            choices = suggestion(decision, known) + "pass one of " + ", ".join(map(repr, known))
-            raise ValueError(f"advice: {decision!r} for the code {code!r} is not valid; {choices}")
+            choices = ", ".join(map(repr, known))
+            raise ValueError(f"advice: {decision!r} for the code {code!r} is not valid; pass one of {choices}")
         table[name] = Advice(decision, "as passed in advice")
     return table
 

@@ -204,7 +204,8 @@ class Campaign:
         recipients : pandas.DataFrame, path, list of str or list of dict
             Table of recipients, path of a table, list of phone numbers, or list of mappings. The table is a text in
             UTF-8, UTF-16 or a Windows encoding, with ``;``, tab, ``,`` or ``|`` between its columns, or an Excel
-            workbook (``.xlsx``). It is read as text, so that ``0123`` and ``12.50`` stay as they are.
+            workbook (``.xlsx``: its first filled sheet, hidden rows included). It is read as text, so that ``0123`` and
+            ``12.50`` stay as they are.
         content : Content
             What is sent. A placeholder such as ``{first_name}`` in a text takes the value of that column;
             ``{{`` and ``}}`` are literal braces.

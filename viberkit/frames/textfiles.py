@@ -56,7 +56,7 @@ def read_text_table(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, str]:
         detected += ", no header"
     header = [cell or f"column {index}" for index, cell in enumerate(rows.pop(0)[:width], start=1)]
     if longer := next((number for number, row in enumerate(rows, start=1) if any(row[width:])), None):
-        raise UnreadableRecord(f"row {longer} has more cells than the header")
+        raise UnreadableRecord(f"row {longer} has more cells than the header, which must be the first row")
     padded = [(row + [""] * width)[:width] for row in rows]
     frame = pd.DataFrame(padded, columns=pd.Index(header), dtype="str")
     return frame.mask(frame == ""), detected

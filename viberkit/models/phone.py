@@ -99,10 +99,9 @@ def _check(digits: str, field: str, region: str | None = None) -> str | Violatio
     result = phonenumbers.is_possible_number_with_reason(number)
     if result != ValidationResult.IS_POSSIBLE:
         rule = _RULES.get(result, "is not a possible number")
-    elif not phonenumbers.is_valid_number(number):
-        rule = "is not a number that its country assigns"
-    elif phonenumbers.number_type(number) not in _MOBILE:
-        rule = _NOT_MOBILE
+    elif (kind := phonenumbers.number_type(number)) not in _MOBILE:
+        is_valid = kind != PhoneNumberType.UNKNOWN
+        rule = _NOT_MOBILE if is_valid else "is not a number that its country assigns"
     else:
         return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
     return Violation(field, repr(mask(digits)), rule, _E164)
