@@ -117,6 +117,7 @@ def test_recipients_are_a_frame_a_file_or_a_list(archive: vk.Archive, tmp_path: 
         ({"rate_type": "promo"}, InvalidRequest, "did you mean 'promotion'"),
         ({"rate_type": None}, InvalidRequest, "rate_type"),
         ({"region": "Germany"}, InvalidRequest, "region: 'Germany' is not a country; pass its two letters"),
+        ({"region": "de"}, InvalidRequest, "region: 'de' is not a country; did you mean 'DE'"),
         ({"name": " "}, InvalidRequest, "name: ' ' is blank"),
         ({"context": "x" * 99}, InvalidRequest, "more than 98"),
         ({"price": -1}, InvalidRequest, "is not an amount"),

@@ -187,9 +187,9 @@ def test_one_country_in_any_mixture_of_formats_has_no_strangers(region: str, see
     ("cells", "options", "expected"),
     [
         # what pandas.read_csv and spreadsheets make of numbers
-        (["4.91702E+11", "4,91702E+11", "4.91702e+011", "+4.91701234567E+11", 4.91702e11], {}, "decimal number"),
-        (["491701234567.0", "491701234567,0", "+491701234567.00", "491 701 234 567,00"], {}, "decimal number"),
-        ([491701234567.0, 1e16, -1.5], {}, "decimal number|other than digits"),
+        (["4.91702E+11", "4,91702E+11", "4.91702e+011", "+4.91701234567E+11", 4.91702e11], {}, "converted to a number"),
+        (["491701234567.0", "491701234567,0", "+491701234567.00", "491 701 234 567,00"], {}, "converted to a number"),
+        ([491701234567.0, 1e16, -1.5, -491701234567, "\u2212491701234567"], {}, "converted to a number"),
         (["015112345678", "0612345678", "0151 1234 5678"], {}, "begins with 0"),
         ([15112345678, 612345678, "15112345678"], {}, "not complete"),
         ([15142345678], {}, "may be a number of CA, or a national number of CN, DE"),

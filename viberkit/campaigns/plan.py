@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from viberkit.errors import CampaignError, MissingColumn, UnreadableRecord, Violation, quote, raise_violations
+from viberkit.errors import (
+    CampaignError,
+    MissingColumn,
+    UnreadableRecord,
+    Violation,
+    quote,
+    raise_violations,
+    suggestion,
+)
 from viberkit.frames.textfiles import read_text_table
 from viberkit.models import validation
 from viberkit.models.content import Content, to_wire
@@ -141,7 +149,8 @@ def plan_messages(
     :class:`~viberkit.errors.MissingColumn`.
     """
     if region is not None and region not in REGIONS:
-        raise_violations([Violation("region", quote(region), "is not a country", "pass its two letters, e.g. 'DE'")])
+        remedy = f"{suggestion(region, REGIONS)}pass its two letters, e.g. 'DE'"
+        raise_violations([Violation("region", quote(region), "is not a country", remedy)])
     column = to or next((name for name in _NUMBER_COLUMNS if name in recipients.columns), _NUMBER_COLUMNS[0])
     names = placeholders(content)
     if absent := [name for name in (column, *names) if name not in recipients.columns]:

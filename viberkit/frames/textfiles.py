@@ -126,7 +126,9 @@ def _read_workbook(data: bytes) -> tuple[list[list[str]], str]:
                     of_all = f" of {len(book.worksheets)}" if len(book.worksheets) > 1 else ""
                     return rows, f"Excel, sheet {sheet.title!r}{of_all}"
     except Exception as error:  # noqa: BLE001 - openpyxl raises errors of many classes for damaged files
-        raise UnreadableRecord(f"it is not an .xlsx workbook: {type(error).__name__}: {error}") from None
+        raise UnreadableRecord(
+            f"it is not an .xlsx workbook ({type(error).__name__}: {error}); save it as such"
+        ) from None
     return [], ""
 
 

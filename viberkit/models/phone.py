@@ -28,7 +28,7 @@ _NOT_MOBILE = "is a valid number, but not of a mobile phone"
 _E164 = "pass E.164, e.g. '+491701234567'"
 _NATIONAL = "write it with + and its country calling code, or pass its country, e.g. region='DE'"
 _AS_TEXT = "take the number from its source, and format the column as text, or read it as text (dtype='str')"
-_AS_NUMBER = re.compile(r"[^.,]*\d[.,](?:\d\d?|0+)|\+?\d+(?:[.,]\d*)?[eE][+-]?\d+")  # 491701.0, 4,917E+11
+_AS_NUMBER = re.compile(r"-.*|[^.,]*\d[.,](?:\d\d?|0+)|\+?\d+(?:[.,]\d*)?[eE][+-]?\d+")  # -1, 491701.0, 4,917E+11
 _TEXT_FORMULA = re.compile(r'="([^"]*)"')  # marks a text in files for spreadsheets, as an apostrophe does
 
 
@@ -58,7 +58,10 @@ def _split(to: object, field: str) -> tuple[str, str] | Violation:
         return Violation(field, f"a value of type {type(to).__name__}", "is not a text", _E164)
     cleaned, digits, remedy = _clean(to), _digits(to), _E164
     if _AS_NUMBER.fullmatch(cleaned):
-        rule, remedy = "was read as a decimal number by a spreadsheet or pandas, which removes digits", _AS_TEXT
+        rule, remedy = (
+            "was converted to a number by a spreadsheet or pandas, so digits may be lost",
+            _AS_TEXT,
+        )
     elif other := re.search("[^0-9]", digits):
         rule = f"has characters other than digits: {quote(other[0])} (U+{ord(other[0]):04X})"
     elif not digits:
