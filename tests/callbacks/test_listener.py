@@ -636,6 +636,7 @@ def test_idle_connections_beyond_the_limit_of_descriptors(tmp_path: Path) -> Non
         "from viberkit.cli.main import main; main(sys.argv[1:])"
     )
     command = [sys.executable, "-c", program, "listen", "--port", "0", "--archive", str(tmp_path / "a.db")]
+    vk.Archive(tmp_path / "a.db", create=True).close()
     log = tmp_path / "log"
     with (
         log.open("w") as errors,

@@ -48,6 +48,7 @@ LOAD = Path(__file__).parent.parent / "support" / "callback_load.py"
 @contextmanager
 def listening(archive: Path, port: int = 0) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """``viberkit listen`` in its own process, with its address."""
+    vk.Archive(archive, create=True).close()  # without the warning, which would be in the log
     log_path = archive.with_suffix(".log")
     command = [sys.executable, "-m", "viberkit.cli", "listen", "--port", str(port), "--archive", str(archive)]
     with (

@@ -314,6 +314,23 @@ def test_listen_configures_the_account_and_stores_callbacks(sandbox: vk.Sandbox,
         assert archive.inbound()["text"].tolist() == ["Hello"]
 
 
+@pytest.mark.slow
+def test_a_closed_pipe_does_not_end_the_listener(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "viberkit.cli", "listen", "--port", "0"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=tmp_path, text=True
+    ) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[2].rstrip(";")
+        process.stdout.close()
+        for number in range(2):
+            callback = {"event": "MessageStatus::seen", "messageId": f"m{number}", "timestamp": "2026-01-05T08:00:00Z"}
+            assert requests.post(url, json=callback, timeout=5).status_code == 204
+            time.sleep(1.2)  # a line is written at most once per second
+        assert process.poll() is None
+        process.terminate()
+
+
 @pytest.mark.parametrize(
     ("args", "code", "text"),
     [

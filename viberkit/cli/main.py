@@ -263,7 +263,8 @@ def listen(configure: bool, service_id: str | None, archive_path: str, **address
         while not stop.wait(1):
             if new := listener.stored - shown:
                 shown += new
-                click.echo(f"{datetime.now():%H:%M:%S} {new:,} stored, {shown:,} in all")  # noqa: DTZ005 - local time
+                with contextlib.suppress(OSError):  # a closed pipe does not end the listener
+                    click.echo(f"{datetime.now():%H:%M:%S} {new:,} stored, {shown:,} in all")  # noqa: DTZ005 - local
     rejected = "; ".join(f"{count:,} × {reason}" for reason, count in listener.rejected.items()) or "none"
     click.echo(f"{listener.stored:,} stored, {listener.late:,} of them late; rejected: {rejected}")
 
