@@ -288,6 +288,19 @@ def test_the_preview_says_how_a_file_was_read(archive: vk.Archive, tmp_path: Pat
     assert vk.Campaign.open(archive, "c").preview().source == ""
 
 
+def test_the_preview_says_what_to_do_about_refused_rows(archive: vk.Archive) -> None:
+    numbers = ["015112345678", "4.91702E+11", 15142345678, "+491701234567"]
+    shown = repr(vk.Campaign.plan(archive, "c", numbers, HI, rate_type="session").preview())
+    assert "messages to send: 1," in shown
+    assert "left out: 3 rows" in shown
+    assert "   1    to " in shown
+    assert "begins with 0, not with a country calling code" in shown
+    assert "may be a number of CA, or a national number of CN, DE without its leading 0" in shown
+    assert "to do: take the number from its source, and format the column as text" in shown
+    assert "to do: write it with + and its country calling code, or pass its country, e.g. region='DE'" in shown
+    assert "123456" not in shown
+
+
 @pytest.mark.parametrize(
     ("columns", "to", "hint"),
     [

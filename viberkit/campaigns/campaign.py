@@ -78,7 +78,8 @@ class Preview:
             lines += ["", self.sample.to_string(index=False, max_colwidth=60)]
         if len(self.problems):
             lines += ["", f"left out: {self.problems['row'].nunique():,} rows"]
-            lines += [self.problems[["row", "field", "rule"]].head(10).to_string(index=False, max_colwidth=60)]
+            lines += [self.problems[["row", "field", "rule"]].head(10).to_string(index=False, max_colwidth=80)]
+            lines += [f"to do: {remedy}" for remedy in self.problems["remedy"].unique()[:5] if remedy]
         ending = f"to send, confirm: {self.confirm!r}" if self.planned else "no new message is planned"
         return "\n".join([*lines, "", ending])
 
