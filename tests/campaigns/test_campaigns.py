@@ -497,3 +497,22 @@ def test_the_command_line_plans_sends_and_resolves(run: Any, sandbox: vk.Sandbox
     assert (code, "not JSON" in err) == (1, True)
     assert run("status", "nothing")[0] == 1
     assert run("status", "nothing", "--archive", "none.db")[0] == 2
+
+
+def test_the_command_line_reads_workbooks_and_national_numbers(run: Any, tmp_path: Path) -> None:
+    rows = pd.DataFrame({"Kunde": ["Ada", "Bo"], "Handy": ["0151 42345678", 1701234567]})
+    rows.to_excel("r.xlsx", index=False, sheet_name="Kunden")
+    command = ["plan", "spring", "r.xlsx", "--text", "Hi {Kunde}", "--rate-type", "promotion"]
+    code, _, err = run(*command)
+    assert (code, 'pass to="Handy"' in err) == (1, True)
+    code, out, _ = run(*command, "--to", "Handy")
+    assert (code, "messages to send: 0" in out, "pass its country, e.g. region='DE'" in out) == (0, True, True)
+    code, out, _ = run(*command, "--to", "Handy", "--region", "DE")
+    assert (code, "recipients: r.xlsx: Excel, sheet 'Kunden'" in out, "messages to send: 2" in out) == (0, True, True)
+    code, _, err = run(*command, "--to", "Handy", "--region", "Germany")
+    assert (code, "region: 'Germany' is not a country" in err) == (1, True)
+    (tmp_path / "numbers.txt").write_text("15142345678\n")
+    command[2] = "numbers.txt"
+    command[4] = "Hi"
+    assert "messages to send: 0" in run(*command[:1], "summer", *command[2:])[1]
+    assert "messages to send: 1" in run(*command[:1], "summer", *command[2:], "--international")[1]
