@@ -32,7 +32,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "callbacks.listener": ["Listener"],
         "campaigns.campaign": ["Campaign"],
         "campaigns.collector": ["collect"],
-        "frames.reader": ["SkippedRowsWarning", "read_events"],
+        "frames.reader": ["SkippedRowsWarning", "UncertainTimesWarning", "UnknownStatesWarning", "read_events"],
         "models.content": ["Button", "Carousel", "CarouselItem", "File", "Image", "List", "Text", "Video"],
         "sandbox.sandbox": ["Sandbox"],
     },
@@ -59,7 +59,12 @@ if TYPE_CHECKING:  # the same names, for type checkers and completion
     from viberkit.callbacks.listener import Listener as Listener
     from viberkit.campaigns.campaign import Campaign as Campaign
     from viberkit.campaigns.collector import collect as collect
-    from viberkit.frames.reader import SkippedRowsWarning as SkippedRowsWarning, read_events as read_events
+    from viberkit.frames.reader import (
+        SkippedRowsWarning as SkippedRowsWarning,
+        UncertainTimesWarning as UncertainTimesWarning,
+        UnknownStatesWarning as UnknownStatesWarning,
+        read_events as read_events,
+    )
     from viberkit.models.content import (
         Button as Button,
         Carousel as Carousel,

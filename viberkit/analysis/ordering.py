@@ -96,6 +96,8 @@ def order_events(events: pd.DataFrame, function: str) -> OrderedEvents:
         row = np.minimum.reduceat(row, first)  # the first of equal events in the frame
         until = until if until is None else np.minimum.reduceat(until, first)
         message, at, state = message[first], at[first], state[first]
+    if until is not None:
+        until = np.maximum(_running(until[::-1], message[::-1], np.minimum)[::-1], at)  # no later than what follows
     dtype = pd.CategoricalDtype(states.categories)
     return OrderedEvents(events, unique_ids, row_message, first_row, message, at, state, row, dtype, ids[:0], until)
 
@@ -146,14 +148,17 @@ def _within_resolution(
     size = np.where(instants_of(events, "not_before") == NEVER, size, 0)
     step = np.array([_SEQUENCE.index(text) if text in _SEQUENCE else -1 for text in states])[state]
     order = np.lexsort((-at, step, message))
-    times, rank_of_time = np.unique(at, return_inverse=True)
-    key = message[order] * len(times) + rank_of_time[order]
-    latest = np.maximum.accumulate(np.where((step[order] < 0) | np.isin(step[order], _FAILURES), -1, key))
-    before = np.full(len(at), NEVER)
-    same = latest >= message[order] * len(times)
-    before[order[same]] = times[latest[same] % len(times)]
+    leads = (step >= 0) & ~np.isin(step, _FAILURES)
+    before = np.empty_like(at)
+    before[order] = _running(np.where(leads, at, NEVER)[order], message[order], np.maximum)
     moved = (step >= 0) & (before > at) & (before < at + size)
     return np.where(moved, before, at), np.where(size > 0, at + size, at)
+
+
+def _running(times: Ints, message: Ints, extreme: np.ufunc) -> Ints:
+    """The least or greatest time so far within each message; messages are sorted."""
+    values, codes = np.unique(times, return_inverse=True)
+    return np.asarray(values[extreme.accumulate(message * len(values) + codes) % len(values)])
 
 
 def column_of(frame: pd.DataFrame, column: Column) -> pd.Series[Any]:

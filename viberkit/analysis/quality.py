@@ -437,7 +437,7 @@ def rounded_ids(log: _Log) -> _Findings:
 
 @_check(
     "Two events of one second or minute have no order of their own, and every time between them is as uncertain.",
-    "Use a log with finer times where there is one; the columns <state>_not_after of journeys have the bounds.",
+    "Use a log with finer times where there is one; journeys have both bounds of each state.",
 )
 def clock_resolution(log: _Log) -> _Findings:
     """Events by a clock that resolves only seconds or more, out of the events of a source.
@@ -539,9 +539,9 @@ def quality(events: pd.DataFrame, *, journeys: pd.DataFrame | None = None) -> pd
     2           disorder      1   1       a      NaN
     3          row_order      1   3       a      NaN
     4   negative_latency      1   1       a     -1.0
-    10     no_dispatched      2   2       a      NaN
-    11         no_routed      2   2       a      NaN
-    12       no_accepted      1   2       b      NaN
+    11     no_dispatched      2   2       a      NaN
+    12         no_routed      2   2       a      NaN
+    13       no_accepted      1   2       b      NaN
     """
     log = _Log(events, journeys)
     rows = []

@@ -50,7 +50,7 @@ _CAMPAIGN = _category("campaign", "campaign of the message; missing: none")
 _RATE_TYPE = _category("rate_type", "rate type: transaction, promotion or session")
 _HAPPENED_AT = _instant("happened_at", "when the message entered the state")
 _OBSERVED_UNTIL = _instant("observed_until", "when the message was last observed; NaT: not known")
-_NAIVE = Column("naive", "bool", "whether the instant had no zone and was taken as UTC")
+_NAIVE = Column("naive", "bool", "whether the instant had no zone and was taken as UTC, or is uncertain")
 
 #: One row per event: a message entered a state.
 EVENTS = Schema(

@@ -66,11 +66,11 @@ def read_events(
     ids: Literal["exact", "strip", "fold"] = "exact",
     time_format: str | None = None,
 ) -> pd.DataFrame:
-    """Read events from a file or from records.
+    """Read events from a file or from records: those of this API, and logs of other programs and providers.
 
     Parameters
     ----------
-    source : path, DataFrame or iterable of mappings
+    source : path, DataFrame, Arrow or polars table, or iterable of mappings
         One of:
 
         - a file of JSON Lines: histories in every dialect, status responses, responses to sends that contain an
@@ -78,10 +78,30 @@ def read_events(
         - a ``.parquet`` or ``.csv`` file of tidy events, such as ``events.to_parquet(…)`` writes; JSON Lines of tidy
           events (``events.to_json(…, orient="records", lines=True, date_format="iso", date_unit="us")``); or a frame
           of them. At least ``message_id``, ``state`` and ``happened_at`` are required; other columns are preserved;
-        - responses and callbacks that are parsed already.
+        - a table with one row per message and a time per state (``accepted_at``, ``delivered_at``, …);
+        - responses and callbacks that are parsed already;
+        - with ``columns`` or ``provider``: any of these tables with other names, also as JSON (a list, one object, or
+          an object in each line); fields of nested objects are joined by dots (``"status.name"``).
 
         A file may be a pipe (``"-"`` is the standard input), compressed (gzip, bzip2, zstd, or a ZIP archive of one
-        file), and in UTF-16.
+        file), and in UTF-16. A CSV may have other separators (``;``, tab, ``|``) and a code page of Windows.
+    columns : mapping of str to str, optional
+        The columns of a log with other names, such as ``{"message_id": "Ref", "happened_at": "Done"}``; the other way
+        round works, too. A state names the column with its time: ``{"delivered": "Done"}``.
+    states : mapping of str to str, optional
+        What texts of the log mean, such as ``{"DELIVRD": "delivered"}``, beyond the names of every dialect. Letter case,
+        spaces, hyphens and underscores do not count.
+    tz : str, optional
+        Time zone of times without one, such as ``"Europe/Berlin"``; by default they are taken as UTC.
+    provider : str, optional
+        Provider whose receipts these are: ``"twilio"``, ``"infobip"``, ``"vonage"``, ``"sinch"`` or ``"whatsapp"``.
+        ``columns`` and ``states`` are added to its own.
+    ids : {"exact", "strip", "fold"}, default "exact"
+        Whether ids remain as they are, lose white space, braces and quotes around them, or also become lower case
+        without leading zeros.
+    time_format : str, optional
+        Format of times that are neither ISO 8601 nor RFC 2822 nor a number of seconds, milliseconds, microseconds or
+        nanoseconds since 1970, such as ``"%d.%m.%Y %H:%M"``.
 
     Returns
     -------
@@ -96,11 +116,13 @@ def read_events(
         - ``code``, ``detail`` : failure code and failure text of the provider
         - ``received_at`` : when the event was first received (UTC); NaT if the source does not contain it
         - ``observed_until`` : when the message was last observed (UTC); NaT if the source does not contain it
-        - ``naive`` : whether the instant had no zone and was taken as UTC
+        - ``naive`` : whether the instant had no zone and was taken as UTC, or is uncertain in ``tz``
         - ``not_before`` : for an event observed by polling, the lower bound of ``happened_at`` (UTC)
+        - ``inbound`` : whether the event is of a message from a recipient; only if there are any
 
         ``attrs["skipped"]`` lists the records that could not be read: ``line`` (from 1), ``field``, ``reason`` and
-        ``text`` (its beginning, phone numbers masked).
+        ``text`` (its beginning, phone numbers masked). Where it applies, ``attrs`` also has ``resolution_s`` (what the
+        clock of a state resolves, from 1 s), ``epoch_units`` of numbers since 1970, and ``encoding``.
 
     Raises
     ------
@@ -109,16 +131,22 @@ def read_events(
     UnreadableRecord
         If a Parquet or CSV file is not in that format.
     MissingColumn
-        If a tidy source lacks a required column.
+        If a required column is missing, or one that ``columns`` names.
     ValueError
-        If a tidy source has several columns of the same name.
+        If a tidy source has several columns of the same name, or ``states``, ``tz``, ``provider`` or ``ids`` is not
+        known.
     TypeError
-        If ``source`` is a single mapping or none of the above.
+        If ``source`` is a single mapping without ``columns`` and ``provider``, or none of the above.
 
     Warns
     -----
     SkippedRowsWarning
         If records were skipped: one warning with their number and the first reason.
+    UnknownStatesWarning
+        If states of a log with ``columns``, ``states`` or ``provider`` are not known: their texts and counts.
+    UncertainTimesWarning
+        If local times occur twice or not at all because clocks were changed, if numbers since 1970 are in several
+        units, or if a provider has another time than that of the state.
 
     Notes
     -----
@@ -136,6 +164,15 @@ def read_events(
       message_id      state channel
     0   8fb360a1   accepted     NaN
     1   8fb360a1  delivered   viber
+
+    A log with other names, in local time:
+
+    >>> log = pd.DataFrame({"Ref": ["a"], "Sent": ["2024-07-01 12:00:05"], "Done": ["2024-07-01 12:00:07"]})
+    >>> columns = {"message_id": "Ref", "accepted": "Sent", "delivered": "Done"}
+    >>> vk.read_events(log, columns=columns, tz="Europe/Berlin")[["message_id", "state", "happened_at"]]
+      message_id      state               happened_at
+    0          a   accepted 2024-07-01 10:00:05+00:00
+    1          a  delivered 2024-07-01 10:00:07+00:00
     """
     log = log_format(columns, states, provider, tz, ids, time_format)
     if isinstance(source, pd.DataFrame):
@@ -283,7 +320,7 @@ _PLAIN = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:?\d
 _EPOCH = r"\d{9,10}|\d{12,13}|\d{15,16}|\d{18,19}|\d{9,10}\.\d+"
 _UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "µs": 1_000, "ns": 1}  # of numbers since 1970, in nanoseconds
 _RFC_2822 = re.compile(r"([A-Za-z]{3}, )?\d{1,2} [A-Za-z]{3} \d{4} ")
-_FLOAT_ID = r"[+-]?\d+(?:\.\d*)?[eE][+-]?\d+"
+_FLOAT_ID = r"\d+(?:\.\d+[eE][+-]?|[eE]\+)\d+"  # not 12e4, which may be a hexadecimal number
 _ZONED = r"(?:Z|[+-]\d\d:?\d\d)$"
 _FIRST_S, _LAST_S = -62_135_596_800, 253_402_300_799  # the years 1 to 9999
 _SHORT = 25  # characters; a number that went through a float has less
