@@ -59,6 +59,7 @@ def test_all_tutorials_are_present() -> None:
         "05-delivery-curves",
         "06-what-changed",
         "07-fallback",
+        "08-your-own-log",
         "gallery",
     ]
 

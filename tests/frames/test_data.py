@@ -114,3 +114,13 @@ def test_the_parameters_in_the_description_are_those_of_the_model() -> None:
 
 def test_the_responses_contain_no_message_text() -> None:
     assert b"parcel" not in (CAMPAIGN / "events.jsonl").read_bytes()
+
+
+def test_the_script_reproduces_the_foreign_log(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("make_log", DATA / "foreign-log" / "make.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.make(tmp_path)
+    assert (tmp_path / "versand.csv").read_bytes() == (DATA / "foreign-log" / "versand.csv").read_bytes()

@@ -199,11 +199,11 @@ def zero_latency(log: _Log) -> _Findings:
 
 
 @_check(
-    "The times were read as UTC; if they are local, every time between them and another source is hours off.",
+    "They were read as UTC, or occur twice in their time zone: times between them and others may be hours off.",
     "Find out which time zone the log was written in, and pass it: vk.read_events(log, tz='Europe/Berlin').",
 )
 def naive(log: _Log) -> _Findings:
-    """Events whose time has no time zone, out of all events."""
+    """Events whose time has no time zone, or is uncertain in it, out of all events."""
     happened = log.events["happened_at"]
     if "naive" in log.events.columns:
         naive = EVENTS["naive"].cast(log.events["naive"]).to_numpy()

@@ -89,8 +89,8 @@ def read_events(
         The columns of a log with other names, such as ``{"message_id": "Ref", "happened_at": "Done"}``; the other way
         round works, too. A state names the column with its time: ``{"delivered": "Done"}``.
     states : mapping of str to str, optional
-        What texts of the log mean, such as ``{"DELIVRD": "delivered"}``, beyond the names of every dialect. Letter case,
-        spaces, hyphens and underscores do not count.
+        What texts of the log mean, such as ``{"DELIVRD": "delivered"}``, beyond the names of every dialect. Letter
+        case, spaces, hyphens and underscores do not count.
     tz : str, optional
         Time zone of times without one, such as ``"Europe/Berlin"``; by default they are taken as UTC.
     provider : str, optional
