@@ -68,35 +68,29 @@ def find_offsets(
     """
     found: dict[Clock, dict[Clock, Offset]] = {clock: {} for clock in [*times, RECEIPT]}
     confirmed = set[Clock]()
-    pairs = [(1, RECEIPT, clock, received[clock], times[clock]) for clock in received]
-    for one, other in itertools.permutations(times, 2):
-        share = one[0] == other[0] or not {state for name, state in times if name == one[0]} & {
-            state for name, state in times if name == other[0]
-        }
-        if one[1] == other[1] and [*times].index(one) > [*times].index(other):
-            pairs.append((0, one, other, times[one], times[other]))
-        elif share and other[1] in _BEFORE.get(one[1], ()):
-            pairs.append((2, one, other, times[one], times[other]))
-    for kind, clock, other, at, reference in pairs:
+    states = {source: {state for name, state in times if name == source} for source, _ in times}
+    pairs = [(1, RECEIPT, clock) for clock in received]
+    for other, one in itertools.permutations(times, 2):
+        if one[1] == other[1] and (0, other, one) not in pairs:
+            pairs.append((0, one, other))
+        elif other[1] in _BEFORE.get(one[1], ()) and (one[0] == other[0] or not states[one[0]] & states[other[0]]):
+            pairs.append((2, one, other))
+    for kind, clock, other in pairs:
+        at, reference = received[other] if kind == 1 else times[clock], times[other]
         both = np.flatnonzero(~np.isnan(at - reference))
         if len(both) < _LEAST:
             continue
         both = both[np.argsort(reference[both], kind="stable")]
-        ahead = at[both] - reference[both]
-        steps = [resolution.get(name, 0) for name in (clock, other)]
-        noise = 6 * float(np.median(np.abs(np.diff(ahead))))  # of neighbours, so that steps do not count
+        ahead, steps = (at - reference)[both], [resolution.get(name, 0) for name in (clock, other)]
         parts = np.array_split(ahead, max(min(len(ahead) // (200 if max(steps) > SECOND else 25), _PARTS), 1))
         if kind == 0:
-            values = [float(np.median(part)) + (steps[0] - steps[1]) / 2 for part in parts]
-            sizes = np.array([v * (abs(v) > SECOND / 2 + noise / len(parts[0]) ** 0.5) for v in values])
+            noise = 6 * float(np.median(np.abs(np.diff(ahead))))  # of neighbours, so that steps do not count
+            values = np.array([np.median(part) for part in parts]) + (steps[0] - steps[1]) / 2
+            sizes = np.where(np.abs(values) > SECOND / 2 + noise / len(parts[0]) ** 0.5, values, 0)
         else:
-            once = other[0] not in _REQUESTED if kind == 1 else clock[1] in DELIVERY_PATH
-            sizes = np.array(
-                [
-                    _one_sided(part, max(SECOND / 4 if kind == 1 else SECOND / 1000, *steps), kind, once)
-                    for part in parts
-                ]
-            )
+            may_be_late = other[0] not in _REQUESTED if kind == 1 else clock[1] in DELIVERY_PATH
+            slack = max(SECOND / (4 if kind == 1 else 1000), *steps)
+            sizes = np.array([_one_sided(part, slack, kind, may_be_late) for part in parts])
         if sizes.any():
             begins = reference[both][np.cumsum([0, *map(len, parts[:-1])])]
             found[clock][other] = Offset(kind, other, begins, sizes)
@@ -104,22 +98,20 @@ def find_offsets(
         elif kind == 1:
             confirmed.add(other)
     wrong: dict[Clock, Offset] = {}
-    remaining = list(times)
+    doubt = {clock: (resolution.get(clock, 0) >= SECOND) / 4 - (clock in confirmed) / 2 for clock in [*times][::-1]}
     while any(found.values()):
-        coarse = {clock: resolution.get(clock, 0) >= SECOND for clock in remaining}
-        rank = {clock: len(found[clock]) - (clock in confirmed) / 2 + coarse[clock] / 4 for clock in remaining[::-1]}
-        worst = max(rank, key=rank.__getitem__)
-        remaining.remove(worst)
+        worst = max(doubt, key=lambda clock: len(found[clock]) + doubt[clock])
+        del doubt[worst]
         wrong[worst] = min(found.pop(worst).values(), key=lambda offset: (offset.kind, abs(offset.largest)))
         for others in found.values():
             others.pop(worst, None)
-    return _by_source(wrong, {*(clock[0] for clock in remaining)})
+    return _by_source(wrong, {source for source, _ in doubt})
 
 
 def _by_source(wrong: dict[Clock, Offset], right: set[str]) -> dict[Clock, Offset]:
     """One offset, without a state, of each source whose clocks are all wrong by about the same."""
     result = dict(wrong)
-    for source in {*(clock[0] for clock in wrong)} - right:
+    for source in {source for source, _ in wrong} - right:
         offsets = [offset for clock, offset in wrong.items() if clock[0] == source]
         sizes = [offset.largest for offset in offsets]
         if len(sizes) > 1 and min(sizes) * max(sizes) > 0 and np.ptp(sizes) <= max(SECOND, np.max(np.abs(sizes)) / 2):

@@ -79,12 +79,14 @@ def order_events(events: pd.DataFrame, function: str) -> OrderedEvents:
     unique_ids = ids.iloc[first_row].reset_index(drop=True)
     other = _is_other(events, states.categories, state, unique_ids, row_message)
     if other is not None and other.any():
-        return replace(order_events(events[~other], function), others=ids[other])
+        rest = order_events(events[~other], function)
+        return replace(rest, others=pd.concat([ids[other], rest.others]))
     position = _positions(states.categories)
     message = row_message
     until = None
     if coarse := {clock: size for clock, size in resolutions(events).items() if size >= SECOND}:
-        at, until = _within_resolution(events, coarse, message, at, state, states.categories)
+        steps = np.array([_SEQUENCE.index(text) if text in _SEQUENCE else -1 for text in states.categories])
+        at, until = _within_resolution(message, at, steps[state], _resolution(events, coarse))
     order = _sort_order(message, at, position[state])
     if order is not None:
         message, at, state, until = message[order], at[order], state[order], until if until is None else until[order]
@@ -131,22 +133,18 @@ def _is_other(
     return np.logical_or.reduce(is_other) if is_other else None
 
 
-def _within_resolution(
-    events: pd.DataFrame,
-    clocks: dict[tuple[str, str], int],
-    message: Ints,
-    at: Ints,
-    state: Ints,
-    states: pd.Index[Any],
-) -> tuple[Ints, Ints]:
+def _resolution(events: pd.DataFrame, clocks: dict[tuple[str, str], int]) -> Ints:
+    """The resolution of the clock of each event, 0 where it is exact or known from polling."""
+    keys = [column_of(events, EVENTS[name]).astype("str").fillna("") for name in ("source", "state")]
+    sizes = pd.Series(clocks).reindex(pd.MultiIndex.from_arrays(keys), fill_value=0).to_numpy()
+    return np.where(instants_of(events, "not_before") == NEVER, sizes, 0)
+
+
+def _within_resolution(message: Ints, at: Ints, step: Ints, size: Ints) -> tuple[Ints, Ints]:
     """For each event the earliest time after the states before it that its clock could have written so, and the latest.
 
     Two reports of one state become one event if the clock of the earlier cannot tell them apart.
     """
-    keys = [column_of(events, EVENTS[name]).astype("str").fillna("") for name in ("source", "state")]
-    size = pd.Series(clocks).reindex(pd.MultiIndex.from_arrays(keys), fill_value=0).to_numpy()
-    size = np.where(instants_of(events, "not_before") == NEVER, size, 0)
-    step = np.array([_SEQUENCE.index(text) if text in _SEQUENCE else -1 for text in states])[state]
     order = np.lexsort((-at, step, message))
     leads = (step >= 0) & ~np.isin(step, _FAILURES)
     before = np.empty_like(at)

@@ -46,7 +46,6 @@ class _Log:
         self.state, self.states = states.codes.to_numpy(), list(states.categories)
         self.source, self.sources = sources.codes.to_numpy(), list(sources.categories)
         self.resolutions = resolutions(self.events)
-        self.lengths = pc.binary_length(pa.array(self.ids))
         self.journeys_passed = journeys is not None
         self.journeys = build_journeys(self.ordered) if journeys is None else journeys
         required = ("message_id", "outcome", "observed_until")
@@ -430,7 +429,7 @@ def ids_alike(log: _Log) -> _Findings:
 )
 def rounded_ids(log: _Log) -> _Findings:
     """Messages whose id was a decimal number (``5.46e+18`` or ``12.0``), out of all messages."""
-    short = pc.less(log.lengths, 25).to_numpy(zero_copy_only=False)
+    short = (log.ordered.ids.str.len() < 25).to_numpy(dtype=bool, copy=True)
     short[short] = log.ordered.ids[short].str.fullmatch(r"\d+\.(?:\d*[eE]\+?\d+|0)")
     return _finding(short, log.ids)
 
@@ -476,9 +475,8 @@ def clock_offset(log: _Log) -> _Findings:
     table[:, clock, message] = np.where(instants == NEVER, np.nan, instants)
     if len(messages) < _LEAST or (len(codes) < 2 and np.isnan(table[1]).all()):
         return _not_checked("clocks are compared by ten messages with two states, or with the time of receipt")
-    names = [
-        (["", *log.sources][code // len(log.states) + 1], str(log.states[code % len(log.states)])) for code in codes
-    ]
+    clocks = [divmod(int(code), len(log.states)) for code in codes]
+    names = [(["", *log.sources][source + 1], str(log.states[state])) for source, state in clocks]
     times, received = (dict(zip(names, part, strict=True)) for part in table)
     findings = []
     for (source, state), offset in find_offsets(times, received, log.resolutions).items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,27 +28,44 @@ _IDS = ("exact", "strip", "fold")
 _DEPTH = 8  # of nested objects whose fields become columns
 
 
-@dataclass(frozen=True)
 class LogFormat:
     """How a log differs from tidy events in UTC, and what was noticed while it was read.
 
-    ``columns`` and ``states`` are those of the user, ``provider`` is a table of ``providers.toml``; ``remarks`` are
-    texts for a warning, ``attrs`` those of the frame.
+    The parameters are those of ``read_events``. ``remarks`` are texts for a warning, ``attrs`` those of the frame.
     """
 
-    columns: Mapping[str, str] = field(default_factory=dict)
-    states: Mapping[str, str] = field(default_factory=dict)
-    provider: Mapping[str, Any] = field(default_factory=dict)
-    tz: str | None = None
-    ids: str = "exact"
-    time_format: str | None = None
-    remarks: list[str] = field(default_factory=list)
-    attrs: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def is_foreign(self) -> bool:
-        """Whether its columns have other names."""
-        return bool(self.columns or self.provider)
+    def __init__(
+        self,
+        columns: Any = None,
+        states: Any = None,
+        tz: Any = None,
+        provider: Any = None,
+        ids: str = "exact",
+        time_format: Any = None,
+    ) -> None:
+        presets = tomllib.loads(_PROVIDERS.read_text()) if provider is not None else {}
+        self.provider: dict[str, Any] = presets.get(fold_name(provider), {})
+        if presets and not self.provider:
+            raise _unknown("provider", provider, presets)
+        if ids not in _IDS:
+            raise _unknown("ids", ids, _IDS)
+        try:
+            pd.Timestamp(0, tz="UTC" if tz is None else tz or "none")
+        except (LookupError, ValueError, OSError, TypeError):
+            raise ValueError(f"tz: {tz!r} is not the name of a time zone; pass e.g. 'Europe/Berlin'") from None
+        self.columns, self.tz, self.ids, self.time_format = (
+            columns or {},
+            tz or self.provider.get("tz"),
+            ids,
+            time_format,
+        )
+        self.states = self.of_provider("states")
+        for text, state in (states or {}).items():
+            if parse_state(str(state), fold=True) not in ORDER:
+                raise _unknown(f"states: {text!r}", state, ORDER)
+            self.states[fold_name(text)] = parse_state(str(state), fold=True)
+        self.is_foreign = bool(columns or provider)
+        self.remarks, self.attrs = list[str](), dict[str, Any]()
 
     def of_provider(self, name: str) -> dict[str, Any]:
         """A table of the provider, with folded names."""
@@ -135,16 +151,19 @@ class LogFormat:
         for line, value in values:
             for record in next((found for path in paths if (found := list(_nested(value, path)))), [value]):
                 if isinstance(record, Mapping):
-                    rows.append(dict(_fields(record)))
+                    rows.append(dict(_fields(record) if self.is_foreign else record))
                     lines.append(line)
                 else:
                     error = UnreadableRecord(f"record: {quote(record)} is not a JSON object")
                     skipped.append(skip(line, error, record))
-        columns = {
-            name: pd.Series([row.get(name) for row in rows], dtype=object)
-            for name in dict.fromkeys(name for row in rows for name in row)
-        }
-        return pd.DataFrame(columns), np.array(lines, dtype=np.int64), skipped
+        names = dict.fromkeys(name for row in rows for name in row)
+        frame = pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names})
+        others = [name for name in names if not self.is_foreign and name not in EVENTS.names]
+        return (
+            frame.assign(**{name: pd.Series(frame[name].tolist()) for name in others}),
+            np.array(lines, dtype=np.int64),
+            skipped,
+        )
 
     def read_json(self, path: Path) -> Table:
         """The records of a file that is one JSON value, or has one in each line."""
@@ -160,39 +179,6 @@ class LogFormat:
                     skipped.append(skip(number, error, line.decode("utf-8", "replace").strip()))
         frame, lines, more = self.records_of(values)
         return frame, lines, skipped + more
-
-
-def log_format(
-    columns: Mapping[str, str] | None,
-    states: Mapping[str, Any] | None,
-    provider: str | None,
-    tz: str | None,
-    ids: str,
-    time_format: str | None,
-) -> LogFormat:
-    """The format that the parameters of ``read_events`` describe; ``ValueError`` if one is not valid."""
-    preset = {}
-    if provider is not None:
-        presets = tomllib.loads(_PROVIDERS.read_text())
-        if not (preset := presets.get(fold_name(provider), {})):
-            raise _unknown("provider", provider, presets)
-    if ids not in _IDS:
-        raise _unknown("ids", ids, _IDS)
-    try:
-        pd.Timestamp(0, tz="UTC" if tz is None else tz or "none")
-    except (LookupError, ValueError, OSError, TypeError):
-        raise ValueError(f"tz: {tz!r} is not the name of a time zone; pass e.g. 'Europe/Berlin'") from None
-    log = LogFormat(dict(columns or {}), {}, preset, tz or preset.get("tz"), ids, time_format)
-    meanings = log.of_provider("states")
-    for text, state in (states or {}).items():
-        if parse_state(str(state), fold=True) in ORDER:
-            meanings[fold_name(text)] = parse_state(str(state), fold=True)
-        elif parse_state(str(text), fold=True) in ORDER:  # the other way round
-            texts = state if isinstance(state, list | tuple) else [state]
-            meanings |= {fold_name(name): parse_state(str(text), fold=True) for name in texts}
-        else:
-            raise _unknown(f"states: {text!r}", state, ORDER)
-    return replace(log, states=meanings)
 
 
 def _unknown(field: str, value: object, names: Iterable[str]) -> ValueError:

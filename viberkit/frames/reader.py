@@ -27,7 +27,7 @@ from viberkit.errors import UnreadableRecord, quote
 from viberkit.frames.clocks import SECOND, resolutions
 from viberkit.frames.columns import EVENTS
 from viberkit.frames.jsonlines import ParsedEvents, read_lines, read_objects, skip
-from viberkit.frames.mapping import LogFormat, Table, log_format
+from viberkit.frames.mapping import LogFormat, Table
 from viberkit.frames.schema import INSTANT, recode, require
 from viberkit.models.parsing import parse, parse_http_date, parse_instant
 from viberkit.models.states import ORDER, is_of_message
@@ -174,7 +174,7 @@ def read_events(
     0          a   accepted 2024-07-01 10:00:05+00:00
     1          a  delivered 2024-07-01 10:00:07+00:00
     """
-    log = log_format(columns, states, provider, tz, ids, time_format)
+    log = LogFormat(columns, states, tz, provider, ids, time_format)
     if isinstance(source, pd.DataFrame):
         events, skipped, records = _read_tidy((source, np.arange(1, len(source) + 1), []), log)
     elif hasattr(source, "__arrow_c_stream__"):
@@ -232,7 +232,7 @@ def _read_file(path: Path, log: LogFormat) -> tuple[pd.DataFrame, list[dict[str,
         elif delimiter:
             tidy = _read_csv(plain, delimiter, log)
         else:
-            tidy = _read_tidy_lines(plain)
+            tidy = _read_tidy_lines(plain, log)
         parsed = _read_tidy(tidy, log) if tidy else _to_frame(read_lines(plain), log)
         events, skipped, records = parsed
     if damage:
@@ -444,34 +444,12 @@ def _csv_rows(texts: list[str], delimiter: str, skipped: list[dict[str, Any]]) -
             begin += 1
 
 
-def _read_tidy_lines(path: Path) -> Table | None:
+def _read_tidy_lines(path: Path, log: LogFormat) -> Table | None:
     """Read JSON Lines of tidy events; None if the first line is not such an event."""
-    rows: list[Mapping[str, Any]] = []
-    lines, skipped = [], []
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = parse(line)
-                if not isinstance(record, Mapping):
-                    raise UnreadableRecord(f"record: {quote(record)} is not a JSON object")  # noqa: TRY301
-            except UnreadableRecord as error:
-                if not rows:
-                    return None
-                skipped.append(skip(number, error, line.decode("utf-8", "replace").strip()))
-                continue
-            if not rows and not {*_REQUIRED} <= {*record}:
-                return None
-            rows.append(record)
-            lines.append(number)
-    if not rows:
-        return None
-    columns = {
-        name: pd.Series([row.get(name) for row in rows], dtype=object if name in EVENTS.names else None)
-        for name in dict.fromkeys(name for row in rows for name in row)
-    }
-    return pd.DataFrame(columns), np.array(lines, dtype=np.int64), skipped
+    with path.open("rb") as file, suppress(UnreadableRecord):
+        record = parse(next((line for line in file if line.strip()), b""))
+        return log.read_json(path) if isinstance(record, Mapping) and {*_REQUIRED} <= {*record} else None
+    return None
 
 
 def _read_tidy(table: Table, log: LogFormat) -> tuple[pd.DataFrame, list[dict[str, Any]], int]:
