@@ -99,10 +99,10 @@ def test_journeys_have_the_interval_in_which_a_coarse_clock_places_a_state(step:
     events, true = coarse_receipts(200, step)
     journeys = vk.journeys(events.sample(frac=1, random_state=0)).sort_values("message_id")
     for state in ("delivered", "seen"):
-        low, high = (journeys[f"{state}_{bound}"].astype("int64").to_numpy() for bound in ("not_before", "at"))
+        low, high = (journeys[f"{state}_{bound}"].astype("int64").to_numpy() for bound in ("at", "not_after"))
         assert ((low <= true[state]) & (true[state] < high)).all()
         assert (high - low <= step).all()
-    assert "accepted_not_before" not in journeys
+    assert "accepted_not_after" not in journeys
     assert (journeys["accepted_at"].astype("int64").to_numpy() == true["accepted"]).all()
     rows = {row["source"]: row for row in findings(events, "clock_resolution")}
     assert [*rows] == ["callback"]
@@ -118,7 +118,7 @@ def test_reports_of_one_state_by_an_exact_and_a_coarse_clock_are_one_event() -> 
     assert len(vk.transitions(both)) == len(vk.transitions(events))
     journeys = vk.journeys(both)
     assert (journeys["delivered_at"].astype("int64").to_numpy() == true["delivered"]).all()
-    assert "delivered_not_before" not in journeys
+    assert "delivered_not_after" not in journeys
     assert [row["count"] for row in findings(both, "two_instants")] == []
 
 

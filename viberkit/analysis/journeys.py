@@ -134,9 +134,10 @@ def journeys(events: pd.DataFrame, *, observed_until: Any = None) -> pd.DataFram
         - ``last_state``: latest state in time
         - ``code``: code of the last failure
         - ``observed_until``: end of the observation (UTC)
-        - ``<state>_not_before``: the last instant at which the message may not have entered the state (UTC), NaT where
-          the time is exact; only if there are any: for states observed by polling (events with ``not_before``), and
-          for a clock that resolves only seconds or minutes; ``<state>_at`` is then the end of that second or minute
+        - ``<state>_not_before``: for states observed by polling (events with ``not_before``), the last instant at which
+          the message had not entered the state (UTC), NaT where the time is exact; only if there are any
+        - ``<state>_not_after``: for a clock that resolves only seconds or minutes, the end of the second or minute
+          that begins at ``<state>_at`` (UTC), NaT where the time is exact; only if there are any
         - further columns of ``events`` as in :func:`transitions`
 
     Raises
@@ -175,13 +176,14 @@ def build_journeys(ordered: OrderedEvents, observed_until: Any = None) -> pd.Dat
     """The journeys of ordered events."""
     columns: dict[str, Any] = {"message_id": ordered.ids}
     bounds, not_before = dict[str, Any](), _not_before(ordered)
-    latest = ordered.time if ordered.until is None else ordered.until
     for state in (name.removesuffix("_at") for name in JOURNEYS.names if name.endswith("_at")):
         entries = np.flatnonzero(ordered.state == list(ordered.states.categories).index(state))
         first = entries[np.diff(ordered.message[entries], prepend=-1) > 0]
-        columns[f"{state}_at"] = instants(_by_message(ordered, latest, first))
+        columns[f"{state}_at"] = instants(_by_message(ordered, ordered.time, first))
         if not_before is not None and (not_before[first] != NEVER).any():
             bounds[f"{state}_not_before"] = instants(_by_message(ordered, not_before, first))
+        if ordered.until is not None and len(coarse := first[ordered.until[first] > ordered.time[first]]):
+            bounds[f"{state}_not_after"] = instants(_by_message(ordered, ordered.until, coarse))
     reached = {state: columns[f"{state}_at"].notna() for state in (*DELIVERED_STATES, *FAILED_STATES)}
     delivered, failed = reached["delivered"] | reached["seen"], reached["failed"] | reached["expired"]
     outcome = np.select([delivered, failed], [0, 1], 2)
@@ -189,7 +191,7 @@ def build_journeys(ordered: OrderedEvents, observed_until: Any = None) -> pd.Dat
     last = np.flatnonzero(np.diff(ordered.message, append=-1))
     columns["last_state"] = categorical(ordered.state[last], ordered.states)
     columns["code"] = _failure_codes(ordered)
-    columns["observed_until"] = instants(np.maximum(_observed_until(ordered, observed_until), latest[last]))
+    columns["observed_until"] = instants(np.maximum(_observed_until(ordered, observed_until), ordered.time[last]))
     columns |= bounds
     for name in ordered.extra_columns(columns):
         columns[name] = ordered.events[name].array.take(ordered.first_row)
@@ -206,10 +208,7 @@ def _by_message(ordered: OrderedEvents, times: npt.NDArray[Any], entries: npt.ND
 def _not_before(ordered: OrderedEvents) -> npt.NDArray[Any] | None:
     """The lower bound of the time of each event; None if all times are exact."""
     bounds = instants_of(ordered.events, "not_before")
-    polled = np.minimum(bounds[ordered.row], ordered.time) if (bounds != NEVER).any() else None
-    if ordered.until is None:
-        return polled
-    return np.where(ordered.until > ordered.time, ordered.time, NEVER if polled is None else polled)
+    return np.minimum(bounds[ordered.row], ordered.time) if (bounds != NEVER).any() else None
 
 
 def _bounds(ordered: OrderedEvents) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:

@@ -19,8 +19,9 @@ _COLUMNS = ("source", "state", "happened_at", "not_before")
 def resolutions(events: pd.DataFrame) -> dict[tuple[str, str], int]:
     """The resolution, in microseconds, of the clock of each source and state, estimated from a sample.
 
-    Times that are known from polling do not count, and a clock with fewer than ten times is not estimated. If a finer
-    clock always follows after the same time, the clock is exact: messages were sent at full minutes.
+    Times that are known from polling do not count, and a clock with fewer than ten times is not estimated. A clock is
+    exact where the times are those of a schedule, such as messages sent at full minutes: if only *accepted* is coarse
+    while the other states of its source are not, or if a finer clock always follows after the same time.
     """
     starts = np.linspace(0, max(len(events) - _ROWS, 0), min(len(events) // _ROWS + 1, _BLOCKS)).astype(np.int64)
     rows = np.unique(starts[:, None] + np.arange(min(_ROWS, len(events))))
@@ -36,6 +37,10 @@ def resolutions(events: pd.DataFrame) -> dict[tuple[str, str], int]:
     parts = {int(clock): at[usable & (code == clock)] for clock in np.unique(code[usable])}
     sizes = {clock: size for clock, part in parts.items() if (size := resolution(part))}
     for clock in [clock for clock, size in sizes.items() if size >= SECOND]:
+        of_source = [size for other, size in sizes.items() if other // count == clock // count]
+        if states[clock % count] == "accepted" and min(of_source) < sizes[clock]:
+            sizes[clock] = 1
+            continue
         ids = events["message_id"].iloc[rows].reset_index(drop=True)
         finer = np.isin(code, [other for other, size in sizes.items() if size < sizes[clock]]) & usable
         first = pd.Series(at, ids)[usable & (code == clock)].groupby(level=0).min()
