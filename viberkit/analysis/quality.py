@@ -429,7 +429,7 @@ def ids_alike(log: _Log) -> _Findings:
 )
 def rounded_ids(log: _Log) -> _Findings:
     """Messages whose id was a decimal number (``5.46e+18`` or ``12.0``), out of all messages."""
-    short = (log.ordered.ids.str.len() < 25).to_numpy(dtype=bool, copy=True)
+    short = np.array(pc.less(pc.binary_length(pa.array(log.ids)), 25))
     short[short] = log.ordered.ids[short].str.fullmatch(r"\d+\.(?:\d*[eE]\+?\d+|0)")
     return _finding(short, log.ids)
 

@@ -22,6 +22,7 @@ from typing import IO, Any, Literal
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from viberkit.errors import UnreadableRecord, quote
 from viberkit.frames.clocks import SECOND, resolutions
@@ -189,8 +190,10 @@ def read_events(
     else:
         events, skipped, records = _to_frame(read_objects(source), log)
     events["message_id"] = log.normalize_ids(events["message_id"])
-    inbound = events["message_id"].isin([entry["message_id"] for entry in skipped if "message_id" in entry])
-    if "direction" in events and (log.is_foreign or inbound.any()):
+    inbound = pd.Series(False, index=events.index)
+    if replied := [entry["message_id"] for entry in skipped if "message_id" in entry]:
+        inbound |= events["message_id"].isin(replied)
+    if log.is_foreign and "direction" in events:
         inbound |= events.pop("direction").astype("str").str.lower().str.startswith("inbound").fillna(False)
     if inbound.any():
         events["inbound"] = inbound.astype(bool)
@@ -206,7 +209,8 @@ def read_events(
         warnings.warn(text, SkippedRowsWarning, stacklevel=2)
     if log.remarks:
         warnings.warn("; ".join(log.remarks), UncertainTimesWarning, stacklevel=2)
-    counts = events["state"][~inbound & bool(log.is_foreign or log.states)].astype("str").value_counts()
+    mapped = events["state"][~inbound] if log.is_foreign or log.states else events["state"][:0]
+    counts = mapped.astype("str").value_counts()
     unknown = {text: n for text, n in counts.items() if text not in ORDER and is_of_message(str(text))}
     if unknown:
         listed = ", ".join(f"{quote(state)} ({n:,})" for state, n in [*unknown.items()][:20])
@@ -475,7 +479,8 @@ def _read_tidy(table: Table, log: LogFormat) -> tuple[pd.DataFrame, list[dict[st
         else:
             invalid = {}
         errors = invalid | errors
-    short = frame["message_id"][(frame["message_id"].str.len() < _SHORT).to_numpy()].astype("str")
+    ids = frame["message_id"].astype("str")
+    short = ids[np.asarray(pc.fill_null(pc.less(pc.binary_length(pa.array(ids)), _SHORT), False))]
     for row in short.index[short.str.fullmatch(_FLOAT_ID).to_numpy(dtype=bool)]:
         errors.setdefault(row, f"message_id: {quote(short[row])} is not an id{_ROUNDED}")
     frame["naive"] = naive | frame["naive"] if "naive" in frame else naive
