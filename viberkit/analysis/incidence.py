@@ -66,7 +66,8 @@ class Incidence:
     at that time, one row per outcome; ``censored``: messages whose observation ended; ``open``: the share still open
     afterwards; ``share``: the cumulative incidence of each outcome, one row per outcome. Where times are known only
     as intervals, ``left`` is the beginning of the interval that ends at ``time`` and in which the outcome's share of
-    the row lies, and ``inflation`` how many times as large the variance is; None if all times are exact.
+    the row lies, ``inflation`` how many times as large the variance is, and ``undecided`` the messages whose interval
+    includes ``time`` and later times, for each outcome; None if all times are exact.
     """
 
     time: Ints
@@ -77,6 +78,7 @@ class Incidence:
     share: Floats
     left: Ints | None = None
     inflation: Floats | None = None
+    undecided: Floats | None = None
     _precisions: dict[int, Precision] = field(default_factory=dict, repr=False, compare=False)
 
     def precision(self, end: int) -> Precision:
@@ -193,14 +195,16 @@ class Incidence:
         ended[0] = np.diff(self.share[0, rows], prepend=0.0) * n / max(float(self.share[0, -1]), _ROUNDING)
         at_risk = n - np.append(0.0, np.cumsum(ended[0])[:-1])
         curve = product_limit(self.time[rows], at_risk, ended, np.zeros(len(at_risk)))
-        if self.left is None or self.inflation is None:
+        if self.left is None or self.inflation is None or self.undecided is None:
             return curve
-        return replace(curve, left=self.left[:, rows], inflation=self.inflation[:, rows])
+        chosen = self.left[:, rows], self.inflation[:, rows], self.undecided[:, rows]
+        return replace(curve, left=chosen[0], inflation=chosen[1], undecided=chosen[2])
 
     def share_at(self, when: npt.ArrayLike, end: int = 0, confidence: float = 0.95) -> tuple[Floats, Floats, Floats]:
         """The share of an outcome at times (microseconds) and its interval; NaN where it cannot be known."""
         known, index, highest = self.covers(when), self.at(when), self.highest_row(when, end)
         low, high = self.band(end, confidence)
+        lower, higher = self._next_interval(index, end, -1)[0], self._next_interval(highest, end, 1)[1]
         share = self.share[end][index]
         if self.left is not None:
             left, right = self.left[end][highest], self.time[highest]
@@ -208,9 +212,23 @@ class Incidence:
             share = share + np.clip(part, 0.0, 1.0) * (self.share[end][highest] - share)
         return (
             np.where(known, share, np.nan),
-            np.where(known, low[index], np.nan),
-            np.where(known, high[highest], np.nan),
+            np.where(known, low[lower], np.nan),
+            np.where(known, high[higher], np.nan),
         )
+
+    def _next_interval(self, row: Ints, end: int, side: int) -> tuple[Ints, Ints]:
+        """The rows before and at the next share before or after a row, if it lies in an interval; else the row itself.
+
+        Of intervals the likelihood makes a curve of few steps, and the true one can be as far as the next step.
+        """
+        steps = np.flatnonzero((self.ended[end] > 0) & (np.arange(len(self.time)) > 0))
+        if self.left is None or self.undecided is None or not len(steps):
+            return row, row
+        index = np.searchsorted(steps, row, side="right") - (1 if side < 0 else 0)
+        step = steps[np.clip(index, 0, len(steps) - 1)]
+        is_interval = (index >= 0) & (index < len(steps)) & (self.left[end][step] < self.time[step])
+        is_interval &= self.undecided[end][row] > 0
+        return np.where(is_interval, step - 1, row), np.where(is_interval, step, row)
 
     def _beginning(self, end: int) -> Ints:
         """The beginning of the interval in which the share of each row lies."""
@@ -251,9 +269,21 @@ class Incidence:
         inside that of more, and the limits of a greater share are not earlier.
         """
         time, precision = self.quantile(share, end), self.precision(end)
+        if self.left is not None:
+            return self._band_interval(share, end, confidence)
         low = self._limit(share, (1 - confidence) / 2, end, precision.size_above)
         high = self._limit(share, (1 + confidence) / 2, end, precision.size)
         return min(low, time), max(high, time)
+
+    def _band_interval(self, share: float, end: int, confidence: float) -> tuple[float, float]:
+        """The times between which the limits of :meth:`share_at` include a share."""
+        low, high = self.band(end, confidence)
+        rows = np.arange(len(self.time))
+        surely = np.flatnonzero(low[self._next_interval(rows, end, -1)[0]] >= share - _ROUNDING)
+        steps = np.append(0, np.flatnonzero(self.ended[end] > 0))
+        possibly = np.flatnonzero(high[self._next_interval(steps, end, 1)[1]] >= share - _ROUNDING)
+        first = float(self._beginning(end)[steps[possibly[0]]]) if len(possibly) else float(self.time[-1])
+        return first, float(self.time[surely[0]]) if len(surely) else float("inf")
 
     def _limit(self, share: float, chance: float, end: int, size: Floats) -> float:
         """The first time that exceeds the quantile with a chance.
@@ -263,7 +293,6 @@ class Incidence:
         the time is monotone in ``chance`` and in ``share``.
         """
         reached, is_lower = self.share[end], chance < 0.5
-        time = self._beginning(end) if is_lower else self.time
         error = np.sqrt(share * (1 - share) / np.maximum(size, 1e-300))
         near = np.flatnonzero((reached > share - _FAR * error - _ROUNDING) & (reached > 0))
         sufficient = np.flatnonzero(_exceedance(reached[near], size[near], share) >= chance)
@@ -274,20 +303,19 @@ class Incidence:
             high = int(np.searchsorted(reached, reached[high]))
         low = high - 1
         if low < 0 or reached[low] <= 0:  # before the first order statistic
-            return 0.0 if is_lower else float(time[high])
+            return 0.0 if is_lower else float(self.time[high])
         below, above = 0.0, 1.0
         for _ in range(_HALVINGS):
             part = (below + above) / 2
             between = reached[low] + part * (reached[high] - reached[low])
             below, above = (below, part) if _exceedance(between, size[high], share) >= chance else (part, above)
-        return float(min(time[low], time[high]) + above * max(time[high] - time[low], 0))
+        return float(self.time[low] + above * (self.time[high] - self.time[low]))
 
     def _lower_limit_beyond(self, share: float, chance: float, end: int, size: Floats) -> float:
         """The lower limit where the whole curve is below the quantile with confidence."""
         last_share, last_size = float(self.share[end, -1]), float(size[-1])
         if special.betaincc(last_share * last_size + 1, max((1 - last_share) * last_size, 1e-300), share) >= chance:
-            last_rise = int(np.searchsorted(self.share[end], last_share))
-            return float(self._beginning(end)[last_rise])  # the next one may exceed it
+            return float(self.time[int(np.searchsorted(self.share[end], last_share))])  # the next one may exceed it
         return float(self.time[-1]) if self.open[-1] > _ROUNDING else float("inf")
 
 

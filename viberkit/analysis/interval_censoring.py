@@ -96,7 +96,9 @@ def interval_incidence(
     inflation = _inflation(curve, exact, censored, groups, entries)
     names = ("time", "at_risk", "ended", "censored", "open", "share")
     arrays = {name: getattr(curve, name)[..., used] for name in names}
-    return replace(curve, **arrays, left=left[:, used], inflation=inflation[:, used], _precisions={})
+    undecided = np.array([_count(group.n, group.first, group.after - 1, len(rows)) for group in groups])
+    arrays |= {"left": left[:, used], "inflation": inflation[:, used], "undecided": undecided[:, used]}
+    return replace(curve, **arrays, _precisions={})
 
 
 def _round_outwards(earliest: Ints, time: Ints, is_interval: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
@@ -137,10 +139,13 @@ def _within(share: Floats, group: _Observations) -> Floats:
 
 def _expected(group: _Observations, share: Floats) -> Floats:
     """The expected number of messages with an interval that ended in each row."""
-    rate = group.n / _within(share, group)
-    size = len(share) + 1
-    change = np.bincount(group.first, rate, size) - np.bincount(group.after, rate, size)
-    return share * np.maximum(np.cumsum(change)[:-1], 0.0)
+    return share * _count(group.n / _within(share, group), group.first, group.after, len(share))
+
+
+def _count(n: Floats, first: Ints, after: Ints, rows: int) -> Floats:
+    """The sum in each row of observations from the row ``first`` to before ``after``."""
+    change = np.bincount(first, n, rows + 1) - np.bincount(after, n, rows + 1)
+    return np.asarray(np.maximum(np.cumsum(change)[:-1], 0.0))
 
 
 def _maximize(share: Floats, iterate: Callable[[Floats], Floats]) -> Floats:
