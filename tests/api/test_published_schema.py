@@ -14,6 +14,8 @@ from support.published_schema import (
     CALLBACK,
     CONTENT,
     ID,
+    INBOUND_CALLBACK,
+    STATUS_CALLBACK,
     SchemaServer,
     response_violations,
     violations,
@@ -164,6 +166,25 @@ def test_every_answer_of_the_sandbox_agrees_with_the_schema() -> None:
     assert [(file.get("fileName"), file["fileSize"]) for file in files] == [("a.png", 3), ("", 3)]
     accepted = sum("messageId" in message for message in sent)
     assert accepted == len(sent)
+
+
+@pytest.mark.parametrize("dialect", ["v3", "v2", "guide", "mixed"])
+def test_every_callback_of_the_sandbox_agrees_with_the_schema(dialect: str) -> None:
+    """Also of those that it does not post, because their address is not on this computer."""
+    with vk.Sandbox(seed=1, speed=0, dialect=dialect) as sandbox:
+        client = sandbox.client()
+        client.account.configure_callbacks("https://example.org/c", events=validation.EVENTS)
+        for number in range(60):
+            client.send(f"+4917012345{number:02}", vk.Text("Hi"), rate_type="session", context="order 7")
+        sandbox.advance(days=20)
+        sandbox.receive("491701234567", "Hello", reply_to=ID)
+        sandbox.receive("491701234567", "a cat", media=b"png")
+        sandbox.receive("491701234567", postback="yes")
+        bodies = [attempt.body for attempt in sandbox.callbacks]
+    assert len({body["event"] for body in bodies}) >= 7
+    for body in bodies:
+        schema = STATUS_CALLBACK if body["event"].startswith("MessageStatus::") else INBOUND_CALLBACK
+        assert violations(schema, dict(body)) == []
 
 
 def test_the_client_reads_every_answer_of_the_sandbox() -> None:

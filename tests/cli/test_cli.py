@@ -19,6 +19,7 @@ import psutil
 import pytest
 import requests
 from support.faults import FaultySandbox
+from support.published_schema import SchemaServer
 
 import viberkit as vk
 from viberkit.cli import main as cli
@@ -329,6 +330,26 @@ def test_a_closed_pipe_does_not_end_the_listener(tmp_path: Path) -> None:
             time.sleep(1.2)  # a line is written at most once per second
         assert process.poll() is None
         process.terminate()
+
+
+def test_listen_configures_a_server_that_refuses_unlisted_events(tmp_path: Path) -> None:
+    server = SchemaServer()
+    server.callbacks[""] = {"businessNotificationUrl": "https://example.org/business"}
+    environment = {**os.environ, "TYNTEC_API_KEY": "the-key-of-the-account", "VIBERKIT_BASE_URL": server.url}
+    environment["VIBERKIT_CALLBACK_SECRET"] = "a-shared-secret"
+    command = [sys.executable, "-m", "viberkit.cli", "listen", "--port", "0", "--configure"]
+    command += ["--public-url", "https://example.org/callbacks"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment, cwd=tmp_path) as process:
+        assert "callbacks are configured" in process.stdout.readline()  # type: ignore[union-attr]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        written = process.stderr.read()  # type: ignore[union-attr]
+    server.close()
+    assert "warning: the server refuses MessageStatus::dispatched, InboundMessage" in written
+    assert server.callbacks[""]["businessNotificationUrl"] == "https://example.org/business"
+    assert server.callbacks[""]["messageStatusUrl"] == "https://example.org/callbacks"
+    assert len(server.callbacks[""]["eventFilter"]) == 7
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,31 @@ FILES = listing(
         optional={"mediaId": UUID, "contentType": text(), "validity": INSTANT, "fileName": text(), "fileSize": INTEGER}
     )
 )
+#: Callbacks of both versions; `status` is deprecated.
+STATUS_CALLBACK = closed(
+    {"event": text(pattern="^MessageStatus::"), "messageId": UUID, "channel": one_of("viber"), "timestamp": INSTANT},
+    {
+        **{name: text() for name in ("status", "userContext", "from", "to")},
+        "details": closed({"code": text(), "message": text()}),
+    },
+)
+MEDIA = closed(
+    optional={
+        "type": one_of("image", "document", "audio", "voice", "video"),
+        **{name: text() for name in ("url", "mediaId", "caption")},
+    }
+)
+INBOUND_CALLBACK = closed(
+    {name: text() for name in ("messageId", "event", "channel", "from")},
+    {
+        "content": closed({"contentType": one_of("text", "media")}, {"text": text(), "media": MEDIA}),
+        "postback": closed({"data": text()}),
+        "context": closed(optional={"messageId": text()}),
+        "to": text(),
+        "timestamp": INSTANT,
+        "receivedAt": INSTANT,
+    },
+)
 SERVICE = r"/configurations/channels/viber/service-ids/[^/]+"
 #: Method and path of each call, the schema of its body, and those of its responses by status.
 CALLS: list[tuple[str, str, Schema | None, dict[int, Schema]]] = [
