@@ -377,19 +377,19 @@ def test_the_listener_is_configured_at_a_strict_server(
 # --- what the sandbox accepts as published -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["type", "contentType"])
-@pytest.mark.parametrize("kind", ["image", "file", "video", "list", "carousel"])
-def test_a_component_alone_is_accepted_and_read_back(kind: str, name: str) -> None:
-    content = next(content for content in CONTENTS if to_wire(content)["contentType"] == kind)
-    part = {name: kind, kind: to_wire(content)[kind]}
-    components = {"contentType": "components", "components": {"body": [part]}}
-    for dialect in ("v3", "v2", "guide"):
-        with vk.Sandbox(seed=1, speed=0, dialect=dialect) as sandbox, RecordingSession(sandbox) as session:
-            request = {"to": TO, "from": sandbox.service_id, "channel": "viber", "rateType": "promotion"}
-            sent = session.call("POST", "/messages", json=request | {"content": components})
-            with sandbox.client() as client:
-                assert client.message(sent["messageId"]).content == from_wire(components)
-            assert sandbox.requests[0].json["content"] == components
+@pytest.mark.parametrize("dialect", ["v3", "v2"])
+def test_a_component_alone_is_accepted_and_read_back(dialect: str) -> None:
+    with vk.Sandbox(seed=1, speed=0, dialect=dialect) as sandbox, RecordingSession(sandbox) as session:
+        request = {"to": TO, "from": sandbox.service_id, "channel": "viber", "rateType": "promotion"}
+        for wire in map(to_wire, CONTENTS):
+            kind = wire["contentType"]
+            for name in ("type", "contentType") if kind in ("image", "file", "video", "list", "carousel") else ():
+                part = {name: kind, kind: wire[kind]}
+                components = {"contentType": "components", "components": {"body": [part]}}
+                sent = session.call("POST", "/messages", json=request | {"content": components})
+                with sandbox.client() as client:
+                    assert client.message(sent["messageId"]).content == from_wire(wire)
+        assert sum(request.status == 202 for request in sandbox.requests) == 10
 
 
 def test_a_bulk_has_no_context_and_the_guides_request_is_recorded_as_received(archive: vk.Archive) -> None:
