@@ -158,9 +158,9 @@ class Account:
 
         Notes
         -----
-        ``""`` removes a part. For a service id, ``"inherit"`` does the same, so that the account's part applies. What the
-        server returns for a service id is taken as its own setting. The reference lists the signature and the header
-        for the account only; for a service id they are sent if they are passed.
+        ``""`` removes a part. For a service id, ``"inherit"`` does the same, so that the account's part applies. What
+        the server returns for a service id is taken as its own setting. The reference lists the signature and the
+        header for the account only; for a service id they are sent if they are passed.
         """
         secret, header = hide(secret), hide(header)  # before anything can fail
         inbound_url, status_url = (url if part is None else part for part in (inbound_url, status_url))
