@@ -251,11 +251,9 @@ class Account:
         """
         return self._call(read_configuration, "DELETE", _CREDENTIALS_PATH)
 
-    def _call(
-        self, reader: Callable[[Any], T], method: str, path: str, secrets: Secrets | None = None, **options: Any
-    ) -> T:
+    def _call(self, reader: Callable[[Any], T], method: str, path: str, **options: Any) -> T:
         """A configuration, also if it was changed and the response is empty; its secrets are in ``secrets`` only."""
-        response = self._transport.call(method, path, secrets={} if secrets is None else secrets, **options)
+        response = self._transport.call(method, path, **{"secrets": {}, **options})
         if method != "GET" and not response.body.strip():
             return self._call(reader, "GET", path.rpartition("/")[0])
         return read_body(reader, response)

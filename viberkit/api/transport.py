@@ -33,7 +33,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import ProxyManager
 from urllib3.util.ssl_ import create_urllib3_context
 
-from viberkit.api.settings import Redactor, Secret, Secrets, hide_members, is_loopback
+from viberkit.api.settings import Redactor, Secret, hide_members, is_loopback
 from viberkit.errors import ConfigurationError, TransportError, UnexpectedResponse, UnreadableRecord
 from viberkit.models.parsing import error_from_response, parse, parse_http_date, retry_after_s
 from viberkit.models.records import Response
@@ -258,9 +258,7 @@ class Transport:
             raise error_from_response(response, f"{method} {path}")
         return response
 
-    def request(
-        self, method: str, path: str, *, max_bytes: int = _MAX_BYTES, secrets: Secrets | None = None, **options: Any
-    ) -> Response:
+    def request(self, method: str, path: str, *, max_bytes: int = _MAX_BYTES, **options: Any) -> Response:
         """Send a request, and repeat it while that is certainly harmless and the time allows.
 
         Parameters
@@ -271,11 +269,10 @@ class Transport:
             Path below the base address.
         max_bytes : int
             Size of the largest response that is read.
-        secrets : dict, optional
-            For a response with secrets of the account: gets them by the path of their members, and the response has
-            ``***`` in their place.
         **options
-            ``json``, ``data``, ``params`` and ``headers``, as :meth:`requests.Session.request` takes them.
+            ``json``, ``data``, ``params`` and ``headers``, as :meth:`requests.Session.request` takes them; ``secrets``,
+            a dict, for a response with secrets of the account: it gets them by the path of their members, and the
+            response has ``***`` in their place.
 
         Returns
         -------
@@ -287,7 +284,7 @@ class Transport:
         TransportError
             If no response arrived.
         """
-        _attempt.secrets, deadline = secrets, time.monotonic() + self._retry_for_s
+        _attempt.secrets, deadline = options.pop("secrets", None), time.monotonic() + self._retry_for_s
         for attempt in itertools.count(1):
             result = self._send_once(method, path, max_bytes, options)
             if not _may_repeat(method, result):

@@ -153,8 +153,6 @@ CALLBACK_SETTINGS = _object(
         "callbackVersion": _one_of("2.11", "2.12", "2.13"),
         "inboundMessageUrl": _CALLBACK,
         "messageStatusUrl": _CALLBACK,
-        "businessNotificationUrl": _CALLBACK,
-        "callingNotificationUrl": _CALLBACK,
         "eventFilter": _list(0, 100, _one_of(*(f"MessageStatus::{state}" for state in STATES), "InboundMessage")),
         "signature": _object({"secret": _text(8, 125)}, {"method": _one_of("HS256", "HS512")}),
         "header": _object({"key": _text(4, 125), "value": _text(8, 1024)}),
