@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -241,7 +242,8 @@ def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as first:
         cli.main(["demo", "--messages", "40", "--out", "shown"])
     assert not first.value.code
-    assert re.search(r"dispatched +delivered +\d", capsys.readouterr().out)
+    out = capsys.readouterr().out
+    assert re.search(r"dispatched +delivered +\d", out)
     written = {path.name for path in Path("shown").iterdir()}
     assert written >= {
         "deliveries.db",
@@ -253,6 +255,12 @@ def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "timeline.png",
     }
     assert pd.read_parquet("shown/events.parquet")["message_id"].nunique() == 40
+    printed = re.findall(r"`viberkit (latency [^`]+)`", " ".join(out.split()))
+    assert len(printed) == 1
+    with pytest.raises(SystemExit) as next_command:
+        cli.main(shlex.split(printed[0]))
+    assert not next_command.value.code
+    assert "promotion" in capsys.readouterr().out
     with pytest.raises(SystemExit) as second:
         cli.main(["demo", "--messages", "40", "--out", "shown"])
     assert second.value.code == 1

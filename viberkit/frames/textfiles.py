@@ -21,9 +21,8 @@ _CODE_PAGES = ("cp1252", "cp1250", "cp1254", "cp1251", "cp1253", "cp850", "mac_r
 _NAMES = {"utf-8-sig": "UTF-8 with BOM", "cp850": "MS-DOS (cp850)", "mac_roman": "Mac Roman"}
 _SEPARATORS = {";": "';'", "\t": "tab", ",": "','", "|": "'|'"}
 _NUMBER = re.compile(r"\W*(?:\d[\s().\-/]*){7,}")  # a phone number, which is not the name of a column
-_FORMAT_MARKS = re.compile(
-    r'\[\$([^]-]*)[^]]*]|\[[^]]*]|[_*].|["\\]'
-)  # currency; colours and conditions, widths, quotes
+#: In the format of a number: a currency; colours and conditions, widths, quotes.
+_FORMAT_MARKS = re.compile(r'\[\$([^]-]*)[^]]*]|\[[^]]*]|[_*].|["\\]')
 _DECIMAL_FORMAT = re.compile(r"[^0#]*[0#][0#,+() -]*(?:\.0+)?[^0#?/]*")
 
 
@@ -126,9 +125,8 @@ def _read_workbook(data: bytes) -> tuple[list[list[str]], str]:
                     of_all = f" of {len(book.worksheets)}" if len(book.worksheets) > 1 else ""
                     return rows, f"Excel, sheet {sheet.title!r}{of_all}"
     except Exception as error:  # noqa: BLE001 - openpyxl raises errors of many classes for damaged files
-        raise UnreadableRecord(
-            f"it is not an .xlsx workbook ({type(error).__name__}: {error}); save it as such"
-        ) from None
+        reason = f"{type(error).__name__}: {error}"
+        raise UnreadableRecord(f"it is not an .xlsx workbook ({reason}); save it as such") from None
     return [], ""
 
 
@@ -156,7 +154,8 @@ def _shown_number(value: float, number_format: str) -> str:
     if number >= 10**9:  # a phone number or an id, not an amount
         pattern = re.sub(r"\.0+|,", "", pattern)
     slots, places = re.sub("[^0#]", "", pattern), pattern.partition(".")[2].count("0")
-    rounded = (number * (100 if "%" in pattern else 1)).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+    is_percentage = "%" in re.sub(r'"[^"]*"|\\.', "", number_format)
+    rounded = (number * (100 if is_percentage else 1)).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
     width = max(1, len(slots.lstrip("#")) + (places > 0))
     digits = f"{rounded:0{width}{',' if ',' in pattern else ''}f}"
     pattern = re.sub("[0#]", "#" * (len(digits) - len(slots) + 1), re.sub("[.,]", "", pattern), count=1)
