@@ -200,7 +200,7 @@ def _read_bare(plain: dict[int, str], results: Sequence[str | Violation], field:
             doubtful |= explained.keys() & present
         for row in rows:
             regions = [region for region in national[row] if region in doubtful]
-            if regions or 2 * len(incomplete) > len(plain):
+            if regions or (2 * len(incomplete) > len(plain) and (are_similar or 10 * len(rows) < len(plain))):
                 decided[row] = _ambiguous(str(results[row]), regions, field)
     return decided
 
