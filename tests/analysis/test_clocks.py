@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -146,6 +147,43 @@ def test_exact_logs_are_not_touched() -> None:
         logged = events.pivot(index="message_id", columns="state", values="happened_at").add_suffix("_at")
         times = journeys.set_index("message_id")[logged.columns].sort_index()
         pd.testing.assert_frame_equal(times, logged, check_names=False, check_column_type=False)
+
+
+@pytest.mark.parametrize("gap_s", [1, 2.7, 7, 30, 60, 3_600])
+def test_starts_by_a_schedule_are_exact(gap_s: float) -> None:
+    latency = (np.random.default_rng(4).lognormal(1, 1.2, 300) * SECOND).astype(np.int64)
+    starts = START + (np.arange(300) * gap_s * SECOND).astype(np.int64)
+    ids = [f"{number:04}-m" for number in range(300)]
+    events = pd.concat(
+        pd.DataFrame({"message_id": ids, "state": state, "happened_at": pd.to_datetime(at, unit="us", utc=True)})
+        for state, at in (("accepted", starts), ("delivered", starts + latency))
+    )
+    journeys = vk.journeys(events)
+    assert not [name for name in journeys.columns if "_not_" in name]
+    assert (journeys["delivered_at"] - journeys["accepted_at"]).astype("int64").tolist() == latency.tolist()
+
+
+@pytest.mark.parametrize(("step", "exact_start"), [(MINUTE, True), (MINUTE, False), (SECOND, True)])
+def test_the_time_from_accepted_has_both_bounds(step: int, exact_start: bool) -> None:
+    events, true = coarse_receipts(300, step, exact_start)
+    journeys = vk.journeys(events)
+    begin, low, high = (
+        journeys[name].astype("int64") for name in ("accepted_at", "delivered_at", "delivered_not_after")
+    )
+    last_begin = begin if exact_start else journeys["accepted_not_after"].astype("int64")
+    passed = true["delivered"] - true["accepted"]
+    assert ((low - last_begin <= passed) & (passed <= high - begin)).all()
+    assert (high - low <= step).all()
+    with pytest.warns(vk.IntervalTimesWarning) if step > SECOND else contextlib.nullcontext():
+        result = vk.time_to(journeys, quantiles=[0.5]).iloc[0]
+    assert result["low_s"] <= np.median(passed) / SECOND <= result["high_s"]
+
+
+def test_full_seconds_of_all_clocks_have_no_bounds() -> None:
+    events, true = coarse_receipts(300, SECOND, exact_start=False)
+    journeys = vk.journeys(events)
+    assert not [name for name in journeys.columns if "_not_" in name]
+    assert (journeys["delivered_at"].astype("int64").to_numpy() == true["delivered"] // SECOND * SECOND).all()
 
 
 def test_a_failure_is_not_moved_behind_a_delivery() -> None:

@@ -136,8 +136,8 @@ def journeys(events: pd.DataFrame, *, observed_until: Any = None) -> pd.DataFram
         - ``observed_until``: end of the observation (UTC)
         - ``<state>_not_before``: for states observed by polling (events with ``not_before``), the last instant at which
           the message had not entered the state (UTC), NaT where the time is exact; only if there are any
-        - ``<state>_not_after``: for a clock that resolves only seconds or minutes, the end of the second or minute
-          that begins at ``<state>_at`` (UTC), NaT where the time is exact; only if there are any
+        - ``<state>_not_after``: for a clock that resolves only minutes, or seconds beside a finer one, the end of the
+          minute or second that begins at ``<state>_at`` (UTC), NaT where the time is exact; only if there are any
         - further columns of ``events`` as in :func:`transitions`
 
     Raises
@@ -155,8 +155,8 @@ def journeys(events: pd.DataFrame, *, observed_until: Any = None) -> pd.DataFram
     Events that are not of sent messages are left out: those of calls (``CallStatus::…``) and accounts, of messages on
     other channels only, if any is on Viber, and of messages from recipients. :func:`quality` counts them.
 
-    A clock that resolves only seconds or minutes (as estimated from its times) does not tell the order of events within
-    them: they are in the order of the life cycle, and bounds that contradict it are narrowed.
+    A clock that resolves only minutes, or seconds beside a finer one (as estimated from its times), does not tell the
+    order of events within them: they are in the order of the life cycle, and bounds that contradict it are narrowed.
 
     Examples
     --------

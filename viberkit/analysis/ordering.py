@@ -24,6 +24,7 @@ NEVER = np.iinfo(np.int64).min
 # A message enters its states in this order; of a delivery and a failure, either may be the first.
 _SEQUENCE = ("accepted", "routed", "dispatched", "channel_failed", "failed", "expired", "delivered", "seen")
 _FAILURES = (4, 5)
+MINUTE = 60 * SECOND
 _SENT_STATES = 3  # the first of all states, which only a sent message enters
 _LONG_ID = 15  # digits; on Viber the ids of messages from recipients are such numbers
 
@@ -84,7 +85,7 @@ def order_events(events: pd.DataFrame, function: str) -> OrderedEvents:
     position = _positions(states.categories)
     message = row_message
     until = None
-    if coarse := {clock: size for clock, size in resolutions(events).items() if size >= SECOND}:
+    if coarse := _coarse_clocks(resolutions(events)):
         steps = np.array([_SEQUENCE.index(text) if text in _SEQUENCE else -1 for text in states.categories])
         at, until = _within_resolution(message, at, steps[state], _resolution(events, coarse))
     order = _sort_order(message, at, position[state])
@@ -131,6 +132,18 @@ def _is_other(
         digits[row_message[state < _SENT_STATES]] = False
         is_other.append(digits[row_message])
     return np.logical_or.reduce(is_other) if is_other else None
+
+
+def _coarse_clocks(sizes: dict[tuple[str, str], int]) -> dict[tuple[str, str], int]:
+    """The clocks whose step is part of every time: of minutes, or of seconds beside a finer clock.
+
+    The step divides a minute or is some; others are those of a schedule.
+    """
+    finest = min(sizes.values(), default=0)
+    steps = {clock: size for clock, size in sizes.items() if size >= SECOND and size % SECOND == 0}
+    return {
+        clock: size for clock, size in steps.items() if size % MINUTE == 0 or (MINUTE % size == 0 and size > finest)
+    }
 
 
 def _resolution(events: pd.DataFrame, clocks: dict[tuple[str, str], int]) -> Ints:

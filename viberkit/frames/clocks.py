@@ -51,7 +51,9 @@ def resolutions(events: pd.DataFrame) -> dict[tuple[str, str], int]:
 
 
 def resolution(times: npt.NDArray[np.int64]) -> int:
-    """The step of a clock in microseconds: the median divisor of neighbouring differences; 0 if there are too few.
+    """The step of a clock in microseconds: the median divisor of neighbouring differences.
+
+    It is 0 if there are too few times, or if they follow each other in equal steps, as those of a schedule do.
 
     >>> resolution(np.arange(50) ** 2 * 60_000_000)
     60000000
@@ -60,6 +62,8 @@ def resolution(times: npt.NDArray[np.int64]) -> int:
     if len(distinct) < _LEAST:
         return 0
     steps = np.diff(distinct)
+    if len(distinct) > 0.95 * len(times) and np.unique(steps, return_counts=True)[1].max() > 0.8 * len(steps):
+        return 0
     windows = np.gcd.reduce(steps[: len(steps) // _WINDOW * _WINDOW].reshape(-1, _WINDOW), axis=1)
     step = int(np.sort(windows)[len(windows) // 2])
     offset = int(distinct[0] % step)
