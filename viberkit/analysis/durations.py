@@ -269,8 +269,9 @@ def interval_attrs(
     share, width_s = is_interval.sum() / is_reached.sum(), float(np.median((time - earliest)[is_interval])) / SECOND
     note = f"{percent(share)} of the times to {end} are known only as intervals (median width {duration(width_s)})"
     if width_s > _COARSE_S:
-        remedy = "fetch the histories, which have exact times: vk.collect(client, archive)"
-        text = f"{function}: {note}, from a later state or from polls; the estimate is less certain: {remedy}"
+        remedy = "fetch the histories with vk.collect(client, archive), or use a log with exact times"
+        text = f"{function}: {note}, from a later state, polls or a coarse clock, so the estimate is less certain"
+        text = f"{text}; {remedy}"
         warnings.warn(text, IntervalTimesWarning, stacklevel=4)
     return {"interval_share": share, "interval_note": f"{note}."}
 
