@@ -138,6 +138,23 @@ def test_formats_of_times(text: str, expected: str, kind: str) -> None:
     assert texts == []
 
 
+def test_numbers_since_1970_with_gaps_are_floats() -> None:
+    frame = pd.DataFrame({"message_id": ["a", "b"], "state": "seen", "happened_at": [1714979289123.0, np.nan]})
+    events, _ = read(frame)
+    assert events["happened_at"].tolist() == [pd.Timestamp("2024-05-06T07:08:09.123Z")]
+    halves, _ = read(frame.assign(happened_at=[1714979289123.5, 1714979289.5]))
+    expected = [pd.Timestamp("2024-05-06T07:08:09.1235Z"), pd.Timestamp("2024-05-06T07:08:09.5Z")]
+    assert halves["happened_at"].tolist() == expected
+
+
+def test_nothing_to_read() -> None:
+    for source in ([], pd.DataFrame({"Ref": [], "Status": [], "When": []})):
+        events, texts = read(source, columns=COLUMNS)
+        pd.testing.assert_frame_equal(events, EVENTS.empty())
+        assert texts == []
+    assert len(read([], provider="whatsapp")[0]) == 0
+
+
 def test_numbers_since_1970_in_several_units_are_reported() -> None:
     frame = table(*((f"m{n}", "delivered", at) for n, at in enumerate(["1714979289", "1714979290", "1714979289123"])))
     events, texts = read(frame, columns=COLUMNS)
@@ -161,6 +178,8 @@ def test_a_time_format_may_be_passed() -> None:
     assert rows_of(events) == [("a", "delivered", "2024-05-06T05:08:00"), ("b", "delivered", "2024-05-06T07:09:00")]
     assert len(events.attrs["skipped"]) == 1
     assert "pass time_format" in read(frame, columns=COLUMNS)[0].attrs["skipped"][0]["reason"]
+    tidy = frame.set_axis(["message_id", "state", "happened_at"], axis=1)
+    assert rows_of(read(tidy, time_format="%d/%m/%Y %H:%M", tz="Europe/Berlin")[0]) == rows_of(events)
     zoned, _ = read(table(("a", "seen", "06.05.2024 07:08 +0200")), columns=COLUMNS, time_format="%d.%m.%Y %H:%M %z")
     assert zoned["happened_at"].tolist() == [pd.Timestamp("2024-05-06T05:08Z")]
     assert zoned["naive"].tolist() == [False]
@@ -327,7 +346,8 @@ values = st.one_of(
     st.booleans(),
     st.integers(-(10**20), 10**20),
     st.floats(),
-    st.text(max_size=6),
+    st.text(st.characters(), max_size=6),
+    st.text(st.characters(categories=["Cs"]), max_size=2),
     st.binary(max_size=4),
     st.sampled_from(
         ["delivered", "DELIVERED", "message-seen", "DELIVRD", *TIMES, "2024-10-27T02:30", "5.5e+18", 1714979289]

@@ -112,6 +112,27 @@ VONAGE_DLR = {
     "err-code": "0",
     "message-timestamp": "2024-03-05 17:40:07",
 }
+TWILIO_EVENT = {
+    "specversion": "1.0",
+    "type": "com.twilio.messaging.message.delivered",
+    "data": {
+        "messageSid": "SM5",
+        "messageStatus": "DELIVERED",
+        "timestamp": "2024-03-05T17:40:06.5Z",
+        "to": "+15005550009",
+    },
+}
+VONAGE_REPORT = {
+    "records": [
+        {
+            "message_id": "0B0000001234567C",
+            "status": "delivered",
+            "date_received": "2024-03-05T17:40:01+0000",
+            "date_finalized": "2024-03-05T17:40:08+0000",
+            "error_code": "0",
+        }
+    ]
+}
 SINCH_SMS = {
     "type": "recipient_delivery_report_sms",
     "batch_id": "01HR7Y0000000000000000000A",
@@ -185,6 +206,12 @@ EXPECTED: list[tuple[str, Any, list[Row]]] = [
     ("infobip", INFOBIP_SEEN, [("m-1", "accepted", "17:40:01", None), ("m-1", "seen", "17:42:01", None)]),
     ("vonage", VONAGE_MESSAGES, [("3f6c1f1e-6f2a-4f5e-9d61-0a3a3a0f9a01", "failed", "17:40:04.123", "1020")]),
     ("vonage", VONAGE_DLR, [("0A0000001234567B", "delivered", "17:40:07", "0")]),
+    ("twilio", TWILIO_EVENT, [("SM5", "delivered", "17:40:06.5", None)]),
+    (
+        "vonage",
+        VONAGE_REPORT,
+        [("0B0000001234567C", "delivered", "17:40:08", "0"), ("0B0000001234567C", "accepted", "17:40:01", "0")],
+    ),
     ("sinch", SINCH_SMS, [("01HR7Y0000000000000000000A", "dispatched", "17:40:04.123", "401")]),
     (
         "sinch",

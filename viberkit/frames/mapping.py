@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,8 @@ class LogFormat:
     def to_events(self, given: pd.DataFrame, lines: Any) -> tuple[pd.DataFrame, Any]:
         """One row per event in the columns of events, and the line of each."""
         frame = given.reset_index(drop=True)
+        if self.is_foreign and not len(frame) and not len(frame.columns):
+            return EVENTS.empty(), lines
         sources = self._sources([str(name) for name in frame.columns])
         if not sources:
             return given, lines
@@ -100,7 +103,7 @@ class LogFormat:
         if "message_id" in columns and (recipient := _find([self.provider.get("recipient", "")], frame.columns)):
             columns["message_id"] = _distinguish(columns["message_id"], frame[recipient[0]])
         used = {*columns, *(name for names in sources.values() for name in names)}
-        columns |= {name: frame[name].infer_objects() for name in frame.columns if name not in used}
+        columns |= {name: _infer(frame[name]) for name in frame.columns if name not in used}
         tidy, wide = pd.DataFrame(columns, index=frame.index), [name for name in _WIDE if name in sources]
         if not wide:
             return tidy, lines
@@ -115,7 +118,7 @@ class LogFormat:
 
     def _sources(self, names: list[str]) -> dict[str, list[str]]:
         """For each column of events the columns of the log, in the order in which the first value counts."""
-        given: dict[str, list[str]] = {}
+        given = {name: [name] for name in names if self.time_format and name in _INSTANTS}
         for key, value in self.columns.items():
             target, name = _target(key), value
             if value not in names or (key in names and not target and _target(value)):
@@ -140,9 +143,9 @@ class LogFormat:
         chosen = self.of_provider("time_formats").get(fold_name(name), self.time_format)
         if not chosen or pd.api.types.is_datetime64_any_dtype(values.dtype):
             return values
-        texts, has_zone = values.astype("str"), "%z" in chosen
-        times = pd.to_datetime(texts, format=chosen, errors="coerce", utc=has_zone)
-        return texts.where(times.isna(), times.dt.strftime("%Y-%m-%dT%H:%M:%S.%f" + "Z" * has_zone))
+        has_zone = "%z" in chosen
+        times = pd.to_datetime(_texts(values), format=chosen, errors="coerce", utc=has_zone)
+        return values.astype(object).where(times.isna(), times.dt.strftime("%Y-%m-%dT%H:%M:%S.%f" + "Z" * has_zone))
 
     def records_of(self, values: Iterable[tuple[int, Any]]) -> Table:
         """The records in JSON values, each with its line, as rows; the fields of nested objects are joined by dots."""
@@ -157,13 +160,10 @@ class LogFormat:
                     error = UnreadableRecord(f"record: {quote(record)} is not a JSON object")
                     skipped.append(skip(line, error, record))
         names = dict.fromkeys(name for row in rows for name in row)
-        frame = pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names})
-        others = [name for name in names if not self.is_foreign and name not in EVENTS.names]
-        return (
-            frame.assign(**{name: pd.Series(frame[name].tolist()) for name in others}),
-            np.array(lines, dtype=np.int64),
-            skipped,
-        )
+        columns = {name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names}
+        if not self.is_foreign:
+            columns |= {name: _infer(values) for name, values in columns.items() if name not in EVENTS.names}
+        return pd.DataFrame(columns, range(len(rows))), np.array(lines, dtype=np.int64), skipped
 
     def read_json(self, path: Path) -> Table:
         """The records of a file that is one JSON value, or has one in each line."""
@@ -198,10 +198,23 @@ def _find(wanted: Iterable[str], names: Iterable[Any]) -> list[str]:
 
 def _distinguish(ids: pd.Series[Any], recipients: pd.Series[Any]) -> pd.Series[Any]:
     """The ids, followed by a digest of the recipient where several recipients have the same."""
-    numbers = recipients.astype("str").fillna("")
-    shared = numbers.groupby(ids.astype("str")).transform("nunique") > 1
+    texts, numbers = _texts(ids), _texts(recipients)
+    shared = numbers.groupby(texts).transform("nunique") > 1
     digests = numbers.map(lambda number: f"/{hashlib.sha256(number.encode()).hexdigest()[:8]}")
-    return ids.where(~shared, ids.astype("str") + digests)
+    return ids.astype(object).where(~shared, texts + digests)
+
+
+def _infer(values: pd.Series[Any]) -> pd.Series[Any]:
+    with suppress(UnicodeError):  # half a surrogate pair cannot be text
+        return values.infer_objects()
+    return values
+
+
+def _texts(values: pd.Series[Any]) -> pd.Series[Any]:
+    """Values of any type as texts; missing ones are empty."""
+    return (
+        values.map(lambda value: str(value).encode("utf-8", "replace").decode()).astype("str").where(values.notna(), "")
+    )
 
 
 def _nested(value: Any, path: list[str]) -> Iterator[Any]:

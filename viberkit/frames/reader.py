@@ -194,9 +194,9 @@ def read_events(
     if replied := [entry["message_id"] for entry in skipped if "message_id" in entry]:
         inbound |= events["message_id"].isin(replied)
     if log.is_foreign and "direction" in events:
-        inbound |= events.pop("direction").astype("str").str.lower().str.startswith("inbound").fillna(False)
+        inbound |= events.pop("direction").map(lambda text: str(text).lower().startswith("inbound"))
     if inbound.any():
-        events["inbound"] = inbound.astype(bool)
+        events["inbound"] = inbound
     events.attrs |= log.attrs | {"skipped": SkippedRows(skipped)}
     coarse = {state: size / SECOND for (_, state), size in resolutions(events).items() if size >= SECOND}
     if coarse:
@@ -321,7 +321,7 @@ def _parse_states(states: pd.Series[Any], log: LogFormat) -> pd.Series[Any]:
 
 _REQUIRED = ("message_id", "state", "happened_at")
 _PLAIN = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:?\d\d)?"
-_EPOCH = r"\d{9,10}|\d{12,13}|\d{15,16}|\d{18,19}|\d{9,10}\.\d+"
+_EPOCH = r"(?:\d{9,10}|\d{12,13}|\d{15,16}|\d{18,19})(?:\.\d+)?"
 _UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "µs": 1_000, "ns": 1}  # of numbers since 1970, in nanoseconds
 _RFC_2822 = re.compile(r"([A-Za-z]{3}, )?\d{1,2} [A-Za-z]{3} \d{4} ")
 _FLOAT_ID = r"\d+(?:\.\d+[eE][+-]?|[eE]\+)\d+"  # not 12e4, which may be a hexadecimal number
@@ -571,8 +571,9 @@ def _parse_instants(values: pd.Series[Any], name: str, log: LogFormat) -> tuple[
         numbers = texts[texts.str.fullmatch(_EPOCH).fillna(False)]
         digits = numbers.str.replace(r"\..*", "", regex=True)
         units = digits.str.len().map(lambda count: [*_UNITS][(count - 9) // 3])
-        fraction = (numbers.astype("float64") - digits.astype("int64")) * SECOND  # of seconds: others have none
-        micros = digits.astype("int64") * units.map(_UNITS) // 1_000 + fraction.round().astype("int64")
+        whole, nanoseconds = digits.astype("int64"), units.map(_UNITS)
+        fraction = (numbers.astype("float64") - whole) * nanoseconds / 1_000
+        micros = whole * nanoseconds // 1_000 + fraction.round().astype("int64")
         instants[numbers.index] = pd.to_datetime(micros, unit="us", utc=True).astype(INSTANT)
         if counts := units.value_counts().to_dict():
             log.attrs.setdefault("epoch_units", {})[name] = counts
