@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,7 +100,8 @@ def profile(
     key, value = chosen_estimates(profile, "profile", within, quantiles, "within_s")[0]
     rows, end = profile[profile[key] == value], profile.attrs["end"]
     column = "n" if counts else "share" if key == "within_s" else "value_s"
-    text = {"n": "{:,.0f}".format, "share": percent, "value_s": duration}[column]
+    formats: dict[str, Callable[[float], str]] = {"n": "{:,.0f}".format, "share": percent, "value_s": duration}
+    text = formats[column]
     names = {"n": "messages", "share": f"share {end} within {duration(value)}"}
     name = names.get(column, f"{percentile(value)} of the time until {end}")
     heading = 0.24 if profile.attrs["by"] else 0.0
