@@ -102,6 +102,8 @@ class LogFormat:
                 self.remarks.append(f"{name} is {meaning}; it is taken as the time of each state")
         if "message_id" in columns and (recipient := _find([self.provider.get("recipient", "")], frame.columns)):
             columns["message_id"] = _distinguish(columns["message_id"], frame[recipient[0]])
+        if "direction" in columns:
+            columns["inbound"] = _texts(columns.pop("direction")).str.lower().str.startswith("inbound")
         used = {*columns, *(name for names in sources.values() for name in names)}
         columns |= {name: _infer(frame[name]) for name in frame.columns if name not in used}
         tidy, wide = pd.DataFrame(columns, index=frame.index), [name for name in _WIDE if name in sources]

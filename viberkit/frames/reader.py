@@ -191,10 +191,10 @@ def read_events(
         events, skipped, records = _to_frame(read_objects(source), log)
     events["message_id"] = log.normalize_ids(events["message_id"])
     inbound = pd.Series(False, index=events.index)
+    if "inbound" in events:
+        inbound |= events.pop("inbound").map(lambda flag: str(flag).lower() == "true").astype(bool)
     if replied := [entry["message_id"] for entry in skipped if "message_id" in entry]:
         inbound |= events["message_id"].isin(replied)
-    if log.is_foreign and "direction" in events:
-        inbound |= events.pop("direction").map(lambda text: str(text).lower().startswith("inbound"))
     if inbound.any():
         events["inbound"] = inbound
     events.attrs |= log.attrs | {"skipped": SkippedRows(skipped)}
