@@ -23,7 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "analysis.durations": ["DroppedMessagesWarning", "IntervalTimesWarning"],
         "analysis.failure_codes": ["advise"],
         "analysis.fallback": ["fallback"],
-        "analysis.journeys": ["journeys", "transitions"],
+        "analysis.journeys": ["ImplausibleTimesWarning", "journeys", "transitions"],
         "analysis.latency": ["latency"],
         "analysis.quality": ["quality"],
         "analysis.windows": ["burn_rate", "over_time", "profile", "slo"],
@@ -50,7 +50,11 @@ if TYPE_CHECKING:  # the same names, for type checkers and completion
     )
     from viberkit.analysis.failure_codes import advise as advise
     from viberkit.analysis.fallback import fallback as fallback
-    from viberkit.analysis.journeys import journeys as journeys, transitions as transitions
+    from viberkit.analysis.journeys import (
+        ImplausibleTimesWarning as ImplausibleTimesWarning,
+        journeys as journeys,
+        transitions as transitions,
+    )
     from viberkit.analysis.latency import latency as latency
     from viberkit.analysis.quality import quality as quality
     from viberkit.analysis.windows import burn_rate as burn_rate, over_time as over_time, profile as profile, slo as slo

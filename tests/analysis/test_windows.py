@@ -265,7 +265,7 @@ def test_the_verdict_is_by_the_interval() -> None:
     assert verdicts(70, 0.95) == ["missed"]
     log = sent_at(["2026-03-01T10:00:00"] * 10_000, [1.0] * 9496 + [61.0] * 504)
     assert vk.slo(log)["summary"].tolist() == [
-        "unclear: 94.96 % (94.5 % to 95.4 %) delivered within 1 min, target 95 %; observed 94.96 % of 10,000"
+        "unclear: 94.96 % (94.5 % to 95.4 %) delivered within 60 s, target 95 %; observed 94.96 % of 10,000"
     ]
 
 

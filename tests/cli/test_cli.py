@@ -191,8 +191,8 @@ def test_a_status_that_the_server_does_not_know(run) -> None:  # type: ignore[no
 
 def test_a_new_archive_is_announced(run) -> None:  # type: ignore[no-untyped-def]
     arguments = ("send", "+491701234567", "Hi", "--rate-type", "session", "--yes", "--archive", "typo.db")
-    assert "warning: archive: 'typo.db' is a new archive" in run(*arguments)[2]
-    assert "is a new archive" not in run(*arguments)[2]
+    assert "new archive: typo.db" in run(*arguments)[2]
+    assert "new archive" not in run(*arguments)[2]
 
 
 def test_the_archive_is_the_same_option_of_all_commands() -> None:

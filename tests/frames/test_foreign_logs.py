@@ -91,7 +91,7 @@ def test_states_are_mapped_without_regard_to_case_and_others_are_listed_once() -
     events, caught = read(frame, columns=COLUMNS, states={"Delivrd": "delivered", "expired": "failed"})
     assert events["state"].tolist() == [*["delivered"] * 4, "channel_failed", "failed", "odd", "odd", "Weird"]
     assert len(caught) == 1
-    assert "2 states are not known: 'odd' (2), 'Weird' (1); pass what they mean, e.g. states={'odd':" in caught[0]
+    assert "2 states are not known: 'odd' (2), 'Weird' (1); pass what they mean as states={'odd':" in caught[0]
     with pytest.warns(UnknownStatesWarning):
         vk.read_events(frame, columns=COLUMNS)
 

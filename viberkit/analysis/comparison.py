@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import special
 
 from viberkit.analysis.durations import FRAME, OPEN, Durations, as_journeys, check_shares, check_within, durations
-from viberkit.analysis.formatting import duration, group_name, percent, percentile, signed, time
+from viberkit.analysis.formatting import duration, group_name, percent, percentile, points, signed, time
 from viberkit.analysis.grouping import BY, group_names
 from viberkit.analysis.incidence import Floats, Incidence, difference_interval, incidence
 from viberkit.analysis.ordering import SECOND, Ints
@@ -191,7 +191,7 @@ def estimate_differences(
                 when = min(curve.time[-1] for curve in curves)
                 text = duration(when / SECOND)
             values = _difference(*(np.array(curve.share_at(when, 0, confidence)) for curve in curves))
-            summary = _summarize(shared, f"{observed.attrs['end']} within {text}", values, percent, _points)
+            summary = _summarize(shared, f"{observed.attrs['end']} within {text}", values, percent, points)
             row = shared | {"within_s": limit / SECOND, "summary": summary}
             rows.append(row | dict(zip(_SHARE_COLUMNS, values, strict=True)))
         for level in quantiles:
@@ -251,11 +251,6 @@ def _summarize(
         effect = ("faster", "slower")[gap > 0] if show is time else f"{('fewer', 'more')[gap > 0]} {what.split()[0]}"
     unit = "" if sign is signed else " points"
     return f"{text}; difference {sign(gap)}{unit} ({sign(low)} to {sign(high)}): {effect}; {counts}"
-
-
-def _points(share: float) -> str:
-    """A difference of shares in percentage points, with its sign."""
-    return f"{100 * share:+.1f}".removesuffix(".0").replace("-", "−")
 
 
 def _check_follow_up(groups: list[tuple[str, Durations]]) -> None:

@@ -106,6 +106,7 @@ def cost(
     result = groups[["n", *_AMOUNTS]].sum().reset_index()
     total = result.groupby(names or (lambda _: 0), dropna=False, observed=True)["charged"].transform("sum")
     result["charged_share"] = result["charged"] / total
+    result[[*_AMOUNTS]] = result[[*_AMOUNTS]].round(9)
     return as_result(result, {"by": names, "viber_charged": viber_charged, "tz": tz})
 
 

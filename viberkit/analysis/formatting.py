@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import pandas as pd
+
 #: The units of durations as text, in seconds.
 UNITS = (("ms", 1e-3), ("s", 1.0), ("min", 60.0), ("h", 3600.0), ("d", 86400.0))
 
@@ -30,11 +32,21 @@ def duration(seconds: float) -> str:
 def signed(seconds: float) -> str:
     """A difference of durations in seconds, with its sign.
 
-    >>> signed(0.9), signed(-7.4), signed(float("inf"))
-    ('+900 ms', '−7.4 s', '+∞')
+    >>> signed(0.9), signed(-7.4), signed(float("inf")), signed(0.0)
+    ('+900 ms', '−7.4 s', '+∞', '0')
     """
     text = duration(abs(seconds)) if math.isfinite(seconds) else "∞"
-    return f"{'+' if seconds > 0 else '−' if seconds < 0 else ''}{text}"
+    return ("+" if seconds > 0 else "−") + text if seconds else "0"
+
+
+def points(share: float) -> str:
+    """A difference of shares in percentage points, with its sign.
+
+    >>> points(-0.0667), points(0.1), points(-0.0003)
+    ('−6.7', '+10', '0')
+    """
+    text = f"{100 * share:+.1f}".removesuffix(".0").replace("-", "−")
+    return "0" if text in ("+0", "−0") else text
 
 
 def percent(share: float, near: float | None = None) -> str:
@@ -78,12 +90,13 @@ def time(seconds: float) -> str:
 
 
 def group_name(values: Iterable[Any]) -> str:
-    r"""The values of a group as text; characters that could control a terminal are escaped.
+    r"""The values of a group in one line of text; characters that could control a terminal are escaped.
 
-    >>> print(group_name(["DE", "a\x1b[31m"]))
-    DE · a\x1b[31m
+    >>> print(group_name(["DE", "a\x1b[31m", None]))
+    DE · a\x1b[31m · missing
     """
-    text = " · ".join(map(str, values))
+    names = ("missing" if pd.isna(value) else str(value) for value in values)
+    text = " ".join(" · ".join(names).split())
     return text if text.isprintable() else repr(text)[1:-1]
 
 

@@ -68,10 +68,10 @@ def transitions(events: pd.DataFrame) -> pd.DataFrame:
 
     Examples
     --------
-    >>> events = EVENTS.frame([
+    >>> events = vk.read_events(pd.DataFrame([
     ...     {"message_id": "m", "state": "accepted", "happened_at": "2020-07-13T12:19:17.606Z"},
     ...     {"message_id": "m", "state": "delivered", "happened_at": "2020-07-13T12:19:18.967Z"},
-    ...     {"message_id": "m", "state": "dispatched", "happened_at": "2020-07-13T12:19:17.781Z"}])
+    ...     {"message_id": "m", "state": "dispatched", "happened_at": "2020-07-13T12:19:17.781Z"}]))
     >>> vk.transitions(events)[["from_state", "to_state", "latency_s"]]
        from_state    to_state  latency_s
     0    accepted  dispatched      0.175
@@ -160,10 +160,10 @@ def journeys(events: pd.DataFrame, *, observed_until: Any = None) -> pd.DataFram
 
     Examples
     --------
-    >>> events = EVENTS.frame([
+    >>> events = vk.read_events(pd.DataFrame([
     ...     {"message_id": "a", "state": "accepted", "happened_at": "2020-07-13T12:19:17.606Z"},
     ...     {"message_id": "a", "state": "delivered", "happened_at": "2020-07-13T12:19:18.967Z"},
-    ...     {"message_id": "b", "state": "accepted", "happened_at": "2020-07-13T12:19:18.000Z"}])
+    ...     {"message_id": "b", "state": "accepted", "happened_at": "2020-07-13T12:19:18.000Z"}]))
     >>> vk.journeys(events)[["message_id", "outcome", "last_state", "observed_until"]]
       message_id    outcome last_state                observed_until
     0          a  delivered  delivered 2020-07-13 12:19:18.967+00:00

@@ -143,7 +143,7 @@ def two_instants(log: _Log) -> _Findings:
 
 @_check(
     "The transition has a time between states in the wrong order; transitions flag it in the column disordered.",
-    "Drop the transitions where disordered is true, and find out whose clock is wrong (see clock_skew).",
+    "Drop the transitions where disordered is true, and find out whose clock is wrong (see clock_offset).",
 )
 def disorder(log: _Log) -> _Findings:
     """Transitions to a state that comes earlier in the life cycle, out of all transitions."""
@@ -169,7 +169,7 @@ def row_order(log: _Log) -> _Findings:
 
 @_check(
     "Negative durations count as zero, so times come out too short.",
-    "Compare the clocks of the sources (see clock_skew); drop these messages where times must be exact.",
+    "Compare the clocks of the sources (see clock_offset); drop these messages where times must be exact.",
 )
 def negative_latency(log: _Log) -> _Findings:
     """Messages that entered a state before one that precedes it, out of the messages with two states or more.

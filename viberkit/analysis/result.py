@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 import weakref
 from functools import partial
 from typing import Any
@@ -12,8 +13,10 @@ import pandas as pd
 
 from viberkit.analysis.formatting import duration, percent, percentile
 
-_NUMBERS = {"at_risk", "burn_rate", "threshold", "short_burn_rate", "burn_low", "burn_high", "cost", "holdout_cost"}
-_NUMBERS |= {"charged", "delivered_charge", "wasted", "undecided"}
+_SHARE = re.compile(
+    r"(.*_)?share(_difference|_low|_high)?|low|high|(delivered|seen|failed|open)(_(low|high|se|earliest|before|after))?"
+    r"|budget_left.*|fallback_(low|high)|holdout_reached"
+)
 _LONGEST = 60  # rows or sentences that are all shown
 _ENDS = 10
 
@@ -24,13 +27,14 @@ def as_result(frame: pd.DataFrame, attrs: dict[Any, Any]) -> pd.DataFrame:
     It stays a plain ``DataFrame``: only this object has the HTML, not what is made from it.
     """
     frame.attrs = attrs
-    object.__setattr__(frame, "_repr_html_", partial(_to_html, weakref.ref(frame)))
+    object.__setattr__(frame, "_repr_html_", partial(_to_html, weakref.ref(frame), frame.copy(deep=False)))
     return frame
 
 
-def _to_html(reference: weakref.ref[pd.DataFrame]) -> str:
-    frame = reference()
-    assert frame is not None  # noqa: S101 - it is called through the frame
+def _to_html(reference: weakref.ref[pd.DataFrame], copy: pd.DataFrame) -> str:
+    """The HTML of a frame, or of its copy if only this function is left of it."""
+    found = reference()
+    frame = copy if found is None else found
     sentences = [str(sentence) for sentence in frame["summary"]] if "summary" in frame else []
     if len(sentences) > _LONGEST:
         sentences = [*sentences[:_ENDS], f"… and {len(sentences) - _ENDS:,} more in the column summary"]
@@ -39,7 +43,8 @@ def _to_html(reference: weakref.ref[pd.DataFrame]) -> str:
     if len(shown) > _LONGEST:
         notes.append(f"{len(shown):,} rows; the first and the last {_ENDS} are shown.")
         shown = pd.concat([shown.head(_ENDS), shown.tail(_ENDS)])
-    cells = {name: [_cell(str(name), value) for value in shown[name]] for name in shown}
+    by = frame.attrs.get("by", [])
+    cells = {name: [_cell("" if name in by else str(name), value) for value in shown[name]] for name in shown}
     table = pd.DataFrame(cells, index=shown.index).to_html(border=0)
     items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences)
     paragraphs = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
@@ -47,7 +52,7 @@ def _to_html(reference: weakref.ref[pd.DataFrame]) -> str:
 
 
 def _cell(name: str, value: Any) -> str:
-    """A value as text: columns in seconds as durations, the others with fractions as shares unless they are numbers."""
+    """A value as text: seconds as durations, shares in per cent."""
     if not isinstance(value, float):
         return "–" if value is None or value is pd.NaT else str(value)
     if not math.isfinite(value):
@@ -56,5 +61,6 @@ def _cell(name: str, value: Any) -> str:
         return duration(value)
     if name == "quantile":
         return percentile(value)
-    is_number = name in _NUMBERS or name.startswith(("n_", "p_"))
-    return f"{value:,.3g}" if is_number else percent(value)
+    if _SHARE.fullmatch(name):
+        return percent(value)
+    return f"{value:,.2f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -22,7 +22,7 @@ from viberkit.analysis.durations import (
     durations,
     estimate_rows,
 )
-from viberkit.analysis.formatting import UNITS, duration, percent
+from viberkit.analysis.formatting import UNITS, percent
 from viberkit.analysis.grouping import BY, check_name_clash, factorize, group_columns
 from viberkit.analysis.ordering import SECOND, instants
 from viberkit.frames.schema import INSTANT
@@ -316,7 +316,7 @@ def slo(
        n  share  verdict  n_missed  n_allowed  budget_left
     0  4   0.75  unclear       1.0        2.0          0.5
     >>> print(result["summary"][0])
-    unclear: 75 % (30 % to 95 %) delivered within 1 min, target 50 %; observed 75 % of 4
+    unclear: 75 % (30 % to 95 %) delivered within 60 s, target 50 %; observed 75 % of 4
     """
     (share,), (limit,) = check_shares([target], "target"), check_within([within])
     data = durations(journeys, "slo", by=by, start=start, end=end, confidence=confidence, messages=messages, tz=tz)
@@ -378,7 +378,7 @@ def burn_rate(
           started in it, and its interval; NaN where none was observed for so long
         - ``short_burn_rate``: the same of the last twelfth of the lookback
         - ``threshold``: burn rate from which to act
-        - ``alert``: whether both burn rates reach it: the budget was used too fast, and still is
+        - ``alert``: whether both burn rates, not their intervals, reach it: the budget was used too fast, and still is
         - ``n``, ``n_short``: messages that started in the two windows
         - ``summary``: the burn rate as a sentence
 
@@ -427,7 +427,7 @@ def burn_rate(
     (share,), (limit,) = check_shares([target], "target"), check_within([within])
     rule = "a burn rate above zero"
     rates = {name: check_number(rate, "burn_rates", rule, "14.4", 1e-9, 1e9) for name, rate in burn_rates.items()}
-    lookbacks = {name: _window_length(name, "burn_rates") // pd.Timedelta("1us") for name in rates}
+    lookbacks = {name: window_length(name, "burn_rates") // pd.Timedelta("1us") for name in rates}
     data = durations(
         journeys, "burn_rate", by=by, start=start, end=end, confidence=confidence, messages=messages, tz=tz
     )
@@ -438,12 +438,15 @@ def burn_rate(
             windows = [part.take(part.started > until - lookbacks[name] // size) for size in (1, _SHORT)]
             shares = [window.curve.share_at(limit, 0, confidence) for window in windows]
             (burn, high, low), (short, *_) = ([(1 - float(x)) / (1 - share) for x in estimate] for estimate in shares)
-            text = f"last {name}: burn rate {burn:.3g} ({low:.3g} to {high:.3g}), in the last twelfth {short:.3g}"
             alert = burn >= rate and short >= rate
+            text = f"last {name}: not known"
+            if not np.isnan(burn):
+                recent = "not known" if np.isnan(short) else f"{short:.3g}"
+                text = f"last {name}: burn rate {burn:.3g} ({low:.3g} to {high:.3g}), in its last twelfth {recent}"
             row = {"lookback": name, "lookback_s": lookbacks[name] / SECOND, "burn_rate": burn, "burn_low": low}
             row |= {"burn_high": high, "short_burn_rate": short, "threshold": rate, "alert": alert}
             row |= {"n": windows[0].count(), "n_short": windows[1].count()}
-            yield row | {"summary": f"{'ALERT: ' if alert else ''}{text}; act from {rate:g}"}
+            yield row | {"summary": f"{'ALERT: ' if alert else ''}{text}; threshold {rate:g}"}
 
     dtypes: dict[str, Any] = {"lookback": "str", "lookback_s": "float64", "burn_rate": "float64"}
     dtypes |= dict.fromkeys(("burn_low", "burn_high", "short_burn_rate", "threshold"), "float64")
@@ -458,7 +461,7 @@ def group_by_window(observed: Durations, every: str | None) -> Durations:
     if every is None:
         beginning = instants(np.full(len(observed), observed.started.min() if len(observed) else 0))
     else:
-        length, tz = _window_length(every), observed.attrs["tz"]
+        length, tz = window_length(every), observed.attrs["tz"]
         local = instants(observed.started).dt.tz_convert(tz).dt.tz_localize(None)
         floored = _MONDAY + (local - _MONDAY) // length * length
         if length <= pd.Timedelta("1h"):  # an hour that is repeated in autumn is two windows
@@ -472,7 +475,7 @@ def group_by_window(observed: Durations, every: str | None) -> Durations:
     return replace(windows, attrs=windows.attrs | {"every": every})
 
 
-def _window_length(every: Any, field: str = "every") -> pd.Timedelta:
+def window_length(every: Any, field: str = "every") -> pd.Timedelta:
     length = every if isinstance(every, pd.Timedelta) else pd.Timedelta(0)
     text = str(every).lower().replace(" ", "")
     if re.fullmatch(f"({_WINDOW})+", text):
@@ -529,7 +532,7 @@ def _slo_row(part: Durations, limit: float, target: float) -> dict[str, Any]:
     undecided = (part.earliest < limit) & (is_open | (is_reached & (part.time > limit)))
     n, n_undecided, n_met = part.count(), part.count(undecided), part.count(is_reached & (part.time <= limit))
     curve = part.curve
-    share, low, high = (float(value) for value in curve.share_at(limit, 0, part.attrs["confidence"]))
+    share, low, high = (round(float(value), 12) for value in curve.share_at(limit, 0, part.attrs["confidence"]))
     n_missed, n_allowed = float(n - n_met - n_undecided), n * (1 - target)
     if n_undecided and not np.isnan(share):
         now, then = curve.at(part.earliest[undecided]), curve.at(part.time[undecided])
@@ -541,15 +544,10 @@ def _slo_row(part: Durations, limit: float, target: float) -> dict[str, Any]:
     verdict = "met" if low >= target else "missed" if high < target else "unclear"
     observed_share = n_met / (n - n_undecided) if n > n_undecided else np.nan
     row: dict[str, Any] = {"within_s": limit / SECOND, "share": share, "low": low, "high": high}
-    row |= {
-        "observed_share": observed_share,
-        "verdict": verdict,
-        "n": n,
-        "n_open": part.count(is_open),
-        "n_undecided": n_undecided,
-    }
-    row |= {"n_missed": n_missed, "n_allowed": n_allowed, "budget_left": 1 - n_missed / n_allowed}
+    row |= {"observed_share": observed_share, "verdict": verdict, "n": n, "n_open": part.count(is_open)}
+    row |= {"n_undecided": n_undecided, "n_missed": n_missed, "n_allowed": n_allowed}
+    row |= {"budget_left": 1 - n_missed / n_allowed, "burn_rate": (1 - share) / (1 - target)}
     near = partial(percent, near=target)
-    text = f"{near(share)} ({near(low)} to {near(high)}) {part.attrs['end']} within {duration(limit / SECOND)}"
+    text = f"{near(share)} ({near(low)} to {near(high)}) {part.attrs['end']} within {limit / SECOND:g} s"
     text = f"{verdict}: {text}, target {percent(target)}; observed {near(observed_share)} of {n - n_undecided:,}"
-    return row | {"burn_rate": (1 - share) / (1 - target), "summary": text}
+    return row | {"summary": text}

@@ -9,8 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from viberkit.analysis.durations import check_time_zone
+from viberkit.analysis.formatting import group_name
 from viberkit.analysis.grouping import BY, factorize, group_columns, group_names
 from viberkit.analysis.ordering import Ints, instants_of
+from viberkit.analysis.windows import window_length
 from viberkit.frames.schema import require
 from viberkit.models.states import rank
 
@@ -45,18 +47,8 @@ def largest_groups(
         return [("", frame)], 0
     codes = frame.groupby(by, observed=True, sort=False, dropna=False).ngroup().to_numpy()
     parts = [frame[codes == code] for code in sorted(sizes.groupby(codes).sum().nlargest(maximum).index)]
-    groups = [(group_label(part[by].iloc[0].tolist()), part) for part in parts]
+    groups = [(group_name(part[by].iloc[0].tolist()), part) for part in parts]
     return groups, int(codes.max()) + 1 - len(groups)
-
-
-def group_label(values: Sequence[object]) -> str:
-    """Return the label of a group in one line.
-
-    >>> group_label(["promotion", 3]), group_label([None])
-    ('promotion · 3', 'missing')
-    """
-    names = ("missing" if pd.isna(value) else str(value) for value in values)  # type: ignore[call-overload]
-    return " ".join(" · ".join(names).split())
 
 
 def period_s(every: object) -> float:
@@ -65,11 +57,7 @@ def period_s(every: object) -> float:
     >>> period_s("1d"), period_s(None)
     (86400.0, nan)
     """
-    if every is None:
-        return float("nan")
-    if isinstance(every, str):
-        every = every.replace("d", "D").replace("w", "W")
-    return float(pd.Timedelta(every).total_seconds())  # type: ignore[arg-type]
+    return float("nan") if every is None else window_length(every).total_seconds()
 
 
 def group_codes(frame: pd.DataFrame, chart: str, started: str, by: BY, tz: str) -> tuple[Ints, list[str]]:
@@ -78,7 +66,7 @@ def group_codes(frame: pd.DataFrame, chart: str, started: str, by: BY, tz: str) 
     names = group_names(by)
     columns = group_columns(frame, names, instants_of(frame, started), None, f"charts.{chart}", tz)
     groups, codes = factorize(columns, names)
-    return codes, [group_label(values) for values in groups.astype(object).to_numpy().tolist()]
+    return codes, [group_name(values) for values in groups.astype(object).to_numpy().tolist()]
 
 
 def read_latencies(transitions: pd.DataFrame, chart: str, by: BY = None, tz: str = "UTC") -> tuple[Lanes, str]:

@@ -10,9 +10,19 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from viberkit.analysis.formatting import UNITS, duration, interval, percent, percentile, time
+from viberkit.analysis.formatting import (
+    UNITS,
+    duration,
+    group_name,
+    interval,
+    percent,
+    percentile,
+    points,
+    signed,
+    time,
+)
 from viberkit.charts._layout import MAX_PANELS, SMALLEST_TIME, Layout
-from viberkit.charts._results import check_result, group_label, largest_groups, not_drawn
+from viberkit.charts._results import check_result, largest_groups, not_drawn
 from viberkit.charts._style import GROUP_COLOURS, state_colour, transition_colours
 from viberkit.charts.transitions import MAX_LANES, MAX_LINES, set_time_axis
 
@@ -104,7 +114,7 @@ def quantiles(estimates: pd.DataFrame, *, title: str = "", ax: Axes | None = Non
         values = part[["quantile", "value_s", "low_s", "high_s"]].to_numpy(dtype=np.float64).tolist()
         facts = [f"{percentile(quantile)} {time(value)}" for quantile, value, *_ in values]
         longest = [f"{percentile(values[0][0])} {interval(*values[0][1:])}"] if len(values) == 1 else facts
-        texts = [group_label(key[:-2])] * bool(by) + [" → ".join(map(str, key[-2:]))] * (not whole or not by)
+        texts = [group_name(key[:-2])] * bool(by) + [" → ".join(map(str, key[-2:]))] * (not whole or not by)
         choices = [" · ".join([size, *texts]) for texts in (longest, facts, facts[:1])]
         layout.heading(
             top + 0.19, " · ".join(texts), *choices[: 2 if whole else 3], " · ".join(facts if whole else facts[:1])
@@ -317,21 +327,14 @@ def _blocks(comparison: pd.DataFrame) -> list[_Block]:
                 last.size = last.size or size
                 last.rows += rows
             else:
-                title = "percentage points" if unit == "share" else "time, on another scale" if last else "time"
+                title = "percentage points" if unit == "share" else "time (different scale)" if last else "time"
                 blocks.append(_Block(unit, title, size, rows))
     return blocks
 
 
 def _signed(value: float, unit: str) -> str:
-    """Return a difference with its sign.
-
-    >>> _signed(1.8, "s"), _signed(-0.0612, "share"), _signed(0.0, "s")
-    ('+1.8 s', '−6.1 pp', '0')
-    """
-    if not value:
-        return "0"
-    text = duration(abs(value)) if unit == "s" else f"{100 * abs(value):.1f}".removesuffix(".0") + " pp"
-    return ("+" if value > 0 else "−") + text
+    """Return a difference with its sign and unit."""
+    return signed(value) if unit == "s" else f"{points(value)} pp"
 
 
 def fallback(fallback: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:

@@ -10,10 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from scipy.ndimage import gaussian_filter1d
 
-from viberkit.analysis.formatting import duration, percent
+from viberkit.analysis.formatting import duration, group_name, percent
 from viberkit.analysis.grouping import BY
 from viberkit.charts._layout import MAX_PANELS, SMALLEST_TIME, Layout
-from viberkit.charts._results import Floats, Transition, check_result, group_label, in_order, not_drawn, read_latencies
+from viberkit.charts._results import Floats, Transition, check_result, in_order, not_drawn, read_latencies
 from viberkit.charts._style import contrast, state_colour, transition_colours
 from viberkit.models.states import rank
 
@@ -327,7 +327,7 @@ def time_share(latency: pd.DataFrame, *, title: str = "", ax: Axes | None = None
     by = list(latency.attrs["by"])
     bars: dict[str, dict[Transition, float]] = {}
     for *group, source, target, share in table[[*by, "from_state", "to_state", "time_share"]].itertuples(index=False):
-        bars.setdefault(group_label(group), {})[str(source), str(target)] = float(share)
+        bars.setdefault(group_name(group), {})[str(source), str(target)] = float(share)
     transitions = in_order({transition for bar in bars.values() for transition in bar})
     colours = transition_colours(transitions)
     segments = [(name, key, share) for name, bar in bars.items() for key, share in bar.items()]

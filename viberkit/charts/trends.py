@@ -13,9 +13,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, date2num, num2date
 
-from viberkit.analysis.formatting import duration, percent, percentile, time
+from viberkit.analysis.formatting import duration, group_name, percent, percentile, time
 from viberkit.charts._layout import Layout
-from viberkit.charts._results import Floats, Numbers, check_result, group_label, largest_groups, not_drawn, period_s
+from viberkit.charts._results import Floats, Numbers, check_result, largest_groups, not_drawn, period_s
 from viberkit.charts._style import GROUP_COLOURS, time_ticks
 from viberkit.charts.heatmaps import MAX_GROUPS, chosen_estimates, describe_few
 
@@ -210,7 +210,7 @@ def _read_changes(changes: pd.DataFrame, tz: str) -> list[tuple[float, str]]:
     marks = []
     for row in changes.sort_values("since_at", kind="stable").to_dict("records"):
         at = pd.Timestamp(row["since_at"]).tz_convert(tz)
-        group = group_label([row[name] for name in changes.attrs["by"]])
+        group = group_name([row[name] for name in changes.attrs["by"]])
         if row["metric"] == "failed":
             name, before, after = "failed", percent(row["failed_before"]), percent(row["failed_after"])
         else:

@@ -58,7 +58,6 @@ def campaign() -> None:
 @options.archive
 def plan(name: str, recipients: Path, archive_path: str, text: str | None, file: Path | None, **arguments: Any) -> None:
     """Plan the campaign NAME for the RECIPIENTS of a CSV, text or Excel file. Nothing is sent."""
-    from viberkit.archive.archive import Archive
     from viberkit.campaigns.campaign import Campaign
 
     image, button, price, price_high = (arguments.pop(option) for option in ("image", "button", "price", "price_high"))
@@ -68,7 +67,7 @@ def plan(name: str, recipients: Path, archive_path: str, text: str | None, file:
     if file is not None:
         content = from_wire(parse(file.read_bytes()))
     arguments["price"] = price if price_high is None else (price, price_high)
-    with Archive(archive_path) as archive:
+    with options.any_archive(archive_path) as archive:
         click.echo(Campaign.plan(archive, name, recipients, content, **arguments).preview())
 
 

@@ -242,7 +242,6 @@ def listen(configure: bool, service_id: str | None, archive_path: str, **address
     in the environment or a .env file.
     """
     from viberkit.api.client import Client
-    from viberkit.archive.archive import Archive
     from viberkit.callbacks.listener import Listener
 
     if service_id and not configure:
@@ -251,7 +250,7 @@ def listen(configure: bool, service_id: str | None, archive_path: str, **address
     logging.getLogger("viberkit.callbacks.listener").setLevel(logging.INFO)
     client = Client() if configure else None
     stop = threading.Event()
-    with Listener(Archive(archive_path), **address) as listener:
+    with Listener(options.any_archive(archive_path), **address) as listener:
         numbers = {signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}  # Windows has no SIGHUP
         for number in numbers:
             signal.signal(number, lambda *_: stop.set())

@@ -80,11 +80,19 @@ def existing_archive(path: str) -> Archive:
     return Archive(path)
 
 
+def any_archive(path: str) -> Archive:
+    """Open an archive, or create it and say so."""
+    from viberkit.archive.archive import Archive
+
+    if not Path(path).exists():
+        click.echo(f"new archive: {path}", err=True)
+    return Archive(path, create=True)
+
+
 def new_client(archive_path: str, *, create: bool = False) -> Client:
     """Return a client that stores every response in an archive, which must exist unless it is to be created."""
     from viberkit.api.client import Client
-    from viberkit.archive.archive import Archive
 
     client = Client()  # first: without a key, no archive is created
-    client.archive = Archive(archive_path) if create else existing_archive(archive_path)
+    client.archive = any_archive(archive_path) if create else existing_archive(archive_path)
     return client

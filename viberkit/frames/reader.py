@@ -30,6 +30,7 @@ from viberkit.frames.columns import EVENTS
 from viberkit.frames.jsonlines import ParsedEvents, read_lines, read_objects, skip
 from viberkit.frames.mapping import LogFormat, Table
 from viberkit.frames.schema import INSTANT, recode, require
+from viberkit.frames.textfiles import guess_code_page
 from viberkit.models.parsing import parse, parse_http_date, parse_instant
 from viberkit.models.states import ORDER, is_of_message
 
@@ -214,8 +215,8 @@ def read_events(
     unknown = {text: n for text, n in counts.items() if text not in ORDER and is_of_message(str(text))}
     if unknown:
         listed = ", ".join(f"{quote(state)} ({n:,})" for state, n in [*unknown.items()][:20])
-        text = f"{len(unknown):,} states are not known: {listed}; pass what they mean, e.g. "
-        text += f"states={{{quote(next(iter(unknown)))}: 'delivered'}}"
+        text = f"{len(unknown):,} states are not known: {listed}; pass what they mean as "
+        text += f"states={{{quote(next(iter(unknown)))}: …}}, each one of {', '.join(ORDER[:8])}"
         warnings.warn(text, UnknownStatesWarning, stacklevel=2)
     return events
 
@@ -330,7 +331,6 @@ _FIRST_S, _LAST_S = -62_135_596_800, 253_402_300_799  # the years 1 to 9999
 _SHORT = 25  # characters; a number that went through a float has less
 _EXACT = 2**53  # floats below this number hold every whole number
 
-_CODE_PAGES = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254"]
 _ROUNDED = ": a float has lost its last digits; read the column as text, e.g. with dtype=str"
 _INVALID = re.compile("[\0\ud800-\udfff]")  # a surrogate stands for a byte that is not UTF-8
 
@@ -395,17 +395,13 @@ def _read_csv(path: Path, delimiter: str, log: LogFormat) -> Table:
 
 def _to_utf8(data: bytes, log: LogFormat) -> bytes:
     """Text in UTF-8 as it is, and also if only some bytes are not; text of one byte per character converted."""
-    from charset_normalizer import from_bytes
-
     with suppress(UnicodeDecodeError):
         data.decode()
         return data
     if not data.decode("utf-8", "ignore").isascii():
         return data
     special = b"\n".join(line for line in data.split(b"\n") if not line.isascii())[:_HEAD]
-    best = from_bytes(special, cp_isolation=_CODE_PAGES).best()
-    names = best.could_be_from_charset if best else ["latin-1"]
-    log.attrs["encoding"] = _CODE_PAGES[0] if _CODE_PAGES[0] in names else names[0]
+    log.attrs["encoding"] = guess_code_page(special)
     return data.decode(log.attrs["encoding"], "replace").encode()
 
 

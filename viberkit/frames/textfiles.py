@@ -90,14 +90,19 @@ def _decode(data: bytes) -> tuple[str, str]:
     except UnicodeDecodeError:
         if codec != "utf-8":
             raise
+    codec = guess_code_page(data)
+    return data.decode(codec), _NAMES.get(codec, codec.replace("cp", "Windows-"))
+
+
+def guess_code_page(data: bytes) -> str:
+    """The code page in which a text of one byte per character looks least disordered."""
     from charset_normalizer import from_bytes
 
     def disorder(codec: str) -> float:
         match = from_bytes(data, cp_isolation=[codec], threshold=1.0).best()
         return 2.0 if match is None else match.chaos
 
-    codec = min(_CODE_PAGES, key=disorder)
-    return data.decode(codec), _NAMES.get(codec, codec.replace("cp", "Windows-"))
+    return min(_CODE_PAGES, key=disorder)
 
 
 def _separator(text: str) -> str:
