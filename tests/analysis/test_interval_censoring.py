@@ -200,6 +200,61 @@ def test_a_failure_without_a_time_is_between_the_last_state_and_the_end_of_obser
     assert curve["delivered"].tolist()[1:4] == pytest.approx([0.25, 0.5, 0.75])
 
 
+def seen_only(count: int, share: float, seed: int) -> pd.DataFrame:
+    """Journeys of which a share was seen, some time after the delivery, and has no time of delivery; 5 % failed."""
+    rng = np.random.default_rng(seed)
+    took = np.exp(rng.normal(np.log(30), 1.2, count))
+    seen = took + np.exp(rng.normal(4, 1.2, count))
+    is_seen, failed = rng.random(count) < share, rng.random(count) < 0.05
+    at = pd.Series(START + pd.to_timedelta(np.arange(count), unit="s"))
+    after = at + pd.to_timedelta(took, unit="s")
+    frame = pd.DataFrame({"message_id": np.arange(count).astype(str), "accepted_at": at})
+    frame = frame.assign(delivered_at=after.where(~is_seen & ~failed), failed_at=after.where(failed))
+    frame["seen_at"] = (at + pd.to_timedelta(seen, unit="s")).where(is_seen & ~failed)
+    frame["outcome"] = np.where(failed, "failed", "delivered")
+    return frame.assign(observed_until=at + pd.Timedelta("100D"))
+
+
+@pytest.mark.filterwarnings("ignore::viberkit.analysis.durations.IntervalTimesWarning")
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.2, 0.02])
+def test_the_time_of_seen_does_not_make_deliveries_early(share: float) -> None:
+    """It depends on the time of delivery, which a maximum likelihood estimate would take for an early delivery."""
+    within = 0.95 * stats.norm.cdf(np.log(2) / 1.2)
+    median = 30 * np.exp(1.2 * stats.norm.ppf(0.5 / 0.95))
+    hits = np.zeros(2)
+    for seed in range(LOGS):
+        row = vk.over_time(seen_only(400, share, seed), every=None, within=60, quantiles=0.5)
+        hits += [row["low"][0] <= within <= row["high"][0], row["low_s"][1] <= median <= row["high_s"][1]]
+        assert np.isnan(row["share"][0]) == np.isnan(row["value_s"][1]) == (share == 1)
+    assert (stats.binom.cdf(hits, LOGS, 0.93) > 0.001).all(), hits / LOGS
+    log = seen_only(400, share, 0)
+    assert vk.slo(log, target=within, every=None)["verdict"].tolist() == ["unclear"]
+    result = vk.compare(seen_only(400, 0, 1), other=log, within=60, quantiles=0.5)
+    assert not (result["low_s"] > 0).any()
+    assert not (result["high_s"] < 0).any()
+    assert result["p_gray"].isna().all()
+    if share == 1:
+        assert vk.time_to(log, quantiles=0.5)["summary"][0].startswith("p50 unknown, 0 ms – ")
+
+
+@pytest.mark.filterwarnings("ignore::viberkit.analysis.durations.IntervalTimesWarning")
+def test_intervals_are_no_changes() -> None:
+    frames = [polled(400, 11, 60)[0], polled(400, 12, 600)[0], seen_only(400, 0.6, 3), seen_only(400, 0.2, 4)]
+    assert [len(vk.changes(frame)) for frame in frames] == [0] * 4
+
+
+@pytest.mark.parametrize(("end", "outcome"), [("delivered", "delivered"), ("failed", "failed")])
+def test_an_outcome_without_a_time_is_not_open(end: str, outcome: str) -> None:
+    at = pd.Series([START] * 4)
+    took = pd.Series(pd.to_timedelta([1, 2, None, None], unit="s"))
+    frame = pd.DataFrame({"message_id": list("abcd"), "accepted_at": at, "outcome": outcome})
+    frame = frame.assign(observed_until=at + pd.Timedelta("1h"), **{f"{outcome}_at": at + took})
+    with pytest.warns(vk.IntervalTimesWarning, match="50 % of the times"):
+        curve = vk.delivery_curve(frame, end=end)
+    assert curve[end].iloc[-1] == pytest.approx(1)
+    assert curve["n_censored"].sum() == 0
+
+
 def test_a_clock_of_whole_minutes_is_an_interval() -> None:
     rng = np.random.default_rng(3)
     started = START + pd.to_timedelta(rng.uniform(0, 86_400, 3000), unit="s")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -132,7 +133,9 @@ def _estimate(observed: Durations, quantiles: list[float], max_changes: int) -> 
     alpha, tz = 1 - observed.attrs["confidence"], observed.attrs["tz"]
 
     def rows(part: Durations) -> Iterator[dict[str, Any]]:
-        ordered = part.take(np.argsort(part.started, kind="stable"))
+        # Of intervals the ends are compared: what changes with them is not the same, but neither is it a change.
+        latest = replace(part, earliest=part.time, informative=None)
+        ordered = latest.take(np.argsort(part.started, kind="stable"))
         cuts = _search(ordered, alpha, max_changes, tz)
         edges = [0, *(cut for cut, _ in cuts), len(ordered)]
         for index, (cut, p_value) in enumerate(cuts):

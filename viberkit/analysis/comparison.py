@@ -342,10 +342,14 @@ def _ratio(part: Any, whole: Any) -> Floats:
 def p_value(test: Callable[[Durations, Durations], tuple[float, float]], part: Durations, base: Durations) -> float:
     """The p-value of a test by the chi-squared distribution; NaN where there is no evidence.
 
+    There is none where *seen* proves deliveries without a time: nothing tells where between the bounds they were.
+
     Where times are intervals, the test is that of exact times drawn from the estimate of both groups together, which
     is the one under the null hypothesis; the variance between the draws is added (Pan, *A multiple imputation approach
     to Cox regression with interval-censored data*, 2000).
     """
+    if any(group.informative is not None and group.informative.any() for group in (part, base)):
+        return float("nan")
     draws = [(part, base)]
     if any((group.earliest < group.time).any() for group in (part, base)):
         pooled, random = part.append(base).curve, np.random.default_rng(0)
@@ -358,7 +362,7 @@ def p_value(test: Callable[[Durations, Durations], tuple[float, float]], part: D
 def _draw(part: Durations, pooled: Incidence, random: np.random.Generator) -> Durations:
     """The same messages with an exact time for each interval."""
     if part.n is not None:
-        part = replace(part.take(np.repeat(np.arange(len(part)), part.n)), n=None)
+        part = replace(part.take(np.repeat(np.arange(len(part)), part.n.astype(np.int64))), n=None)
     time, earliest = part.time.copy(), part.earliest
     if part.entry is not None:
         earliest = np.clip(part.entry, earliest, time)

@@ -113,10 +113,14 @@ def delivery_curve(
     delivered. The standard error is that of the delta method [2]_ (without failures, Greenwood's); the default band
     uses the effective sample size [3]_.
 
-    A time known only as an interval, from *seen* without *delivered*, from polls or from a coarse clock, is an interval
-    in the estimate: the nonparametric maximum likelihood [4]_, with failure competing. It cannot tell where inside an
-    interval its share lies: if all messages are polled at the same times after acceptance, nothing is known between
-    them. Numbers of messages are expected numbers then.
+    A time known only as an interval, from polls or from a coarse clock, is an interval in the estimate: the
+    nonparametric maximum likelihood [4]_, with failure competing. It cannot tell where inside an interval its share
+    lies: if all messages are polled at the same times after acceptance, nothing is known between them. Numbers of
+    messages are expected numbers then.
+
+    Of *seen* without *delivered*, the time of *seen* depends on that of the delivery, which this likelihood excludes.
+    The limits are those with all such deliveries at the end of their intervals and at the beginning. The estimate is
+    that of the other messages, as if the delivery events were missing at random; NaN if all are.
 
     References
     ----------
@@ -166,11 +170,12 @@ def _curve_columns(part: Durations, other: str, band: str) -> dict[str, Any]:
     columns: dict[str, Any] = {"time_s": curve.time / SECOND}
     bands = curve.bands(part.attrs["confidence"], band)
     for index, (name, (low, high)) in enumerate(zip((end, other), bands, strict=True)):
-        columns |= {name: curve.share[index], f"{name}_low": low, f"{name}_high": high}
+        share = curve.share[index] if curve.is_known or index else np.full(len(curve.time), np.nan)
+        columns |= {name: share, f"{name}_low": low, f"{name}_high": high}
         columns[f"{name}_se"] = np.sqrt(curve.precision(index).variance)
     columns |= {"open": curve.open, "at_risk": curve.at_risk}
     columns |= {f"n_{end}": curve.ended[0], f"n_{other}": curve.ended[1], "n_censored": curve.censored}
-    return columns | {f"{end}_earliest": curve.share[0][curve.highest_row(curve.time)], "n_interval": n_interval}
+    return columns | {f"{end}_earliest": curve.earliest_share(curve.time), "n_interval": n_interval}
 
 
 def time_to(

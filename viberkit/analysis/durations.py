@@ -18,7 +18,7 @@ import pandas as pd
 from viberkit.analysis import journeys as journeys_module
 from viberkit.analysis.formatting import duration, percent
 from viberkit.analysis.grouping import BY, as_list, check_name_clash, factorize, group_columns, group_names
-from viberkit.analysis.incidence import Incidence, incidence
+from viberkit.analysis.incidence import Counts, Incidence, incidence
 from viberkit.analysis.interval_censoring import interval_incidence
 from viberkit.analysis.journeys import DELIVERED_STATES, DELIVERY_PATH, FAILED_STATES
 from viberkit.analysis.ordering import NEVER, SECOND, Ints, by_message, instants_of
@@ -34,7 +34,7 @@ OPEN, REACHED, COMPETING = 0, 1, 2
 _JOURNEY_STATES = ORDER[:8]
 _FAILS_AFTER = DELIVERY_PATH.index("delivered")  # a failure follows the states before delivery
 _COARSE_S = 2.0  # intervals wider than this are reported: clocks in seconds are common
-_ARRAYS = ("started", "time", "cause", "earliest", "entry", "group", "row", "n")
+_ARRAYS = ("started", "time", "cause", "earliest", "entry", "group", "row", "n", "informative")
 
 
 class DroppedMessagesWarning(UserWarning):
@@ -53,7 +53,8 @@ class Durations:
     end of the observation; ``cause``: OPEN, REACHED or COMPETING; ``earliest``: the lower bound of ``time``, equal to
     it where it is exact, and the same array if all are; ``entry``: the start of the observation (left truncation), -1
     for the start state, None if that holds for all; ``group``: the row in ``groups``, the values of the columns grouped
-    by; ``row``: the row in ``journeys``; ``n``: the number of messages, None for one each; ``attrs``: those of every
+    by; ``row``: the row in ``journeys``; ``n``: the number of messages, None for one each; ``informative``: whether the
+    end of the interval depends on the time in it, as that of *seen* does, None if none does; ``attrs``: those of every
     result, with the confidence level.
     """
 
@@ -67,7 +68,8 @@ class Durations:
     journeys: pd.DataFrame
     row: Ints
     attrs: dict[Any, Any]
-    n: Ints | None = None
+    n: Counts | None = None
+    informative: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.time)
@@ -84,10 +86,26 @@ class Durations:
         return self.incidence(self.cause, 2)
 
     def incidence(self, cause: Ints, causes: int) -> Incidence:
-        """The cumulative incidence with other causes."""
+        """The cumulative incidence with other causes.
+
+        Where the ends of intervals are informative, they would make the likelihood estimate too early. Its limits are
+        those with all times at the ends and at the beginnings of these intervals. Its value is that of the other
+        messages, each of which that reached the end counts for as many more; NaN if there are none.
+        """
         if self.earliest is self.time or not (self.earliest < self.time).any():
             return incidence(self.time, cause, causes, self.entry, self.n)
-        return interval_incidence(self.earliest, self.time, cause, causes, self.entry, self.n)
+        if self.informative is None or not (bounded := self.informative & (self.earliest < self.time)).any():
+            return interval_incidence(self.earliest, self.time, cause, causes, self.entry, self.n)
+        late = replace(self, earliest=np.where(bounded, self.time, self.earliest), informative=None)
+        early = replace(self, time=np.where(bounded, self.earliest, self.time), informative=None)
+        extremes = late.incidence(cause, causes), early.incidence(cause, causes)
+        count = np.ones(len(self)) if self.n is None else self.n
+        known = (cause == REACHED) & ~bounded
+        if not known.any():
+            return replace(extremes[0], extremes=extremes, is_known=False)
+        weight = np.where(cause == REACHED, count[cause == REACHED].sum() / count[known].sum(), 1.0)
+        others = replace(self, n=count * weight, informative=None).take(~bounded)
+        return replace(others.incidence(cause[~bounded], causes), extremes=extremes)
 
     def take(self, chosen: npt.NDArray[Any]) -> Durations:
         """Some of the entries, by a mask or by index."""
@@ -231,13 +249,19 @@ def durations(
         journeys, at = journeys[started], {state: times[started] for state, times in at.items()}
         begin, begin_earliest = (begin[started], begin_earliest[started])
     other = DELIVERED_STATES if end in FAILED_STATES else FAILED_STATES
-    reached, earliest = _reached(journeys, at, end)
+    reached, earliest, informative = _reached(journeys, at, end)
     competing, competing_earliest = _entered(journeys, at, other)
     until = instants_of(journeys, "observed_until")
     latest = np.maximum.reduce(list(at.values())) if at else until
     until = np.where(until == NEVER, latest, until)
-    undated = (journeys["outcome"] == "failed").to_numpy() & (competing == NEVER)
-    if end not in FAILED_STATES and undated.any():
+    outcome = journeys["outcome"].astype("str").to_numpy()
+    own, others = ("failed", "delivered") if end in FAILED_STATES else ("delivered", "failed")
+    undated = (outcome == own) & (reached == NEVER) & (end != "seen") & ((own == "delivered") | (competing == NEVER))
+    if undated.any():
+        reached, earliest = np.where(undated, until, reached), np.where(undated, latest, earliest)
+        informative = undated if informative is None else undated | informative
+    undated = (outcome == others) & (competing == NEVER)
+    if undated.any():
         competing_earliest = np.where(undated, latest, competing_earliest)
         competing = np.where(undated, until, competing)
     has_reached = reached != NEVER
@@ -257,7 +281,9 @@ def durations(
     attrs = {"by": names, "start": start, "end": end, "confidence": confidence, "tz": tz}
     attrs |= interval_attrs(time, earliest, cause == REACHED, function, end)
     row = np.arange(len(journeys))
-    return Durations(recorded, time, cause, earliest, entry, group, groups, journeys, row, attrs)
+    return Durations(
+        recorded, time, cause, earliest, entry, group, groups, journeys, row, attrs, informative=informative
+    )
 
 
 def interval_attrs(
@@ -292,20 +318,26 @@ def _require_outcome_times(journeys: pd.DataFrame, function: str) -> None:
             raise MissingColumn(function, [f"{outcome}_at"], map(str, journeys.columns))
 
 
-def _reached(journeys: pd.DataFrame, at: dict[str, Ints], end: str) -> tuple[Ints, Ints]:
-    """The latest and the earliest instant at which each message reached the end; the same array if exact."""
+def _reached(journeys: pd.DataFrame, at: dict[str, Ints], end: str) -> tuple[Ints, Ints, npt.NDArray[np.bool_] | None]:
+    """The latest and the earliest instant at which each message reached the end, the same array if exact.
+
+    And whether the latest is the instant of a later state, which depends on the time of the end.
+    """
     if end in FAILED_STATES:
         latest, earliest = _entered(journeys, at, FAILED_STATES)
         delivered = _first(at, DELIVERED_STATES, len(journeys)) != NEVER
         failed = np.where(delivered, NEVER, latest)
-        return failed, failed if earliest is latest else np.where(delivered, NEVER, earliest)
+        return failed, failed if earliest is latest else np.where(delivered, NEVER, earliest), None
     latest, earliest = _entered(journeys, at, [end])
     index = DELIVERY_PATH.index(end) if end in DELIVERY_PATH else len(DELIVERY_PATH)
-    proven, _ = _entered(journeys, at, DELIVERY_PATH[index + 1 :])
-    if (passed := (latest == NEVER) & (proven != NEVER)).any():
-        before = _before(at, DELIVERY_PATH[:index], proven)
-        latest, earliest = np.where(passed, proven, latest), np.where(passed, before, earliest)
-    return latest, earliest
+    proven, proven_earliest = _entered(journeys, at, DELIVERY_PATH[index + 1 :])
+    passed = (latest == NEVER) & (proven != NEVER)
+    if not passed.any():
+        return latest, earliest, None
+    before = _before(at, DELIVERY_PATH[:index], proven)
+    is_polled = proven_earliest < _first(at, DELIVERY_PATH[index + 1 :], len(journeys))
+    before = np.where(is_polled, np.maximum(before, proven_earliest), before)
+    return np.where(passed, proven, latest), np.where(passed, before, earliest), passed & ~is_polled
 
 
 def _entered(journeys: pd.DataFrame, at: dict[str, Ints], states: Sequence[str]) -> tuple[Ints, Ints]:

@@ -16,7 +16,7 @@ from viberkit.analysis.durations import COMPETING, Durations, check_number, chec
 from viberkit.analysis.failure_codes import falls_back_at_once
 from viberkit.analysis.formatting import duration, group_name, percent
 from viberkit.analysis.grouping import BY, as_list
-from viberkit.analysis.incidence import Floats, incidence
+from viberkit.analysis.incidence import Floats
 from viberkit.analysis.ordering import SECOND, Ints
 from viberkit.frames.schema import require
 
@@ -211,7 +211,7 @@ class _Outcomes:
 
     def __init__(self, part: Durations, at_once: npt.NDArray[np.bool_], policy: _Policy) -> None:
         cause = np.where(part.cause == COMPETING, np.where(at_once[part.row], _AT_ONCE, _OTHERWISE), part.cause)
-        self.curve = incidence(part.time, cause, _OTHERWISE, part.entry, part.n)
+        self.curve = part.incidence(cause, _OTHERWISE)
         self.delivered, self.failed = (_Steps.of_curve(self.curve.time, share) for share in self.curve.share[:2])
         self.sms, self.target = policy.sms, policy.target
         self.known = self.curve.covers(policy.waits) & bool(self.curve.at_risk.any())

@@ -106,6 +106,7 @@ def interval(value: float, low: float, high: float) -> str:
     >>> interval(2.34, 1.9, 3.1), interval(2.34, 1.9, float("inf")), interval(float("inf"), 9.0, float("inf"))
     ('2.3 s (1.9 s – 3.1 s)', '2.3 s (1.9 s or more)', 'not reached')
     """
-    if not math.isfinite(value):
+    if math.isinf(value) or math.isnan(low):
         return time(value)
-    return f"{duration(value)} ({duration(low)} " + ("or more)" if math.isinf(high) else f"– {duration(high)})")
+    limits = f"{duration(low)} " + ("or more" if math.isinf(high) else f"– {duration(high)}")
+    return f"unknown, {limits}" if math.isnan(value) else f"{duration(value)} ({limits})"

@@ -67,7 +67,8 @@ class Incidence:
     afterwards; ``share``: the cumulative incidence of each outcome, one row per outcome. Where times are known only
     as intervals, ``left`` is the beginning of the interval that ends at ``time`` and in which the outcome's share of
     the row lies, ``inflation`` how many times as large the variance is, and ``undecided`` the messages whose interval
-    includes ``time`` and later times, for each outcome; None if all times are exact.
+    includes ``time`` and later times, for each outcome; None if all times are exact. ``extremes`` are the latest and
+    the earliest curve between which the limits are, and ``is_known`` is False if nothing is known between them.
     """
 
     time: Ints
@@ -79,6 +80,8 @@ class Incidence:
     left: Ints | None = None
     inflation: Floats | None = None
     undecided: Floats | None = None
+    extremes: tuple[Incidence, Incidence] | None = None
+    is_known: bool = True
     _precisions: dict[int, Precision] = field(default_factory=dict, repr=False, compare=False)
 
     def precision(self, end: int) -> Precision:
@@ -146,6 +149,10 @@ class Incidence:
 
     def band(self, end: int = 0, confidence: float = 0.95, kind: str = "score") -> tuple[Floats, Floats]:
         """The pointwise confidence band of the share of an outcome; ``kind`` is one of ``BANDS``."""
+        if self.extremes is not None:
+            late, early = self.extremes
+            low, high = late.band(end, confidence, kind)[0], early.band(end, confidence, kind)[1]
+            return low[late.at(self.time)], high[early.highest_row(self.time, end)]
         share = self.share[end]
         if kind == "score":
             low, high = np.empty(len(share)), np.empty(len(share))
@@ -188,6 +195,11 @@ class Incidence:
         begin = np.append(-1, np.where(self.left[end] < self.time, self.left[end] + 1, self.time)[rows[1:]])
         return np.asarray(np.maximum(self.at(when), rows[np.searchsorted(begin, when, side="right") - 1]))
 
+    def earliest_share(self, when: npt.ArrayLike, end: int = 0) -> Floats:
+        """The share at times if each share were at the beginning of its interval."""
+        curve = self if self.extremes is None else self.extremes[1]
+        return np.asarray(curve.share[end][curve.highest_row(when, end)])
+
     def of_reached(self, n: float) -> Incidence:
         """The times of the ``n`` messages with the first outcome, weighted by how long others could be observed."""
         rows = (self.ended[0] > 0) | (self.time == 0)
@@ -195,6 +207,9 @@ class Incidence:
         ended[0] = np.diff(self.share[0, rows], prepend=0.0) * n / max(float(self.share[0, -1]), _ROUNDING)
         at_risk = n - np.append(0.0, np.cumsum(ended[0])[:-1])
         curve = product_limit(self.time[rows], at_risk, ended, np.zeros(len(at_risk)))
+        if self.extremes is not None:
+            late, early = (extreme.of_reached(n) for extreme in self.extremes)
+            curve = replace(curve, extremes=(late, early), is_known=self.is_known)
         if self.left is None or self.inflation is None or self.undecided is None:
             return curve
         chosen = self.left[:, rows], self.inflation[:, rows], self.undecided[:, rows]
@@ -202,6 +217,11 @@ class Incidence:
 
     def share_at(self, when: npt.ArrayLike, end: int = 0, confidence: float = 0.95) -> tuple[Floats, Floats, Floats]:
         """The share of an outcome at times (microseconds) and its interval; NaN where it cannot be known."""
+        if self.extremes is not None:
+            late, early = (curve.share_at(when, end, confidence) for curve in self.extremes)
+            share = replace(self, extremes=None).share_at(when, end, confidence)[0]
+            share = np.clip(share, late[1], early[2]) if self.is_known else np.full_like(share, np.nan)
+            return share, late[1], early[2]
         known, index, highest = self.covers(when), self.at(when), self.highest_row(when, end)
         low, high = self.band(end, confidence)
         lower, higher = self._next_interval(index, end, -1)[0], self._next_interval(highest, end, 1)[1]
@@ -236,6 +256,8 @@ class Incidence:
 
     def earliest_quantile(self, share: float, end: int = 0) -> float:
         """The quantile if each share were at the beginning of its interval."""
+        if self.extremes is not None:
+            return self.extremes[1].earliest_quantile(share, end)
         index = int(np.searchsorted(self.share[end], share - _ROUNDING))
         return float(self._beginning(end)[index]) if index < len(self.time) else float("inf")
 
@@ -255,7 +277,7 @@ class Incidence:
 
         Infinite where the share cannot be reached any more, NaN where the messages still open could reach it.
         """
-        time = self.quantile(share)
+        time = self.quantile(share) if self.is_known else np.nan
         if np.isinf(time) and self.share[0, -1] + self.open[-1] >= share - _ROUNDING:
             return np.nan, np.nan, np.nan
         low, high = self.quantile_interval(share, 0, confidence)
@@ -268,6 +290,9 @@ class Incidence:
         statistics*, 1999). Zero or infinite where too few messages are observed. An interval of less confidence is
         inside that of more, and the limits of a greater share are not earlier.
         """
+        if self.extremes is not None:
+            late, early = (curve.quantile_interval(share, end, confidence) for curve in self.extremes)
+            return early[0], late[1]
         time, precision = self.quantile(share, end), self.precision(end)
         if self.left is not None:
             return self._band_interval(share, end, confidence)
@@ -325,7 +350,9 @@ def _exceedance(reached: npt.ArrayLike, size: npt.ArrayLike, share: float) -> Fl
     return np.asarray(special.betaincc(np.maximum(reached * size, 1e-300), (1 - reached) * size + 1, share))
 
 
-def incidence(time: Ints, cause: Ints, causes: int = 2, entry: Ints | None = None, n: Ints | None = None) -> Incidence:
+def incidence(
+    time: Ints, cause: Ints, causes: int = 2, entry: Ints | None = None, n: Counts | None = None
+) -> Incidence:
     """The cumulative incidence of messages observed for ``time`` microseconds.
 
     ``cause`` is 0 where the message was still open, else from 1 to ``causes``. ``entry`` is the time from which a
@@ -344,7 +371,7 @@ def incidence(time: Ints, cause: Ints, causes: int = 2, entry: Ints | None = Non
     packed = np.asarray(time, dtype=np.int64) << bits | cause
     if n is None:
         packed.sort()  # sorting integers is much faster than sorting indices
-        weights: Ints | bool = True  # each entry is one message
+        weights: Counts | bool = True  # each entry is one message
         cumulative = np.arange(len(packed) + 1)
     else:
         order = np.argsort(packed, kind="stable")

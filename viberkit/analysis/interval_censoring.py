@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from viberkit.analysis.incidence import Floats, Incidence, product_limit
+from viberkit.analysis.incidence import Counts, Floats, Incidence, product_limit
 from viberkit.analysis.ordering import Ints
 
 _MANY = 4_096  # distinct ends of intervals, from which they are rounded outwards
@@ -44,7 +44,7 @@ class _Observations:
 
 
 def interval_incidence(
-    earliest: Ints, time: Ints, cause: Ints, causes: int = 2, entry: Ints | None = None, n: Ints | None = None
+    earliest: Ints, time: Ints, cause: Ints, causes: int = 2, entry: Ints | None = None, n: Counts | None = None
 ) -> Incidence:
     """The cumulative incidence of messages that ended after ``earliest`` and no later than ``time`` (microseconds).
 

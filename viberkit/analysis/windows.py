@@ -373,7 +373,7 @@ def burn_rate(
         One row per group and lookback:
 
         - the columns of ``by``
-        - ``lookback``, ``lookback_s``: the window that ends with the log, as passed and in seconds
+        - ``lookback``, ``lookback_s``: the window that ends with the last message, as passed and in seconds
         - ``burn_rate``, ``burn_low``, ``burn_high``: (1 - share within the time) / (1 - target) of the messages that
           started in it, and its interval; NaN where none was observed for so long
         - ``short_burn_rate``: the same of the last twelfth of the lookback
@@ -382,8 +382,8 @@ def burn_rate(
         - ``n``, ``n_short``: messages that started in the two windows
         - ``summary``: the burn rate as a sentence
 
-        ``attrs`` hold ``by``, ``start``, ``end``, ``within_s``, ``target``, ``until`` (the end of the log: the latest
-        instant at which a message ended or was observed), ``confidence`` and ``tz``.
+        ``attrs`` hold ``by``, ``start``, ``end``, ``within_s``, ``target``, ``until`` (the start of the last
+        message), ``confidence`` and ``tz``.
 
     Raises
     ------
@@ -422,7 +422,7 @@ def burn_rate(
     >>> result = vk.burn_rate(journeys, target=0.9, burn_rates={"1h": 4})
     >>> result[["lookback", "burn_rate", "short_burn_rate", "threshold", "alert", "n", "n_short"]].round(1)
       lookback  burn_rate  short_burn_rate  threshold  alert   n  n_short
-    0       1h        5.1             10.0        4.0   True  59        4
+    0       1h        5.0             10.0        4.0   True  60        5
     """
     (share,), (limit,) = check_shares([target], "target"), check_within([within])
     rule = "a burn rate above zero"
@@ -431,7 +431,7 @@ def burn_rate(
     data = durations(
         journeys, "burn_rate", by=by, start=start, end=end, confidence=confidence, messages=messages, tz=tz
     )
-    until = int((data.started + data.time).max()) if len(data) else 0
+    until = int(data.started.max()) if len(data) else 0
 
     def rows(part: Durations) -> Iterator[dict[str, Any]]:
         for name, rate in rates.items():
