@@ -26,7 +26,7 @@ from viberkit.analysis.ordering import Ints
 
 _MANY = 4_096  # distinct ends of intervals, from which they are rounded outwards
 _BITS = 9  # significant bits that remain then: at most 0.4 % of the time
-_TOLERANCE = 1e-7  # change of a share in one iteration
+_TOLERANCE = 1e-6  # change of a share in one iteration
 _MAX_ITERATIONS = 500
 _SMALL = 1e-10  # a share that is not distinguished from zero
 _CLASSES = 24  # of each outcome, for the variance
