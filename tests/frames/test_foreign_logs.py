@@ -308,6 +308,19 @@ def test_arrow_and_polars_tables() -> None:
     assert rows_of(vk.read_events(tidy)) == [("m", "seen", "2024-05-06T07:08:09")]
 
 
+def test_polars_categories_lists_and_integers_of_128_bits() -> None:
+    polars = pytest.importorskip("polars")
+    tidy = polars.DataFrame({"message_id": ["a", "b"], "state": ["seen", None], "happened_at": ["2024-05-06T07:08Z"] * 2})
+    for dtype in (polars.Categorical, polars.Enum(["seen"]), polars.String):
+        source = tidy.with_columns(polars.col("state").cast(dtype), polars.col("message_id").cast(polars.Categorical))
+        source = source.with_columns(tags=polars.Series([["x"], ["y"]], dtype=polars.List(polars.Categorical)))
+        events, _ = read(source)
+        assert rows_of(events) == [("a", "seen", "2024-05-06T07:08:00")]
+        assert events["tags"].tolist() == [["x"]]
+    with pytest.raises(UnreadableRecord, match="table: a column has a type that cannot be read; cast it to text"):
+        vk.read_events(tidy.with_columns(size=polars.lit(1).cast(polars.Int128)))
+
+
 CSV = "Ref,Status,When\na,delivered,2024-05-06T07:08:09Z\nb,zugestellt für „x“,2024-05-06T07:08:10Z\n"
 
 

@@ -180,7 +180,7 @@ def read_events(
     if isinstance(source, pd.DataFrame):
         events, skipped, records = _read_tidy((source, np.arange(1, len(source) + 1), []), log)
     elif hasattr(source, "__arrow_c_stream__"):
-        events, skipped, records = _read_tidy(_from_arrow(pa.table(source)), log)
+        events, skipped, records = _read_tidy(_from_arrow(source), log)
     elif isinstance(source, str | os.PathLike):
         events, skipped, records = _read_file(Path(source), log)
     elif not isinstance(source, Iterable) or (isinstance(source, Mapping) and not log.is_foreign):
@@ -349,16 +349,23 @@ def _read_parquet(path: Path, name: str) -> Table:
         raise UnreadableRecord(f"file: {quote(name)} cannot be read as Parquet: {error}") from None
 
 
-def _from_arrow(table: pa.Table) -> Table:
+def _from_arrow(source: Any) -> Table:
     """A table as a frame; pandas alone refuses some categories and zones, and rounds integers with nulls."""
     columns = {}
-    for name, values in zip(table.column_names, table.columns, strict=True):
-        dtype = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
-        if pa.types.is_timestamp(dtype) and dtype.tz:
-            dtype = pa.timestamp(dtype.unit, "UTC")
-        if pa.types.is_integer(dtype) and values.null_count:
-            dtype = pa.large_string()
-        columns[name] = values.cast(dtype).to_pandas()
+    try:
+        table = pa.table(source)
+        for name, values in zip(table.column_names, table.columns, strict=True):
+            dtype = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+            if pa.types.is_timestamp(dtype) and dtype.tz:
+                dtype = pa.timestamp(dtype.unit, "UTC")
+            if pa.types.is_integer(dtype) and values.null_count:
+                dtype = pa.large_string()
+            try:
+                columns[name] = values.cast(dtype).to_pandas()
+            except pa.ArrowNotImplementedError:  # Arrow decodes no categories of views, in which polars stores texts
+                columns[name] = pd.Series(values.to_pylist(), dtype=object)
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        raise UnreadableRecord(f"table: a column has a type that cannot be read; cast it to text: {error}") from None
     require(pd.DataFrame(columns=table.column_names), (), "read_events")
     return pd.DataFrame(columns), np.arange(1, len(table) + 1), []
 
