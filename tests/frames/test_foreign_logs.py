@@ -118,6 +118,15 @@ TIMES = {
     "2024-05-06 07:08:09.123456": "2024-05-06T07:08:09.123456",
     "2024-05-06T07:08:09+0200": "2024-05-06T05:08:09",
     "2024-05-06T07:08:09.5-05:30": "2024-05-06T12:38:09.5",
+    "2024-05-06 07:08:09 +0000": "2024-05-06T07:08:09",
+    "2024-05-06 07:08:09.5 +02:00": "2024-05-06T05:08:09.5",
+    "2024-05-06T07:08:09 -0530": "2024-05-06T12:38:09",
+    "2024-05-06 07:08:09 +0200 CEST": "2024-05-06T05:08:09",
+    "2024-05-06 07:08:09 UTC": "2024-05-06T07:08:09",
+    "2024-05-06 07:08 GMT": "2024-05-06T07:08:00",
+    "2024-05-06 07:08:09 Z": "2024-05-06T07:08:09",
+    "2024/05/06 07:08:09": "2024-05-06T07:08:09",
+    "2024/05/06 07:08:09 +0200": "2024-05-06T05:08:09",
     "Mon, 06 May 2024 07:08:09 +0000": "2024-05-06T07:08:09",
     "6 May 2024 07:08:09 GMT": "2024-05-06T07:08:09",
     "1714979289": "2024-05-06T07:08:09",
@@ -147,6 +156,19 @@ def test_numbers_since_1970_with_gaps_are_floats() -> None:
     assert halves["happened_at"].tolist() == expected
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_numbers_since_1970_in_a_row_per_message_with_gaps(unit: str) -> None:
+    accepted = pd.Series(pd.to_datetime(["2024-05-06T07:08:09Z", "2024-05-06T07:08:10Z"]))
+    if unit in ("us", "ns"):
+        accepted += pd.Timedelta("123457us")
+    numbers = accepted.dt.tz_localize(None).astype(f"datetime64[{unit}]").astype("int64")
+    frame = pd.DataFrame({"Ref": ["a", "b"], "Sent": numbers, "Done": [np.nan, float(numbers[1])]})
+    events, _ = read(frame, columns={"message_id": "Ref", "accepted": "Sent", "delivered": "Done"})
+    assert events.attrs["skipped"] == []
+    assert events["state"].tolist() == ["accepted", "accepted", "delivered"]
+    assert events["happened_at"].tolist() == [*accepted, accepted[1]]
+
+
 def test_nothing_to_read() -> None:
     for source in ([], pd.DataFrame({"Ref": [], "Status": [], "When": []})):
         events, texts = read(source, columns=COLUMNS)
@@ -164,7 +186,9 @@ def test_numbers_since_1970_in_several_units_are_reported() -> None:
         vk.read_events(frame, columns=COLUMNS)
 
 
-@pytest.mark.parametrize("text", ["20240506", "20240506070809", "17149792891", "nan", "06/05/2024 07:08", "soon"])
+@pytest.mark.parametrize(
+    "text", ["20240506", "20240506070809", "17149792891", "nan", "06/05/2024 07:08", "soon", "2024-05-06 +0200"]
+)
 def test_times_that_could_mean_several_instants_are_refused(text: str) -> None:
     events, _ = read(table(("a", "delivered", text)), columns=COLUMNS)
     assert len(events) == 0
@@ -310,7 +334,9 @@ def test_arrow_and_polars_tables() -> None:
 
 def test_polars_categories_lists_and_integers_of_128_bits() -> None:
     polars = pytest.importorskip("polars")
-    tidy = polars.DataFrame({"message_id": ["a", "b"], "state": ["seen", None], "happened_at": ["2024-05-06T07:08Z"] * 2})
+    tidy = polars.DataFrame(
+        {"message_id": ["a", "b"], "state": ["seen", None], "happened_at": ["2024-05-06T07:08Z"] * 2}
+    )
     for dtype in (polars.Categorical, polars.Enum(["seen"]), polars.String):
         source = tidy.with_columns(polars.col("state").cast(dtype), polars.col("message_id").cast(polars.Categorical))
         source = source.with_columns(tags=polars.Series([["x"], ["y"]], dtype=polars.List(polars.Categorical)))

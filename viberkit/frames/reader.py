@@ -322,6 +322,11 @@ def _parse_states(states: pd.Series[Any], log: LogFormat) -> pd.Series[Any]:
 
 _REQUIRED = ("message_id", "state", "happened_at")
 _PLAIN = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:?\d\d)?"
+_VARIANTS = (  # of ISO 8601, and what to replace them by
+    (r"^(\d{4})/(\d\d)/(\d\d)([T ])", r"\1-\2-\3\4"),
+    (r"^(\d{4}-.*\d)\s*(?i:UTC|GMT|Z)$", r"\1Z"),
+    (r"^(\d{4}-.*[T ].*\d)\s+([+-]\d\d:?\d\d)(?: [A-Z]+)?$", r"\1\2"),
+)
 _EPOCH = r"(?:\d{9,10}|\d{12,13}|\d{15,16}|\d{18,19})(?:\.\d+)?"
 _UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "µs": 1_000, "ns": 1}  # of numbers since 1970, in nanoseconds
 _RFC_2822 = re.compile(r"([A-Za-z]{3}, )?\d{1,2} [A-Za-z]{3} \d{4} ")
@@ -525,7 +530,10 @@ def _parse_texts(values: pd.Series[Any], name: str, *types: type) -> tuple[pd.Se
     errors = {}
     for row, item in enumerate(items.tolist()):
         try:
-            parsed.append(str(item) if isinstance(item, types) and item == item else _to_text(item))
+            if not isinstance(item, types) or item != item:
+                parsed.append(_to_text(item))
+            else:
+                parsed.append(np.format_float_positional(item, trim="-") if isinstance(item, float) else str(item))
         except (ValueError, OverflowError):
             parsed.append(None)
             value = quote(item) if isinstance(item, str | bytes | float) else f"a value of type {type(item).__name__}"
@@ -568,6 +576,10 @@ def _parse_instants(values: pd.Series[Any], name: str, log: LogFormat) -> tuple[
         return *_localize(instants, naive, name, log), errors
     texts, errors = _parse_texts(values, name, datetime, float)
     plain = texts.str.fullmatch(_PLAIN).fillna(False).to_numpy(dtype=bool)
+    if not plain.all():
+        for pattern, replacement in _VARIANTS:
+            texts = texts.str.replace(pattern, replacement, regex=True)
+        plain = texts.str.fullmatch(_PLAIN).fillna(False).to_numpy(dtype=bool)
     instants = pd.to_datetime(texts.where(plain), utc=True, format="ISO8601", errors="coerce").astype(INSTANT)
     naive = plain & ~texts.str.contains(_ZONED).fillna(False).to_numpy(dtype=bool)
     if not plain.all():
