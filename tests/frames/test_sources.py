@@ -127,10 +127,11 @@ def test_compressed_files(tmp_path: Path) -> None:
 # --- encodings and CSV -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-16-le"])
 @pytest.mark.parametrize("name", ["log.jsonl", "log.csv"])
-def test_encodings(tmp_path: Path, encoding: str, name: str) -> None:
-    text = ("\ufeff" if encoding == "utf-16-be" else "") + (CSV if name == "log.csv" else JSON.decode())
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_encodings(tmp_path: Path, encoding: str, name: str, mark: str) -> None:
+    text = (mark if "-16-" in encoding else "") + (CSV if name == "log.csv" else JSON.decode())
     events = read_bytes(tmp_path / name, text.replace("m1", "\u00e41").encode(encoding))
     assert events["message_id"].tolist() == ["m0", "\u00e41", "m2"]
 

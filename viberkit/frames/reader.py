@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import os
@@ -30,7 +29,7 @@ from viberkit.frames.columns import EVENTS
 from viberkit.frames.jsonlines import ParsedEvents, read_lines, read_objects, skip
 from viberkit.frames.mapping import LogFormat, Table
 from viberkit.frames.schema import INSTANT, recode, require
-from viberkit.frames.textfiles import guess_code_page
+from viberkit.frames.textfiles import guess_code_page, unicode_codec
 from viberkit.models.parsing import parse, parse_http_date, parse_instant
 from viberkit.models.states import ORDER, is_of_message
 
@@ -265,14 +264,14 @@ def _plain_file(path: Path) -> Iterator[tuple[Path, str]]:
                 shutil.copyfileobj(pipe, target)
             path = copy
         with path.open("rb") as file:
-            head = file.read(8)
+            head = file.read(_HEAD)
         if compression := next((name for magic, name in _COMPRESSIONS.items() if head.startswith(magic)), None):
             path, damage = _decompress(path, compression, copy.with_suffix(".plain"))
             with path.open("rb") as file:
-                head = file.read(8)
-        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                head = file.read(_HEAD)
+        if not head.startswith(b"PAR1") and (codec := unicode_codec(head)).startswith("utf-16"):
             data = path.read_bytes()
-            text = data[: len(data) // 2 * 2].decode("utf-16", "surrogatepass")
+            text = data[: len(data) // 2 * 2].decode(codec, "surrogatepass")
             path = copy.with_suffix(".utf-8")
             path.write_bytes(text.encode("utf-8", "surrogatepass"))
         yield path, damage

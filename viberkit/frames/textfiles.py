@@ -82,9 +82,7 @@ def _read_delimited(data: bytes) -> tuple[list[list[str]], str]:
 
 def _decode(data: bytes) -> tuple[str, str]:
     """Decode a text; return it with the name of its encoding."""
-    zeros = [data[side::2].count(0) * 4 > len(data) for side in (0, 1)]  # most of one half of UTF-16
-    codec = next((codec for bom, codec in _BOMS.items() if data.startswith(bom)), "")
-    codec = codec or ("utf-16-be" if zeros[0] else "utf-16-le" if zeros[1] else "utf-8")
+    codec = unicode_codec(data)
     try:
         return data.decode(codec), _NAMES.get(codec, codec[:6].upper())
     except UnicodeDecodeError:
@@ -92,6 +90,13 @@ def _decode(data: bytes) -> tuple[str, str]:
             raise
     codec = guess_code_page(data)
     return data.decode(codec), _NAMES.get(codec, codec.replace("cp", "Windows-"))
+
+
+def unicode_codec(data: bytes) -> str:
+    """The codec of a text in Unicode: by its byte order mark, or by the zeros that are most of one half of UTF-16."""
+    zeros = [data[side::2].count(0) * 4 > len(data) for side in (0, 1)]
+    codec = next((codec for bom, codec in _BOMS.items() if data.startswith(bom)), "")
+    return codec or ("utf-8" if zeros[0] == zeros[1] else "utf-16-be" if zeros[0] else "utf-16-le")
 
 
 def guess_code_page(data: bytes) -> str:
