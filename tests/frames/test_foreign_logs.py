@@ -86,10 +86,10 @@ def test_a_column_of_the_log_with_a_name_of_ours_does_not_win() -> None:
 
 def test_states_are_mapped_without_regard_to_case_and_others_are_listed_once() -> None:
     at = "2024-05-06T07:08:09Z"
-    texts = ["DELIVRD", "delivrd", "Delivered", "message-delivered", "CHANNEL FAILED", "EXPIRED", "odd", "odd", "Weird"]
+    texts = ["DELIVRD", "delivrd", "Delivered", "message-delivered", "CHANNEL FAILED", "EXPIRED", "odd", "ODD", "Weird"]
     frame = table(*((f"m{n}", text, at) for n, text in enumerate(texts)))
     events, caught = read(frame, columns=COLUMNS, states={"Delivrd": "delivered", "expired": "failed"})
-    assert events["state"].tolist() == [*["delivered"] * 4, "channel_failed", "failed", "odd", "odd", "Weird"]
+    assert events["state"].tolist() == [*["delivered"] * 4, "channel_failed", "failed", "odd", "ODD", "Weird"]
     assert len(caught) == 1
     assert "2 states are not known: 'odd' (2), 'Weird' (1); pass what they mean as states={'odd':" in caught[0]
     with pytest.warns(UnknownStatesWarning):

@@ -197,8 +197,8 @@ EXPECTED: list[tuple[str, Any, list[Row]]] = [
         "infobip",
         INFOBIP,
         [
-            ("2250be2d-4219-3af1-8ee8-c321e6c5a1fc", "delivered", "17:40:04.456", "NO_ERROR"),
-            ("2250be2d-4219-3af1-8ee8-c321e6c5a1fc", "accepted", "17:40:01.123", "NO_ERROR"),
+            ("2250be2d-4219-3af1-8ee8-c321e6c5a1fc", "delivered", "17:40:04.456", None),
+            ("2250be2d-4219-3af1-8ee8-c321e6c5a1fc", "accepted", "17:40:01.123", None),
             ("2250be2d-4219-3af1-8ee8-c321e6c5a1fd", "failed", "17:40:09", "EC_ABSENT_SUBSCRIBER"),
             ("2250be2d-4219-3af1-8ee8-c321e6c5a1fd", "accepted", "17:40:02", "EC_ABSENT_SUBSCRIBER"),
         ],
@@ -298,6 +298,31 @@ def test_callbacks_saved_as_csv(tmp_path: Path) -> None:
         ("0A0000001234567B", "delivered", "2024-03-05T17:40:07"),
         ("x", "delivered", "2024-03-05T17:40:00"),
     ]
+
+
+def test_failures_of_infobip_without_an_error_or_a_time_of_their_own() -> None:
+    rejected = {
+        "messageId": "r",
+        "sentAt": "2024-03-05T17:40:02.000+0000",
+        "status": {"groupId": 5, "groupName": "REJECTED", "id": 12, "name": "REJECTED_NOT_ENOUGH_CREDITS"},
+        "error": {"groupId": 0, "groupName": "OK", "id": 0, "name": "NO_ERROR"},
+    }
+    expired = rejected | {
+        "messageId": "e",
+        "doneAt": "2024-03-05T17:50:02.000+0000",
+        "status": {"groupId": 4, "groupName": "EXPIRED", "id": 15, "name": "EXPIRED_EXPIRED"},
+    }
+    source = {"results": [rejected, expired, *INFOBIP["results"], *INFOBIP_SEEN["results"]]}
+    with pytest.warns(UncertainTimesWarning, match="sentAt is when the message was sent; it is taken as the time of"):
+        events = vk.read_events(source, provider="infobip")
+    day, code = "2024-03-05T", "REJECTED_NOT_ENOUGH_CREDITS"
+    assert rows_of(events)[:4] == [
+        ("r", "failed", f"{day}17:40:02", code),
+        ("r", "accepted", f"{day}17:40:02", code),
+        ("e", "expired", f"{day}17:50:02", "EXPIRED_EXPIRED"),
+        ("e", "accepted", f"{day}17:40:02", "EXPIRED_EXPIRED"),
+    ]
+    assert (len(events), events.attrs["skipped"]) == (10, [])
 
 
 def test_messages_of_one_batch_are_told_apart() -> None:

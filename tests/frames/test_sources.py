@@ -122,6 +122,9 @@ def test_compressed_files(tmp_path: Path) -> None:
         archive.writestr("other.csv", CSV)
     with pytest.raises(UnreadableRecord, match="a ZIP archive of 2 files"):
         read(tmp_path / "log.zip")
+    pd.DataFrame({"message_id": ["a"]}).to_excel(tmp_path / "log.xlsx")
+    with pytest.raises(UnreadableRecord, match="a workbook of Excel or LibreOffice; save the sheet as CSV"):
+        read(tmp_path / "log.xlsx")
 
 
 # --- encodings and CSV -------------------------------------------------------------------------------

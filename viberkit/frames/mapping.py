@@ -95,11 +95,14 @@ class LogFormat:
         for target, names in sources.items():
             for name in names:
                 values = self._reformat(frame[name], name) if target in _INSTANTS else frame[name]
-                known = columns.get(target)
+                known, meaning = columns.get(target), self.of_provider("proxies").get(fold_name(name))
+                if target == "code" and "no_code" in self.provider:
+                    values = values.mask(_texts(values).str.fullmatch(self.provider["no_code"]))
+                if target == "happened_at" and meaning and "state" in columns:
+                    values = values.where(columns["state"].notna() & (True if known is None else known.isna()))
+                    if values.notna().any():
+                        self.remarks.append(f"{name} is {meaning}; it is taken as the time of each state without one")
                 columns[target] = values if known is None else known.astype(object).where(known.notna(), values)
-        for name in sources.get("happened_at", ()):
-            if len(frame) and (meaning := self.of_provider("proxies").get(fold_name(name))):
-                self.remarks.append(f"{name} is {meaning}; it is taken as the time of each state")
         if "message_id" in columns and (recipient := _find([self.provider.get("recipient", "")], frame.columns)):
             columns["message_id"] = _distinguish(columns["message_id"], frame[recipient[0]])
         if "direction" in columns:

@@ -23,7 +23,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from viberkit.errors import UnreadableRecord, quote
+from viberkit.errors import UnreadableRecord, fold_name, quote
 from viberkit.frames.clocks import SECOND, resolutions
 from viberkit.frames.columns import EVENTS
 from viberkit.frames.jsonlines import ParsedEvents, read_lines, read_objects, skip
@@ -210,8 +210,9 @@ def read_events(
     if log.remarks:
         warnings.warn("; ".join(log.remarks), UncertainTimesWarning, stacklevel=2)
     mapped = events["state"][~inbound] if log.is_foreign or log.states else events["state"][:0]
-    counts = mapped.astype("str").value_counts()
-    unknown = {text: n for text, n in counts.items() if text not in ORDER and is_of_message(str(text))}
+    texts = mapped.astype("str")
+    counts = texts.groupby(texts.map(fold_name)).agg(["first", "size"]).sort_values("size", ascending=False)
+    unknown = {text: n for text, n in counts.itertuples(index=False) if text not in ORDER and is_of_message(text)}
     if unknown:
         listed = ", ".join(f"{quote(state)} ({n:,})" for state, n in [*unknown.items()][:20])
         text = f"{len(unknown):,} states are not known: {listed}; pass what they mean as "
@@ -296,9 +297,12 @@ def _decompress(path: Path, compression: str, target: Path) -> tuple[Path, str]:
 
 def _only_member(file: IO[bytes]) -> IO[bytes]:
     archive = zipfile.ZipFile(file)
-    if len(archive.namelist()) != 1:
-        raise UnreadableRecord(f"file: a ZIP archive of {len(archive.namelist())} files; extract the file of events")
-    return archive.open(archive.namelist()[0])
+    names = archive.namelist()
+    if {"[Content_Types].xml", "content.xml"} & {*names}:
+        raise UnreadableRecord("file: a workbook of Excel or LibreOffice; save the sheet as CSV in UTF-8")
+    if len(names) != 1:
+        raise UnreadableRecord(f"file: a ZIP archive of {len(names)} files; extract the file of events")
+    return archive.open(names[0])
 
 
 def _to_frame(parsed: ParsedEvents, log: LogFormat) -> tuple[pd.DataFrame, list[dict[str, Any]], int]:
