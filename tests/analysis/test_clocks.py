@@ -268,6 +268,33 @@ def test_correct_clocks_are_not_reported() -> None:
             assert findings(events_of(log(rng, sources=sources)), "clock_offset") == []
 
 
+@pytest.mark.parametrize("wrong", ["history", "callback"])
+@pytest.mark.parametrize("offset_s", [-7_200, -60, 60, 7_200])
+def test_a_history_requested_a_day_later_confirms_no_clock(wrong: str, offset_s: int) -> None:
+    table = log(np.random.default_rng(9))
+    received = table["at"] + 400_000
+    received[table["source"] == "history"] = table["at"].max() + 86_400 * SECOND
+    table.loc[table["source"] == wrong, "at"] += offset_s * SECOND
+    (row,) = findings(events_of(table.assign(received=received)), "clock_offset")
+    assert (row["source"], row["value_s"]) == (wrong, pytest.approx(offset_s))
+
+
+@pytest.mark.parametrize("sources", [("callback",), ("history", "callback"), ("callback", "history")])
+def test_a_delay_that_the_time_of_receipt_confirms_is_no_offset(sources: tuple[str, ...]) -> None:
+    rng = np.random.default_rng(10)
+    accepted = true_times(rng, 200)["accepted"]
+    delivered = accepted + MINUTE + (rng.exponential(5, 200) * SECOND).astype(np.int64)
+    ids = [f"{index:06x}-message" for index in range(200)]
+    parts = [
+        pd.DataFrame({"message_id": ids, "state": state, "at": at, "source": source, "received": at + 400_000})
+        for source in sources
+        for state, at in (("accepted", accepted), ("delivered", delivered))
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    table.loc[table["source"] == "history", "received"] = np.nan
+    assert findings(events_of(table), "clock_offset") == []
+
+
 def test_the_effect_names_the_offset() -> None:
     table = log(np.random.default_rng(6))
     table.loc[table["source"] == "callback", "at"] += 7_200 * SECOND

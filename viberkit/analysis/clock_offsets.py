@@ -2,8 +2,8 @@
 
 Each state of each source has a clock. Clocks of one state are compared by the messages that both report, a clock and
 the time of receipt by the delay, and clocks of different states by the time between them: it cannot be negative, and
-is hardly ever the same for all messages. This is done in several parts of the log. Where clocks disagree, the one that
-disagrees with most others is wrong.
+is hardly ever the same for all messages, unless the time of receipt confirms both clocks. This is done in several parts
+of the log. Where clocks disagree, the one that disagrees with most others is wrong.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def find_offsets(
     Times are in microseconds, one for each message, NaN where the clock does not report it.
     """
     found: dict[Clock, dict[Clock, Offset]] = {clock: {} for clock in [*times, RECEIPT]}
-    confirmed = set[Clock]()
+    confirmed = set[Clock]()  # by the time of receipt, or by a clock of the same events that is
     states = {source: {state for name, state in times if name == source} for source, _ in times}
     pairs = [(1, RECEIPT, clock) for clock in received]
     for other, one in itertools.permutations(times, 2):
@@ -75,10 +75,10 @@ def find_offsets(
             pairs.append((0, one, other))
         elif other[1] in _BEFORE.get(one[1], ()) and (one[0] == other[0] or not states[one[0]] & states[other[0]]):
             pairs.append((2, one, other))
-    for kind, clock, other in pairs:
+    for kind, clock, other in sorted(pairs, key=lambda pair: pair[0] == 2):
         at, reference = received[other] if kind == 1 else times[clock], times[other]
         both = np.flatnonzero(~np.isnan(at - reference))
-        if len(both) < _LEAST:
+        if len(both) < _LEAST or (kind == 2 and {clock, other} <= confirmed):
             continue
         both = both[np.argsort(reference[both], kind="stable")]
         ahead, steps = (at - reference)[both], [resolution.get(name, 0) for name in (clock, other)]
@@ -95,8 +95,8 @@ def find_offsets(
             begins = reference[both][np.cumsum([0, *map(len, parts[:-1])])]
             found[clock][other] = Offset(kind, other, begins, sizes)
             found[other][clock] = Offset(kind, clock, begins, -sizes)
-        elif kind == 1:
-            confirmed.add(other)
+        elif confirmed & {clock, other} if kind == 0 else kind == 1 and may_be_late:
+            confirmed |= {clock, other}
     wrong: dict[Clock, Offset] = {}
     doubt = {clock: (resolution.get(clock, 0) >= SECOND) / 4 - (clock in confirmed) / 2 for clock in [*times][::-1]}
     while any(found.values()):
