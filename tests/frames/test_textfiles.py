@@ -14,6 +14,7 @@ from hypothesis import given, settings, strategies as st
 
 from viberkit.errors import UnreadableRecord
 from viberkit.frames.textfiles import _shown_number, read_text_table
+from viberkit.models.phone import normalize_column
 
 ROWS = [["to", "Vorname", "Preis", "PLZ"], ["+491701234567", "Jürgen", "12.50", "01067"], ["0151 1", "Renée", "", "NA"]]
 
@@ -173,11 +174,32 @@ def test_a_workbook_is_read_as_it_is_shown(tmp_path: Path) -> None:
         *((9.99, "[$€-407]\\ 0.00", "€ 9.99"), (1234567.5, '_-* #,##0.00\\ "€"_-;\\-* #,##0.00', "1,234,567.50 €")),
         # phone numbers
         *((491701234567, "0.00", "491701234567"), (491701234567, "#,##0", "491701234567")),
-        *((491701234567, "0.00E+00", "491701234567"), (4.91701234567e11, "General", "491701234567")),
+        *((491701234567, "General", "491701234567"), (4.91701234567e11, "General", "491701234567")),
         *((491701234567, '"+"0', "+491701234567"), (491701234567, "\\+#", "+491701234567")),
         *((15112345678, "000000000000", "015112345678"), (612345678, '0#" "##" "##" "##" "##', "06 12 34 56 78")),
-        (2025550123, r"\(###\)\ ###\-####", "(202) 555-0123"),
+        *((2025550123, r"\(###\)\ ###\-####", "(202) 555-0123"), (4917012e5, "General", "4.91701E+11")),
+        # rounded, or shown as such
+        *((4.91702e11, "0.00E+00", "4.92E+11"), (491701234567, "0.00E+00", "4.92E+11"), (5e11, "0E+0", "5E+11")),
+        *((4.91702e11, "##0.0E+0", "4.9E+11"), (4.91702e11, "0.00e+00;-0.00e+00", "4.92E+11")),
+        *((4.91702e11, "General", "4.91702E+11"), (491702000000, "0", "4.91702E+11")),
+        *((491701234567.25, "General", "4.91701E+11"), (49170120000, "General", "49170120000")),
     ],
 )  # fmt: skip
 def test_a_number_is_written_as_its_format_shows_it(value: float, number_format: str, shown: str) -> None:
     assert _shown_number(value, number_format) == shown
+
+
+def test_recipients_that_a_spreadsheet_has_rounded_are_refused(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    formats = {4.91702e11: "0.00E+00", 491703000000: "General", 491701234567: "General", 4.91704e11: "0"}
+    for row, (value, number_format) in enumerate(formats.items(), start=1):
+        book.active.cell(row, 1, value).number_format = number_format
+    book.save(tmp_path / "r.xlsx")
+    frame, detected = read_text_table(tmp_path / "r.xlsx")
+    assert detected == "Excel, sheet 'Sheet', no header"
+    results = normalize_column(frame["to"])
+    assert [str(result).partition(" was ")[2][:21] or result for result in results] == [
+        *["converted to a number"] * 2,
+        "+491701234567",
+        "converted to a number",
+    ]

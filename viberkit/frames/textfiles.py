@@ -20,10 +20,12 @@ _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM
 _CODE_PAGES = ("cp1252", "cp1250", "cp1254", "cp1251", "cp1253", "cp850", "mac_roman")
 _NAMES = {"utf-8-sig": "UTF-8 with BOM", "cp850": "MS-DOS (cp850)", "mac_roman": "Mac Roman"}
 _SEPARATORS = {";": "';'", "\t": "tab", ",": "','", "|": "'|'"}
-_NUMBER = re.compile(r"\W*(?:\d[\s().\-/]*){7,}")  # a phone number, which is not the name of a column
+_NUMBER = re.compile(r"\W*(?:\d[\s().\-/]*){7,}|\d(?:[.,]\d+)?[eE]\+\d+")  # not the name of a column
 #: In the format of a number: a currency; colours and conditions, widths, quotes.
 _FORMAT_MARKS = re.compile(r'\[\$([^]-]*)[^]]*]|\[[^]]*]|[_*].|["\\]')
 _DECIMAL_FORMAT = re.compile(r"[^0#]*[0#][0#,+() -]*(?:\.0+)?[^0#?/]*")
+_SCIENTIFIC_FORMAT = re.compile(r"[0#?](?:\.([0#?]*))?E[+-]", re.IGNORECASE)
+_ROUNDED = re.compile(r"\d{7,}0{5}|\d{12,}\.\d+")  # of at least 12 digits
 
 
 def read_text_table(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, str]:
@@ -154,13 +156,18 @@ def _shown(cell: Any) -> str:
 def _shown_number(value: float, number_format: str) -> str:
     """A number as its format shows it, or its shortest decimal where the format does not tell (``General``).
 
+    Large numbers that seem to be rounded are scientific in any format, so that they are not taken for phone numbers.
+
     >>> _shown_number(12.5, "0.00"), _shown_number(612345678, '0#" "##" "##" "##" "##')
     ('12.50', '06 12 34 56 78')
     """
     number = Decimal(f"{value:.15g}" if isinstance(value, float) else value)
     pattern = _FORMAT_MARKS.sub(r"\1", number_format.split(";")[0])
+    shortest, scientific = format(number.normalize(), "f"), _SCIENTIFIC_FORMAT.search(pattern)
+    if scientific or _ROUNDED.fullmatch(shortest):
+        return f"{number:.{len(scientific[1] or '') if scientific else 5}E}"
     if number < 0 or not _DECIMAL_FORMAT.fullmatch(pattern):
-        return format(number.normalize(), "f")
+        return shortest
     if number >= 10**9:  # a phone number or an id, not an amount
         pattern = re.sub(r"\.0+|,", "", pattern)
     slots, places = re.sub("[^0#]", "", pattern), pattern.partition(".")[2].count("0")
