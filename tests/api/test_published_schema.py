@@ -307,7 +307,25 @@ def test_a_service_id_inherits(server: SchemaServer, client: vk.Client) -> None:
 
 
 @pytest.mark.parametrize("part", ["signature", "header"])
-@pytest.mark.parametrize("mask", ["***", "********", "xxxxxxxxxx", "••••••••"])
+@pytest.mark.parametrize(
+    "mask",
+    [
+        *(
+            "***",
+            "********",
+            "xxxxxxxxxx",
+            "••••••••",
+            "...",
+            "****1234",
+            "",
+            None,
+            "<hidden>",
+            "[REDACTED]",
+            "{secret}",
+        ),
+        *("hidden", "Redacted", "** masked **", "not shown", "null"),
+    ],
+)
 def test_a_secret_that_the_server_hides_is_not_replaced_by_its_mask(
     server: SchemaServer, client: vk.Client, part: str, mask: str
 ) -> None:
@@ -317,6 +335,20 @@ def test_a_secret_that_the_server_hides_is_not_replaced_by_its_mask(
     with pytest.raises(vk.errors.InvalidRequest, match=f"{field}: is hidden by the server"):
         client.account.configure_callbacks("https://example.org/c")
     assert {method for method, _ in server.calls} == {"GET"}
+
+
+@pytest.mark.parametrize(
+    "hidden", [{"signature": {"method": "HS256"}}, {"header": {"key": "x-token"}}, {"signature": {}}]
+)
+def test_a_secret_that_the_server_leaves_out_is_not_removed(
+    server: SchemaServer, client: vk.Client, hidden: dict[str, Any]
+) -> None:
+    server.account = lambda: {"callback": hidden}  # type: ignore[method-assign]
+    with pytest.raises(vk.errors.InvalidRequest, match=r"(signature.secret|header.value): is hidden by the server"):
+        client.account.configure_callbacks("https://example.org/c")
+    assert {method for method, _ in server.calls} == {"GET"}
+    client.account.configure_callbacks(secret="a-new-secret", header=("x-token", "a-new-token"))
+    assert server.callbacks[""]["signature"] == {"secret": "a-new-secret", "method": "HS256"}
 
 
 @pytest.mark.parametrize(
@@ -335,10 +367,15 @@ def test_a_refusal_of_events_in_any_form(scripted: ScriptedServer, refusal: byte
         client.account.configure_callbacks("https://example.org/c", events=["dispatched", "seen", "InboundMessage"])
     first, second = (json.loads(request.body)["eventFilter"] for request in scripted.requests[1:3])
     assert (first[1:], second) == (["MessageStatus::seen", "InboundMessage"], ["MessageStatus::seen"])
-    scripted.respond_with(setting, (400, {}, refusal), (400, {}, refusal))
-    with pytest.raises(vk.errors.BadRequest):
-        client.account.configure_callbacks("https://example.org/c", events=["dispatched"])
-    assert len(scripted.requests) == 3
+    scripted.respond_with(setting, (400, {}, refusal), (204, {}, b""), setting)
+    for events in (
+        ["dispatched"],
+        ["InboundMessage", "dispatched"],
+    ):  # an empty list would leave the choice to the server
+        with pytest.raises(vk.errors.BadRequest):
+            client.account.configure_callbacks("https://example.org/c", events=events)
+        assert [request.method for request in scripted.requests] == ["GET", "PUT"]
+        scripted.respond_with(setting, (400, {}, refusal), (204, {}, b""), setting)
 
 
 @pytest.mark.parametrize("service_id", [None, "SHOP"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import mimetypes
 import operator
+import re
 import urllib.parse
 import warnings
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from viberkit.api.settings import Secrets, hide
+from viberkit.api.settings import Secret, Secrets, hide
 from viberkit.api.transport import Transport, path_within, read_body
 from viberkit.errors import BadRequest, UnreadableRecord, Violation, quote, raise_violations
 from viberkit.models.content import read_array, read_object
@@ -30,6 +31,8 @@ _FILE_PARTS = {"quota": "quota", "usage": "usage", "content_type": "contentType"
 _FILE_PARTS |= {"filename": "fileName", "size_bytes": "fileSize"}
 _CREDENTIALS_PATH = "/configurations/mediaCredentials"
 _OAUTH2 = ("clientId", "clientSecret", "url")
+#: What a server shows instead of a secret: nothing, mask characters, words like these, or a text in brackets.
+_HIDDEN = re.compile(r"(?is)(?:[\W_x]|hidden|redacted|masked|removed|not shown|null)*|[<\[({].*[>\])}]|.*[*•●]{3}.*")
 
 T = TypeVar("T")
 
@@ -154,7 +157,8 @@ class Account:
         Warns
         -----
         UserWarning
-            If the server refuses events that its published list lacks, and the others were set.
+            If the server refuses events that its published list lacks, and the others were set. If there are no
+            others, its refusal is raised, and nothing was set.
 
         Notes
         -----
@@ -183,9 +187,12 @@ class Account:
         path, secrets = "/configurations" if service_id is None else _service_path(service_id), Secrets()
         setting: Any = self._call(_read_callback_setting, "GET", path, secrets=secrets)
         ours = {_CALLBACK_PARTS[name]: parts[name] for name, part in passed.items() if part is not None}
+        for part, member in (("signature", "secret"), ("header", "value")):
+            if not isinstance(setting.get(part, []), list):
+                secrets.setdefault(("callback", part, member), Secret(""))
         for (top, *keys), kept in secrets.items():
             if top == "callback" and keys and keys[0] not in ours:
-                if not set(kept) - set("*•.xX"):
+                if _HIDDEN.fullmatch(kept):
                     rule, remedy = "is hidden by the server and cannot be kept", "pass secret=… and header=…, or ''"
                     raise_violations([Violation(".".join(map(str, keys)), "", rule, remedy)])
                 functools.reduce(operator.getitem, keys[:-1], setting)[keys[-1]] = kept
@@ -206,8 +213,8 @@ class Account:
             return self._call(reader, "PUT", f"{path}/callbacks", json=setting)
         except BadRequest as refusal:
             refused = [event for event in setting.get("eventFilter", ()) if event not in LISTED_EVENTS]
-            if not refused or "eventfilter" not in str(refusal).lower():
-                raise
+            if not 0 < len(refused) < len(setting.get("eventFilter", ())) or "eventfilter" not in str(refusal).lower():
+                raise  # with no event left, the server would choose
         setting["eventFilter"] = [event for event in setting["eventFilter"] if event in LISTED_EVENTS]
         result = self._call(reader, "PUT", f"{path}/callbacks", json=setting)
         warnings.warn(f"the server refuses {', '.join(refused)}; callbacks of these were not set", stacklevel=3)
