@@ -149,7 +149,7 @@ def _read_with_region(
     """Digits as national numbers of a region, with or without their leading 0, or with its calling code.
 
     What is a complete number of another country as well is read as a national one only if the column contains national
-    numbers and no foreign ones.
+    numbers and no foreign ones, nor numbers of that country with ``+`` or ``00``.
     """
     own_code = f"+{phonenumbers.country_code_for_region(region)}"
     national = {}
@@ -160,12 +160,15 @@ def _read_with_region(
     foreign = sum(not number.startswith(own_code) for number in only_complete)
     n_national += sum(_refused(results[row]) and not _refused(national[row]) for row in bare)
     is_mixed = foreign * 100 > len(bare) or (len(only_complete) > foreign and not n_national)
+    prefixed = (number for row, number in enumerate(results) if row not in bare and isinstance(number, str))
+    others = {country(number) for number in prefixed if not number.startswith(own_code)}
     decided: dict[int, str | Violation] = {}
     for row, number in national.items():
         complete = results[row]
         is_own = isinstance(complete, str) and complete.startswith(own_code)
         decided[row] = complete if is_own and _refused(number) else number
-        if isinstance(complete, str) and complete != number and (not is_own if _refused(number) else is_mixed):
+        is_foreign = not is_own if _refused(number) else is_mixed or country(complete) in others
+        if isinstance(complete, str) and complete != number and is_foreign:
             decided[row] = _ambiguous(complete, [region], field)
     return decided
 
