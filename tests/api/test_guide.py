@@ -193,6 +193,21 @@ def test_7_media(client: vk.Client) -> None:
         client.account.download_media(media.media_id)
 
 
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"contentType": "image", "image": {"mediaId": "m-1", "url": "https://example.org/m-1"}},
+        {"mediaId": "m-1", "url": "https://example.org/m-1", "contentType": "image"},
+    ],
+)
+def test_7_media_of_version_3_0(scripted: ScriptedServer, item: dict[str, Any]) -> None:
+    scripted.respond_with((200, {}, json.dumps([{"mediaId": "m-0"}, item]).encode()))
+    with vk.Client("the-key-of-the-account", "SHOP", base_url=scripted.url) as client:
+        media = client.account.list_media()
+    assert [file.media_id for file in media] == ["m-0", "m-1"]
+    assert (media[1].url, media[1].content_type) == ("https://example.org/m-1", "image")
+
+
 def test_8_read_an_inbound_message() -> None:
     message = parsing.read_callback(guide("inbound.callback"))
     assert isinstance(message, Inbound)

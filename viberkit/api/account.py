@@ -366,11 +366,13 @@ def _read_callback_setting(record: Any) -> dict[str, Any]:
 def _read_file(record: Any) -> Media:
     """An uploaded file."""
     payload = read_object(record)
+    with suppress(UnreadableRecord):  # as version 3.0 lists it
+        payload = {**payload, **read_object(payload.get(str(payload.get("contentType"))))}
     values: dict[str, Any] = {name: payload.get(wire) for name, wire in _FILE_PARTS.items()}
     values = {name: value for name, value in values.items() if isinstance(value, int | str)}
     with suppress(UnreadableRecord):
         values["valid_until"] = parse_instant(payload.get("validity"))[0]
-    return replace(read_media(record), **values)
+    return replace(read_media(payload), **values)
 
 
 def _service_path(service_id: str) -> str:
