@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -704,3 +706,13 @@ def test_no_attribute_overrides_one_of_ipywidgets() -> None:
         own = {name for cls in subclass.__mro__ if cls.__module__.startswith("viberkit") for name in vars(cls)}
         added_by_traitlets = {name for name in own if name.startswith(("_all_", "_trait", "_static", "_desc", "_inst"))}
         assert own & set(dir(base)) <= intended | added_by_traitlets
+
+
+def test_a_script_that_leaves_the_form_open_ends_silently(sandbox: vk.Sandbox) -> None:
+    script = (
+        "import sys, viberkit as vk; form = vk.widgets.SendForm(vk.Client('the-key', 'SHOP', base_url=sys.argv[1]))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, sandbox.base_url], capture_output=True, check=True, timeout=60
+    )
+    assert (result.stdout, result.stderr) == (b"", b"")

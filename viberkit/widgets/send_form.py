@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from collections.abc import Callable
 from html import escape
@@ -165,6 +166,8 @@ class SendForm(w.VBox):  # type: ignore[misc]
 
     def close(self) -> None:
         """Empty the inputs, stop the status views and remove the form."""
+        if sys.is_finalizing():  # ipywidgets closes widgets once nothing can be imported any more
+            return
         if self.comm is not None and self.children:
             self._empty()
             for child in self.children:
