@@ -87,6 +87,32 @@ def test_send_asks_for_confirmation(run, sandbox: vk.Sandbox, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
+    ("command", "missing"),
+    [(command, name) for command in ("send", "campaign") for name in ("TYNTEC_API_KEY", "VIBER_SERVICE_ID")],
+)
+def test_settings_are_checked_before_the_confirmation(  # type: ignore[no-untyped-def]
+    run, monkeypatch: pytest.MonkeyPatch, command: str, missing: str
+) -> None:
+    Path("r.csv").write_text("to\n+491701234567\n")
+    message = ["--rate-type", "session"]
+    if command == "campaign":
+        run("campaign", "spring", "r.csv", "--text", "Hi", *message)
+    monkeypatch.delenv(missing)
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: pytest.fail("asked"))
+    arguments = ["send", "+491701234567", "Hi", *message] if command == "send" else ["campaign", "send", "spring"]
+    code, _, err = run(*arguments)
+    assert (code, missing in err) == (1, True)
+
+
+def test_campaign_send_shows_what_to_type(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    Path("r.csv").write_text("to\n+491701234567\n")
+    run("campaign", "spring", "r.csv", "--text", "Hi", "--rate-type", "session")
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda question: question.splitlines()[1])
+    code, out, _ = run("campaign", "send", "spring")
+    assert (code, "accepted: 1" in out or "1 accepted" in out) == (0, True), out
+
+
+@pytest.mark.parametrize(
     ("args", "code", "text"),
     [
         *(((name, "id", "--archive", "missing.db"), 2, "does not exist") for name in ("status", "events", "message")),

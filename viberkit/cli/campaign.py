@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from viberkit.cli import options
+from viberkit.errors import raise_violations
 from viberkit.models.content import Content, from_wire
 from viberkit.models.parsing import parse
+from viberkit.models.validation import service_id_violations
 
 if TYPE_CHECKING:
     from viberkit.campaigns.campaign import Campaign, CampaignStatus
@@ -90,11 +92,13 @@ def send(name: str, confirm: str | None, archive_path: str, **settings: Any) -> 
     from viberkit.api.client import Client
 
     opened = _open(name, archive_path)
-    if confirm is None:
-        shown = opened.preview()
-        click.echo(shown if shown.planned else f"{opened!r}: no new message is planned")
-        confirm = click.prompt("Type the text to confirm") if shown.planned else opened.confirmed
     with Client() as client:
+        raise_violations(service_id_violations(client.service_id))  # before the question
+        if confirm is None:
+            shown = opened.preview()
+            click.echo(shown if shown.planned else f"{opened!r}: no new message is planned")
+            question = f"To confirm, type this line:\n{shown.confirm}\n"
+            confirm = click.prompt(question, prompt_suffix="> ") if shown.planned else opened.confirmed
         status = opened.send(client, confirm=confirm or "", progress=sys.stderr.isatty(), **settings)
     _print(status)
     if status.stopped or status.counts.get("queued"):

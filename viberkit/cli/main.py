@@ -28,11 +28,11 @@ from viberkit.cli import options, output
 from viberkit.cli.campaign import campaign
 from viberkit.errors import (
     ArchiveWriteError,
-    InvalidRequest,
     UnknownOutcome,
     UnreadableRecord,
     ViberkitError,
     Violation,
+    raise_violations,
 )
 
 if TYPE_CHECKING:
@@ -142,15 +142,18 @@ def sandbox(now: bool, **settings: Any) -> None:
 @options.archive
 def send(to: str, text: str, yes: bool, archive_path: str, **arguments: Any) -> None:
     """Send TEXT to the phone number TO (E.164), store it in the archive and print the message id."""
+    from viberkit.api.client import Client
     from viberkit.models.phone import mask, normalize
+    from viberkit.models.validation import service_id_violations, violations
 
-    number = normalize(to)
-    if isinstance(number, Violation):
-        raise InvalidRequest([number])
-    if not yes:
-        click.confirm(f"Send this {arguments['rate_type']} message to {number}? It will be charged", abort=True)
+    number, rate_type = normalize(to), arguments["rate_type"]
     content = options.text_content(text, arguments.pop("image"), arguments.pop("button"))
-    with options.new_client(archive_path, create=True) as client:
+    with Client() as client:  # everything is checked before the question, and no archive is created before the answer
+        raise_violations([number] if isinstance(number, Violation) else [])
+        raise_violations([*violations(content, rate_type), *service_id_violations(client.service_id)])
+        if not yes:
+            click.confirm(f"Send this {rate_type} message to {number}? It will be charged", abort=True)
+        client.archive = options.any_archive(archive_path)
         try:
             sent = client.send(number, content, **arguments)
         except KeyboardInterrupt:

@@ -89,10 +89,10 @@ def any_archive(path: str) -> Archive:
     return Archive(path, create=True)
 
 
-def new_client(archive_path: str, *, create: bool = False) -> Client:
-    """Return a client that stores every response in an archive, which must exist unless it is to be created."""
+def new_client(archive_path: str) -> Client:
+    """Return a client that stores every response in an existing archive."""
     from viberkit.api.client import Client
 
-    client = Client()  # first: without a key, no archive is created
-    client.archive = any_archive(archive_path) if create else existing_archive(archive_path)
+    client = Client()
+    client.archive = existing_archive(archive_path)
     return client
