@@ -332,7 +332,7 @@ def test_arrow_and_polars_tables() -> None:
     assert rows_of(vk.read_events(tidy)) == [("m", "seen", "2024-05-06T07:08:09")]
 
 
-def test_polars_categories_lists_and_integers_of_128_bits() -> None:
+def test_polars_categories_and_lists_and_integers_of_128_bits() -> None:
     polars = pytest.importorskip("polars")
     tidy = polars.DataFrame(
         {"message_id": ["a", "b"], "state": ["seen", None], "happened_at": ["2024-05-06T07:08Z"] * 2}

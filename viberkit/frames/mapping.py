@@ -54,12 +54,8 @@ class LogFormat:
             pd.Timestamp(0, tz="UTC" if tz is None else tz or "none")
         except (LookupError, ValueError, OSError, TypeError):
             raise ValueError(f"tz: {tz!r} is not the name of a time zone; pass e.g. 'Europe/Berlin'") from None
-        self.columns, self.tz, self.ids, self.time_format = (
-            columns or {},
-            tz or self.provider.get("tz"),
-            ids,
-            time_format,
-        )
+        self.columns, self.tz = columns or {}, tz or self.provider.get("tz")
+        self.ids, self.time_format = ids, time_format
         self.states = self.of_provider("states")
         for text, state in (states or {}).items():
             if parse_state(str(state), fold=True) not in ORDER:
@@ -217,9 +213,8 @@ def _infer(values: pd.Series[Any]) -> pd.Series[Any]:
 
 def _texts(values: pd.Series[Any]) -> pd.Series[Any]:
     """Values of any type as texts; missing ones are empty."""
-    return (
-        values.map(lambda value: str(value).encode("utf-8", "replace").decode()).astype("str").where(values.notna(), "")
-    )
+    texts = values.map(lambda value: str(value).encode("utf-8", "replace").decode())
+    return texts.astype("str").where(values.notna(), "")
 
 
 def _nested(value: Any, path: list[str]) -> Iterator[Any]:

@@ -210,9 +210,9 @@ def read_events(
     if log.remarks:
         warnings.warn("; ".join(log.remarks), UncertainTimesWarning, stacklevel=2)
     mapped = events["state"][~inbound] if log.is_foreign or log.states else events["state"][:0]
-    texts = mapped.astype("str")
-    counts = texts.groupby(texts.map(fold_name)).agg(["first", "size"]).sort_values("size", ascending=False)
-    unknown = {text: n for text, n in counts.itertuples(index=False) if text not in ORDER and is_of_message(text)}
+    counts = mapped.astype("str").value_counts()
+    counts = counts.groupby(names := counts.index.map(fold_name)).transform("sum")[~names.duplicated()]
+    unknown = {text: n for text, n in counts.items() if text not in ORDER and is_of_message(str(text))}
     if unknown:
         listed = ", ".join(f"{quote(state)} ({n:,})" for state, n in [*unknown.items()][:20])
         text = f"{len(unknown):,} states are not known: {listed}; pass what they mean as "
@@ -227,19 +227,17 @@ def _read_file(path: Path, log: LogFormat) -> tuple[pd.DataFrame, list[dict[str,
             head = file.read(_HEAD)
         extension = re.sub(r"\.(gz|bz2|zst|zip)$", "", path.name.lower()).rpartition(".")[2]
         text = head.decode("utf-8-sig", "replace").lstrip()
-        is_json = text.startswith(("{", "[")) and extension not in ("csv", "tsv")
         delimiter = _delimiter("".join(text.splitlines()[:1]), log.is_foreign or extension in ("csv", "tsv"))
         tidy: Table | None
         if head.startswith(b"PAR1") or extension in ("parquet", "pq"):
             tidy = _read_parquet(plain, path.name)
-        elif log.is_foreign and is_json:
+        elif log.is_foreign and text.startswith(("{", "[")) and extension not in ("csv", "tsv"):
             tidy = log.read_json(plain)
         elif delimiter:
             tidy = _read_csv(plain, delimiter, log)
         else:
             tidy = _read_tidy_lines(plain, log)
-        parsed = _read_tidy(tidy, log) if tidy else _to_frame(read_lines(plain), log)
-        events, skipped, records = parsed
+        events, skipped, records = _read_tidy(tidy, log) if tidy else _to_frame(read_lines(plain), log)
     if damage:
         records += 1
         line, reason = skipped[-1]["line"] if skipped else records, f"file: the compressed file is damaged: {damage}"
@@ -278,15 +276,13 @@ def _plain_file(path: Path) -> Iterator[tuple[Path, str]]:
         yield path, damage
 
 
-def _decompress(path: Path, compression: str, target: Path) -> tuple[Path, str]:
+def _decompress(path: Path, kind: str, target: Path) -> tuple[Path, str]:
     """Write what a compressed file contains; why it could not be read to its end, "" if it could."""
     source: Any = None
     with path.open("rb") as file, target.open("wb") as copy:
         while True:
             try:
-                source = source or (
-                    _only_member(file) if compression == "zip" else pa.CompressedInputStream(file, compression)
-                )
+                source = source or (_only_member(file) if kind == "zip" else pa.CompressedInputStream(file, kind))
                 block = source.read1(1 << 16)  # what precedes the damage counts
             except (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile, pa.ArrowException) as error:
                 return target, str(error)
@@ -478,6 +474,7 @@ def _read_tidy(table: Table, log: LogFormat) -> tuple[pd.DataFrame, list[dict[st
     naive = np.zeros(len(frame), dtype=bool)
     for name in frame.columns:
         dtype = EVENTS[name].dtype if name in EVENTS.names else "str" if frame[name].dtype == "str" else ""
+        invalid = dict[int, str]()
         if dtype == INSTANT:
             frame[name], no_zone, invalid = _parse_instants(frame[name], name, log)
             naive |= no_zone & (name == "happened_at")
@@ -487,8 +484,6 @@ def _read_tidy(table: Table, log: LogFormat) -> tuple[pd.DataFrame, list[dict[st
             frame[name], invalid = _parse_texts(frame[name], name)
         elif pd.api.types.is_datetime64_any_dtype(frame[name].dtype):
             frame[name], _, invalid = _parse_instants(frame[name], name, LogFormat())
-        else:
-            invalid = {}
         errors = invalid | errors
     ids = frame["message_id"].astype("str")
     short = ids[np.asarray(pc.fill_null(pc.less(pc.binary_length(pa.array(ids)), _SHORT), False))]
@@ -503,12 +498,11 @@ def _read_tidy(table: Table, log: LogFormat) -> tuple[pd.DataFrame, list[dict[st
         skip(int(lines[row]), UnreadableRecord(reason), rows.loc[row].dropna().to_dict())
         for row, reason in sorted(errors.items())
     ]
-    records = len(frame) + len(table[2])
     frame["state"] = _parse_states(EVENTS["state"].cast(frame["state"]), log)
     if errors:
         frame = frame.drop(index=list(errors)).reset_index(drop=True)
     frame.attrs = {}
-    return EVENTS.frame(frame), sorted(skipped, key=lambda entry: entry["line"]), records
+    return EVENTS.frame(frame), sorted(skipped, key=lambda entry: entry["line"]), len(lines) + len(table[2])
 
 
 def _parse_texts(values: pd.Series[Any], name: str, *types: type) -> tuple[pd.Series[Any], dict[int, str]]:
@@ -533,10 +527,7 @@ def _parse_texts(values: pd.Series[Any], name: str, *types: type) -> tuple[pd.Se
     errors = {}
     for row, item in enumerate(items.tolist()):
         try:
-            if not isinstance(item, types) or item != item:
-                parsed.append(_to_text(item))
-            else:
-                parsed.append(np.format_float_positional(item, trim="-") if isinstance(item, float) else str(item))
+            parsed.append(_to_text(item, types))
         except (ValueError, OverflowError):
             parsed.append(None)
             value = quote(item) if isinstance(item, str | bytes | float) else f"a value of type {type(item).__name__}"
@@ -545,11 +536,13 @@ def _parse_texts(values: pd.Series[Any], name: str, *types: type) -> tuple[pd.Se
     return pd.Series(parsed, index=values.index, dtype="str"), errors
 
 
-def _to_text(value: Any) -> str | None:
+def _to_text(value: Any, types: tuple[type, ...]) -> str | None:
     if isinstance(value, bytes | str):
         return value.decode() if isinstance(value, bytes) else value.encode().decode()
     if pd.api.types.is_scalar(value) and pd.isna(value):
         return None
+    if isinstance(value, types):
+        return np.format_float_positional(value, trim="-") if isinstance(value, float) else str(value)
     is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
     if not is_number or value != int(value) or (isinstance(value, float) and abs(value) >= _EXACT):
         raise ValueError
