@@ -23,17 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from viberkit import __version__
+from viberkit import __version__, errors
 from viberkit.cli import options, output
 from viberkit.cli.campaign import campaign
-from viberkit.errors import (
-    ArchiveWriteError,
-    UnknownOutcome,
-    UnreadableRecord,
-    ViberkitError,
-    Violation,
-    raise_violations,
-)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,9 +64,9 @@ def main(args: Sequence[str] | None = None) -> None:
         except click.ClickException as error:
             error.show()
             code = error.exit_code
-        except (ViberkitError, ValueError) as error:
+        except (errors.ViberkitError, ValueError) as error:
             click.echo("error: " + str(error).replace("\n", "\n       "), err=True)
-            code = 3 if isinstance(error, UnknownOutcome | ArchiveWriteError) else 1
+            code = 3 if isinstance(error, errors.UnknownOutcome | errors.ArchiveWriteError) else 1
         except OSError as error:
             click.echo(f"error: {error.filename or 'output'}: {error.strerror or error}", err=True)
         except Exception:  # noqa: BLE001 - the interpreter would print it without escapes
@@ -149,8 +141,8 @@ def send(to: str, text: str, yes: bool, archive_path: str, **arguments: Any) -> 
     number, rate_type = normalize(to), arguments["rate_type"]
     content = options.text_content(text, arguments.pop("image"), arguments.pop("button"))
     with Client() as client:  # everything is checked before the question, and no archive is created before the answer
-        raise_violations([number] if isinstance(number, Violation) else [])
-        raise_violations([*violations(content, rate_type), *service_id_violations(client.service_id)])
+        errors.raise_violations([number] if isinstance(number, errors.Violation) else [])
+        errors.raise_violations([*violations(content, rate_type), *service_id_violations(client.service_id)])
         if not yes:
             click.confirm(f"Send this {rate_type} message to {number}? It will be charged", abort=True)
         client.archive = options.any_archive(archive_path)
@@ -158,7 +150,7 @@ def send(to: str, text: str, yes: bool, archive_path: str, **arguments: Any) -> 
             sent = client.send(number, content, **arguments)
         except KeyboardInterrupt:
             reason, masked = "interrupted during the request", mask(number)
-            raise UnknownOutcome(reason, to=masked, context=arguments["context"]) from None
+            raise errors.UnknownOutcome(reason, to=masked, context=arguments["context"]) from None
     click.echo(output.inline(sent.message_id))
 
 
@@ -371,5 +363,5 @@ def _read_events(file: Path) -> pd.DataFrame:
         raise click.UsageError(f"FILE: {file.name!r} is an archive; pass it as --archive {file}")
     events = read_events(file)
     if events.empty:
-        raise UnreadableRecord(f"{file}: contains no event; pass events as .jsonl, .parquet or .csv")
+        raise errors.UnreadableRecord(f"{file}: contains no event; pass events as .jsonl, .parquet or .csv")
     return events

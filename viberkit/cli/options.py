@@ -93,6 +93,4 @@ def new_client(archive_path: str) -> Client:
     """Return a client that stores every response in an existing archive."""
     from viberkit.api.client import Client
 
-    client = Client()
-    client.archive = existing_archive(archive_path)
-    return client
+    return Client(archive=existing_archive(archive_path))

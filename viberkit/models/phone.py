@@ -58,10 +58,7 @@ def _split(to: object, field: str) -> tuple[str, str] | Violation:
         return Violation(field, f"a value of type {type(to).__name__}", "is not a text", _E164)
     cleaned, digits, remedy = _clean(to), _digits(to), _E164
     if _AS_NUMBER.fullmatch(cleaned):
-        rule, remedy = (
-            "was converted to a number by a spreadsheet or pandas, so digits may be lost",
-            _AS_TEXT,
-        )
+        rule, remedy = "was converted to a number by a spreadsheet or pandas, so digits may be lost", _AS_TEXT
     elif other := re.search("[^0-9]", digits):
         rule = f"has characters other than digits: {quote(other[0])} (U+{ord(other[0]):04X})"
     elif not digits:

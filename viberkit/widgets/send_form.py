@@ -166,9 +166,7 @@ class SendForm(w.VBox):  # type: ignore[misc]
 
     def close(self) -> None:
         """Empty the inputs, stop the status views and remove the form."""
-        if sys.is_finalizing():  # ipywidgets closes widgets once nothing can be imported any more
-            return
-        if self.comm is not None and self.children:
+        if self.comm is not None and self.children and not sys.is_finalizing():  # then nothing can be imported
             self._empty()
             for child in self.children:
                 close_widget(child)
