@@ -300,7 +300,7 @@ def test_differences_of_times_and_of_shares_have_an_axis_each() -> None:
     shares, small, large = (set(text_of(part).split("\n")) for part in axes)
     assert {"← fewer", "more →", "promotion within 1 min", "−2.1 pp (−2.6 to −1.6)", "percentage points"} <= shares
     assert {"← faster", "slower →", "promotion p50", "+400 ms (+370 ms to +430 ms)", "time"} <= small
-    assert {"session p95", "−24 s (−26 s to −22 s)", "time, on another scale"} <= large
+    assert {"session p95", "−24 s (−26 s to −22 s)", "time (different scale)"} <= large
     assert all(tick == "0" or tick.endswith("pp") for tick in ticks(axes[0]))
     assert all(tick == "0" or tick.split()[-1] in ("ms", "s") for part in axes[1:] for tick in ticks(part))
     assert all(0.0 in part.get_xticks() for part in axes)

@@ -141,7 +141,8 @@ def send(to: str, text: str, yes: bool, archive_path: str, **arguments: Any) -> 
     number, rate_type = normalize(to), arguments["rate_type"]
     content = options.text_content(text, arguments.pop("image"), arguments.pop("button"))
     with Client() as client:  # everything is checked before the question, and no archive is created before the answer
-        errors.raise_violations([number] if isinstance(number, errors.Violation) else [])
+        if isinstance(number, errors.Violation):
+            raise errors.InvalidRequest([number])
         errors.raise_violations([*violations(content, rate_type), *service_id_violations(client.service_id)])
         if not yes:
             click.confirm(f"Send this {rate_type} message to {number}? It will be charged", abort=True)
