@@ -97,8 +97,7 @@ def send(name: str, confirm: str | None, archive_path: str, **settings: Any) -> 
         if confirm is None:
             shown = opened.preview()
             click.echo(shown if shown.planned else f"{opened!r}: no new message is planned")
-            question = f"To confirm, type this line:\n{shown.confirm}\n>"
-            confirm = click.prompt(question) if shown.planned else opened.confirmed
+            confirm = click.prompt(f"To confirm, type this:\n{shown.confirm}\n>") if shown.planned else opened.confirmed
         status = opened.send(client, confirm=confirm or "", progress=sys.stderr.isatty(), **settings)
     _print(status)
     if status.stopped or status.counts.get("queued"):

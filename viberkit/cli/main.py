@@ -150,8 +150,8 @@ def send(to: str, text: str, yes: bool, archive_path: str, **arguments: Any) -> 
         try:
             sent = client.send(number, content, **arguments)
         except KeyboardInterrupt:
-            reason, masked = "interrupted during the request", mask(number)
-            raise errors.UnknownOutcome(reason, to=masked, context=arguments["context"]) from None
+            reason = "interrupted during the request"
+            raise errors.UnknownOutcome(reason, to=mask(number), context=arguments["context"]) from None
     click.echo(output.inline(sent.message_id))
 
 
