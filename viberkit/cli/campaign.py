@@ -97,7 +97,7 @@ def send(name: str, confirm: str | None, archive_path: str, **settings: Any) -> 
         if confirm is None:
             shown = opened.preview()
             click.echo(shown if shown.planned else f"{opened!r}: no new message is planned")
-            confirm = click.prompt(f"To confirm, type this:\n{shown.confirm}\n>") if shown.planned else opened.confirmed
+            confirm = click.prompt(f"To confirm, type:\n{shown.confirm}\nText") if shown.planned else opened.confirmed
         status = opened.send(client, confirm=confirm or "", progress=sys.stderr.isatty(), **settings)
     _print(status)
     if status.stopped or status.counts.get("queued"):
