@@ -175,7 +175,7 @@ def _read_bare(plain: dict[int, str], results: Sequence[str | Violation], field:
 
     A country is considered where more than 1 % of the column can only be its national numbers, and where it explains
     most of the few or similar numbers that another country has in the column; in a column of complete numbers, only if
-    it has some of them.
+    it has some of them, or a tenth of the column is not complete.
     """
     national = {row: _national_readings(digits.removeprefix("0")) for row, digits in plain.items()}
     groups: defaultdict[str | None, list[int]] = defaultdict(list)
@@ -197,7 +197,7 @@ def _read_bare(plain: dict[int, str], results: Sequence[str | Violation], field:
         if are_similar and (len(rows) == 1 or 2 * unexplained <= len(plain)):
             doubtful |= {region for region, n in explained.items() if 2 * n > len(rows)}
         if are_similar or lost * 100 > len(plain):
-            doubtful |= explained.keys() & present
+            doubtful |= explained.keys() & (explained.keys() if 10 * len(incomplete) > len(plain) else present)
         for row in rows:
             regions = [region for region in national[row] if region in doubtful]
             if regions or (2 * len(incomplete) > len(plain) and (are_similar or 10 * len(rows) < len(plain))):
