@@ -74,6 +74,7 @@ def test_commands_run_in_their_order(sandbox: vk.Sandbox, tmp_path: Path, monkey
     assert sum(request.method == "POST" for request in sandbox.requests) == 3
 
 
+@pytest.mark.slow
 def test_callbacks_in_three_terminals(tmp_path: Path) -> None:
     block = next(code for _, code in BLOCKS if code.startswith("viberkit sandbox"))
     serve, listen, send = (

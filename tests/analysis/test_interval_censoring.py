@@ -69,6 +69,7 @@ def test_no_other_estimate_is_more_likely(drawn: list[Any]) -> None:
             assert (covers / chance).sum() <= len(time) * (1 + 1e-3)
 
 
+@pytest.mark.slow
 @many
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 12), st.integers(0, 1)), min_size=2, max_size=25))
 def test_the_curve_is_that_of_lifelines(drawn: list[tuple[int, int, int]]) -> None:
