@@ -368,6 +368,7 @@ def test_transitions_beyond_twenty_are_counted() -> None:
     check_legible(ax)
 
 
+@pytest.mark.slow
 def test_a_million_latencies_take_less_than_a_second() -> None:
     frame = transitions(1_200_000)
     started = time.process_time()

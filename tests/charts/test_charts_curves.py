@@ -35,6 +35,7 @@ from viberkit.charts.transitions import MAX_LANES
 from viberkit.errors import MissingColumn
 
 
+@pytest.mark.slow
 def test_a_million_messages_take_less_than_two_seconds() -> None:
     for draw, frame in ((charts.curve, curve(1_000_000)), (charts.ecdf, transitions(1_000_000))):
         started = time.process_time()

@@ -426,6 +426,7 @@ def test_funnel_skips_stages_that_never_occur_and_counts_stages_missing_from_a_m
     check_legible(ax)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", ["flow", "funnel"])
 def test_a_million_rows_take_less_than_two_seconds(draw: str) -> None:
     frame = transitions(1_000_000) if draw == "flow" else journeys(1_000_000)
