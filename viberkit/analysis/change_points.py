@@ -133,7 +133,7 @@ def _estimate(observed: Durations, quantiles: list[float], max_changes: int) -> 
     alpha, tz = 1 - observed.attrs["confidence"], observed.attrs["tz"]
 
     def rows(part: Durations) -> Iterator[dict[str, Any]]:
-        # Of intervals the ends are compared: what changes with them is not the same, but neither is it a change.
+        # A time known only as an interval counts at its end.
         latest = replace(part, earliest=part.time, informative=None)
         ordered = latest.take(np.argsort(part.started, kind="stable"))
         cuts = _search(ordered, alpha, max_changes, tz)

@@ -27,7 +27,7 @@ from viberkit.errors import MissingColumn, quote, suggestion
 from viberkit.frames.schema import require
 from viberkit.models.states import ORDER, parse_state
 
-#: The column that tells the messages of two frames apart.
+#: The column that holds the name of the frame of each message, where two frames are compared.
 FRAME = "_frame"
 #: The causes: right-censored, the end state, or the outcome that competes with it.
 OPEN, REACHED, COMPETING = 0, 1, 2

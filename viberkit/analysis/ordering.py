@@ -156,7 +156,7 @@ def _resolution(events: pd.DataFrame, clocks: dict[tuple[str, str], int]) -> Int
 def _within_resolution(message: Ints, at: Ints, step: Ints, size: Ints) -> tuple[Ints, Ints]:
     """For each event the earliest time after the states before it that its clock could have written so, and the latest.
 
-    Two reports of one state become one event if the clock of the earlier cannot tell them apart.
+    Two reports of one state become one event if the clock of the earlier one cannot distinguish them.
     """
     order = np.lexsort((-at, step, message))
     leads = (step >= 0) & ~np.isin(step, _FAILURES)

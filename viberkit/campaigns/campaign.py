@@ -245,9 +245,9 @@ class Campaign:
 
         Notes
         -----
-        A number that a spreadsheet has changed is the number of a stranger. Refused are numbers in scientific notation
+        A spreadsheet can turn a phone number into another valid one. Refused are numbers in scientific notation
         and decimal numbers, numbers that their country does not assign, and numbers of landlines where the country
-        tells them apart. Digits without ``+`` or ``00`` are read as complete numbers if the whole column shows that
+        distinguishes them. Digits without ``+`` or ``00`` are read as complete numbers if the whole column shows that
         they are; where they may be national numbers that lost their ``0``, they are refused unless `region` or
         `international` decides.
         """

@@ -152,7 +152,7 @@ def describe_few(key: str, estimate: float, sizes: Floats, item: str, width: flo
     sizes : numpy.ndarray
         The numbers of messages.
     item : str
-        What has so many messages.
+        The unit that has this number of messages.
     width : float, default 0.0
         The width of the median interval, as a multiple of the widest that is legible.
 
@@ -293,7 +293,7 @@ def slo(slo: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
 
     Columns are weeks for windows of days, days for windows of hours, hours for shorter windows, in the time zone of
     the result. A met window is filled, a missed one is filled with a cross, an unclear one is hollow with a question
-    mark; the share is printed where it fits, with enough decimals to be told from the target.
+    mark; the share is printed where it fits, with enough decimals to differ from the target.
 
     Parameters
     ----------
@@ -420,7 +420,7 @@ class _Calendar:
 
 
 def _share_text(share: float, decimals: int, target: float) -> str:
-    """Return a share in per cent, with so many decimals or as many as tell it from the target and from 100 %.
+    """Return a share in per cent, with `decimals` decimals, or more where it would look like the target or 100 %.
 
     >>> _share_text(0.97, 0, 0.95), _share_text(0.9486, 0, 0.95), _share_text(0.9994, 0, 0.999)
     ('97 %', '94.9 %', '99.94 %')

@@ -73,8 +73,8 @@ def normalize(to: object, field: str = "to") -> str | Violation:
     """A recipient in E.164 (``+491701234567``), or the rule that it breaks.
 
     Accepts ``+49…``, ``0049…`` and bare international digits, with blanks and dashes. The phonenumbers library decides
-    whether a number is valid and, where its country tells them apart, that of a mobile phone; whether it is in service
-    cannot be determined.
+    whether a number is valid and, where its country distinguishes them, that of a mobile phone; whether it is in
+    service cannot be determined.
 
     >>> normalize("0049 170 1234567"), normalize("491701234567")
     ('+491701234567', '+491701234567')
