@@ -88,9 +88,9 @@ class Durations:
     def incidence(self, cause: Ints, causes: int) -> Incidence:
         """The cumulative incidence with other causes.
 
-        Where the ends of intervals are informative, they would make the likelihood estimate too early. Its limits are
-        those with all times at the ends and at the beginnings of these intervals. Its value is that of the other
-        messages, each of which that reached the end counts for as many more; NaN if there are none.
+        Intervals whose ends are informative would make the maximum likelihood estimate too early. Instead, the limits
+        are those with all times at the ends and at the beginnings of these intervals, and the value is that of the
+        other messages, where those that reached the end are weighted for the ones left out; NaN if there are none.
         """
         if self.earliest is self.time or not (self.earliest < self.time).any():
             return incidence(self.time, cause, causes, self.entry, self.n)
@@ -321,7 +321,7 @@ def _require_outcome_times(journeys: pd.DataFrame, function: str) -> None:
 def _reached(journeys: pd.DataFrame, at: dict[str, Ints], end: str) -> tuple[Ints, Ints, npt.NDArray[np.bool_] | None]:
     """The latest and the earliest instant at which each message reached the end, the same array if exact.
 
-    And whether the latest is the instant of a later state, which depends on the time of the end.
+    The third result says whether the latest is the instant of a later state, which depends on the time of the end.
     """
     if end in FAILED_STATES:
         latest, earliest = _entered(journeys, at, FAILED_STATES)

@@ -137,7 +137,7 @@ def _is_other(
 def _coarse_clocks(sizes: dict[tuple[str, str], int]) -> dict[tuple[str, str], int]:
     """The clocks whose step is part of every time: of minutes, or of seconds beside a finer clock.
 
-    The step divides a minute or is some; others are those of a schedule.
+    A step is some whole seconds that divide a minute, or whole minutes; other steps are those of a schedule.
     """
     finest = min(sizes.values(), default=0)
     steps = {clock: size for clock, size in sizes.items() if size >= SECOND and size % SECOND == 0}
