@@ -25,6 +25,7 @@ from typing import Any
 import psutil
 import pytest
 import requests
+from support.waiting import wait_for
 
 import viberkit as vk
 from viberkit.callbacks.listener import Listener
@@ -673,6 +674,7 @@ def test_a_process_without_free_descriptors_recovers(archive: vk.Archive, caplog
         for _ in range(3):
             connections.enter_context(connect(listener))
         assert post(listener) == 204
+        wait_for(lambda: len(archive.events()))  # the writer opens no more files until the next callback
         waiting = connections.enter_context(socket.socket())
         try:
             highest = files.enter_context(open(os.devnull)).fileno()  # noqa: PTH123
@@ -682,7 +684,7 @@ def test_a_process_without_free_descriptors_recovers(archive: vk.Archive, caplog
                     files.enter_context(open(os.devnull))  # noqa: PTH123
             waiting.connect(("127.0.0.1", listener.port))
             waiting.sendall(wire())
-            time.sleep(0.3)
+            wait_for(lambda: "could not accept" in caplog.text)
         finally:
             files.close()
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
