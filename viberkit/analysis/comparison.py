@@ -44,7 +44,9 @@ def compare(
     quantiles: Sequence[float] | float = (0.5, 0.9),
     baseline: Any = None,
     names: tuple[str, str] = ("first", "second"),
+    observed_from: Any = None,
     confidence: float = 0.95,
+    cluster: str | None = "auto",
     messages: pd.DataFrame | None = None,
     tz: str = "UTC",
 ) -> pd.DataFrame:
@@ -74,8 +76,14 @@ def compare(
         or the first of two frames.
     names : tuple of str, default ("first", "second")
         The names of the two frames.
+    observed_from : instant or Series of instants by message id, optional
+        The beginning of the observation where it is later than ``start`` (left truncation). By default the column
+        ``observed_from`` of ``journeys``, if there is one.
     confidence : float, default 0.95
         The confidence level of the intervals, between 0 and 1.
+    cluster : str or None, default "auto"
+        What makes messages depend on one another, which widens the intervals (see :mod:`viberkit.analysis`): the name
+        of a column; by default ``campaign``, if there is one, and stretches of time. None: they are independent.
     messages : DataFrame, optional
         A frame with ``message_id`` and further columns to group by, such as ``archive.messages()``.
     tz : str, default "UTC"
@@ -100,7 +108,7 @@ def compare(
 
         The tests compare whole curves and are the same in all rows of a group. Differences are infinite where one
         quantile is not reached, NaN where a value cannot be known (see :mod:`viberkit.analysis`). ``attrs`` hold
-        ``by``, ``start``, ``end``, ``confidence`` and ``tz``.
+        ``by``, ``start``, ``end``, ``confidence``, ``cluster`` and ``tz``.
 
     Raises
     ------
@@ -162,8 +170,8 @@ def compare(
         baseline = names[0] if baseline is None else baseline
     elif not group_names(by):
         raise ValueError("by: there is nothing to compare; pass e.g. by='rate_type', or a second frame as other")
-    options: dict[str, Any] = {"start": start, "end": end, "confidence": confidence, "tz": tz}
-    data = durations(frame, "compare", by=columns, messages=messages, **options)
+    options: dict[str, Any] = {"observed_from": observed_from, "confidence": confidence, "cluster": cluster, "tz": tz}
+    data = durations(frame, "compare", by=columns, start=start, end=end, messages=messages, **options)
     result = estimate_differences(data, baseline, limits, levels)
     result.attrs["by"] = group_names(by)
     return result
@@ -344,9 +352,10 @@ def p_value(test: Callable[[Durations, Durations], tuple[float, float]], part: D
 
     There is none where *seen* proves deliveries without a time: nothing tells where between the bounds they were.
 
-    Where times are intervals, the test is that of exact times drawn from the estimate of both groups together, which
-    is the one under the null hypothesis; the variance between the draws is added (Pan, *A multiple imputation approach
-    to Cox regression with interval-censored data*, 2000).
+    Where messages depend on one another, the variance is multiplied by the design effect of the score, and the
+    distribution is Student's. Where times are intervals, the test is that of exact times drawn from the estimate of
+    both groups together, which is the one under the null hypothesis; the variance between the draws is added (Pan, *A
+    multiple imputation approach to Cox regression with interval-censored data*, 2000).
     """
     if any(group.informative is not None and group.informative.any() for group in (part, base)):
         return float("nan")
@@ -356,7 +365,13 @@ def p_value(test: Callable[[Durations, Durations], tuple[float, float]], part: D
         draws = [(_draw(part, pooled, random), _draw(base, pooled, random)) for _ in range(_DRAWS)]
     scores, variances = np.transpose([test(*draw) for draw in draws])
     variance = variances.mean() + (scores.var(ddof=1) * (1 + 1 / _DRAWS) if len(draws) > 1 else 0.0)
-    return float(special.chdtrc(1, scores.mean() ** 2 / variance)) if variance > 1e-12 else float("nan")
+    if variance <= 1e-12:
+        return float("nan")
+    both = part.append(base)
+    group = np.repeat([1, 0], [len(part), len(base)])
+    effect, freedom = both.score_effect(group, competing_leave=test is log_rank)
+    error = float(np.sqrt(variance * effect))
+    return 2 * float(special.stdtr(freedom, -abs(scores.mean()) / error))
 
 
 def _draw(part: Durations, pooled: Incidence, random: np.random.Generator) -> Durations:

@@ -35,6 +35,7 @@ def delivery_curve(
     band: str = "score",
     observed_from: Any = None,
     confidence: float = 0.95,
+    cluster: str | None = "auto",
     messages: pd.DataFrame | None = None,
     tz: str = "UTC",
 ) -> pd.DataFrame:
@@ -59,6 +60,9 @@ def delivery_curve(
         ``observed_from`` of ``journeys``, if there is one.
     confidence : float, default 0.95
         The confidence level of the bands, between 0 and 1.
+    cluster : str or None, default "auto"
+        What makes messages depend on one another, which widens the intervals (see :mod:`viberkit.analysis`): the name
+        of a column; by default ``campaign``, if there is one, and stretches of time. None: they are independent.
     messages : DataFrame, optional
         A frame with ``message_id`` and further columns to group by, such as ``archive.messages()``.
     tz : str, default "UTC"
@@ -149,7 +153,7 @@ def delivery_curve(
         raise ValueError(
             f"band: {band!r} is not a kind of band; {suggestion(band, BANDS)}pass one of {', '.join(BANDS)}"
         )
-    options: dict[str, Any] = {"start": start, "end": end, "observed_from": observed_from, "tz": tz}
+    options: dict[str, Any] = {"start": start, "end": end, "observed_from": observed_from, "cluster": cluster, "tz": tz}
     data = durations(journeys, "delivery_curve", by=by, confidence=confidence, messages=messages, **options)
     return estimate_curve(data, band)
 
@@ -188,6 +192,7 @@ def time_to(
     of: str = "all",
     observed_from: Any = None,
     confidence: float = 0.95,
+    cluster: str | None = "auto",
     messages: pd.DataFrame | None = None,
     tz: str = "UTC",
 ) -> pd.DataFrame:
@@ -216,6 +221,9 @@ def time_to(
         ``observed_from`` of ``journeys``, if there is one.
     confidence : float, default 0.95
         The confidence level of the intervals, between 0 and 1.
+    cluster : str or None, default "auto"
+        What makes messages depend on one another, which widens the intervals (see :mod:`viberkit.analysis`): the name
+        of a column; by default ``campaign``, if there is one, and stretches of time. None: they are independent.
     messages : DataFrame, optional
         A frame with ``message_id`` and further columns to group by, such as ``archive.messages()``.
     tz : str, default "UTC"
@@ -232,12 +240,14 @@ def time_to(
           the open messages could still reach it (see :mod:`viberkit.analysis`)
         - ``low_s``, ``high_s``: its confidence interval; zero or infinite where there are too few messages
         - ``earliest_s``: the value if every time known only as an interval were at its beginning
+        - ``design_effect``: how many times as large the variance is because messages depend on one another; n divided
+          by it is the number of independent messages that tell as much
         - ``n``: messages of the group, or those of them that reached ``end``
         - ``n_open``: messages of the group without a final outcome when last observed
         - ``summary``: quantile, value and interval as text
 
-        ``attrs`` hold ``by``, ``start``, ``end``, ``of``, ``confidence`` and ``tz``, and unless ``of`` is "all",
-        ``of_note``: a sentence on what is left out.
+        ``attrs`` hold ``by``, ``start``, ``end``, ``of``, ``confidence``, ``cluster`` and ``tz``, and unless ``of`` is
+        "all", ``of_note``: a sentence on what is left out.
 
     Raises
     ------
@@ -283,7 +293,7 @@ def time_to(
     1       0.9      NaN  4       1       p90 not known yet
     """
     levels = check_shares(quantiles, "quantiles")
-    options: dict[str, Any] = {"start": start, "end": end, "observed_from": observed_from, "tz": tz}
+    options: dict[str, Any] = {"start": start, "end": end, "observed_from": observed_from, "cluster": cluster, "tz": tz}
     data = durations(journeys, "time_to", by=by, confidence=confidence, messages=messages, **options)
     if of not in ("all", data.attrs["end"]):
         raise ValueError(f"of: {of!r} is not a choice of messages; pass 'all' or {data.attrs['end']!r}")
@@ -298,15 +308,17 @@ def estimate_quantiles(observed: Durations, quantiles: Sequence[float], of: str 
         counts = {"n": part.count(), "n_open": part.count(part.cause == OPEN)}
         if of != "all":
             counts["n"] = part.count(part.cause == REACHED)
-            curve = curve.of_reached(counts["n"])
+            reached = part.take(part.cause == REACHED)
+            curve = curve.of_reached(counts["n"], reached.design_effects(reached.cause, 1))
         for level in quantiles:
             estimate = value_s, low_s, high_s = curve.quantile_estimate(level, confidence)
             earliest_s = value_s if np.isnan(value_s) else curve.earliest_quantile(level) / SECOND
             row = {"quantile": level, "value_s": value_s, "low_s": low_s, "high_s": high_s, "earliest_s": earliest_s}
+            row["design_effect"] = curve.design_effect(curve.quantile(level))
             name = percentile(level) if of == "all" else f"{percentile(level)} of {of}"
             yield row | counts | {"summary": f"{name} {interval(*estimate)}"}
 
-    names = ("quantile", "value_s", "low_s", "high_s", "earliest_s")
+    names = ("quantile", "value_s", "low_s", "high_s", "earliest_s", "design_effect")
     dtypes = dict.fromkeys(names, "float64") | {"n": "int64", "n_open": "int64", "summary": "str"}
     result = estimate_rows(observed, dtypes, rows)
     result.attrs |= {"of": of} if of == "all" else {"of": of, "of_note": _left_out(observed, of)}

@@ -16,9 +16,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from viberkit.analysis import journeys as journeys_module
-from viberkit.analysis.formatting import duration, percent
+from viberkit.analysis.clusters import Cells, design_effect, score_effect
+from viberkit.analysis.formatting import duration, group_name, percent, percentile
 from viberkit.analysis.grouping import BY, as_list, check_name_clash, factorize, group_columns, group_names
-from viberkit.analysis.incidence import Counts, Incidence, incidence
+from viberkit.analysis.incidence import Counts, DesignEffect, Incidence, incidence
 from viberkit.analysis.interval_censoring import interval_incidence
 from viberkit.analysis.journeys import DELIVERED_STATES, DELIVERY_PATH, FAILED_STATES
 from viberkit.analysis.ordering import NEVER, SECOND, Ints, by_message, instants_of
@@ -34,7 +35,7 @@ OPEN, REACHED, COMPETING = 0, 1, 2
 _JOURNEY_STATES = ORDER[:8]
 _FAILS_AFTER = DELIVERY_PATH.index("delivered")  # a failure follows the states before delivery
 _COARSE_S = 2.0  # intervals wider than this are reported: clocks in seconds are common
-_ARRAYS = ("started", "time", "cause", "earliest", "entry", "group", "row", "n", "informative")
+_ARRAYS = ("started", "time", "cause", "earliest", "entry", "group", "row", "n", "informative", "cluster")
 
 
 class DroppedMessagesWarning(UserWarning):
@@ -54,8 +55,9 @@ class Durations:
     it where it is exact, and the same array if all are; ``entry``: the start of the observation (left truncation), -1
     for the start state, None if that holds for all; ``group``: the row in ``groups``, the values of the columns grouped
     by; ``row``: the row in ``journeys``; ``n``: the number of messages, None for one each; ``informative``: whether the
-    end of the interval depends on the time in it, as that of *seen* does, None if none does; ``attrs``: those of every
-    result, with the confidence level.
+    end of the interval depends on the time in it, as that of *seen* does, None if none does; ``cluster``: the value of
+    the column by which messages depend on one another, -1 for none, None without such a column; ``attrs``: those of
+    every result, with the confidence level.
     """
 
     started: Ints
@@ -70,6 +72,7 @@ class Durations:
     attrs: dict[Any, Any]
     n: Counts | None = None
     informative: npt.NDArray[np.bool_] | None = None
+    cluster: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.time)
@@ -93,9 +96,11 @@ class Durations:
         other messages, where those that reached the end are weighted for the ones left out; NaN if there are none.
         """
         if self.earliest is self.time or not (self.earliest < self.time).any():
-            return incidence(self.time, cause, causes, self.entry, self.n)
+            curve = incidence(self.time, cause, causes, self.entry, self.n)
+            return replace(curve, effects=self.design_effects(cause, causes))
         if self.informative is None or not (bounded := self.informative & (self.earliest < self.time)).any():
-            return interval_incidence(self.earliest, self.time, cause, causes, self.entry, self.n)
+            curve = interval_incidence(self.earliest, self.time, cause, causes, self.entry, self.n)
+            return replace(curve, effects=self.design_effects(cause, causes))
         late = replace(self, earliest=np.where(bounded, self.time, self.earliest), informative=None)
         early = replace(self, time=np.where(bounded, self.earliest, self.time), informative=None)
         extremes = late.incidence(cause, causes), early.incidence(cause, causes)
@@ -106,6 +111,25 @@ class Durations:
         weight = np.where(cause == REACHED, count[cause == REACHED].sum() / count[known].sum(), 1.0)
         others = replace(self, n=count * weight, informative=None).take(~bounded)
         return replace(others.incidence(cause[~bounded], causes), extremes=extremes)
+
+    @cached_property
+    def cells(self) -> Cells | None:
+        """The clusters of the messages; None where they are taken as independent, or are too few."""
+        chosen = self.attrs["cluster"]
+        return None if chosen is None else Cells.of(self.started, self.count(), self.cluster, chosen == "auto")
+
+    def design_effects(self, cause: Ints, causes: int) -> list[DesignEffect | None]:
+        """How much larger the variance of each outcome is because messages depend on one another."""
+        if self.cells is None:
+            return [None] * causes
+        return design_effect(self.cells, self.time, cause, causes, self.entry, self.n, self.attrs["confidence"])
+
+    def score_effect(self, group: Ints, *, competing_leave: bool) -> tuple[float, float]:
+        """The design effect of a two-sample test, and its degrees of freedom."""
+        if self.cells is None:
+            return 1.0, np.inf
+        data = self.time, self.cause, group, self.entry, self.n
+        return score_effect(self.cells, *data, competing_leave=competing_leave)
 
     def take(self, chosen: npt.NDArray[Any]) -> Durations:
         """Some of the entries, by a mask or by index."""
@@ -138,7 +162,7 @@ def estimate_by_group(observed: Durations, estimate: Callable[[Durations], dict[
         check_name_clash(values, columns)
         frames.append(pd.DataFrame(values | columns, copy=False))
     result = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
-    return _finish(result if groups else result.iloc[:0], observed)
+    return _finish(result if groups else result.iloc[:0], observed, groups)
 
 
 def estimate_rows(
@@ -147,14 +171,33 @@ def estimate_rows(
     """The rows that ``estimate`` returns for each group, after the columns grouped by; ``dtypes`` are of the result."""
     names = [str(name) for name in observed.groups.columns]
     check_name_clash(names, dtypes)
-    rows = [values | row for values, part in observed.by_group() if len(part) for row in estimate(part)]
-    return _finish(pd.DataFrame(rows, columns=[*names, *dtypes]).astype(dtypes), observed)
+    groups = [(values, part) for values, part in observed.by_group() if len(part)]
+    rows = [values | row for values, part in groups for row in estimate(part)]
+    return _finish(pd.DataFrame(rows, columns=[*names, *dtypes]).astype(dtypes), observed, groups)
 
 
-def _finish(result: pd.DataFrame, observed: Durations) -> pd.DataFrame:
+def _finish(result: pd.DataFrame, observed: Durations, groups: list[tuple[dict[str, Any], Durations]]) -> pd.DataFrame:
     for name, dtype in observed.groups.dtypes.items():
         result[str(name)] = result[str(name)].astype(dtype)
-    return as_result(result, dict(observed.attrs))
+    return as_result(result, observed.attrs | dependence_attrs(groups))
+
+
+def dependence_attrs(groups: list[tuple[dict[str, Any], Durations]]) -> dict[str, Any]:
+    """A sentence about the largest design effect of the largest group in which messages depend on one another."""
+    for values, part in sorted(groups, key=lambda group: -group[1].count()):
+        if (effect := (part.curve.effects or [None])[0]) is None:
+            continue
+        where, largest, n = int(np.argmax(effect.variance)), float(effect.variance.max()), part.count()
+        level = percentile(round(float(part.curve.share[0, part.curve.at(effect.time[where])]), 2))
+        text = f"{n:,} messages tell as much about {level} as {max(round(n / largest), 1):,} independent ones"
+        reason = "of the same cluster" if effect.length is None else f"within {duration(effect.length / SECOND)}"
+        squares = np.sort(effect.parts[effect.parts > 0])[::-1]
+        half = int(np.searchsorted(np.cumsum(squares), squares.sum() / 2)) + 1
+        unit = "clusters" if effect.length is None else "days"
+        most = f"; half of the excess comes from {half} of {len(squares)} {unit}" if len(squares) > 2 else ""
+        group = f"{group_name(values.values())}: " if len(groups) > 1 else ""
+        return {"dependence_note": f"{group}{text}, because messages {reason} depend on one another{most}."}
+    return {}
 
 
 def as_journeys(frame: pd.DataFrame, function: str) -> pd.DataFrame:
@@ -216,6 +259,7 @@ def durations(
     end: str = "delivered",
     observed_from: Any = None,
     confidence: float = 0.95,
+    cluster: str | None = "auto",
     messages: pd.DataFrame | None = None,
     tz: str = "UTC",
 ) -> Durations:
@@ -278,12 +322,25 @@ def durations(
     entry = _entry(journeys, begin, observed_from)
     recorded = at.get(start, begin)
     groups, group = factorize(group_columns(journeys, names, recorded, messages, function, tz), names)
-    attrs = {"by": names, "start": start, "end": end, "confidence": confidence, "tz": tz}
+    attrs = {"by": names, "start": start, "end": end, "confidence": confidence, "cluster": cluster, "tz": tz}
     attrs |= interval_attrs(time, earliest, cause == REACHED, function, end)
-    row = np.arange(len(journeys))
+    row, clusters = np.arange(len(journeys)), cluster_codes(journeys, cluster, recorded, messages, function, tz)
     return Durations(
-        recorded, time, cause, earliest, entry, group, groups, journeys, row, attrs, informative=informative
+        recorded, time, cause, earliest, entry, group, groups, journeys, row, attrs, None, informative, clusters
     )
+
+
+def cluster_codes(
+    frame: pd.DataFrame, cluster: str | None, started: Ints, messages: pd.DataFrame | None, function: str, tz: str
+) -> Ints | None:
+    """The cluster of each row by a column, -1 where it has none; by default by ``campaign``, if there is one."""
+    columns = {*frame.columns, *(() if messages is None else messages.columns)}
+    if cluster is None or (cluster == "auto" and "campaign" not in columns):
+        return None
+    name = "campaign" if cluster == "auto" else cluster
+    values = group_columns(frame, [name], started, messages, f"{function} (cluster)", tz)[name]
+    codes = pd.factorize(values)[0].astype(np.int64)
+    return codes if (codes >= 0).any() else None
 
 
 def interval_attrs(

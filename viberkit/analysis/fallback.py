@@ -44,6 +44,7 @@ def fallback(
     split: float = 0.5,
     observed_from: Any = None,
     confidence: float = 0.95,
+    cluster: str | None = "auto",
     messages: pd.DataFrame | None = None,
     tz: str = "UTC",
 ) -> pd.DataFrame:
@@ -81,6 +82,9 @@ def fallback(
         Beginning of the observation (left truncation), as for ``vk.delivery_curve``.
     confidence : float, default 0.95
         Confidence level of the interval of ``fallback_share``.
+    cluster : str or None, default "auto"
+        What makes messages depend on one another, which widens the intervals (see :mod:`viberkit.analysis`): the name
+        of a column; by default ``campaign``, if there is one, and stretches of time. None: they are independent.
     messages : DataFrame, optional
         Further columns to group by, joined by ``message_id``, for example ``archive.messages()``.
     tz : str, default "UTC"
@@ -158,7 +162,7 @@ def fallback(
         split=check_share(split, "split"),
     )
     options: dict[str, Any] = {"by": by, "start": start, "observed_from": observed_from, "messages": messages, "tz": tz}
-    observed = durations(journeys, "fallback", confidence=confidence, **options)
+    observed = durations(journeys, "fallback", confidence=confidence, cluster=cluster, **options)
     result = _estimate(observed, falls_back_at_once(observed.journeys, advice), policy)
     sms = "arrives at once; pass sms_curve to change that"
     if sms_curve is not None:

@@ -13,7 +13,7 @@ Korn, *Effective sample sizes for confidence intervals for survival probabilitie
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -54,6 +54,21 @@ class Precision:
     size_above: Floats
 
 
+@dataclass(frozen=True)
+class DesignEffect:
+    """How many times as large the variance is at times, at least 1; of ``size``, Student's quantile is a part.
+
+    ``length`` is that of the stretches in microseconds, None for a column. ``parts`` are the squared sums of the
+    influences where the effect is largest, of each day or value of the column.
+    """
+
+    time: Ints
+    variance: Floats
+    size: Floats
+    length: float | None
+    parts: Floats
+
+
 def _blocks(count: int) -> Iterator[slice]:
     return (slice(start, start + _BLOCK) for start in range(0, count, _BLOCK))
 
@@ -69,6 +84,7 @@ class Incidence:
     the row lies, ``inflation`` how many times as large the variance is, and ``undecided`` the messages whose interval
     includes ``time`` and later times, for each outcome; None if all times are exact. ``extremes`` are the latest and
     the earliest curve between which the limits are, and ``is_known`` is False if nothing is known between them.
+    ``effects``: how much larger the variance of each outcome is because messages depend on one another.
     """
 
     time: Ints
@@ -82,6 +98,7 @@ class Incidence:
     undecided: Floats | None = None
     extremes: tuple[Incidence, Incidence] | None = None
     is_known: bool = True
+    effects: Sequence[DesignEffect | None] = ()
     _precisions: dict[int, Precision] = field(default_factory=dict, repr=False, compare=False)
 
     def precision(self, end: int) -> Precision:
@@ -91,8 +108,17 @@ class Incidence:
             if self.inflation is not None:
                 factor = self.inflation[end]
                 exact = Precision(exact.variance * factor, exact.size / factor, exact.size_above / factor)
+            if self.effects and (effect := self.effects[end]) is not None:
+                factors = effect.variance, effect.size
+                variance, size = (np.interp(self.time, effect.time, factor) for factor in factors)
+                exact = Precision(exact.variance * variance, exact.size / size, exact.size_above / size)
             self._precisions[end] = exact
         return self._precisions[end]
+
+    def design_effect(self, when: float, end: int = 0) -> float:
+        """How many times as large the variance is at a time because messages depend on one another."""
+        effect = self.effects[end] if self.effects else None
+        return 1.0 if effect is None else float(np.interp(when, effect.time, effect.variance))
 
     def _compute_precision(self, end: int) -> Precision:
         """The variance of an outcome by the delta method, and the effective sample sizes.
@@ -200,15 +226,15 @@ class Incidence:
         curve = self if self.extremes is None else self.extremes[1]
         return np.asarray(curve.share[end][curve.highest_row(when, end)])
 
-    def of_reached(self, n: float) -> Incidence:
+    def of_reached(self, n: float, effects: Sequence[DesignEffect | None]) -> Incidence:
         """The times of the ``n`` messages with the first outcome, weighted by how long others could be observed."""
         rows = (self.ended[0] > 0) | (self.time == 0)
         ended = np.zeros((2, np.count_nonzero(rows)))
         ended[0] = np.diff(self.share[0, rows], prepend=0.0) * n / max(float(self.share[0, -1]), _ROUNDING)
         at_risk = n - np.append(0.0, np.cumsum(ended[0])[:-1])
-        curve = product_limit(self.time[rows], at_risk, ended, np.zeros(len(at_risk)))
+        curve = replace(product_limit(self.time[rows], at_risk, ended, np.zeros(len(at_risk))), effects=effects)
         if self.extremes is not None:
-            late, early = (extreme.of_reached(n) for extreme in self.extremes)
+            late, early = (extreme.of_reached(n, effects) for extreme in self.extremes)
             curve = replace(curve, extremes=(late, early), is_known=self.is_known)
         if self.left is None or self.inflation is None or self.undecided is None:
             return curve

@@ -33,6 +33,7 @@ def latency(
     by: BY = None,
     quantiles: Sequence[float] | float = (0.5, 0.9, 0.95, 0.99),
     confidence: float = 0.95,
+    cluster: str | None = "auto",
     messages: pd.DataFrame | None = None,
     tz: str = "UTC",
 ) -> pd.DataFrame:
@@ -50,6 +51,9 @@ def latency(
         Quantiles of the latency, from 0 to 1.
     confidence : float, default 0.95
         Confidence level of the intervals of the quantiles.
+    cluster : str or None, default "auto"
+        What makes messages depend on one another, which widens the intervals (see :mod:`viberkit.analysis`): the name
+        of a column; by default ``campaign``, if there is one, and stretches of time. None: they are independent.
     messages : DataFrame, optional
         Further columns to group by, joined by ``message_id``, for example ``archive.messages()``.
     tz : str, default "UTC"

@@ -41,7 +41,9 @@ def over_time(
     within: Sequence[float] | float = (5, 60),
     quantiles: Sequence[float] | float = (0.5, 0.9),
     every: str | None = "1h",
+    observed_from: Any = None,
     confidence: float = 0.95,
+    cluster: str | None = "auto",
     messages: pd.DataFrame | None = None,
     tz: str = "UTC",
 ) -> pd.DataFrame:
@@ -67,8 +69,14 @@ def over_time(
     every : str or None, default "1h"
         The length of a window, such as ``"15min"``, ``"1h"``, ``"1d"`` or ``"1w"``, on the clock of ``tz``. With None
         all messages are in one window.
+    observed_from : instant or Series of instants by message id, optional
+        The beginning of the observation where it is later than ``start`` (left truncation). By default the column
+        ``observed_from`` of ``journeys``, if there is one.
     confidence : float, default 0.95
         The confidence level of the intervals, between 0 and 1.
+    cluster : str or None, default "auto"
+        What makes messages depend on one another, which widens the intervals (see :mod:`viberkit.analysis`): the name
+        of a column; by default ``campaign``, if there is one, and stretches of time. None: they are independent.
     messages : DataFrame, optional
         A frame with ``message_id`` and further columns to group by, such as ``archive.messages()``.
     tz : str, default "UTC"
@@ -87,10 +95,11 @@ def over_time(
         - ``quantile``, ``value_s``, ``low_s``, ``high_s``: share of all messages, time in seconds at which it is
           reached, and its interval; NaN in the rows of ``within``. Infinite where the quantile cannot be reached any
           more, NaN where open messages could still reach it (see :mod:`viberkit.analysis`)
+        - ``design_effect``: how many times as large the variance is because messages depend on one another
         - ``n``: messages of the window
         - ``n_open``: of these, messages without a final outcome when last observed
 
-        ``attrs`` hold ``by``, ``start``, ``end``, ``every``, ``confidence`` and ``tz``.
+        ``attrs`` hold ``by``, ``start``, ``end``, ``every``, ``confidence``, ``cluster`` and ``tz``.
 
     Raises
     ------
@@ -134,8 +143,8 @@ def over_time(
     3       NaN       0.5       NaN          NaN      1.0  2       1
     """
     limits, levels = check_within(within), check_shares(quantiles, "quantiles")
-    options: dict[str, Any] = {"start": start, "end": end, "confidence": confidence, "tz": tz}
-    data = durations(journeys, "over_time", by=by, messages=messages, **options)
+    options: dict[str, Any] = {"observed_from": observed_from, "confidence": confidence, "cluster": cluster, "tz": tz}
+    data = durations(journeys, "over_time", by=by, start=start, end=end, messages=messages, **options)
     return estimate_windows(group_by_window(data, every), limits, levels)
 
 
@@ -147,7 +156,9 @@ def profile(
     end: str = "delivered",
     within: Sequence[float] | float = 60,
     quantiles: Sequence[float] | float = 0.5,
+    observed_from: Any = None,
     confidence: float = 0.95,
+    cluster: str | None = "auto",
     messages: pd.DataFrame | None = None,
     tz: str = "UTC",
 ) -> pd.DataFrame:
@@ -167,8 +178,14 @@ def profile(
         Times since ``start``, in seconds, by which the share is estimated.
     quantiles : float or sequence of float, default 0.5
         Shares of all messages, between 0 and 1, whose time is estimated.
+    observed_from : instant or Series of instants by message id, optional
+        The beginning of the observation where it is later than ``start`` (left truncation). By default the column
+        ``observed_from`` of ``journeys``, if there is one.
     confidence : float, default 0.95
         The confidence level of the intervals, between 0 and 1.
+    cluster : str or None, default "auto"
+        What makes messages depend on one another, which widens the intervals (see :mod:`viberkit.analysis`): the name
+        of a column; by default ``campaign``, if there is one, and stretches of time. None: they are independent.
     messages : DataFrame, optional
         A frame with ``message_id`` and further columns to group by, such as ``archive.messages()``.
     tz : str, default "UTC"
@@ -182,7 +199,7 @@ def profile(
         - ``weekday``: Monday to Sunday, of the start
         - ``hour``: 0 to 23, of the start
 
-        ``attrs`` hold ``by``, ``start``, ``end``, ``confidence`` and ``tz``.
+        ``attrs`` hold ``by``, ``start``, ``end``, ``confidence``, ``cluster`` and ``tz``.
 
     Raises
     ------
@@ -213,7 +230,8 @@ def profile(
     1  Sunday     9       NaN       0.5    NaN      2.0  2
     """
     limits, levels = check_within(within), check_shares(quantiles, "quantiles")
-    data = durations(journeys, "profile", by=by, start=start, end=end, confidence=confidence, messages=messages, tz=tz)
+    options: dict[str, Any] = {"observed_from": observed_from, "confidence": confidence, "cluster": cluster, "tz": tz}
+    data = durations(journeys, "profile", by=by, start=start, end=end, messages=messages, **options)
     hours = group_columns(pd.DataFrame(index=range(len(data))), ("weekday", "hour"), data.started, None, "profile", tz)
     return estimate_windows(_regroup(data, hours), limits, levels)
 
@@ -227,7 +245,9 @@ def slo(
     within: float = 60,
     target: float = 0.95,
     every: str | None = "1d",
+    observed_from: Any = None,
     confidence: float = 0.95,
+    cluster: str | None = "auto",
     messages: pd.DataFrame | None = None,
     tz: str = "UTC",
 ) -> pd.DataFrame:
@@ -249,8 +269,14 @@ def slo(
         The share of all messages that must reach ``end`` in that time, between 0 and 1.
     every : str or None, default "1d"
         The length of a window, as in :func:`over_time`.
+    observed_from : instant or Series of instants by message id, optional
+        The beginning of the observation where it is later than ``start`` (left truncation). By default the column
+        ``observed_from`` of ``journeys``, if there is one.
     confidence : float, default 0.95
         The confidence level of the intervals, between 0 and 1.
+    cluster : str or None, default "auto"
+        What makes messages depend on one another, which widens the intervals (see :mod:`viberkit.analysis`): the name
+        of a column; by default ``campaign``, if there is one, and stretches of time. None: they are independent.
     messages : DataFrame, optional
         A frame with ``message_id`` and further columns to group by, such as ``archive.messages()``.
     tz : str, default "UTC"
@@ -267,6 +293,7 @@ def slo(
         - ``share``, ``low``, ``high``: estimated share that reaches ``end`` in that time, and its interval; NaN where
           no message was observed for so long
         - ``observed_share``: the share of the messages of the window for which it is decided
+        - ``design_effect``: how many times as large the variance is because messages depend on one another
         - ``verdict``: met where the whole interval is at or above the target, missed where it is below, else unclear
         - ``n``: messages of the window
         - ``n_open``: of these, messages without a final outcome when last observed
@@ -279,7 +306,8 @@ def slo(
         - ``burn_rate``: (1 - share) / (1 - target): at 1 the window uses exactly its part of the error budget
         - ``summary``: the verdict as a sentence
 
-        ``attrs`` hold ``by``, ``start``, ``end``, ``within_s``, ``target``, ``every``, ``confidence`` and ``tz``.
+        ``attrs`` hold ``by``, ``start``, ``end``, ``within_s``, ``target``, ``every``, ``confidence``, ``cluster`` and
+        ``tz``.
 
     Raises
     ------
@@ -319,7 +347,8 @@ def slo(
     unclear: 75 % (30 % to 95 %) delivered within 60 s, target 50 %; observed 75 % of 4
     """
     (share,), (limit,) = check_shares([target], "target"), check_within([within])
-    data = durations(journeys, "slo", by=by, start=start, end=end, confidence=confidence, messages=messages, tz=tz)
+    options: dict[str, Any] = {"observed_from": observed_from, "confidence": confidence, "cluster": cluster, "tz": tz}
+    data = durations(journeys, "slo", by=by, start=start, end=end, messages=messages, **options)
     return estimate_slo(group_by_window(data, every), limit, share)
 
 
@@ -338,7 +367,9 @@ def burn_rate(
     within: float = 60,
     target: float = 0.95,
     burn_rates: Mapping[str, float] = BURN_RATES,
+    observed_from: Any = None,
     confidence: float = 0.95,
+    cluster: str | None = "auto",
     messages: pd.DataFrame | None = None,
     tz: str = "UTC",
 ) -> pd.DataFrame:
@@ -360,8 +391,14 @@ def burn_rate(
         The share of all messages that must reach ``end`` in that time, between 0 and 1.
     burn_rates : mapping of str to float, default {"1h": 14.4, "6h": 6.0, "3d": 1.0}
         For each lookback the burn rate from which to act: by default those for an error budget of 30 days.
+    observed_from : instant or Series of instants by message id, optional
+        The beginning of the observation where it is later than ``start`` (left truncation). By default the column
+        ``observed_from`` of ``journeys``, if there is one.
     confidence : float, default 0.95
         The confidence level of the intervals, between 0 and 1.
+    cluster : str or None, default "auto"
+        What makes messages depend on one another, which widens the intervals (see :mod:`viberkit.analysis`): the name
+        of a column; by default ``campaign``, if there is one, and stretches of time. None: they are independent.
     messages : DataFrame, optional
         A frame with ``message_id`` and further columns to group by, such as ``archive.messages()``.
     tz : str, default "UTC"
@@ -383,7 +420,7 @@ def burn_rate(
         - ``summary``: the burn rate as a sentence
 
         ``attrs`` hold ``by``, ``start``, ``end``, ``within_s``, ``target``, ``until`` (the start of the last
-        message), ``confidence`` and ``tz``.
+        message), ``confidence``, ``cluster`` and ``tz``.
 
     Raises
     ------
@@ -428,9 +465,8 @@ def burn_rate(
     rule = "a burn rate above zero"
     rates = {name: check_number(rate, "burn_rates", rule, "14.4", 1e-9, 1e9) for name, rate in burn_rates.items()}
     lookbacks = {name: window_length(name, "burn_rates") // pd.Timedelta("1us") for name in rates}
-    data = durations(
-        journeys, "burn_rate", by=by, start=start, end=end, confidence=confidence, messages=messages, tz=tz
-    )
+    options: dict[str, Any] = {"observed_from": observed_from, "confidence": confidence, "cluster": cluster, "tz": tz}
+    data = durations(journeys, "burn_rate", by=by, start=start, end=end, messages=messages, **options)
     until = int(data.started.max()) if len(data) else 0
 
     def rows(part: Durations) -> Iterator[dict[str, Any]]:
@@ -504,18 +540,21 @@ def estimate_windows(observed: Durations, limits: Sequence[float], quantiles: Se
         for limit, share, low, high in zip(limits, *curve.share_at(limits, 0, confidence), strict=True):
             naive = part.count(is_reached & (part.time <= limit)) / counts["n"]
             row = {"within_s": limit / SECOND, "share": share, "low": low, "high": high, "naive_share": naive}
-            yield row | counts
+            yield row | counts | {"design_effect": curve.design_effect(limit)}
         for level in quantiles:
             value_s, low_s, high_s = curve.quantile_estimate(level, confidence)
-            yield {"quantile": level, "value_s": value_s, "low_s": low_s, "high_s": high_s} | counts
+            row = {"quantile": level, "value_s": value_s, "low_s": low_s, "high_s": high_s}
+            yield row | counts | {"design_effect": curve.design_effect(curve.quantile(level))}
 
     names = ("within_s", "quantile", "share", "low", "high", "naive_share", "value_s", "low_s", "high_s")
-    return estimate_rows(observed, dict.fromkeys(names, "float64") | {"n": "int64", "n_open": "int64"}, rows)
+    dtypes: dict[str, Any] = dict.fromkeys((*names, "design_effect"), "float64")
+    return estimate_rows(observed, dtypes | {"n": "int64", "n_open": "int64"}, rows)
 
 
 def estimate_slo(observed: Durations, limit: float, target: float) -> pd.DataFrame:
     """The result of :func:`slo` from durations grouped by window; ``limit`` is in microseconds."""
-    dtypes: dict[str, Any] = dict.fromkeys(("within_s", "share", "low", "high", "observed_share"), "float64")
+    names = ("within_s", "share", "low", "high", "observed_share", "design_effect")
+    dtypes: dict[str, Any] = dict.fromkeys(names, "float64")
     dtypes["verdict"] = pd.CategoricalDtype(["met", "missed", "unclear"])
     dtypes |= dict.fromkeys(("n", "n_open", "n_undecided"), "int64")
     dtypes |= dict.fromkeys(("n_missed", "n_allowed", "budget_left", "burn_rate"), "float64") | {"summary": "str"}
@@ -544,7 +583,13 @@ def _slo_row(part: Durations, limit: float, target: float) -> dict[str, Any]:
     verdict = "met" if low >= target else "missed" if high < target else "unclear"
     observed_share = n_met / (n - n_undecided) if n > n_undecided else np.nan
     row: dict[str, Any] = {"within_s": limit / SECOND, "share": share, "low": low, "high": high}
-    row |= {"observed_share": observed_share, "verdict": verdict, "n": n, "n_open": part.count(is_open)}
+    row |= {
+        "observed_share": observed_share,
+        "design_effect": curve.design_effect(limit),
+        "verdict": verdict,
+        "n": n,
+        "n_open": part.count(is_open),
+    }
     row |= {"n_undecided": n_undecided, "n_missed": n_missed, "n_allowed": n_allowed}
     row |= {"budget_left": 1 - n_missed / n_allowed, "burn_rate": (1 - share) / (1 - target)}
     near = partial(percent, near=target)

@@ -1,0 +1,236 @@
+"""Dependence of messages: how many times as large a variance is as if the messages were independent.
+
+An outage delays the messages of half an hour together, and a campaign has a speed of its own. The influence of each
+message on an estimate is added up within clusters, which are the values of a column or stretches of time; the variance
+is the sum of the squares of these sums (Ying and Wei, *The Kaplan-Meier estimate for dependent failure time data*,
+1994). Stretches overlap, which makes it the estimate of Newey and West (*A simple, positive semi-definite,
+heteroskedasticity and autocorrelation consistent covariance matrix*, 1987). Divided by the variance of independent
+messages it is the design effect (Kish, *Survey Sampling*, 1965).
+
+Stretches of several lengths are tried. If none has more effect than independent messages show by chance, there is none;
+otherwise that with the largest effect, less its standard error, counts. Few clusters make the variance itself
+uncertain: the effect on sample sizes includes the squared ratio of the quantiles of Student's and the normal
+distribution, with degrees of freedom from the fourth moments of the sums.
+
+It fails where dependence reaches further than a tenth of the log, as a slow trend does, and with fewer than ten
+clusters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from viberkit.analysis.grouping import distinct
+from viberkit.analysis.incidence import Counts, DesignEffect, Floats, product_limit
+from viberkit.analysis.ordering import SECOND, Ints
+
+_CELLS = 512  # of the log at most: the shortest stretches
+_MESSAGES = 8  # in a cell at least, on average
+_CLASSES = 64  # of the times, at most
+_SIZE = 4_000_000  # numbers in a table of clusters and classes
+_MIN_CLUSTERS = 10
+_CHANCE = 1.5  # the mean effect of N clusters exceeds 1 + this / sqrt(N) in 5 % of logs without dependence
+_SMALL = 1e-9
+_DAY = 86_400 * SECOND
+_OUTSIDE = 0.005  # of the messages, at either end, are in the outermost cells: a single early one does not count
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The shortest stretch of each entry, its length in microseconds, and the cluster by a column, -1 for none.
+
+    ``are_tried``: whether stretches count as clusters, too.
+    """
+
+    cell: Ints
+    begin: int
+    length: float
+    cluster: Ints | None
+    are_tried: bool
+
+    @property
+    def named(self) -> Ints:
+        """The cluster by a column; messages without one depend on those of the same cell."""
+        cluster = self.cell if self.cluster is None else self.cluster
+        return np.where(cluster < 0, cluster.max() + 1 + self.cell, cluster)
+
+    @classmethod
+    def of(cls, started: Ints, n: int, cluster: Ints | None, are_tried: bool = True) -> Cells | None:
+        """The cells of entries that stand for ``n`` messages; None if there are too few for clusters."""
+        if (count := min(n // _MESSAGES, _CELLS)) < _MIN_CLUSTERS:
+            return None
+        outside = [int(len(started) * _OUTSIDE), len(started) - 1 - int(len(started) * _OUTSIDE)]
+        begin, end = np.partition(started, outside)[outside].tolist()
+        length = (end - begin + 1) / count
+        cell = ((started - begin) * (1 / length)).astype(np.int64)  # much faster than a division of integers
+        return cls(np.clip(cell, 0, count - 1), begin, length, cluster, are_tried)
+
+
+@dataclass(frozen=True)
+class _States:
+    """The distinct histories in classes of time: the classes at risk, the outcome, and the number of messages.
+
+    A message is at risk in the classes from ``first`` to ``last``, and has the outcome ``cause`` in the last one;
+    ``last`` is after all classes if it was observed for longer. ``index`` is the state of each entry.
+    """
+
+    first: Ints
+    last: Ints
+    cause: Ints
+    group: Ints
+    weight: Floats
+    index: Ints
+    n: Counts | None
+    classes: int
+
+    @classmethod
+    def of(
+        cls, ends: Ints, time: Ints, cause: Ints, entry: Ints | None, n: Counts | None, group: Ints | int = 0
+    ) -> _States:
+        last, rows = np.searchsorted(ends, time), len(ends) + 1
+        first = np.zeros(1, dtype=np.int64)
+        if entry is not None:
+            first = np.minimum(np.searchsorted(ends, entry, side="right"), last)
+            n = np.where(entry < time, 1 if n is None else n, 0)
+        codes, index = distinct(((np.int64(2) * cause + group) * rows + last) * rows + first)
+        rest, first = np.divmod(codes, rows)
+        rest, last = np.divmod(rest, rows)
+        weight = np.bincount(index, n, len(codes)).astype(np.float64)
+        return cls(first, last, rest // 2, rest % 2, weight, index, n, len(ends))
+
+    @property
+    def risk(self) -> npt.NDArray[np.bool_]:
+        """Whether each state is at risk in each class."""
+        row = np.arange(self.classes)
+        return (self.first[:, np.newaxis] <= row) & (row <= self.last[:, np.newaxis])
+
+    def ended(self, cause: int, group: int | None = None) -> Floats:
+        """The number of messages with an outcome in each class."""
+        chosen = (self.cause == cause) & (True if group is None else self.group == group)
+        return np.bincount(self.last[chosen], self.weight[chosen], self.classes + 1)[:-1].astype(np.float64)
+
+    def sums(self, cluster: Ints, influence: Floats) -> tuple[Floats, Floats]:
+        """The sum of the influences, and the number of messages, of each cluster."""
+        count, width = int(cluster.max(initial=0)) + 1, len(self.weight)
+        table = np.bincount(cluster * width + self.index, self.n, count * width).reshape(count, width)
+        return table @ influence, table.sum(axis=1)
+
+    def martingale(self, weight: Floats, hazard: Floats, counted: npt.NDArray[np.bool_]) -> Floats:
+        """The sum up to each class of the outcomes of a state less those expected, a row per state.
+
+        ``weight`` is that of the class of its column in the sum up to the class of its row.
+        """
+        weight = np.tril(np.broadcast_to(weight, (self.classes, self.classes)))
+        jumps = np.append(weight, np.zeros((self.classes, 1)), axis=1).T[self.last]
+        return np.asarray(jumps * counted[:, np.newaxis] - self.risk @ (weight * hazard).T)
+
+
+def design_effect(
+    cells: Cells, time: Ints, cause: Ints, causes: int, entry: Ints | None, n: Counts | None, confidence: float
+) -> list[DesignEffect | None]:
+    """The design effect of the cumulative incidence of each outcome; None where messages seem to be independent."""
+    ends = _classes(time[cause > 0], cells)
+    if not len(ends):
+        return [None] * causes
+    states = _States.of(ends, time, cause, entry, n)
+    at_risk = np.maximum(states.weight @ states.risk, _SMALL)
+    ended = np.array([states.ended(kind + 1) for kind in range(causes)])
+    curve = product_limit(ends, at_risk, ended, np.zeros(len(ends)))
+    before, left = np.append(1.0, curve.open[:-1]), at_risk - ended.sum(axis=0)
+    lead = np.where(left > _SMALL, 1 / np.maximum(left, _SMALL), 0.0)
+    effects = []
+    for kind, share in enumerate(curve.share):
+        influence = states.martingale(before / at_risk, ended[kind] / at_risk, states.cause == kind + 1)
+        later = (share[:, np.newaxis] - share) * lead
+        influence -= states.martingale(later, ended.sum(axis=0) / at_risk, states.cause > 0)
+        uncertain = (share > _SMALL) & (share < 1 - _SMALL)
+        effects.append(_largest(cells, states, influence[:, uncertain], ends[uncertain], confidence))
+    return effects
+
+
+def score_effect(
+    cells: Cells, time: Ints, cause: Ints, group: Ints, entry: Ints | None, n: Counts | None, *, competing_leave: bool
+) -> tuple[float, float]:
+    """The design effect of the score of a two-sample test of the first outcome, and its degrees of freedom.
+
+    With ``competing_leave`` messages with another outcome leave the risk set, as in the log-rank test; else they stay,
+    as in Gray's. The effect is 1, with infinite degrees of freedom, where messages seem to be independent.
+    """
+    if not competing_leave:
+        time = np.where(cause > 1, time.max(initial=0) + 1, time)
+    ends = _classes(time[cause == 1], cells)
+    states = _States.of(ends, time, cause, entry, n, group)
+    at_risk = states.weight @ states.risk
+    part = (states.weight * states.group) @ states.risk / np.maximum(at_risk, _SMALL)
+    hazard, counted = states.ended(1) / np.maximum(at_risk, _SMALL), states.cause == 1
+    score = states.group[:, np.newaxis] * states.martingale(np.ones(1), hazard, counted)
+    effect = _largest(cells, states, score - states.martingale(part, hazard, counted), ends, None)
+    return (1.0, np.inf) if effect is None else (float(effect.variance[-1]), float(effect.size[-1]))
+
+
+def _classes(time: Ints, cells: Cells) -> Ints:
+    """The last times of classes of about equally many outcomes, more of them where few are left."""
+    largest = _CLASSES if cells.cluster is None else _SIZE // (3 * int(cells.cluster.max(initial=0)) + 3)
+    count = min(max(largest, 8), _CLASSES, len(time))
+    shares = 1 - (1 - np.linspace(0.0, 1.0, count + 1)[1:]) ** 1.5
+    index = np.clip((shares * len(time)).astype(np.int64) - 1, 0, None)
+    return np.unique(np.partition(time, index)[index]) if len(time) else time
+
+
+def _largest(
+    cells: Cells, states: _States, influence: Floats, time: Ints, confidence: float | None
+) -> DesignEffect | None:
+    """The design effect of the best clusters; without ``confidence``, ``size`` holds the degrees of freedom."""
+    independent = states.weight @ influence**2
+    if not (chosen := independent > 0).any():
+        return None
+    best, largest = None, -np.inf
+    for length, clusters, variance, freedom in _candidates(cells, states, influence[:, chosen]):
+        effect = variance / independent[chosen]
+        mean, error = float(effect.mean()), 1 / np.sqrt(clusters)
+        if mean - 1 >= _CHANCE * error and mean * (1 - error) > largest:
+            best, largest = (length, effect, freedom), mean * (1 - error)
+    if best is None:
+        return None
+    length, effect, freedom = best
+    days = ((cells.begin + cells.cell * cells.length) // _DAY).astype(np.int64)
+    parts = states.sums(cells.named if length is None else days - days.min(), influence[:, chosen])[0]
+    if confidence is None:
+        size = freedom
+    else:
+        chance = (1 + confidence) / 2
+        size = np.maximum(effect * (special.stdtrit(freedom, chance) / special.ndtri(chance)) ** 2, 1.0)
+    return DesignEffect(time[chosen], np.maximum(effect, 1.0), size, length, parts[:, int(np.argmax(effect))] ** 2)
+
+
+def _candidates(
+    cells: Cells, states: _States, influence: Floats
+) -> Iterator[tuple[float | None, float, Floats, Floats]]:
+    """For each kind of clusters its length, their effective number, the variance and its degrees of freedom."""
+
+    def summary(total: Floats, n: Floats, repeated: int) -> tuple[float, Floats, Floats]:
+        squares = total * total
+        variance, fourth = squares.sum(axis=0) / repeated, (squares * squares).sum(axis=0) / repeated
+        clusters = float(n.sum() ** 2 / (n @ n)) / repeated
+        relative = fourth / np.maximum(variance, 1e-300) ** 2 - 1 / clusters
+        return clusters, variance * clusters / (clusters - 1), 2 / np.maximum(relative, 0.5 / clusters)
+
+    if cells.cluster is not None:
+        total, n = states.sums(cells.named, influence)
+        if n.sum() ** 2 / (n @ n) > 2:
+            yield None, *summary(total, n, 1)
+    table = states.sums(cells.cell, influence)
+    total, n = (np.cumsum(np.append(values[:1] * 0, values, axis=0), axis=0) for values in table)
+    length, last = 1, len(n) - 1
+    while cells.are_tried and length * _MIN_CLUSTERS <= last:
+        begin = np.arange(1 - length, last)
+        rows = np.minimum(begin + length, last), np.maximum(begin, 0)
+        stretches = total[rows[0]] - total[rows[1]], n[rows[0]] - n[rows[1]]
+        if stretches[1].sum() ** 2 / (stretches[1] @ stretches[1]) / length >= _MIN_CLUSTERS:
+            yield length * cells.length, *summary(*stretches, length)
+        length *= 2
