@@ -155,7 +155,7 @@ def test_exchanging_the_groups_changes_the_signs(first: Rows, second: Rows) -> N
             options = {"by": "kind", "end": end, "within": [5, np.inf], "quantiles": [0.5, 0.9]}
             forth, back = (vk.compare(log, baseline=base, **options) for base in "ab")
         assert list(forth) == COLUMNS
-        names = {"by": ["kind"], "start": "accepted", "end": end, "confidence": 0.95, "tz": "UTC"}
+        names = {"by": ["kind"], "start": "accepted", "end": end, "confidence": 0.95, "cluster": "auto", "tz": "UTC"}
         assert forth.attrs == names
         np.testing.assert_array_equal(forth["within_s"], [5, np.inf, np.nan, np.nan])
         np.testing.assert_array_equal(forth["quantile"], [np.nan, np.nan, 0.5, 0.9])
@@ -206,7 +206,7 @@ def test_differences_of_shares_are_newcombes(some: int, n: int, others: int, m: 
         [(1.0, DELIVERED)] * others + [(2.0, FAILED)] * (m - others),
         [(1.0, DELIVERED)] * some + [(2.0, FAILED)] * (n - some),
     )
-    row = vk.compare(log, by="kind", baseline="a", within=60, quantiles=[]).iloc[0]
+    row = vk.compare(log, by="kind", baseline="a", within=60, quantiles=[], cluster=None).iloc[0]
     assert row["share_difference"] == pytest.approx(some / n - others / m)
     assert [row["share_low"], row["share_high"]] == pytest.approx([low, high], abs=6e-5)
 
@@ -277,12 +277,13 @@ def test_unequal_follow_up_gives_a_warning() -> None:
 
 def test_summaries() -> None:
     slow, fast = [(float(n), DELIVERED) for n in range(101, 301)], [(float(n), DELIVERED) for n in range(1, 201)]
-    result = vk.compare(both(fast, slow), by="kind", baseline="a", within=100, quantiles=0.5)["summary"]
+    options: dict[str, Any] = {"by": "kind", "within": 100, "quantiles": 0.5, "cluster": None}
+    result = vk.compare(both(fast, slow), baseline="a", **options)["summary"]
     assert result[0].startswith("b: 0 % delivered within 100 s, a: 50 %; difference −50 points (−")
     assert result[0].endswith("): fewer delivered; n = 200 and 200")
     assert result[1].startswith("b: p50 3.3 min, a: 1.7 min; difference +1.7 min (+")
     assert result[1].endswith("): slower; n = 200 and 200")
-    back = vk.compare(both(fast, slow), by="kind", baseline="b", within=100, quantiles=0.5)["summary"]
+    back = vk.compare(both(fast, slow), baseline="b", **options)["summary"]
     assert back[0].startswith("a: 50 % delivered within 100 s, b: 0 %; difference +50 points (+")
     assert "): more delivered; " in back[0]
     assert "; difference −1.7 min (−" in back[1]

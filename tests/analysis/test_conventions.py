@@ -16,7 +16,7 @@ ORDER = (
     *("max_changes", "every", "prices", "viber_price", "sms_price", "sms_curve", "advice", "viber_charged", "split"),
     *("band", "observed_from"),
     *("columns", "states"),  # of read_events
-    *("confidence", "messages", "tz", "provider", "ids", "time_format"),
+    *("confidence", "cluster", "messages", "tz", "provider", "ids", "time_format"),
     *("journeys", "observed_until"),  # of functions that do not group
     *("message_id", "changes", "counts", "title", "ax"),  # of charts
 )

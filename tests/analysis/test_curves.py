@@ -190,7 +190,7 @@ def test_shares_add_up_and_bands_lie_around_them(observations: list[Observation]
         assert (result[f"{name}_se"] >= 0).all()
     assert (np.diff(result["time_s"]) > 0).all()
     assert result["time_s"].iloc[0] == 0
-    names = {"by": [], "start": "accepted", "end": "delivered", "other": "failed", "tz": "UTC"}
+    names = {"by": [], "start": "accepted", "end": "delivered", "other": "failed", "cluster": "auto", "tz": "UTC"}
     assert result.attrs == names | {"confidence": confidence, "band": BANDS[band]}
 
 
@@ -644,7 +644,7 @@ def test_intervals_are_order_statistics_of_the_binomial() -> None:
 def test_summaries() -> None:
     observations = [Observation(index * SECOND, DELIVERED) for index in range(1, 61)]
     observations += [Observation(100 * SECOND, FAILED)] * 40
-    result = vk.time_to(journeys_of(observations), quantiles=[0.4, 0.6, 0.75, 0.999])
+    result = vk.time_to(journeys_of(observations), quantiles=[0.4, 0.6, 0.75, 0.999], cluster=None)
     low, high = (stats.binom.ppf(chance, 100, 0.4) for chance in (0.025, 0.975))
     assert result["low_s"][0] == pytest.approx(low, abs=1)
     assert result["high_s"][0] == pytest.approx(high, abs=1)
@@ -656,7 +656,7 @@ def test_summaries() -> None:
     ]
     assert np.isinf(result["value_s"]).tolist() == [False, False, True, True]
     assert np.isinf(result["high_s"]).tolist() == [False, True, True, True]
-    names = {"by": [], "start": "accepted", "end": "delivered", "confidence": 0.95, "tz": "UTC"}
+    names = {"by": [], "start": "accepted", "end": "delivered", "confidence": 0.95, "cluster": None, "tz": "UTC"}
     assert result.attrs == names | {"of": "all"}
 
 

@@ -134,7 +134,7 @@ def test_groups_are_in_order_and_each_has_its_shares() -> None:
     result = latency(events, by=["rate_type"], quantiles=0.5)
     assert result["rate_type"].fillna("-").tolist() == ["promotion", "promotion", "session", "session", "-", "-"]
     assert result["time_share"].tolist() == [0.25, 0.75] * 3
-    assert result.attrs == {"by": ["rate_type"], "confidence": 0.95, "tz": "UTC"}
+    assert result.attrs == {"by": ["rate_type"], "confidence": 0.95, "cluster": "auto", "tz": "UTC"}
     by_channel = latency(events, by="channel", quantiles=0.5)  # of the event that ends the transition
     assert by_channel["n_waiting"].isna().all()
     assert by_channel[["channel", "to_state"]].astype("str").to_numpy().tolist() in (

@@ -115,7 +115,7 @@ class Durations:
     @cached_property
     def cells(self) -> Cells | None:
         """The clusters of the messages; None where they are taken as independent, or are too few."""
-        chosen = self.attrs["cluster"]
+        chosen = self.attrs.get("cluster")
         return None if chosen is None else Cells.of(self.started, self.count(), self.cluster, chosen == "auto")
 
     def design_effects(self, cause: Ints, causes: int) -> list[DesignEffect | None]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from viberkit.analysis.durations import check_number, check_share, check_time_zone, interval_attrs
+from viberkit.analysis.clusters import Cells, design_effect
+from viberkit.analysis.durations import check_number, check_share, check_time_zone, cluster_codes, interval_attrs
 from viberkit.analysis.grouping import BY, as_list, check_name_clash, distinct, factorize, group_columns, group_names
-from viberkit.analysis.incidence import Floats, Incidence, fractional_order
+from viberkit.analysis.incidence import DesignEffect, Floats, Incidence, fractional_order
 from viberkit.analysis.interval_censoring import interval_incidence
 from viberkit.analysis.journeys import FAILED_STATES, build_journeys, build_transitions, categorical
 from viberkit.analysis.ordering import SECOND, Ints, factorize_ids, instants, microseconds, order_events, run_starts
@@ -22,6 +24,7 @@ from viberkit.frames.schema import INSTANT, require
 
 _FEW_ROWS = 4_096  # up to this number, sorting the times of each row is faster than sorting all at once
 _SLOWEST = 0.05
+_CLUSTER = "_cluster"  # the column of the clusters of the transitions
 _COLUMNS = (
     "quantile value_s low_s high_s n n_waiting max_s total_s time_share slowest_share waiting_median_s waiting_max_s"
 ).split()
@@ -129,10 +132,14 @@ def latency(
     confidence = check_share(confidence, "confidence")
     check_time_zone(tz)
     transitions, waiting = _prepare(events, names, messages, tz)
-    attrs: dict[str, Any] = {"by": names, "confidence": confidence, "tz": tz}
+    attrs: dict[str, Any] = {"by": names, "confidence": confidence, "cluster": cluster, "tz": tz}
     low, high = _latency_bounds(transitions)
     attrs |= interval_attrs(high, low, np.ones(len(high), dtype=bool), "latency", "the next state")
-    return as_result(_estimate(transitions, waiting, names, shares, confidence), attrs)
+    if cluster is not None and "started_at" in transitions.columns:
+        started = microseconds(transitions["started_at"].astype(INSTANT))
+        codes = cluster_codes(transitions, cluster, started, messages, "latency", tz)
+        transitions = transitions.assign(**{_CLUSTER: -1 if codes is None else codes})
+    return as_result(_estimate(transitions, waiting, names, shares, confidence, are_tried=cluster == "auto"), attrs)
 
 
 def _prepare(
@@ -181,8 +188,13 @@ def _estimate(
     confidence: float,
     n: Ints | None = None,
     n_waiting: Ints | None = None,
+    *,
+    are_tried: bool = True,
 ) -> pd.DataFrame:
-    """The result; ``n`` and ``n_waiting`` are the numbers of identical transitions and waiting messages per row."""
+    """The result; ``n`` and ``n_waiting`` are the numbers of identical transitions and waiting messages per row.
+
+    ``are_tried``: whether stretches of time are clusters, besides those of a column.
+    """
     valid = np.logical_and.reduce([transitions[name].notna() for name in ("latency_s", "from_state", "to_state")])
     if not valid.all():
         transitions, n = transitions[valid], None if n is None else n[valid]
@@ -215,10 +227,14 @@ def _estimate(
     never_left = table.reindex(np.setdiff1d(pairs_waiting, rows // width) * width + len(states))
     never_left = never_left.assign(**dict.fromkeys(("n", "total_s", "time_share", "slowest_share"), 0.0))
     tables = [never_left.assign(quantile=share) for share in quantiles]
-    curves = _interval_curves(transitions, row, n)
+    effects = _design_effects(transitions, row, n, confidence, are_tried)
+    curves = _interval_curves(transitions, row, n, effects)
     for share in quantiles:
         value = times.quantile(share)
-        low, high = (times.order_statistic(share, (1 + side * confidence) / 2) for side in (-1, 1))
+        size = times.n.astype(np.float64)
+        for index, effect in effects.items():
+            size[index] = max(size[index] / np.interp(value[index] * SECOND, effect.time, effect.size), 1.0)
+        low, high = (times.order_statistic(share, (1 + side * confidence) / 2, size) for side in (-1, 1))
         low, high = np.minimum(low, value), np.maximum(high, value)  # of few times, the value can lie outside
         for index, curve in curves.items() if 0 < share < 1 else ():
             value[index], low[index], high[index] = curve.quantile_estimate(share, confidence)
@@ -246,14 +262,39 @@ def _latency_bounds(transitions: pd.DataFrame) -> tuple[Ints, Ints]:
     return low, high
 
 
-def _interval_curves(transitions: pd.DataFrame, row: Ints, n: Ints | None) -> dict[int, Incidence]:
+def _design_effects(
+    transitions: pd.DataFrame, row: Ints, n: Ints | None, confidence: float, are_tried: bool
+) -> dict[int, DesignEffect]:
+    """The design effect of each row of the result whose messages depend on one another."""
+    if _CLUSTER not in transitions.columns or not len(row):
+        return {}
+    started = microseconds(transitions["started_at"].astype(INSTANT))
+    time = np.rint(transitions["latency_s"].to_numpy() * SECOND).astype(np.int64)
+    cluster = transitions[_CLUSTER].to_numpy()
+    effects: dict[int, DesignEffect] = {}
+    sizes = np.bincount(row)
+    for index, part in enumerate(np.split(np.argsort(row, kind="stable"), np.cumsum(sizes)[:-1])):
+        counts = None if n is None else n[part]
+        named = cluster[part] if (cluster[part] >= 0).any() else None
+        cells = Cells.of(started[part], len(part) if counts is None else int(counts.sum()), named, are_tried)
+        if cells is not None:
+            cause = np.ones(len(part), dtype=np.int8)
+            (effect,) = design_effect(cells, time[part], cause, 1, None, counts, confidence)
+            effects |= {} if effect is None else {index: effect}
+    return effects
+
+
+def _interval_curves(
+    transitions: pd.DataFrame, row: Ints, n: Ints | None, effects: dict[int, DesignEffect]
+) -> dict[int, Incidence]:
     """The distribution of the latency of each row of the result in which some latencies are known only as intervals."""
     low, high = _latency_bounds(transitions)
     curves = {}
     for index in np.unique(row[: len(low)][low < high]):
         part = row == index
         cause = np.ones(np.count_nonzero(part), dtype=np.int8)
-        curves[int(index)] = interval_incidence(low[part], high[part], cause, 1, n=None if n is None else n[part])
+        curve = interval_incidence(low[part], high[part], cause, 1, n=None if n is None else n[part])
+        curves[int(index)] = replace(curve, effects=[effects.get(int(index))])
     return curves
 
 
@@ -296,9 +337,12 @@ class _SortedTimes:
     def quantile(self, share: float) -> Floats:
         return self._between(share * (self.n - 1))
 
-    def order_statistic(self, share: float, chance: float) -> Floats:
-        """A bound of the interval of a quantile: 0 or infinite where there are too few times."""
-        order = fractional_order(self.n, share, chance)
+    def order_statistic(self, share: float, chance: float, size: Floats) -> Floats:
+        """A bound of the interval of a quantile: 0 or infinite where there are too few times.
+
+        ``size`` is the number of independent times that tell as much as those of each row.
+        """
+        order = fractional_order(size, share, chance) * (self.n / size)
         inside = self._between(np.where(np.isfinite(order), np.maximum(order, 1.0), 1.0) - 1)
         return np.asarray(np.where(np.isinf(order), np.inf, np.where(order < 1, 0.0, inside)))
 
