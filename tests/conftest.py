@@ -30,8 +30,9 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
-def pytest_collection_finish() -> None:
-    """Exclude what the imports have created from garbage collection, which a fixture runs after each test."""
+@pytest.fixture(scope="module", autouse=True)
+def _fast_garbage_collection() -> None:
+    """Exclude what imports and earlier modules leave from garbage collection, which a fixture runs after each test."""
     gc.collect()
     gc.freeze()
 

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 
 import matplotlib as mpl
 import pytest
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _fast_garbage_collection() -> None:
-    """Do not search imported modules and shared frames for garbage, of which each figure makes much."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
