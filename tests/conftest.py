@@ -24,7 +24,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts a pro
 
 def pytest_configure(config: pytest.Config) -> None:
     """Compile modules once instead of in each of many processes if Python is not to write bytecode beside them."""
-    if sys.dont_write_bytecode and config.cache is not None:
+    if sys.dont_write_bytecode and config.pluginmanager.has_plugin("cacheprovider"):
         sys.dont_write_bytecode = False
         sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(config.cache.mkdir("bytecode"))
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
