@@ -12,9 +12,9 @@ import viberkit as vk
 
 #: Keyword-only parameters stand in this order; those of one function only stand between their neighbours.
 ORDER = (
-    *("other", "by", "start", "end", "within", "waits", "target", "quantiles", "of", "burn_rates", "baseline", "names"),
+    *("other", "by", "start", "end", "within", "waits", "target", "quantiles", "of", "burn_rates", "baseline", "names", "adjust", "shrink"),
     *("max_changes", "every", "prices", "viber_price", "sms_price", "sms_curve", "advice", "viber_charged", "split"),
-    *("band", "observed_from"),
+    *("band", "simultaneous", "observed_from"),
     *("columns", "states"),  # of read_events
     *("confidence", "cluster", "messages", "tz", "provider", "ids", "time_format"),
     *("journeys", "observed_until"),  # of functions that do not group

@@ -31,10 +31,11 @@ from viberkit.analysis.ordering import SECOND, Ints
 
 _CELLS = 512  # of the log at most: the shortest stretches
 _MESSAGES = 8  # in a cell at least, on average
-_CLASSES = 64  # of the times, at most
+_CLASSES, _FINE = 64, 512  # of the times, at most
 _SIZE = 4_000_000  # numbers in a table of clusters and classes
 _MIN_CLUSTERS = 10
 _CHANCE = 1.5  # the mean effect of N clusters exceeds 1 + this / sqrt(N) in 5 % of logs without dependence
+_DRAWS = 1_000
 _SMALL = 1e-9
 _DAY = 86_400 * SECOND
 _OUTSIDE = 0.005  # of the messages, at either end, are in the outermost cells: a single early one does not count
@@ -134,23 +135,49 @@ def design_effect(
     cells: Cells, time: Ints, cause: Ints, causes: int, entry: Ints | None, n: Counts | None, confidence: float
 ) -> list[DesignEffect | None]:
     """The design effect of the cumulative incidence of each outcome; None where messages seem to be independent."""
-    ends = _classes(time[cause > 0], cells)
-    if not len(ends):
-        return [None] * causes
+    ends, states, influences = _influences(cells, time, cause, causes, entry, n)
+    return [_largest(cells, states, influence, ends, confidence) for influence in influences]
+
+
+def critical_value(
+    cells: Cells, time: Ints, cause: Ints, causes: int, entry: Ints | None, n: Counts | None, confidence: float
+) -> Floats:
+    """How many standard errors the largest error of each outcome is, over all of its times, with a confidence.
+
+    The sums of the influences of the clusters are multiplied by normal random numbers (Lin, *Non-parametric inference
+    for cumulative incidence functions in competing risks studies*, 1997).
+    """
+    ends, states, influences = _influences(cells, time, cause, causes, entry, n, _FINE)
+    values = np.full(causes, special.ndtri((1 + confidence) / 2))
+    for kind, influence in enumerate(influences):
+        effect = _largest(cells, states, influence, ends, confidence)
+        total = _sums(cells, states, influence, cells.length if effect is None else effect.length)[0]
+        total = total[:, (total != 0).any(axis=0)] if len(ends) else total
+        if total.size:
+            random = np.random.default_rng(0).normal(size=(_DRAWS, len(total)))
+            largest = np.abs(random @ (total / np.linalg.norm(total, axis=0))).max(axis=1)
+            values[kind] = np.quantile(largest, confidence)
+    return values
+
+
+def _influences(
+    cells: Cells, time: Ints, cause: Ints, causes: int, entry: Ints | None, n: Counts | None, classes: int = _CLASSES
+) -> tuple[Ints, _States, list[Floats]]:
+    """The times, the states, and the influence of each state on the cumulative incidence of each outcome by then."""
+    ends = _classes(time[cause > 0], cells, classes)
     states = _States.of(ends, time, cause, entry, n)
     at_risk = np.maximum(states.weight @ states.risk, _SMALL)
     ended = np.array([states.ended(kind + 1) for kind in range(causes)])
     curve = product_limit(ends, at_risk, ended, np.zeros(len(ends)))
     before, left = np.append(1.0, curve.open[:-1]), at_risk - ended.sum(axis=0)
     lead = np.where(left > _SMALL, 1 / np.maximum(left, _SMALL), 0.0)
-    effects = []
+    influences = []
     for kind, share in enumerate(curve.share):
         influence = states.martingale(before / at_risk, ended[kind] / at_risk, states.cause == kind + 1)
         later = (share[:, np.newaxis] - share) * lead
         influence -= states.martingale(later, ended.sum(axis=0) / at_risk, states.cause > 0)
-        uncertain = (share > _SMALL) & (share < 1 - _SMALL)
-        effects.append(_largest(cells, states, influence[:, uncertain], ends[uncertain], confidence))
-    return effects
+        influences.append(np.where((share > _SMALL) & (share < 1 - _SMALL), influence, 0.0))
+    return ends, states, influences
 
 
 def score_effect(
@@ -173,10 +200,10 @@ def score_effect(
     return (1.0, np.inf) if effect is None else (float(effect.variance[-1]), float(effect.size[-1]))
 
 
-def _classes(time: Ints, cells: Cells) -> Ints:
+def _classes(time: Ints, cells: Cells, most: int = _CLASSES) -> Ints:
     """The last times of classes of about equally many outcomes, more of them where few are left."""
-    largest = _CLASSES if cells.cluster is None else _SIZE // (3 * int(cells.cluster.max(initial=0)) + 3)
-    count = min(max(largest, 8), _CLASSES, len(time))
+    largest = most if cells.cluster is None else _SIZE // (3 * int(cells.cluster.max(initial=0)) + 3)
+    count = min(max(largest, 8), most, len(time))
     shares = 1 - (1 - np.linspace(0.0, 1.0, count + 1)[1:]) ** 1.5
     index = np.clip((shares * len(time)).astype(np.int64) - 1, 0, None)
     return np.unique(np.partition(time, index)[index]) if len(time) else time
@@ -193,7 +220,7 @@ def _largest(
     for length, clusters, variance, freedom in _candidates(cells, states, influence[:, chosen]):
         effect = variance / independent[chosen]
         mean, error = float(effect.mean()), 1 / np.sqrt(clusters)
-        if mean - 1 >= _CHANCE * error and mean * (1 - error) > largest:
+        if (mean - 1 >= _CHANCE * error or not cells.are_tried) and mean * (1 - error) > largest:
             best, largest = (length, effect, freedom), mean * (1 - error)
     if best is None:
         return None
@@ -221,16 +248,25 @@ def _candidates(
         return clusters, variance * clusters / (clusters - 1), 2 / np.maximum(relative, 0.5 / clusters)
 
     if cells.cluster is not None:
-        total, n = states.sums(cells.named, influence)
+        total, n = _sums(cells, states, influence, None)
         if n.sum() ** 2 / (n @ n) > 2:
             yield None, *summary(total, n, 1)
+    repeated = 1
+    while cells.are_tried and repeated * _MIN_CLUSTERS <= int(cells.cell.max()) + 1:
+        total, n = _sums(cells, states, influence, repeated * cells.length)
+        if n.sum() ** 2 / (n @ n) / repeated >= _MIN_CLUSTERS:
+            yield repeated * cells.length, *summary(total, n, repeated)
+        repeated *= 2
+
+
+def _sums(cells: Cells, states: _States, influence: Floats, length: float | None) -> tuple[Floats, Floats]:
+    """The sum of the influences, and the number of messages, of each value of the column or overlapping stretch."""
+    if length is None:
+        return states.sums(cells.named, influence)
     table = states.sums(cells.cell, influence)
-    total, n = (np.cumsum(np.append(values[:1] * 0, values, axis=0), axis=0) for values in table)
-    length, last = 1, len(n) - 1
-    while cells.are_tried and length * _MIN_CLUSTERS <= last:
-        begin = np.arange(1 - length, last)
-        rows = np.minimum(begin + length, last), np.maximum(begin, 0)
-        stretches = total[rows[0]] - total[rows[1]], n[rows[0]] - n[rows[1]]
-        if stretches[1].sum() ** 2 / (stretches[1] @ stretches[1]) / length >= _MIN_CLUSTERS:
-            yield length * cells.length, *summary(*stretches, length)
-        length *= 2
+    sums = [np.cumsum(np.append(values[:1] * 0, values, axis=0), axis=0) for values in table]
+    cells_each, last = round(length / cells.length), len(sums[1]) - 1
+    begin = np.arange(1 - cells_each, last)
+    to, since = np.minimum(begin + cells_each, last), np.maximum(begin, 0)
+    total, n = (values[to] - values[since] for values in sums)
+    return total, n

@@ -11,7 +11,16 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from viberkit.analysis.durations import FRAME, OPEN, Durations, as_journeys, check_shares, check_within, durations
+from viberkit.analysis.durations import (
+    FRAME,
+    OPEN,
+    Durations,
+    as_journeys,
+    check_shares,
+    check_within,
+    dependence_attrs,
+    durations,
+)
 from viberkit.analysis.formatting import duration, group_name, percent, percentile, points, signed, time
 from viberkit.analysis.grouping import BY, group_names
 from viberkit.analysis.incidence import Floats, Incidence, difference_interval, incidence
@@ -44,6 +53,8 @@ def compare(
     quantiles: Sequence[float] | float = (0.5, 0.9),
     baseline: Any = None,
     names: tuple[str, str] = ("first", "second"),
+    adjust: bool = True,
+    shrink: bool = False,
     observed_from: Any = None,
     confidence: float = 0.95,
     cluster: str | None = "auto",
@@ -76,6 +87,12 @@ def compare(
         or the first of two frames.
     names : tuple of str, default ("first", "second")
         The names of the two frames.
+    adjust : bool, default True
+        With more than one comparison: whether all intervals hold at once with the confidence level (Bonferroni), and
+        p-values are adjusted for their number (Holm). Otherwise each stands on its own.
+    shrink : bool, default False
+        Whether to add ``shrunk``: the value of each group, drawn towards the mean of all groups, more so where it is
+        uncertain.
     observed_from : instant or Series of instants by message id, optional
         The beginning of the observation where it is later than ``start`` (left truncation). By default the column
         ``observed_from`` of ``journeys``, if there is one.
@@ -104,6 +121,7 @@ def compare(
         - ``n``, ``baseline_n``: messages of both groups
         - ``p_gray``: p-value of Gray's test of equal cumulative incidence, failures competing
         - ``p_logrank``: p-value of the log-rank test of equal rates among open messages, failures censored
+        - ``shrunk``: with ``shrink``, the value drawn towards the mean of all groups
         - ``summary``: the difference as text
 
         The tests compare whole curves and are the same in all rows of a group. Differences are infinite where one
@@ -136,7 +154,12 @@ def compare(
     Notes
     -----
     The interval of a difference is recovered from the intervals of both estimates [1]_; of shares without censoring it
-    is Newcombe's. Gray's test [2]_ uses weights of one (rho = 0).
+    is Newcombe's. Gray's test [2]_ uses weights of one (rho = 0). Intervals and tests take into account that messages
+    depend on one another (see :mod:`viberkit.analysis`); where two groups share an outage, the interval is wider than
+    it need be.
+
+    ``attrs["family_note"]`` says how many intervals hold at once. The values of ``shrunk`` are those of empirical
+    Bayes: of many groups, those that seem best and worst are so by chance in part.
 
     References
     ----------
@@ -172,27 +195,40 @@ def compare(
         raise ValueError("by: there is nothing to compare; pass e.g. by='rate_type', or a second frame as other")
     options: dict[str, Any] = {"observed_from": observed_from, "confidence": confidence, "cluster": cluster, "tz": tz}
     data = durations(frame, "compare", by=columns, start=start, end=end, messages=messages, **options)
-    result = estimate_differences(data, baseline, limits, levels)
+    result = estimate_differences(data, baseline, limits, levels, adjust=adjust, shrink=shrink)
     result.attrs["by"] = group_names(by)
     return result
 
 
 def estimate_differences(
-    observed: Durations, baseline: Any, limits: Sequence[float], quantiles: Sequence[float]
+    observed: Durations,
+    baseline: Any,
+    limits: Sequence[float],
+    quantiles: Sequence[float],
+    *,
+    adjust: bool = True,
+    shrink: bool = False,
 ) -> pd.DataFrame:
     """The result of :func:`compare` from durations; ``limits`` are microseconds."""
-    confidence = observed.attrs["confidence"]
+    attrs, comparisons = observed.attrs, len(np.unique(observed.group)) - 1
+    family = comparisons * (len(limits) + len(quantiles)) if adjust and comparisons > 1 else 1
+    confidence = 1 - (1 - attrs["confidence"]) / family
+    observed = replace(observed, attrs=attrs | {"confidence": confidence})
     groups = [(group_name(values.values()), part) for values, part in observed.by_group() if len(part)]
     base_name, base = _find_baseline(groups, baseline) if groups else ("", observed)
+    others = [(name, part) for name, part in groups if part is not base]
+    p_values = np.array([[p_value(test, part, base) for test in (gray, log_rank)] for _, part in others])
+    if family > 1:
+        p_values = _holm(p_values)
+        text = f"{comparisons} groups are compared with {base_name}: all {family} intervals hold at once"
+        attrs = attrs | {"family_note": f"{text}, and p-values are adjusted for {p_values.size} tests."}
     rows = []
-    for name, part in groups:
-        if part is base:
-            continue
+    for (name, part), (p_gray, p_logrank) in zip(others, p_values.tolist(), strict=True):
         curves = part.curve, base.curve
         if quantiles or not all(curve.covers(limit) for curve in curves for limit in limits):
             _check_follow_up([(name, part), (base_name, base)])
         shared = {"group": name, "baseline": base_name, "n": part.count(), "baseline_n": base.count()}
-        shared |= {name: p_value(test, part, base) for name, test in (("p_gray", gray), ("p_logrank", log_rank))}
+        shared |= {"p_gray": p_gray, "p_logrank": p_logrank}
         for limit in limits:
             when, text = limit, f"{limit / SECOND:g} s"
             if np.isinf(limit):  # the last time at which both groups were observed
@@ -207,7 +243,45 @@ def estimate_differences(
             summary = _summarize(shared, percentile(level), values, time, signed)
             row = shared | {"quantile": level, "summary": summary}
             rows.append(row | dict(zip(_TIME_COLUMNS, values, strict=True)))
-    return as_result(pd.DataFrame(rows, columns=list(_DTYPES)).astype(_DTYPES), dict(observed.attrs))
+    result = pd.DataFrame(rows, columns=list(_DTYPES)).astype(_DTYPES)
+    if shrink:
+        all_curves = [part.curve for _, part in others] + [base.curve]
+        estimates: list[list[Any]] = [
+            *([curve.share_at(limit, 0, confidence) for curve in all_curves] for limit in limits),
+            *([curve.quantile_estimate(level, confidence) for curve in all_curves] for level in quantiles),
+        ]
+        shrunk = [_shrink(np.array(estimate, dtype=np.float64), confidence)[:-1] for estimate in estimates]
+        result.insert(len(result.columns) - 1, "shrunk", np.transpose(shrunk).ravel())
+    return as_result(result, attrs | dependence_attrs([({"": name}, part) for name, part in groups]))
+
+
+def _holm(p_values: Floats) -> Floats:
+    """P-values adjusted for their number (Holm, *A simple sequentially rejective multiple test procedure*, 1979)."""
+    order = np.argsort(p_values, axis=None)  # NaN is last
+    known = np.count_nonzero(~np.isnan(p_values))
+    adjusted = p_values.ravel()[order] * np.maximum(known - np.arange(len(order)), 1)
+    result = np.empty(len(order))
+    result[order] = np.minimum(np.fmax.accumulate(adjusted), 1.0)
+    return np.asarray(np.where(np.isnan(p_values), np.nan, result.reshape(p_values.shape)))
+
+
+def _shrink(estimates: Floats, confidence: float) -> Floats:
+    """Estimates of groups, drawn towards their mean: empirical Bayes with normal errors.
+
+    Each row is an estimate with its interval. The variance between the groups is that of DerSimonian and Laird
+    (*Meta-analysis in clinical trials*, 1986). What is not known with an interval stays as it is.
+    """
+    result, low, high = estimates.T
+    error = (high - low) / (2 * special.ndtri((1 + confidence) / 2))
+    known = np.isfinite(result) & np.isfinite(error) & (error > 0)
+    if np.count_nonzero(known) > 2:
+        value, variance = result[known], error[known] ** 2
+        mean, total = np.average(value, weights=1 / variance), (1 / variance).sum()
+        excess = ((value - mean) ** 2 / variance).sum() - (len(value) - 1)
+        between = max(excess / (total - (1 / variance**2).sum() / total), 0.0)
+        mean = np.average(value, weights=1 / (between + variance))
+        result[known] = mean + between / (between + variance) * (value - mean)
+    return np.asarray(result)
 
 
 def _concatenate(journeys: pd.DataFrame, other: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from viberkit.analysis.durations import (
     COMPETING,
@@ -14,11 +15,12 @@ from viberkit.analysis.durations import (
     REACHED,
     Durations,
     check_shares,
+    check_within,
     durations,
     estimate_by_group,
     estimate_rows,
 )
-from viberkit.analysis.formatting import interval, percentile
+from viberkit.analysis.formatting import duration, interval, percentile
 from viberkit.analysis.grouping import BY
 from viberkit.analysis.incidence import BANDS
 from viberkit.analysis.journeys import FAILED_STATES
@@ -33,6 +35,7 @@ def delivery_curve(
     start: str = "accepted",
     end: str = "delivered",
     band: str = "score",
+    simultaneous: tuple[float, float] | None = None,
     observed_from: Any = None,
     confidence: float = 0.95,
     cluster: str | None = "auto",
@@ -52,9 +55,12 @@ def delivery_curve(
     end : str, default "delivered"
         The state whose share is estimated, in any dialect. Failure competes with it; with ``end="failed"``, delivery
         does.
-    band : {"score", "log-log", "linear"}, default "score"
-        The kind of confidence band: Wilson's score interval with the effective sample size (best coverage), or normal
-        on the scale of log(-log(1 - share)) or of the share.
+    band : {"score", "exact", "log-log", "linear"}, default "score"
+        The kind of confidence band, with the effective sample size: Wilson's score interval (best coverage), Clopper
+        and Pearson's, or normal on the scale of log(-log(1 - share)) or of the share.
+    simultaneous : tuple of float, optional
+        Two times in seconds, such as ``(1, 600)``: the band holds everywhere between them at once, with the confidence
+        level, and ``"score"`` means ``"exact"``. By default it holds at each time on its own.
     observed_from : instant or Series of instants by message id, optional
         The beginning of the observation where it is later than ``start`` (left truncation). By default the column
         ``observed_from`` of ``journeys``, if there is one.
@@ -149,30 +155,43 @@ def delivery_curve(
     2     2.0       0.75     0.0  0.25        3           0
     3     9.0       0.75     0.0  0.25        1           1
     """
+    if simultaneous is not None:
+        times = check_within(simultaneous)
+        if len(times) != 2 or times[0] >= times[1]:
+            raise ValueError(f"simultaneous: {simultaneous!r} are not two times in order; pass e.g. (1, 600)")
+        band = "exact" if band == "score" else band  # few messages in the tails
     if band not in BANDS:
         raise ValueError(
             f"band: {band!r} is not a kind of band; {suggestion(band, BANDS)}pass one of {', '.join(BANDS)}"
         )
     options: dict[str, Any] = {"start": start, "end": end, "observed_from": observed_from, "cluster": cluster, "tz": tz}
     data = durations(journeys, "delivery_curve", by=by, confidence=confidence, messages=messages, **options)
-    return estimate_curve(data, band)
+    return estimate_curve(data, band, None if simultaneous is None else (times[0], times[1]))
 
 
-def estimate_curve(observed: Durations, band: str = "score") -> pd.DataFrame:
+def estimate_curve(
+    observed: Durations, band: str = "score", simultaneous: tuple[float, float] | None = None
+) -> pd.DataFrame:
     """The result of :func:`delivery_curve` from durations."""
     other = "delivered" if observed.attrs["end"] in FAILED_STATES else "failed"
-    result = estimate_by_group(observed, lambda part: _curve_columns(part, other, band))
+    result = estimate_by_group(observed, lambda part: _curve_columns(part, other, band, simultaneous))
     result.attrs |= {"other": other, "band": BANDS[band]}
+    if simultaneous is not None:
+        low, high = (duration(time / SECOND) for time in simultaneous)
+        result.attrs["band"] += f", everywhere at once from {low} to {high}"
     return result
 
 
-def _curve_columns(part: Durations, other: str, band: str) -> dict[str, Any]:
+def _curve_columns(part: Durations, other: str, band: str, simultaneous: tuple[float, float] | None) -> dict[str, Any]:
     curve, end = part.curve, part.attrs["end"]
     is_interval = (part.earliest < part.time) & (part.cause == REACHED)
     weights = None if part.n is None else part.n[is_interval]
     n_interval = np.bincount(curve.at(part.time[is_interval]), weights, len(curve.time)).astype(np.int64)
     columns: dict[str, Any] = {"time_s": curve.time / SECOND}
-    bands = curve.bands(part.attrs["confidence"], band)
+    confidence = [part.attrs["confidence"]] * 2
+    if simultaneous is not None:
+        confidence = (1 - 2 * special.ndtr(-part.critical_values(simultaneous))).tolist()
+    bands = curve.bands(confidence, band)
     for index, (name, (low, high)) in enumerate(zip((end, other), bands, strict=True)):
         share = curve.share[index] if curve.is_known or index else np.full(len(curve.time), np.nan)
         columns |= {name: share, f"{name}_low": low, f"{name}_high": high}

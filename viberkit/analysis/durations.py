@@ -16,10 +16,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from viberkit.analysis import journeys as journeys_module
-from viberkit.analysis.clusters import Cells, design_effect, score_effect
+from viberkit.analysis.clusters import Cells, critical_value, design_effect, score_effect
 from viberkit.analysis.formatting import duration, group_name, percent, percentile
 from viberkit.analysis.grouping import BY, as_list, check_name_clash, factorize, group_columns, group_names
-from viberkit.analysis.incidence import Counts, DesignEffect, Incidence, incidence
+from viberkit.analysis.incidence import Counts, DesignEffect, Floats, Incidence, incidence
 from viberkit.analysis.interval_censoring import interval_incidence
 from viberkit.analysis.journeys import DELIVERED_STATES, DELIVERY_PATH, FAILED_STATES
 from viberkit.analysis.ordering import NEVER, SECOND, Ints, by_message, instants_of
@@ -123,6 +123,13 @@ class Durations:
         if self.cells is None:
             return [None] * causes
         return design_effect(self.cells, self.time, cause, causes, self.entry, self.n, self.attrs["confidence"])
+
+    def critical_values(self, times: tuple[float, float]) -> Floats:
+        """The normal quantiles with which the band of each outcome holds at all times (microseconds) at once."""
+        cells = self.cells or Cells(np.arange(len(self)), 0, 1.0, None, are_tried=False)
+        inside = np.clip(self.time, times[0], times[1]).astype(np.int64)
+        cause = np.where(self.time > times[1], OPEN, self.cause)
+        return critical_value(cells, inside, cause, 2, self.entry, self.n, self.attrs["confidence"])
 
     def score_effect(self, group: Ints, *, competing_leave: bool) -> tuple[float, float]:
         """The design effect of a two-sample test, and its degrees of freedom."""

@@ -30,6 +30,7 @@ Counts = Ints | Floats
 #: The kinds of confidence bands, and their descriptions.
 BANDS = {
     "score": "Wilson's score interval with the effective sample size",
+    "exact": "Clopper and Pearson's interval with the effective sample size",
     "log-log": "normal on the scale of log(-log(1 - share))",
     "linear": "normal on the scale of the share",
 }
@@ -180,6 +181,13 @@ class Incidence:
             low, high = late.band(end, confidence, kind)[0], early.band(end, confidence, kind)[1]
             return low[late.at(self.time)], high[early.highest_row(self.time, end)]
         share = self.share[end]
+        if kind == "exact":
+            size, above = (
+                np.maximum(sizes, 1e-9) for sizes in (self.precision(end).size, self.precision(end).size_above)
+            )
+            low = special.betaincinv(np.maximum(share * size, 1e-9), (1 - share) * size + 1, (1 - confidence) / 2)
+            high = special.betaincinv(share * above + 1, np.maximum((1 - share) * above, 1e-9), (1 + confidence) / 2)
+            return np.where(share > 0, low, 0.0), np.maximum.accumulate(np.minimum(high, share + self.open))
         if kind == "score":
             low, high = np.empty(len(share)), np.empty(len(share))
             precision = self.precision(end)
@@ -197,13 +205,12 @@ class Incidence:
         low, high = (1 - survival ** np.exp(sign * exponent) for sign in (-1, 1))
         return np.where(inside, low, share), np.where(inside, high, share)
 
-    def bands(self, confidence: float = 0.95, kind: str = "score") -> list[tuple[Floats, Floats]]:
-        """The bands of all outcomes, computed in threads where there are many rows (numpy releases the GIL)."""
-        ends = range(len(self.ended))
+    def bands(self, confidence: Sequence[float], kind: str = "score") -> list[tuple[Floats, Floats]]:
+        """The band of each outcome, computed in threads where there are many rows (numpy releases the GIL)."""
         if len(self.time) < _MANY_ROWS:
-            return [self.band(end, confidence, kind) for end in ends]
-        with ThreadPoolExecutor(len(ends)) as pool:
-            return list(pool.map(lambda end: self.band(end, confidence, kind), ends))
+            return [self.band(end, level, kind) for end, level in enumerate(confidence)]
+        with ThreadPoolExecutor(len(confidence)) as pool:
+            return list(pool.map(lambda end: self.band(end, confidence[end], kind), range(len(confidence))))
 
     def at(self, when: npt.ArrayLike) -> Ints:
         """The index of the row that holds at each time (microseconds)."""

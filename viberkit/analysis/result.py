@@ -38,7 +38,11 @@ def _to_html(reference: weakref.ref[pd.DataFrame], copy: pd.DataFrame) -> str:
     sentences = [str(sentence) for sentence in frame["summary"]] if "summary" in frame else []
     if len(sentences) > _LONGEST:
         sentences = [*sentences[:_ENDS], f"… and {len(sentences) - _ENDS:,} more in the column summary"]
-    notes = [frame.attrs[name] for name in ("of_note", "interval_note", "dependence_note") if frame.attrs.get(name)]
+    notes = [
+        frame.attrs[name]
+        for name in ("of_note", "interval_note", "family_note", "dependence_note")
+        if frame.attrs.get(name)
+    ]
     shown = frame.drop(columns="summary", errors="ignore")
     if len(shown) > _LONGEST:
         notes.append(f"{len(shown):,} rows; the first and the last {_ENDS} are shown.")
