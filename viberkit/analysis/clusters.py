@@ -19,11 +19,12 @@ clusters.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
+from scipy.sparse import csr_array
 
 from viberkit.analysis.grouping import distinct
 from viberkit.analysis.incidence import Counts, DesignEffect, Floats, product_limit
@@ -32,6 +33,7 @@ from viberkit.analysis.ordering import SECOND, Ints
 _CELLS = 512  # of the log at most: the shortest stretches
 _MESSAGES = 8  # in a cell at least, on average
 _CLASSES, _FINE = 64, 512  # of the times, at most
+_OUTCOMES = 32  # in a class at least, on average
 _SIZE = 4_000_000  # numbers in a table of clusters and classes
 _MIN_CLUSTERS = 10
 _CHANCE = 1.5  # the mean effect of N clusters exceeds 1 + this / sqrt(N) in 5 % of logs without dependence
@@ -117,9 +119,13 @@ class _States:
 
     def sums(self, cluster: Ints, influence: Floats) -> tuple[Floats, Floats]:
         """The sum of the influences, and the number of messages, of each cluster."""
-        count, width = int(cluster.max(initial=0)) + 1, len(self.weight)
-        table = np.bincount(cluster * width + self.index, self.n, count * width).reshape(count, width)
-        return table @ influence, table.sum(axis=1)
+        shape = int(cluster.max(initial=0)) + 1, len(self.weight)
+        if len(cluster) < shape[0] * shape[1]:
+            n = np.ones(len(cluster)) if self.n is None else self.n
+            table = csr_array((n, (cluster, self.index)), shape)
+        else:
+            table = np.bincount(cluster * shape[1] + self.index, self.n, shape[0] * shape[1]).reshape(shape)
+        return np.asarray(table @ influence), np.asarray(table.sum(axis=1))
 
     def martingale(self, weight: Floats, hazard: Floats, counted: npt.NDArray[np.bool_]) -> Floats:
         """The sum up to each class of the outcomes of a state less those expected, a row per state.
@@ -151,8 +157,12 @@ def critical_value(
     values = np.full(causes, special.ndtri((1 + confidence) / 2))
     for kind, influence in enumerate(influences):
         effect = _largest(cells, states, influence, ends, confidence)
-        total = _sums(cells, states, influence, cells.length if effect is None else effect.length)[0]
-        total = total[:, (total != 0).any(axis=0)] if len(ends) else total
+        if effect is not None and effect.length is None:
+            total = states.sums(cells.named, influence)[0]
+        else:
+            length = 1 if effect is None or effect.length is None else round(effect.length / cells.length)
+            total = _overlapping(states.sums(cells.cell, influence), length)[0]
+        total = total[:, (total != 0).any(axis=0)]
         if total.size:
             random = np.random.default_rng(0).normal(size=(_DRAWS, len(total)))
             largest = np.abs(random @ (total / np.linalg.norm(total, axis=0))).max(axis=1)
@@ -180,21 +190,25 @@ def _influences(
     return ends, states, influences
 
 
-def score_effect(
-    cells: Cells, time: Ints, cause: Ints, group: Ints, entry: Ints | None, n: Counts | None, *, competing_leave: bool
-) -> tuple[float, float]:
-    """The design effect of the score of a two-sample test of the first outcome, and its degrees of freedom.
+def score_effects(
+    cells: Cells, time: Ints, cause: Ints, group: Ints, entry: Ints | None, n: Counts | None
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The design effects of the scores of Gray's and of the log-rank test of the first outcome.
 
-    With ``competing_leave`` messages with another outcome leave the risk set, as in the log-rank test; else they stay,
-    as in Gray's. The effect is 1, with infinite degrees of freedom, where messages seem to be independent.
+    Each with its degrees of freedom: 1 and infinity where messages seem to be independent. In Gray's test messages
+    with another outcome stay at risk, in the log-rank test they leave.
     """
-    if not competing_leave:
-        time = np.where(cause > 1, time.max(initial=0) + 1, time)
     ends = _classes(time[cause == 1], cells)
     states = _States.of(ends, time, cause, entry, n, group)
-    at_risk = states.weight @ states.risk
-    part = (states.weight * states.group) @ states.risk / np.maximum(at_risk, _SMALL)
-    hazard, counted = states.ended(1) / np.maximum(at_risk, _SMALL), states.cause == 1
+    stay = replace(states, last=np.where(states.cause > 1, len(ends), states.last))
+    gray, log_rank = (_score_effect(cells, some, ends) for some in (stay, states))
+    return gray, log_rank
+
+
+def _score_effect(cells: Cells, states: _States, ends: Ints) -> tuple[float, float]:
+    at_risk = np.maximum(states.weight @ states.risk, _SMALL)
+    part = (states.weight * states.group) @ states.risk / at_risk
+    hazard, counted = states.ended(1) / at_risk, states.cause == 1
     score = states.group[:, np.newaxis] * states.martingale(np.ones(1), hazard, counted)
     effect = _largest(cells, states, score - states.martingale(part, hazard, counted), ends, None)
     return (1.0, np.inf) if effect is None else (float(effect.variance[-1]), float(effect.size[-1]))
@@ -203,7 +217,7 @@ def score_effect(
 def _classes(time: Ints, cells: Cells, most: int = _CLASSES) -> Ints:
     """The last times of classes of about equally many outcomes, more of them where few are left."""
     largest = most if cells.cluster is None else _SIZE // (3 * int(cells.cluster.max(initial=0)) + 3)
-    count = min(max(largest, 8), most, len(time))
+    count = min(max(largest, 8), most, max(len(time) // _OUTCOMES, 8), len(time))
     shares = 1 - (1 - np.linspace(0.0, 1.0, count + 1)[1:]) ** 1.5
     index = np.clip((shares * len(time)).astype(np.int64) - 1, 0, None)
     return np.unique(np.partition(time, index)[index]) if len(time) else time
@@ -248,25 +262,23 @@ def _candidates(
         return clusters, variance * clusters / (clusters - 1), 2 / np.maximum(relative, 0.5 / clusters)
 
     if cells.cluster is not None:
-        total, n = _sums(cells, states, influence, None)
+        total, n = states.sums(cells.named, influence)
         if n.sum() ** 2 / (n @ n) > 2:
             yield None, *summary(total, n, 1)
-    repeated = 1
-    while cells.are_tried and repeated * _MIN_CLUSTERS <= int(cells.cell.max()) + 1:
-        total, n = _sums(cells, states, influence, repeated * cells.length)
+    if not cells.are_tried:
+        return
+    table, repeated = states.sums(cells.cell, influence), 1
+    while repeated * _MIN_CLUSTERS <= len(table[1]):
+        total, n = _overlapping(table, repeated)
         if n.sum() ** 2 / (n @ n) / repeated >= _MIN_CLUSTERS:
             yield repeated * cells.length, *summary(total, n, repeated)
         repeated *= 2
 
 
-def _sums(cells: Cells, states: _States, influence: Floats, length: float | None) -> tuple[Floats, Floats]:
-    """The sum of the influences, and the number of messages, of each value of the column or overlapping stretch."""
-    if length is None:
-        return states.sums(cells.named, influence)
-    table = states.sums(cells.cell, influence)
+def _overlapping(table: tuple[Floats, Floats], length: int) -> tuple[Floats, Floats]:
+    """The sums of all stretches of ``length`` successive cells, those at the ends included."""
     sums = [np.cumsum(np.append(values[:1] * 0, values, axis=0), axis=0) for values in table]
-    cells_each, last = round(length / cells.length), len(sums[1]) - 1
-    begin = np.arange(1 - cells_each, last)
-    to, since = np.minimum(begin + cells_each, last), np.maximum(begin, 0)
+    begin = np.arange(1 - length, len(table[1]))
+    to, since = np.minimum(begin + length, len(table[1])), np.maximum(begin, 0)
     total, n = (values[to] - values[since] for values in sums)
     return total, n

@@ -217,7 +217,7 @@ def estimate_differences(
     groups = [(group_name(values.values()), part) for values, part in observed.by_group() if len(part)]
     base_name, base = _find_baseline(groups, baseline) if groups else ("", observed)
     others = [(name, part) for name, part in groups if part is not base]
-    p_values = np.array([[p_value(test, part, base) for test in (gray, log_rank)] for _, part in others])
+    p_values = np.array([_p_values(part, base) for _, part in others])
     if family > 1:
         p_values = _holm(p_values)
         text = f"{comparisons} groups are compared with {base_name}: all {family} intervals hold at once"
@@ -421,13 +421,25 @@ def _ratio(part: Any, whole: Any) -> Floats:
     return np.asarray(np.divide(part, whole, out=np.zeros(part.shape), where=whole != 0))
 
 
-def p_value(test: Callable[[Durations, Durations], tuple[float, float]], part: Durations, base: Durations) -> float:
+def _p_values(part: Durations, base: Durations) -> list[float]:
+    """The p-values of Gray's and of the log-rank test."""
+    effects = part.append(base).score_effects(np.repeat([1, 0], [len(part), len(base)]))
+    return [p_value(test, part, base, *effect) for test, effect in zip((gray, log_rank), effects, strict=True)]
+
+
+def p_value(
+    test: Callable[[Durations, Durations], tuple[float, float]],
+    part: Durations,
+    base: Durations,
+    effect: float = 1.0,
+    freedom: float = np.inf,
+) -> float:
     """The p-value of a test by the chi-squared distribution; NaN where there is no evidence.
 
     There is none where *seen* proves deliveries without a time: nothing tells where between the bounds they were.
 
-    Where messages depend on one another, the variance is multiplied by the design effect of the score, and the
-    distribution is Student's. Where times are intervals, the test is that of exact times drawn from the estimate of
+    The variance is multiplied by the design effect of the score, with the degrees of freedom of Student's distribution.
+    Where times are intervals, the test is that of exact times drawn from the estimate of
     both groups together, which is the one under the null hypothesis; the variance between the draws is added (Pan, *A
     multiple imputation approach to Cox regression with interval-censored data*, 2000).
     """
@@ -441,9 +453,6 @@ def p_value(test: Callable[[Durations, Durations], tuple[float, float]], part: D
     variance = variances.mean() + (scores.var(ddof=1) * (1 + 1 / _DRAWS) if len(draws) > 1 else 0.0)
     if variance <= 1e-12:
         return float("nan")
-    both = part.append(base)
-    group = np.repeat([1, 0], [len(part), len(base)])
-    effect, freedom = both.score_effect(group, competing_leave=test is log_rank)
     error = float(np.sqrt(variance * effect))
     return 2 * float(special.stdtr(freedom, -abs(scores.mean()) / error))
 

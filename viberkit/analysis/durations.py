@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from viberkit.analysis import journeys as journeys_module
-from viberkit.analysis.clusters import Cells, critical_value, design_effect, score_effect
+from viberkit.analysis.clusters import Cells, critical_value, design_effect, score_effects
 from viberkit.analysis.formatting import duration, group_name, percent, percentile
 from viberkit.analysis.grouping import BY, as_list, check_name_clash, factorize, group_columns, group_names
 from viberkit.analysis.incidence import Counts, DesignEffect, Floats, Incidence, incidence
@@ -131,12 +131,11 @@ class Durations:
         cause = np.where(self.time > times[1], OPEN, self.cause)
         return critical_value(cells, inside, cause, 2, self.entry, self.n, self.attrs["confidence"])
 
-    def score_effect(self, group: Ints, *, competing_leave: bool) -> tuple[float, float]:
-        """The design effect of a two-sample test, and its degrees of freedom."""
+    def score_effects(self, group: Ints) -> tuple[tuple[float, float], tuple[float, float]]:
+        """The design effects of Gray's and of the log-rank test, each with its degrees of freedom."""
         if self.cells is None:
-            return 1.0, np.inf
-        data = self.time, self.cause, group, self.entry, self.n
-        return score_effect(self.cells, *data, competing_leave=competing_leave)
+            return (1.0, np.inf), (1.0, np.inf)
+        return score_effects(self.cells, self.time, self.cause, group, self.entry, self.n)
 
     def take(self, chosen: npt.NDArray[Any]) -> Durations:
         """Some of the entries, by a mask or by index."""

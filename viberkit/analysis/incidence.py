@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+from scipy import optimize, special
 
 from viberkit.analysis.ordering import SECOND, Ints
 
@@ -38,7 +38,6 @@ _ROUNDING = 1e-12  # shares this close are equal
 _HALVINGS = 60
 _BLOCK = 65_536  # rows that fit into the processor's cache, where arithmetic is several times as fast
 _MANY_ROWS = 200_000
-_FAR = 8.0  # standard errors from a quantile beyond which shares need not be evaluated
 
 
 @dataclass(frozen=True)
@@ -351,8 +350,11 @@ class Incidence:
         the time is monotone in ``chance`` and in ``share``.
         """
         reached, is_lower = self.share[end], chance < 0.5
-        error = np.sqrt(share * (1 - share) / np.maximum(size, 1e-300))
-        near = np.flatnonzero((reached > share - _FAR * error - _ROUNDING) & (reached > 0))
+        # Chernoff's bound of the chance excludes the other rows, for which it would take long to compute.
+        bound = size * (special.rel_entr(reached, share) + special.rel_entr(1 - reached, 1 - share))
+        surely = np.flatnonzero((reached > share) & (bound > -np.log1p(-chance)))
+        near = np.arange(surely[0] + 1 if len(surely) else len(reached))
+        near = near[(reached[near] > 0) & ((reached[near] > share) | (bound[near] <= -np.log(chance) + _ROUNDING))]
         sufficient = np.flatnonzero(_exceedance(reached[near], size[near], share) >= chance)
         if not len(sufficient):
             return self._lower_limit_beyond(share, chance, end, size) if is_lower else float("inf")
@@ -362,12 +364,14 @@ class Incidence:
         low = high - 1
         if low < 0 or reached[low] <= 0:  # before the first order statistic
             return 0.0 if is_lower else float(self.time[high])
-        below, above = 0.0, 1.0
-        for _ in range(_HALVINGS):
-            part = (below + above) / 2
-            between = reached[low] + part * (reached[high] - reached[low])
-            below, above = (below, part) if _exceedance(between, size[high], share) >= chance else (part, above)
-        return float(self.time[low] + above * (self.time[high] - self.time[low]))
+        ends, n = (float(reached[low]), float(reached[high])), float(size[high])
+
+        def excess(part: float) -> float:
+            between = ends[0] + part * (ends[1] - ends[0])
+            return float(special.betaincc(max(between * n, 1e-300), (1 - between) * n + 1, share)) - chance
+
+        part = 0.0 if excess(0.0) >= 0 else 1.0 if excess(1.0) <= 0 else optimize.brentq(excess, 0.0, 1.0, xtol=1e-15)
+        return float(self.time[low] + part * (self.time[high] - self.time[low]))
 
     def _lower_limit_beyond(self, share: float, chance: float, end: int, size: Floats) -> float:
         """The lower limit where the whole curve is below the quantile with confidence."""
