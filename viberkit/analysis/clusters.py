@@ -112,9 +112,9 @@ class _States:
         row = np.arange(self.classes)
         return (self.first[:, np.newaxis] <= row) & (row <= self.last[:, np.newaxis])
 
-    def ended(self, cause: int, group: int | None = None) -> Floats:
-        """The number of messages with an outcome in each class."""
-        chosen = (self.cause == cause) & (True if group is None else self.group == group)
+    def ended(self, cause: int | None = None) -> Floats:
+        """The number of messages with an outcome, or with any, in each class."""
+        chosen = self.cause > 0 if cause is None else self.cause == cause
         return np.bincount(self.last[chosen], self.weight[chosen], self.classes + 1)[:-1].astype(np.float64)
 
     def sums(self, cluster: Ints, influence: Floats) -> tuple[Floats, Floats]:
@@ -138,56 +138,50 @@ class _States:
 
 
 def design_effect(
-    cells: Cells, time: Ints, cause: Ints, causes: int, entry: Ints | None, n: Counts | None, confidence: float
-) -> list[DesignEffect | None]:
-    """The design effect of the cumulative incidence of each outcome; None where messages seem to be independent."""
-    ends, states, influences = _influences(cells, time, cause, causes, entry, n)
-    return [_largest(cells, states, influence, ends, confidence) for influence in influences]
+    cells: Cells, time: Ints, cause: Ints, end: int, entry: Ints | None, n: Counts | None, confidence: float
+) -> DesignEffect | None:
+    """The design effect of the cumulative incidence of an outcome; None where messages seem to be independent."""
+    ends, states, influence = _influences(cells, time, cause, end, entry, n)
+    return _largest(cells, states, influence, ends, confidence)
 
 
 def critical_value(
-    cells: Cells, time: Ints, cause: Ints, causes: int, entry: Ints | None, n: Counts | None, confidence: float
-) -> Floats:
-    """How many standard errors the largest error of each outcome is, over all of its times, with a confidence.
+    cells: Cells, time: Ints, cause: Ints, end: int, entry: Ints | None, n: Counts | None, confidence: float
+) -> float:
+    """How many standard errors the largest error of an outcome is, over all of its times, with a confidence.
 
     The sums of the influences of the clusters are multiplied by normal random numbers (Lin, *Non-parametric inference
     for cumulative incidence functions in competing risks studies*, 1997).
     """
-    ends, states, influences = _influences(cells, time, cause, causes, entry, n, _FINE)
-    values = np.full(causes, special.ndtri((1 + confidence) / 2))
-    for kind, influence in enumerate(influences):
-        effect = _largest(cells, states, influence, ends, confidence)
-        if effect is not None and effect.length is None:
-            total = states.sums(cells.named, influence)[0]
-        else:
-            length = 1 if effect is None or effect.length is None else round(effect.length / cells.length)
-            total = _overlapping(states.sums(cells.cell, influence), length)[0]
-        total = total[:, (total != 0).any(axis=0)]
-        if total.size:
-            random = np.random.default_rng(0).normal(size=(_DRAWS, len(total)))
-            largest = np.abs(random @ (total / np.linalg.norm(total, axis=0))).max(axis=1)
-            values[kind] = np.quantile(largest, confidence)
-    return values
+    ends, states, influence = _influences(cells, time, cause, end, entry, n, _FINE)
+    effect = _largest(cells, states, influence, ends, confidence)
+    if effect is not None and effect.length is None:
+        total = states.sums(cells.named, influence)[0]
+    else:
+        length = 1 if effect is None or effect.length is None else round(effect.length / cells.length)
+        total = _overlapping(states.sums(cells.cell, influence), length)[0]
+    total = total[:, (total != 0).any(axis=0)]
+    if not total.size:
+        return float(special.ndtri((1 + confidence) / 2))
+    random = np.random.default_rng(0).normal(size=(_DRAWS, len(total)))
+    largest = np.abs(random @ (total / np.linalg.norm(total, axis=0))).max(axis=1)
+    return float(np.quantile(largest, confidence))
 
 
 def _influences(
-    cells: Cells, time: Ints, cause: Ints, causes: int, entry: Ints | None, n: Counts | None, classes: int = _CLASSES
-) -> tuple[Ints, _States, list[Floats]]:
-    """The times, the states, and the influence of each state on the cumulative incidence of each outcome by then."""
+    cells: Cells, time: Ints, cause: Ints, end: int, entry: Ints | None, n: Counts | None, classes: int = _CLASSES
+) -> tuple[Ints, _States, Floats]:
+    """The times, the states, and the influence of each state on the cumulative incidence of an outcome by then."""
     ends = _classes(time[cause > 0], cells, classes)
     states = _States.of(ends, time, cause, entry, n)
     at_risk = np.maximum(states.weight @ states.risk, _SMALL)
-    ended = np.array([states.ended(kind + 1) for kind in range(causes)])
-    curve = product_limit(ends, at_risk, ended, np.zeros(len(ends)))
-    before, left = np.append(1.0, curve.open[:-1]), at_risk - ended.sum(axis=0)
+    ended, all_ended = states.ended(end + 1), states.ended()
+    curve = product_limit(ends, at_risk, np.array([ended, all_ended - ended]), np.zeros(len(ends)))
+    before, left, share = np.append(1.0, curve.open[:-1])[: len(ends)], at_risk - all_ended, curve.share[0]
     lead = np.where(left > _SMALL, 1 / np.maximum(left, _SMALL), 0.0)
-    influences = []
-    for kind, share in enumerate(curve.share):
-        influence = states.martingale(before / at_risk, ended[kind] / at_risk, states.cause == kind + 1)
-        later = (share[:, np.newaxis] - share) * lead
-        influence -= states.martingale(later, ended.sum(axis=0) / at_risk, states.cause > 0)
-        influences.append(np.where((share > _SMALL) & (share < 1 - _SMALL), influence, 0.0))
-    return ends, states, influences
+    influence = states.martingale(before / at_risk, ended / at_risk, states.cause == end + 1)
+    influence -= states.martingale((share[:, np.newaxis] - share) * lead, all_ended / at_risk, states.cause > 0)
+    return ends, states, np.where((share > _SMALL) & (share < 1 - _SMALL), influence, 0.0)
 
 
 def score_effects(

@@ -190,7 +190,7 @@ def _curve_columns(part: Durations, other: str, band: str, simultaneous: tuple[f
     columns: dict[str, Any] = {"time_s": curve.time / SECOND}
     confidence = [part.attrs["confidence"]] * 2
     if simultaneous is not None:
-        confidence = (1 - 2 * special.ndtr(-part.critical_values(simultaneous))).tolist()
+        confidence = [1 - 2 * float(special.ndtr(-value)) for value in part.critical_values(simultaneous)]
     bands = curve.bands(confidence, band)
     for index, (name, (low, high)) in enumerate(zip((end, other), bands, strict=True)):
         share = curve.share[index] if curve.is_known or index else np.full(len(curve.time), np.nan)
@@ -328,7 +328,7 @@ def estimate_quantiles(observed: Durations, quantiles: Sequence[float], of: str 
         if of != "all":
             counts["n"] = part.count(part.cause == REACHED)
             reached = part.take(part.cause == REACHED)
-            curve = curve.of_reached(counts["n"], reached.design_effects(reached.cause, 1))
+            curve = curve.of_reached(counts["n"], reached.design_effects(reached.cause))
         for level in quantiles:
             estimate = value_s, low_s, high_s = curve.quantile_estimate(level, confidence)
             earliest_s = value_s if np.isnan(value_s) else curve.earliest_quantile(level) / SECOND

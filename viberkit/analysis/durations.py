@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from viberkit.analysis import journeys as journeys_module
 from viberkit.analysis.clusters import Cells, critical_value, design_effect, score_effects
 from viberkit.analysis.formatting import duration, group_name, percent, percentile
 from viberkit.analysis.grouping import BY, as_list, check_name_clash, factorize, group_columns, group_names
-from viberkit.analysis.incidence import Counts, DesignEffect, Floats, Incidence, incidence
+from viberkit.analysis.incidence import Counts, DesignEffect, Incidence, incidence
 from viberkit.analysis.interval_censoring import interval_incidence
 from viberkit.analysis.journeys import DELIVERED_STATES, DELIVERY_PATH, FAILED_STATES
 from viberkit.analysis.ordering import NEVER, SECOND, Ints, by_message, instants_of
@@ -97,10 +97,10 @@ class Durations:
         """
         if self.earliest is self.time or not (self.earliest < self.time).any():
             curve = incidence(self.time, cause, causes, self.entry, self.n)
-            return replace(curve, effects=self.design_effects(cause, causes))
+            return replace(curve, effect=self.design_effects(cause))
         if self.informative is None or not (bounded := self.informative & (self.earliest < self.time)).any():
             curve = interval_incidence(self.earliest, self.time, cause, causes, self.entry, self.n)
-            return replace(curve, effects=self.design_effects(cause, causes))
+            return replace(curve, effect=self.design_effects(cause))
         late = replace(self, earliest=np.where(bounded, self.time, self.earliest), informative=None)
         early = replace(self, time=np.where(bounded, self.earliest, self.time), informative=None)
         extremes = late.incidence(cause, causes), early.incidence(cause, causes)
@@ -118,18 +118,23 @@ class Durations:
         chosen = self.attrs.get("cluster")
         return None if chosen is None else Cells.of(self.started, self.count(), self.cluster, chosen == "auto")
 
-    def design_effects(self, cause: Ints, causes: int) -> list[DesignEffect | None]:
-        """How much larger the variance of each outcome is because messages depend on one another."""
-        if self.cells is None:
-            return [None] * causes
-        return design_effect(self.cells, self.time, cause, causes, self.entry, self.n, self.attrs["confidence"])
+    def design_effects(self, cause: Ints) -> Callable[[int], DesignEffect | None]:
+        """A function that returns how much larger the variance of an outcome is because messages are dependent."""
 
-    def critical_values(self, times: tuple[float, float]) -> Floats:
+        def effect(end: int) -> DesignEffect | None:
+            if self.cells is None:
+                return None
+            return design_effect(self.cells, self.time, cause, end, self.entry, self.n, self.attrs["confidence"])
+
+        return cache(effect)
+
+    def critical_values(self, times: tuple[float, float]) -> list[float]:
         """The normal quantiles with which the band of each outcome holds at all times (microseconds) at once."""
         cells = self.cells or Cells(np.arange(len(self)), 0, 1.0, None, are_tried=False)
         inside = np.clip(self.time, times[0], times[1]).astype(np.int64)
         cause = np.where(self.time > times[1], OPEN, self.cause)
-        return critical_value(cells, inside, cause, 2, self.entry, self.n, self.attrs["confidence"])
+        confidence = self.attrs["confidence"]
+        return [critical_value(cells, inside, cause, end, self.entry, self.n, confidence) for end in (0, 1)]
 
     def score_effects(self, group: Ints) -> tuple[tuple[float, float], tuple[float, float]]:
         """The design effects of Gray's and of the log-rank test, each with its degrees of freedom."""
@@ -191,7 +196,7 @@ def _finish(result: pd.DataFrame, observed: Durations, groups: list[tuple[dict[s
 def dependence_attrs(groups: list[tuple[dict[str, Any], Durations]]) -> dict[str, Any]:
     """A sentence about the largest design effect of the largest group in which messages depend on one another."""
     for values, part in sorted(groups, key=lambda group: -group[1].count()):
-        if (effect := (part.curve.effects or [None])[0]) is None:
+        if (effect := part.curve.effect(0)) is None:
             continue
         where, largest, n = int(np.argmax(effect.variance)), float(effect.variance.max()), part.count()
         level = percentile(round(float(part.curve.share[0, part.curve.at(effect.time[where])]), 2))

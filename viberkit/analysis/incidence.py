@@ -13,7 +13,7 @@ Korn, *Effective sample sizes for confidence intervals for survival probabilitie
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -84,7 +84,7 @@ class Incidence:
     the row lies, ``inflation`` how many times as large the variance is, and ``undecided`` the messages whose interval
     includes ``time`` and later times, for each outcome; None if all times are exact. ``extremes`` are the latest and
     the earliest curve between which the limits are, and ``is_known`` is False if nothing is known between them.
-    ``effects``: how much larger the variance of each outcome is because messages depend on one another.
+    ``effect`` returns how much larger the variance of an outcome is because messages depend on one another.
     """
 
     time: Ints
@@ -98,7 +98,7 @@ class Incidence:
     undecided: Floats | None = None
     extremes: tuple[Incidence, Incidence] | None = None
     is_known: bool = True
-    effects: Sequence[DesignEffect | None] = ()
+    effect: Callable[[int], DesignEffect | None] = field(default=lambda end: None, repr=False, compare=False)
     _precisions: dict[int, Precision] = field(default_factory=dict, repr=False, compare=False)
 
     def precision(self, end: int) -> Precision:
@@ -108,7 +108,7 @@ class Incidence:
             if self.inflation is not None:
                 factor = self.inflation[end]
                 exact = Precision(exact.variance * factor, exact.size / factor, exact.size_above / factor)
-            if self.effects and (effect := self.effects[end]) is not None:
+            if (effect := self.effect(end)) is not None:
                 factors = effect.variance, effect.size
                 variance, size = (np.interp(self.time, effect.time, factor) for factor in factors)
                 exact = Precision(exact.variance * variance, exact.size / size, exact.size_above / size)
@@ -117,7 +117,7 @@ class Incidence:
 
     def design_effect(self, when: float, end: int = 0) -> float:
         """How many times as large the variance is at a time because messages depend on one another."""
-        effect = self.effects[end] if self.effects else None
+        effect = self.effect(end)
         return 1.0 if effect is None else float(np.interp(when, effect.time, effect.variance))
 
     def _compute_precision(self, end: int) -> Precision:
@@ -232,15 +232,15 @@ class Incidence:
         curve = self if self.extremes is None else self.extremes[1]
         return np.asarray(curve.share[end][curve.highest_row(when, end)])
 
-    def of_reached(self, n: float, effects: Sequence[DesignEffect | None]) -> Incidence:
+    def of_reached(self, n: float, effect: Callable[[int], DesignEffect | None]) -> Incidence:
         """The times of the ``n`` messages with the first outcome, weighted by how long others could be observed."""
         rows = (self.ended[0] > 0) | (self.time == 0)
         ended = np.zeros((2, np.count_nonzero(rows)))
         ended[0] = np.diff(self.share[0, rows], prepend=0.0) * n / max(float(self.share[0, -1]), _ROUNDING)
         at_risk = n - np.append(0.0, np.cumsum(ended[0])[:-1])
-        curve = replace(product_limit(self.time[rows], at_risk, ended, np.zeros(len(at_risk))), effects=effects)
+        curve = replace(product_limit(self.time[rows], at_risk, ended, np.zeros(len(at_risk))), effect=effect)
         if self.extremes is not None:
-            late, early = (extreme.of_reached(n, effects) for extreme in self.extremes)
+            late, early = (extreme.of_reached(n, effect) for extreme in self.extremes)
             curve = replace(curve, extremes=(late, early), is_known=self.is_known)
         if self.left is None or self.inflation is None or self.undecided is None:
             return curve

@@ -279,7 +279,7 @@ def _design_effects(
         cells = Cells.of(started[part], len(part) if counts is None else int(counts.sum()), named, are_tried)
         if cells is not None:
             cause = np.ones(len(part), dtype=np.int8)
-            (effect,) = design_effect(cells, time[part], cause, 1, None, counts, confidence)
+            effect = design_effect(cells, time[part], cause, 0, None, counts, confidence)
             effects |= {} if effect is None else {index: effect}
     return effects
 
@@ -294,7 +294,7 @@ def _interval_curves(
         part = row == index
         cause = np.ones(np.count_nonzero(part), dtype=np.int8)
         curve = interval_incidence(low[part], high[part], cause, 1, n=None if n is None else n[part])
-        curves[int(index)] = replace(curve, effects=[effects.get(int(index))])
+        curves[int(index)] = replace(curve, effect={0: effects.get(int(index))}.get)
     return curves
 
 
