@@ -372,3 +372,18 @@ def test_errors_name_the_parameter() -> None:
         vk.compare(log, other=log.drop(columns="outcome"))
     for end in ("delivered", "MessageStatus::delivered", "message-delivered"):
         assert vk.compare(log, by="kind", end=end, within=60, quantiles=[])["share"].tolist() == [1]
+
+
+def test_messages_that_were_observed_late_do_not_count_before() -> None:
+    """The shares are those of the curve of each group with the same left truncation."""
+    rng = np.random.default_rng(2)
+    log = both([(float(t), DELIVERED) for t in rng.integers(1, 90, 60)], [(float(t), OPEN) for t in range(1, 90)])
+    late = pd.Series(log["accepted_at"] + pd.to_timedelta(rng.integers(0, 30, len(log)), unit="s"))
+    late.index = pd.Index(log["message_id"])
+    row = vk.compare(log, by="kind", baseline="a", within=60, quantiles=[], observed_from=late).iloc[0]
+    curve = vk.delivery_curve(log, by="kind", observed_from=late)
+    last = curve[curve["time_s"] <= 60].groupby("kind", observed=True)["delivered"].last()
+    assert row["baseline_share"] == pytest.approx(last["a"])
+    assert row["baseline_share"] != pytest.approx(
+        vk.compare(log, by="kind", baseline="a", within=60, quantiles=[])["baseline_share"][0]
+    )

@@ -12,7 +12,22 @@ import viberkit as vk
 
 #: Keyword-only parameters stand in this order; those of one function only stand between their neighbours.
 ORDER = (
-    *("other", "by", "start", "end", "within", "waits", "target", "quantiles", "of", "burn_rates", "baseline", "names", "adjust", "shrink"),
+    *(
+        "other",
+        "by",
+        "start",
+        "end",
+        "within",
+        "waits",
+        "target",
+        "quantiles",
+        "of",
+        "burn_rates",
+        "baseline",
+        "names",
+        "adjust",
+        "shrink",
+    ),
     *("max_changes", "every", "prices", "viber_price", "sms_price", "sms_curve", "advice", "viber_charged", "split"),
     *("band", "simultaneous", "observed_from"),
     *("columns", "states"),  # of read_events

@@ -488,7 +488,9 @@ def test_errors_name_the_parameter() -> None:
         vk.delivery_curve(log, end="arrived")
     with pytest.raises(ValueError, match=r"start: 'sent' is not a state"):
         vk.time_to(log, start="sent")
-    with pytest.raises(ValueError, match=r"band: 'wald' is not a kind of band; pass one of score, exact, log-log, linear"):
+    with pytest.raises(
+        ValueError, match=r"band: 'wald' is not a kind of band; pass one of score, exact, log-log, linear"
+    ):
         vk.delivery_curve(log, band="wald")
     with pytest.raises(ValueError, match=r"band: 'LogLog' is not a kind of band; did you mean 'log-log'\? pass one of"):
         vk.delivery_curve(log, band="LogLog")
