@@ -22,7 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "analysis.cost": ["cost"],
         "analysis.durations": ["DroppedMessagesWarning", "IntervalTimesWarning"],
         "analysis.failure_codes": ["advise"],
-        "analysis.fallback": ["fallback"],
+        "analysis.fallback": ["fallback", "replay"],
         "analysis.journeys": ["ImplausibleTimesWarning", "journeys", "transitions"],
         "analysis.latency": ["latency"],
         "analysis.quality": ["quality"],
@@ -49,7 +49,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and completion
         IntervalTimesWarning as IntervalTimesWarning,
     )
     from viberkit.analysis.failure_codes import advise as advise
-    from viberkit.analysis.fallback import fallback as fallback
+    from viberkit.analysis.fallback import fallback as fallback, replay as replay
     from viberkit.analysis.journeys import (
         ImplausibleTimesWarning as ImplausibleTimesWarning,
         journeys as journeys,

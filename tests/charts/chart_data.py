@@ -187,11 +187,13 @@ def fallback(n: int = 1000, groups: int = 0, by: Sequence[str] = ("rate_type",))
     waits = waits.assign(fallback_low=np.maximum(share - 0.5 / n**0.5, 0), fallback_high=share + 0.5 / n**0.5)
     waits = waits.assign(delivered_later_share=0.5, duplicate_share=0.01, cost=0.01 + 0.05 * share, reach_s=180.0)
     waits = waits.assign(reached_share=0.96, meets_target=waits["wait_s"] <= 600, chosen=waits["wait_s"] == 600)
+    cost = ["cost", "cost_low", "cost_high"]
+    waits[cost[1:]] = 0.01 + 0.05 * waits[["fallback_low", "fallback_high"]].to_numpy()
     names = list(by) if groups else []
     if groups:
         parts = [
             waits.assign(
-                cost=waits["cost"] + number / 100,
+                **(waits[cost] + number / 100),
                 **{name: GROUPS[number] if level == 0 else f"team {number}" for level, name in enumerate(by)},
             )
             for number in range(groups)

@@ -15,7 +15,7 @@ from viberkit.analysis.formatting import duration, percent, percentile
 
 _SHARE = re.compile(
     r"(.*_)?share(_difference|_low|_high)?|low|high|(delivered|seen|failed|open)(_(low|high|se|earliest|before|after))?"
-    r"|budget_left.*|fallback_(low|high)|holdout_reached"
+    r"|budget_(left.*|chance)|(fallback|duplicate|reached)_(low|high)"
 )
 _LONGEST = 60  # rows or sentences that are all shown
 _ENDS = 10

@@ -340,13 +340,15 @@ def _signed(value: float, unit: str) -> str:
 def fallback(fallback: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
     """Draw the cost of each wait before an SMS, the share that falls back, and the wait that was chosen.
 
-    One line per group on a log axis of time; a hollow marker is a wait that misses the target, a ring the chosen one.
+    One line per group on a log axis of time, with a band for the interval; a hollow marker is a wait that misses the
+    target, a ring the chosen one.
 
     Parameters
     ----------
     fallback : pandas.DataFrame
-        The result of ``vk.fallback``: ``wait_s``, ``reach_s`` (seconds), ``cost`` (per message), ``fallback_share``,
-        ``fallback_low``, ``fallback_high``, ``meets_target``, ``chosen``, and the columns of ``attrs["by"]``.
+        The result of ``vk.fallback``: ``wait_s``, ``reach_s`` (seconds), ``cost``, ``cost_low``, ``cost_high`` (per
+        message), ``fallback_share``, ``fallback_low``, ``fallback_high``, ``meets_target``, ``chosen``, and the columns
+        of ``attrs["by"]``.
     title : str, optional
         A title above the chart; without one, the headings and the texts on the axis say what is drawn.
     ax : matplotlib.axes.Axes, optional
@@ -368,6 +370,7 @@ def fallback(fallback: pd.DataFrame, *, title: str = "", ax: Axes | None = None)
     --------
     >>> import pandas as pd
     >>> result = pd.DataFrame({"wait_s": [5.0, 120.0], "cost": [0.04, 0.0132], "reach_s": [9.0, 180.0],
+    ...     "cost_low": [0.036, 0.012], "cost_high": [0.044, 0.0145],
     ...     "fallback_share": [0.5, 0.06], "fallback_low": [0.4, 0.05], "fallback_high": [0.6, 0.07],
     ...     "meets_target": True, "chosen": [False, True]})
     >>> result.attrs = {"by": [], "target": 0.95, "within_s": 600.0}
@@ -376,7 +379,7 @@ def fallback(fallback: pd.DataFrame, *, title: str = "", ax: Axes | None = None)
     'wait 2 min: 0.0132 per message, 6 % fall back, 95 % reached in 3 min'
     """
     source, shares = "vk.fallback(journeys, …)", ["fallback_share", "fallback_low", "fallback_high"]
-    columns = ("wait_s", "cost", "reach_s", *shares, "meets_target", "chosen")
+    columns = ("wait_s", "cost", "cost_low", "cost_high", "reach_s", *shares, "meets_target", "chosen")
     check_result(fallback, "fallback", source, columns, ("by", "target", "within_s"))
     layout = Layout.open(ax, title, fallback.attrs, left=0.52)
     rows = fallback
@@ -400,7 +403,7 @@ def fallback(fallback: pd.DataFrame, *, title: str = "", ax: Axes | None = None)
     notes.append(not_drawn("other groups", left_out))
     layout.time_axis(float(rows["wait_s"].min()), float(rows["wait_s"].max()))
     layout.set_height(total, notes)
-    lowest, highest = float(rows["cost"].min()), float(rows["cost"].max())
+    lowest, highest = float(rows["cost_low"].min()), float(rows["cost_high"].max())
     padding = 0.06 * (highest - lowest) or 0.05 * abs(highest) or 1.0
     low, high = lowest - padding, highest + padding
     inch, main = (high - low) / height, layout.ax
@@ -426,6 +429,7 @@ def fallback(fallback: pd.DataFrame, *, title: str = "", ax: Axes | None = None)
         share, share_low, share_high = (zero + up * part[name].to_numpy(float) for name in shares)
         meets, chosen = part["meets_target"].to_numpy(dtype=bool), part["chosen"].to_numpy(dtype=bool)
         main.plot(wait, cost, color=colour, lw=1.0)
+        main.fill_between(wait, part["cost_low"].to_numpy(float), part["cost_high"], color=colour, alpha=0.2, lw=0)
         for mask, fill in ((meets, colour), (~meets, "none")):
             main.plot(wait[mask], cost[mask], "o", ms=2.5 if many else 5.0, mec=colour, mfc=fill)
         main.plot(wait[chosen], cost[chosen], "o", ms=10, mec=colour, mfc="none", mew=1.6)
