@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from scipy import stats
+from support import dependent_logs
 from support.delivery_logs import BEGIN, NEVER, SECOND, Truth, draw
 
 import viberkit as vk
@@ -22,6 +23,7 @@ EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "40"))
 LOGS = max(int(os.environ.get("VIBERKIT_LOGS", "300")), 300)
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 DAY = 86_400 * SECOND
+ATTRS = {"by": [], "start": "accepted", "end": "delivered", "confidence": 0.95, "cluster": "auto", "tz": "UTC"}
 UTC_INSTANT = "datetime64[us, UTC]"
 
 
@@ -62,10 +64,10 @@ def test_each_window_has_its_own_curve(every: str, by: str | None) -> None:
     result = vk.over_time(log, every=every, within=(2, 60), quantiles=(0.5, 0.99), by=by)
     pd.testing.assert_frame_equal(log, before)
     keys = [by, "window_at"] if by else ["window_at"]
-    values = "within_s quantile share low high naive_share value_s low_s high_s n n_open".split()
+    values = "within_s quantile share low high naive_share value_s low_s high_s design_effect n n_open".split()
     assert list(result) == [*keys, *values]
-    names = {"by": [by] if by else [], "start": "accepted", "end": "delivered", "confidence": 0.95, "tz": "UTC"}
-    assert result.attrs == names | {"every": every}
+    names = ATTRS | {"by": [by] if by else [], "every": every}
+    assert {name: value for name, value in result.attrs.items() if name != "dependence_note"} == names
     assert result["window_at"].dtype == UTC_INSTANT
     assert result["n"].sum() == 4 * len(log)
     pd.testing.assert_frame_equal(result, result.sort_values(keys, kind="stable", ignore_index=True))
@@ -249,8 +251,7 @@ def test_objectives_by_group_and_their_budget() -> None:
     assert result["budget_left"].tolist() == [0, 1, 1, -1]
     assert result["budget_left_cumulative"].tolist() == [0, 0.5, 1, 0]
     assert result["verdict"].cat.categories.tolist() == ["met", "missed", "unclear"]
-    names = {"by": ["kind"], "start": "accepted", "end": "delivered", "confidence": 0.95, "tz": "UTC"}
-    assert result.attrs == names | {"within_s": 60.0, "target": 0.5, "every": "1d"}
+    assert result.attrs == ATTRS | {"by": ["kind"], "within_s": 60.0, "target": 0.5, "every": "1d"}
     whole = vk.slo(sent_at(at, took), target=0.5, every=None)
     assert whole[["n", "n_missed", "verdict"]].to_numpy().tolist() == [[8, 3, "unclear"]]
 
@@ -265,7 +266,8 @@ def test_the_verdict_is_by_the_interval() -> None:
     assert verdicts(70, 0.95) == ["missed"]
     log = sent_at(["2026-03-01T10:00:00"] * 10_000, [1.0] * 9496 + [61.0] * 504)
     assert vk.slo(log)["summary"].tolist() == [
-        "unclear: 94.96 % (94.5 % to 95.4 %) delivered within 60 s, target 95 %; observed 94.96 % of 10,000"
+        "unclear: 94.96 % (94.5 % to 95.4 %) delivered within 60 s, target 95 %; observed 94.96 % of 10,000; "
+        "the error budget lasts with a chance of 43 %"
     ]
 
 
@@ -274,8 +276,7 @@ def test_a_profile_is_the_hours_of_the_week() -> None:
     result = vk.profile(log, within=(2, 60), tz="America/New_York")
     local = log["accepted_at"].dt.tz_convert("America/New_York").dt
     assert list(result)[:5] == ["weekday", "hour", "within_s", "quantile", "share"]
-    names = {"by": [], "start": "accepted", "end": "delivered", "confidence": 0.95, "tz": "America/New_York"}
-    assert result.attrs == names
+    assert result.attrs == ATTRS | {"tz": "America/New_York"}
     assert result["weekday"].cat.categories[0] == "Monday"
     assert result["n"].sum() == 3 * 600
     pd.testing.assert_frame_equal(result, result.sort_values(["weekday", "hour"], kind="stable", ignore_index=True))
@@ -327,3 +328,151 @@ def test_errors_name_the_parameter() -> None:
             work(log, by="rate_typ")
         with pytest.raises(ValueError, match="end: 'arrived' is not a state"):
             work(log, end="arrived")
+
+
+# --- late entry ------------------------------------------------------------------------------------------------
+
+
+def product_limit(rows: list[tuple[int, bool, int]], limit: int) -> float:
+    """The share delivered by a time, of (time, delivered, entry): each risk set is counted one by one."""
+    still_open, share = 1.0, 0.0
+    for at in sorted({time for time, _, entry in rows if entry < time <= limit}):
+        at_risk = sum(entry < at <= time for time, _, entry in rows)
+        ended = sum(time == at and delivered and entry < time for time, delivered, entry in rows)
+        share += still_open * ended / at_risk
+        still_open *= 1 - ended / at_risk
+    return share
+
+
+@settings(many, max_examples=max(EXAMPLES // 3, 10))
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 90), st.booleans(), st.sampled_from([-1, -1, 1, 5, 20, 59, 60, 80])),
+        min_size=1,
+        max_size=25,
+    )
+)
+def test_late_entry_against_counting(rows: list[tuple[int, bool, int]]) -> None:
+    """Every window estimates as from the messages that were under observation at each time."""
+    begin = pd.Timestamp("2026-03-02T10:00:00Z")
+    took = [float(time) if delivered else None for time, delivered, _ in rows]
+    log = sent_at([str(begin)] * len(rows), took)
+    log["observed_until"] = log["accepted_at"] + pd.to_timedelta([time for time, *_ in rows], unit="s")
+    since = begin + pd.to_timedelta([max(entry, -1) for *_, entry in rows], unit="s")
+    late = pd.Series(since.astype(UTC_INSTANT), index=log["message_id"])
+    options: dict[str, Any] = {"within": 60, "observed_from": late}
+    expected = product_limit(rows, 60)
+    share = vk.over_time(log, quantiles=[], **options)["share"][0]
+    results = [vk.over_time(log.assign(observed_from=late.array), within=60, quantiles=[])["share"][0]]
+    results.append(vk.profile(log, quantiles=[], **options)["share"][0])
+    results.append(vk.slo(log, **options)["share"][0])
+    results.append(1 - 0.05 * vk.burn_rate(log, burn_rates={"1h": 1}, **options)["burn_rate"][0])
+    assert results == pytest.approx([share] * 4, nan_ok=True)
+    is_known = any(entry < time >= 60 for time, _, entry in rows)
+    assert share == pytest.approx(expected) if is_known else np.isnan(share) or share == pytest.approx(expected)
+
+
+def test_messages_observed_late_do_not_bias_the_error_budget() -> None:
+    """Without the messages that ended before their observation, and with them, 20 % are missed."""
+    rng, n = np.random.default_rng(8), 400
+    missed, naive = [], []
+    for _ in range(30):
+        took = np.where(rng.random(n) < 0.2, rng.uniform(61, 500, n), rng.exponential(10, n).clip(0.001, 59))
+        entry = np.where(rng.random(n) < 0.4, rng.exponential(20, n), -1.0)  # of 40 %, some seconds after the start
+        seen = entry < took
+        log = sent_at(["2026-03-02T10:00:00"] * int(seen.sum()), took[seen].tolist())
+        since = log["accepted_at"] + pd.to_timedelta(entry[seen], unit="s")
+        row = vk.slo(log.assign(observed_from=since), target=0.8, cluster=None).iloc[0]
+        assert row["n_undecided"] == (entry[seen] > 0).sum()
+        assert row["observed_share"] == pytest.approx((took[seen & (entry < 0)] <= 60).mean())
+        missed.append(row["n_missed"] / row["n"])
+        naive.append((took[seen] > 60).mean())
+        assert row["budget_left"] == pytest.approx(1 - row["n_missed"] / row["n_allowed"])
+    assert np.mean(missed) == pytest.approx(0.2, abs=4 * 0.4 / np.sqrt(30 * n))
+    assert np.mean(naive) > 0.22  # counting them, of which those open for long are too many
+
+
+# --- the chance that the error budget lasts --------------------------------------------------------------------
+
+
+def test_windows_that_have_ended_have_used_their_budget_or_not() -> None:
+    at = ["2026-03-01T10:00:00", "2026-03-01T11:00:00", "2026-03-02T10:00:00", "2026-03-02T11:00:00"]
+    took = [1.0, 70.0, 70.0, 70.0]
+    ended = vk.slo(sent_at(at, took, until="2026-03-03T00:00:00"), target=0.5)
+    assert ended["budget_chance"].tolist() == [1, 0]
+    assert not ended["summary"].str.contains("budget").any()
+    running = vk.slo(sent_at(at, took, until="2026-03-02T23:59:59"), target=0.5)
+    assert running["budget_chance"].tolist()[0] == 1
+    assert 0 <= running["budget_chance"].tolist()[1] < 0.01
+    assert running["summary"].str.contains("; the error budget lasts with a chance of ").tolist() == [False, True]
+    whole = vk.slo(sent_at(at, took), target=0.5, every=None)
+    assert whole["budget_chance"].tolist() == [0]
+    assert vk.slo(JOURNEYS.empty())["budget_chance"].tolist() == []
+
+
+def test_the_budget_of_each_group_is_forecast_on_its_own() -> None:
+    at = pd.date_range("2026-03-01", "2026-03-03T12:00:00", freq="5min", inclusive="left", tz="UTC")
+    took = np.where(np.arange(len(at)) % 20, 1.0, 70.0)  # 5 % are missed
+    log = pd.concat([sent_at([*map(str, at)], list(took), until="2026-03-03T12:00:00")] * 2, ignore_index=True)
+    log["message_id"] = [f"m{index}" for index in range(len(log))]
+    log["kind"] = np.repeat(["a", "b"], len(at))
+    log.loc[log["kind"] == "b", "delivered_at"] = log["accepted_at"] + pd.Timedelta("1s")
+    result = vk.slo(log, by="kind", target=0.9)
+    assert result["budget_chance"].tolist()[:2] == [1, 1]
+    chance = dict(zip(result["kind"], result["budget_chance"], strict=True))  # of the last window
+    assert 0.95 < chance["a"] < 1
+    assert chance["b"] > chance["a"]
+    for kind in "ab":
+        alone = vk.slo(log[log["kind"] == kind], target=0.9)["budget_chance"]
+        assert result.loc[result["kind"] == kind, "budget_chance"].tolist() == alone.tolist()
+
+
+def test_the_traffic_to_come_is_that_of_earlier_windows() -> None:
+    """Where earlier windows had no messages after this time of day, the budget is decided."""
+    days = [f"2026-03-0{day}T{hour:02}:{minute:02}:00" for day in (1, 2, 3) for hour in (8, 9) for minute in range(60)]
+    took = [70.0 if index % 15 == 0 else 1.0 for index in range(len(days))]  # 8 of 120 a day
+    done = vk.slo(sent_at(days, took, until="2026-03-03T12:00:00"), target=0.93)
+    assert done["budget_chance"].tolist() == [1, 1, 1]
+    halfway = vk.slo(sent_at(days[:-60], took[:-60], until="2026-03-03T08:59:59"), target=0.93)
+    assert 0.5 < halfway["budget_chance"].tolist()[-1] < 0.9
+    first = vk.slo(sent_at(days[:60], took[:60], until="2026-03-01T09:00:00"), target=0.93)
+    assert 0.5 < first["budget_chance"].tolist()[-1] < halfway["budget_chance"].tolist()[-1]  # traffic until midnight
+
+
+def forecasts(law: str, logs: int, n: int = 300, days: int = 6) -> pd.DataFrame:
+    """The chance stated in the last day of each log, and whether the budget lasted."""
+    rows = []
+    for seed in range(logs):
+        rng = np.random.default_rng([11, seed])
+        start = dependent_logs.evenly(rng, n * days, days)
+        took = np.where(rng.random(n * days) < rng.uniform(0.02, 0.08), 100.0, 2.0)
+        if law == "outages":
+            took = np.where(rng.random(n * days) < 0.02, 100.0, 2.0)
+            took += dependent_logs.outages(rng, start, days, share=rng.uniform(0.01, 0.06))
+        now = (days - rng.uniform(0.05, 0.95)) * dependent_logs.DAY
+        seen, last = start < now, start >= (days - 1) * dependent_logs.DAY
+        log = dependent_logs.journeys(start[seen], took[seen], observed_s=now - start[seen])
+        rows.append((vk.slo(log)["budget_chance"].iloc[-1], (took[last] > 60).sum() <= 0.05 * last.sum()))
+    result = pd.DataFrame(rows, columns=["stated", "lasted"]).dropna().astype("float64")
+    tenths = result.groupby((result["stated"] * 10).clip(upper=9).astype(int))
+    table = tenths.agg(n=("stated", "size"), stated=("stated", "mean"), lasted=("lasted", "mean"))
+    print(f"\n{law}, {logs} logs\n{table.round(3)}")
+    return result
+
+
+@pytest.mark.parametrize(
+    ("law", "logs"),
+    [
+        ("independent", 30),
+        pytest.param("independent", LOGS, marks=pytest.mark.slow),
+        pytest.param("outages", LOGS, marks=pytest.mark.slow),
+    ],
+)
+def test_the_stated_chances_are_those_with_which_budgets_last(law: str, logs: int) -> None:
+    result = forecasts(law, logs)
+    stated, lasted = result["stated"], result["lasted"]
+    noise = np.sqrt((stated * (1 - stated)).sum())
+    assert abs((stated - lasted).sum()) <= 3.5 * noise + 0.02 * logs
+    brier = ((stated - lasted) ** 2).mean()
+    assert brier <= (stated * (1 - stated)).mean() + 0.02 + 0.3 / np.sqrt(logs)
+    assert brier < 0.8 * lasted.var(ddof=0)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from viberkit.analysis.durations import (
     OPEN,
@@ -24,7 +25,8 @@ from viberkit.analysis.durations import (
 )
 from viberkit.analysis.formatting import UNITS, percent
 from viberkit.analysis.grouping import BY, check_name_clash, factorize, group_columns
-from viberkit.analysis.ordering import SECOND, instants
+from viberkit.analysis.incidence import Incidence
+from viberkit.analysis.ordering import NEVER, SECOND, instants, instants_of, microseconds
 from viberkit.frames.schema import INSTANT
 
 _MONDAY = pd.Timestamp("1970-01-05")  # weeks begin on Mondays
@@ -251,7 +253,7 @@ def slo(
     messages: pd.DataFrame | None = None,
     tz: str = "UTC",
 ) -> pd.DataFrame:
-    """Measure a service level objective and its error budget: a share of all messages delivered within a time.
+    r"""Measure a service level objective and its error budget: a share of all messages delivered within a time.
 
     Parameters
     ----------
@@ -297,14 +299,16 @@ def slo(
         - ``verdict``: met where the whole interval is at or above the target, missed where it is below, else unclear
         - ``n``: messages of the window
         - ``n_open``: of these, messages without a final outcome when last observed
-        - ``n_undecided``: messages observed for less than ``within``, or known only to have reached ``end`` in an
-          interval around it
+        - ``n_undecided``: messages observed for less than ``within``, or not from their start on, or known only to have
+          reached ``end`` in an interval around it
         - ``n_missed``: messages that missed the objective, and the expected number among the undecided
         - ``n_allowed``: messages that may miss it, n × (1 - target)
         - ``budget_left``: share of these that is left; 1 if no message missed, below 0 if the budget is overspent
         - ``budget_left_cumulative``: the same of all windows of the group up to this one
         - ``burn_rate``: (1 - share) / (1 - target): at 1 the window uses exactly its part of the error budget
-        - ``summary``: the verdict as a sentence
+        - ``budget_chance``: chance that the budget is not overspent at the end of the window; 1 or 0 for windows that
+          have ended
+        - ``summary``: the verdict as a sentence, and the chance if the window has not ended
 
         ``attrs`` hold ``by``, ``start``, ``end``, ``within_s``, ``target``, ``every``, ``confidence``, ``cluster`` and
         ``tz``.
@@ -332,7 +336,15 @@ def slo(
     Notes
     -----
     An undecided message is expected to miss the objective as often as the messages that were open for as long and
-    observed for longer, by the Aalen-Johansen estimate of its window.
+    observed for longer, by the Aalen-Johansen estimate of its window; one that was not observed from its start on, as
+    often as all messages, because the messages that ended before their observation are not in the log.
+
+    A window has not ended if it contains the last ``observed_until`` of the log. Messages still to come are in
+    proportion to those so far as in earlier windows, the first excepted, or else as many per hour as until now. They
+    miss the objective as often as all messages of the group, or as those of the window if these differ by more than two
+    standard errors. Their number has a gamma distribution, whose variance is that of the estimate and that of the
+    messages, times the design effect. The chance is too certain where traffic varies, or where an outage of a kind that
+    the log does not contain may still come, and too uncertain where a day has a share of its own.
 
     Examples
     --------
@@ -343,8 +355,10 @@ def slo(
     >>> result[["n", "share", "verdict", "n_missed", "n_allowed", "budget_left"]]
        n  share  verdict  n_missed  n_allowed  budget_left
     0  4   0.75  unclear       1.0        2.0          0.5
-    >>> print(result["summary"][0])
-    unclear: 75 % (30 % to 95 %) delivered within 60 s, target 50 %; observed 75 % of 4
+    >>> print(result["summary"][0].replace("; ", ";\n"))
+    unclear: 75 % (30 % to 95 %) delivered within 60 s, target 50 %;
+    observed 75 % of 4;
+    the error budget lasts with a chance of 86 %
     """
     (share,), (limit,) = check_shares([target], "target"), check_within([within])
     options: dict[str, Any] = {"observed_from": observed_from, "confidence": confidence, "cluster": cluster, "tz": tz}
@@ -555,43 +569,71 @@ def estimate_slo(observed: Durations, limit: float, target: float) -> pd.DataFra
     """The result of :func:`slo` from durations grouped by window; ``limit`` is in microseconds."""
     names = ("within_s", "share", "low", "high", "observed_share", "design_effect")
     dtypes: dict[str, Any] = dict.fromkeys(names, "float64")
-    dtypes["verdict"] = pd.CategoricalDtype(["met", "missed", "unclear"])
-    dtypes |= dict.fromkeys(("n", "n_open", "n_undecided"), "int64")
+    verdict = pd.CategoricalDtype(["met", "missed", "unclear"])
+    dtypes |= {"verdict": verdict} | dict.fromkeys(("n", "n_open", "n_undecided"), "int64")
     dtypes |= dict.fromkeys(("n_missed", "n_allowed", "budget_left", "burn_rate"), "float64") | {"summary": "str"}
     result = estimate_rows(observed, dtypes, lambda part: [_slo_row(part, limit, target)])
-    by = observed.attrs["by"]
-    windows = result.groupby(by, observed=True, dropna=False) if by else result
+    windows = result.groupby(observed.attrs["by"] or np.zeros(len(result)), observed=True, dropna=False)
     result["budget_left_cumulative"] = 1 - windows["n_missed"].cumsum() / windows["n_allowed"].cumsum()
+    chance = np.where(result["share"].isna(), np.nan, result["n_missed"] <= result["n_allowed"])
+    every, begins = observed.attrs["every"], microseconds(result["window_at"])
+    now = instants_of(observed.journeys, "observed_until").max(initial=NEVER)
+    left = begins - now + (0 if every is None else window_length(every) // pd.Timedelta("1us"))
+    group, summaries = windows.ngroup().to_numpy(), result["summary"].tolist()
+    for index in np.flatnonzero((left > 0) & result["share"].notna()).tolist():
+        part, row = observed.take(group[observed.group] == group[index]), result.iloc[index]
+        begin, elapsed = begins[part.group], now - begins[index]
+        earlier, is_late = (begin > begin.min()) & (begin < begins[index]), part.started - begin > elapsed
+        n_before, n_after = part.count(earlier & ~is_late), part.count(earlier & is_late)
+        per_time = left[index] / max(min(elapsed, now - int(part.started.min())), 1)
+        n_more = row["n"] * (n_after / n_before if n_before else per_time)
+        share, n = float(part.curve.share_at(limit)[0]), row["n"] / part.curve.design_effect(limit)
+        is_same = n * (row["share"] - share) ** 2 <= 4 * share * (1 - share) + 1e-9  # two standard errors
+        curve = part.curve if is_same else part.take(part.group == index).curve
+        chance[index] = _budget_chance(row, n_more, curve, limit, target)
+        summaries[index] += f"; the error budget lasts with a chance of {percent(chance[index])}"
+    result["budget_chance"], result["summary"] = chance, summaries
     result.attrs |= {"within_s": limit / SECOND, "target": target}
     return result
 
 
+def _budget_chance(row: pd.Series[Any], n: float, curve: Incidence, limit: float, target: float) -> float:
+    """The chance that the error budget of a window lasts if ``n`` messages are still to come that follow a curve.
+
+    The number that miss is gamma distributed: outages make it skew.
+    """
+    size = float(curve.precision(0).size[curve.at(limit)])
+    miss = ((1 - float(curve.share_at(limit)[0])) * size + 1 - target) / (size + 1)
+    variance = miss * (1 - miss) * ((n + row["n_undecided"]) * curve.design_effect(limit) + n**2 / (size + 1))
+    left, mean = row["n_allowed"] - row["n_missed"] + n * (1 - target) + 1e-9, n * miss
+    return float(special.gammainc(mean**2 / variance, left * mean / variance)) if left > 0 < mean else float(left > 0)
+
+
 def _slo_row(part: Durations, limit: float, target: float) -> dict[str, Any]:
     is_open, is_reached = part.cause == OPEN, part.cause == REACHED
-    undecided = (part.earliest < limit) & (is_open | (is_reached & (part.time > limit)))
-    n, n_undecided, n_met = part.count(), part.count(undecided), part.count(is_reached & (part.time <= limit))
+    is_late = np.zeros(len(part), dtype=bool) if part.entry is None else part.entry >= 0
+    undecided = is_late | (part.earliest < limit) & (is_open | (is_reached & (part.time > limit)))
+    n, n_undecided = part.count(), part.count(undecided)
+    n_met = part.count(is_reached & (part.time <= limit) & ~undecided)
     curve = part.curve
     share, low, high = (round(float(value), 12) for value in curve.share_at(limit, 0, part.attrs["confidence"]))
     n_missed, n_allowed = float(n - n_met - n_undecided), n * (1 - target)
     if n_undecided and not np.isnan(share):
         now, then = curve.at(part.earliest[undecided]), curve.at(part.time[undecided])
-        # The chance to miss is that of the messages that were open for as long, or that ended in the same interval.
+        # The chance to miss is that of the messages that were open for as long, or that ended in the same interval; of
+        # messages observed late that of all messages, because those that ended before are missing.
         chance = (1 - share - curve.share[1, now]) / np.maximum(curve.open[now], 1e-12)
         inside = np.maximum(curve.share[0, then] - curve.share[0, now], 1e-12)
         chance = np.where(is_open[undecided], chance, (curve.share[0, then] - share) / inside)
+        chance = np.where(is_late[undecided], 1 - share, chance)
         n_missed += float(np.clip(chance, 0.0, 1.0) @ (np.ones(n_undecided) if part.n is None else part.n[undecided]))
     verdict = "met" if low >= target else "missed" if high < target else "unclear"
     observed_share = n_met / (n - n_undecided) if n > n_undecided else np.nan
     row: dict[str, Any] = {"within_s": limit / SECOND, "share": share, "low": low, "high": high}
-    row |= {
-        "observed_share": observed_share,
-        "design_effect": curve.design_effect(limit),
-        "verdict": verdict,
-        "n": n,
-        "n_open": part.count(is_open),
-    }
-    row |= {"n_undecided": n_undecided, "n_missed": n_missed, "n_allowed": n_allowed}
-    row |= {"budget_left": 1 - n_missed / n_allowed, "burn_rate": (1 - share) / (1 - target)}
+    row |= {"observed_share": observed_share, "design_effect": curve.design_effect(limit), "verdict": verdict}
+    row |= {"n": n, "n_open": part.count(is_open), "n_undecided": n_undecided}
+    row |= {"n_missed": n_missed, "n_allowed": n_allowed, "budget_left": 1 - n_missed / n_allowed}
+    row["burn_rate"] = (1 - share) / (1 - target)
     near = partial(percent, near=target)
     text = f"{near(share)} ({near(low)} to {near(high)}) {part.attrs['end']} within {limit / SECOND:g} s"
     text = f"{verdict}: {text}, target {percent(target)}; observed {near(observed_share)} of {n - n_undecided:,}"
