@@ -371,7 +371,8 @@ def test_the_chosen_wait_is_marked_and_described() -> None:
 
 
 def test_costs_have_the_same_number_of_decimals() -> None:
-    frame = fallback().assign(cost=np.linspace(0.035, 0.05, 9))
+    cost = np.linspace(0.035, 0.05, 9)
+    frame = fallback().assign(cost=cost, cost_low=cost, cost_high=cost)
     labels = [label.get_text() for label in charts.fallback(frame).get_yticklabels()]
     assert [label for label in labels if label] == ["0.035", "0.040", "0.045", "0.050", "0 %", "30 %"]
 

@@ -139,7 +139,7 @@ def fallback(
     variance is that of 200 resampled logs: of independent messages, of whole clusters, or of stretches of time of the
     length in which messages depend on one another (circular block bootstrap [2]_). The seed is fixed. The intervals
     are too narrow where dependence reaches further than a tenth of the log, with fewer than ten clusters, and where
-    fewer than about five messages are still to be delivered.
+    fewer than about five messages are still to be delivered. Prices and ``sms_curve`` count as exact.
 
     Beyond the longest time that any message was observed nothing is known: longer waits are NaN and never chosen, and
     ``delivered_later_share``, ``duplicate_share`` and ``reached_share`` are lower bounds, and so is ``cost`` where
@@ -468,7 +468,7 @@ def _resample(part: Durations, cause: Ints, curve: Incidence, policy: _Policy) -
     if effect is None or part.cells is None:
         drawn = rng.multinomial(n, states.weight / n, _DRAWS) if n else np.zeros((_DRAWS, width))
     else:
-        cell, length = part.cells.cell, round((effect.length or part.cells.length) / part.cells.length)
+        cell, length = part.cells.cell, max(round((effect.length or 0) / part.cells.length), 1)
         if effect.length is None:
             cell = np.unique(part.cells.named % (_SIZE // width), return_inverse=True)[1]
         table = np.bincount(cell * width + states.index, states.n, (int(cell.max()) + 1) * width).reshape(-1, width)
