@@ -4,9 +4,11 @@ The estimator is that of Turnbull (*The empirical distribution function with arb
 truncated data*, 1976), for competing outcomes (Hudgens, Satten and Longini, *Nonparametric maximum likelihood
 estimation for competing risks survival data subject to interval censoring and truncation*, 2001). Each iteration of
 the EM algorithm distributes the messages with an interval over the times inside it, as the current estimate does, and
-estimates again as Aalen and Johansen, which is exact for right-censored messages. The iterations are extrapolated
-(Varadhan and Roland, *Simple and globally convergent methods for accelerating the convergence of any EM algorithm*,
-2008).
+estimates again as Aalen and Johansen, which is exact for right-censored messages. After a few of them, if no message is
+left-truncated, Newton's method with shares that cannot be negative finds the maximum: each step maximizes a quadratic
+model of the likelihood (Wang, *On fast computation of the non-parametric maximum likelihood estimate of a mixing
+distribution*, 2007) by block principal pivoting (Portugal, Júdice and Vicente, *A comparison of block pivoting and
+interior-point algorithms for linear least squares problems with nonnegative variables*, 1994).
 
 The likelihood determines how much of the share lies in an interval, but not where in it. Estimates inside are
 interpolated linearly, and limits are those of its ends. The variance is that of the observed information of the shares
@@ -15,8 +17,8 @@ in classes of about equal share: it exceeds that of exact times where the interv
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +28,8 @@ from viberkit.analysis.ordering import Ints
 
 _MANY = 4_096  # distinct ends of intervals, from which they are rounded outwards
 _BITS = 9  # significant bits that remain then: at most 0.4 % of the time
-_TOLERANCE = 1e-6  # change of a share in one iteration
-_MAX_ITERATIONS = 500
-_SMALL = 1e-10  # a share that is not distinguished from zero
+_TOLERANCE, _SMALL, _ZERO = 1e-10, 1e-10, 1e-13  # change of a share; shares that are not distinguished from zero
+_MAX_ITERATIONS, _FIRST_ITERATIONS, _MAX_STEPS, _PIVOTS, _DAMPING = 2_000, 5, 50, 12, 1e-9
 _CLASSES = 24  # of each outcome, for the variance
 _SAMPLE = 20_000  # observations, for the variance
 
@@ -89,10 +90,16 @@ def interval_incidence(
         at_risk = entered - np.append(0.0, np.cumsum(ended.sum(axis=0) + censored)[:-1])
         return product_limit(rows, at_risk, ended, censored)
 
-    share = _maximize(share, lambda share: np.diff(estimate(share).share, axis=1, prepend=0.0))
-    curve = estimate(np.where(share > _SMALL, share, 0.0))
-    used = (curve.ended.sum(axis=0) > 0) | (censored > 0) | (rows == 0)
     entries = None if entry is None else (np.searchsorted(rows, entry, side="right"), weight)
+    for iteration in range(_MAX_ITERATIONS):
+        if iteration == _FIRST_ITERATIONS and entry is None:
+            known = [_Observations(kind, at, at + 1, row[at]) for kind, row in enumerate(exact) for at in row.nonzero()]
+            share = _newton(share, groups + known, censored)
+        share, previous = np.diff(estimate(share).share, axis=1, prepend=0.0), share
+        if np.abs(share - previous).max() <= _TOLERANCE:
+            break
+    curve = estimate(np.where(share > _ZERO, share, 0.0))
+    used = (curve.ended.sum(axis=0) > 0) | (censored > 0) | (rows == 0)
     inflation = _inflation(curve, exact, censored, groups, entries)
     names = ("time", "at_risk", "ended", "censored", "open", "share")
     arrays = {name: getattr(curve, name)[..., used] for name in names}
@@ -148,21 +155,63 @@ def _count(n: Floats, first: Ints, after: Ints, rows: int) -> Floats:
     return np.asarray(np.maximum(np.cumsum(change)[:-1], 0.0))
 
 
-def _maximize(share: Floats, iterate: Callable[[Floats], Floats]) -> Floats:
-    """The fixed point of the EM algorithm, by squared extrapolation."""
-    share = iterate(share)
-    for _ in range(_MAX_ITERATIONS):
-        first = iterate(share)
-        second = iterate(first)
-        if np.abs(second - first).max() <= _TOLERANCE:
+def _newton(share: Floats, groups: list[_Observations], censored: Floats) -> Floats:
+    """The shares that maximize the likelihood, none of them negative.
+
+    The unknowns are cumulative shares, that of no outcome included: each observation is a difference of two or more, so
+    that matrices are sparse.
+    """
+    from scipy import sparse, special
+    from scipy.sparse.linalg import splu
+
+    padded = np.pad(share, ((0, 1), (0, 1)))  # the last share is that of no outcome
+    padded[-1, -1] = max(1 - share.sum(), 0.0) + _SMALL
+    (kind, row), size = np.nonzero(padded), np.count_nonzero(padded)
+    begin, at, end = np.searchsorted(kind, np.arange(len(padded) + 1)), np.flatnonzero(censored), len(censored) + 1
+
+    def sums(cause: int, first: Ints, after: Ints) -> Any:
+        """The share of the outcome in the rows of each observation, as a difference of cumulative shares."""
+        nodes = begin[cause] + np.searchsorted(row[begin[cause] : begin[cause + 1]], np.append(after, first))
+        index = np.tile(np.arange(len(first)), 2), nodes
+        return sparse.csr_array((np.repeat([1.0, -1.0], len(first)), index), shape=(len(first), size + 1))
+
+    later = sum(sums(cause, at + 1, np.full(len(at), end)) for cause in range(len(padded)))
+    n = np.concatenate([*(group.n for group in groups), censored[at]])
+    total, x, damping = n.sum(), padded[kind, row], sparse.eye_array(size + 1) * np.sqrt(_DAMPING * n.sum())
+    matrix = sparse.vstack([*(sums(group.cause, group.first, group.after) for group in groups), later, damping]).tocsr()
+
+    def split(x: Floats) -> list[Floats]:
+        """The probability of each observation, and the cumulative shares times the damping."""
+        return np.split(matrix @ np.append(0.0, np.cumsum(x)), [len(n)])
+
+    def likelihood(x: Floats) -> float:
+        return float(special.xlogy(n, split(x)[0]).sum() - total * x.sum())  # not a number if a share is negative
+
+    for _ in range(_MAX_STEPS):
+        chance, cumulative = split(x)
+        weight = np.append(n / chance**2, np.ones(size + 1))
+        right = matrix.T @ np.append(2 * n / chance, cumulative)
+        right[-1] -= total
+        free, z = x > _SMALL, np.zeros(size)  # the maximum of the quadratic model, by block principal pivoting
+        for step in range(_MAX_STEPS):
+            chosen = sparse.csr_array((np.ones(size + 1), (np.arange(size + 1), np.append(0, np.cumsum(free)))))[:, 1:]
+            terms = matrix @ chosen
+            hessian = (terms.T.multiply(weight) @ terms).tocsc()
+            factors = splu(hessian, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0, options={"SymmetricMode": True})
+            z[free], z[~free] = np.diff(factors.solve(chosen.T @ right), prepend=0.0), 0.0
+            gradient = np.cumsum((right - matrix.T @ (weight * np.concatenate(split(z))))[:0:-1])[::-1]
+            wrong = np.where(free, z < -_ZERO, gradient > _SMALL * total)
+            if not wrong.any():
+                break
+            free = free ^ (wrong if step < _PIVOTS else wrong & (np.cumsum(wrong) == wrong.sum()))
+        change, least = np.maximum(z, 0.0) - x, likelihood(x) * (1 + _ZERO)
+        while not likelihood(x + change) >= least:
+            change /= 2
+        x = np.maximum(x + change, 0.0)
+        if np.abs(change).max() <= _TOLERANCE:
             break
-        change = first - share
-        curvature = second - first - change
-        norm = float(np.linalg.norm(curvature))
-        length = max(float(np.linalg.norm(change)) / norm, 1.0) if norm > 0 else 1.0
-        further = share + 2 * length * change + length**2 * curvature
-        share = iterate(np.where(further > 0, further, second))
-    return second
+    padded[kind, row] = x
+    return padded[:-1, :-1]
 
 
 def _inflation(
