@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import viberkit as vk
+from tests.support import dependent_logs
 from viberkit.frames.clocks import resolution
 
 LOGS = int(os.environ.get("VIBERKIT_LOGS", "6"))  # per kind of fault
@@ -21,9 +22,9 @@ STATES = ("accepted", "dispatched", "delivered", "seen")
 HALF_HOURS = 1_800 * SECOND
 
 
-def true_times(rng: np.random.Generator, messages: int) -> dict[str, np.ndarray]:
+def true_times(rng: np.random.Generator, messages: int, hours: int = 6) -> dict[str, np.ndarray]:
     """When each message entered each state, in microseconds."""
-    accepted = START + np.sort(rng.integers(0, 6 * 3_600 * SECOND, messages))
+    accepted = START + np.sort(rng.integers(0, hours * 3_600 * SECOND, messages))
     dispatched = accepted + (rng.lognormal(-2, 0.5, messages) * SECOND).astype(np.int64)
     delivered = dispatched + (rng.lognormal(0.3, 0.6, messages) * SECOND).astype(np.int64)
     seen = delivered + (rng.lognormal(4, 1.2, messages) * SECOND).astype(np.int64)
@@ -31,10 +32,10 @@ def true_times(rng: np.random.Generator, messages: int) -> dict[str, np.ndarray]
 
 
 def log(
-    rng: np.random.Generator, messages: int = 200, sources: tuple[str, ...] = ("history", "callback")
+    rng: np.random.Generator, messages: int = 200, sources: tuple[str, ...] = ("history", "callback"), hours: int = 6
 ) -> pd.DataFrame:
     """Events of every source, with most states of most messages; times are integers in ``at`` and ``received``."""
-    true, parts = true_times(rng, messages), []
+    true, parts = true_times(rng, messages, hours), []
     for source in sources:
         for state, at in true.items():
             kept = np.flatnonzero(rng.random(messages) < (0.6 if state == "seen" else 0.97))
@@ -322,3 +323,166 @@ def test_one_clock_cannot_be_checked() -> None:
     result = vk.quality(events_of(log(np.random.default_rng(8), sources=("history",)).query("state == 'seen'")))
     row = result[result["check"] == "clock_offset"].iloc[0]
     assert (row["count"], row["of"], row["effect"][:12]) == (0, 0, "Not checked:")
+
+
+# --- clocks and correct_clocks -------------------------------------------------------------------------------
+
+PLANTED = ["offset", "offset_of_state", "step", "step_of_state", "drift", "drift_of_state", "resolution"]
+
+
+def plant_course(kind: str, rng: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray, dict[str, Any]]:
+    """A log of several days with one wrong clock, its true times, and the row of that clock that must be found."""
+    table, source = log(rng, 400, hours=int(rng.integers(48, 336))), str(rng.choice(["history", "callback"]))
+    true, expected = table["at"].to_numpy(), {"source": source, "offset_s": 0.0, "step_s": 0.0, "drift_s_per_day": 0.0}
+    rows = (table["source"] == source).to_numpy()
+    if kind.endswith("_of_state"):
+        expected["state"] = str(rng.choice(["accepted", "dispatched", "delivered"]))
+        rows = rows & (table["state"] == expected["state"]).to_numpy()
+    offset, at = size(rng), true.copy()
+    if kind == "resolution":
+        step = int(rng.choice([1_000, 10_000, 100_000, SECOND, 5 * SECOND, MINUTE]))
+        at[rows] = at[rows] // step * step
+        expected["resolution_s"] = step / SECOND
+    elif kind.startswith("drift"):
+        a_day = np.exp(rng.uniform(0, np.log(60))) * rng.choice([-1, 1])
+        at[rows] += (a_day * (at[rows] - START) / 86_400).astype(np.int64)
+        expected["drift_s_per_day"] = a_day
+    else:
+        rows = rows & (at > (np.quantile(at, rng.uniform(0.2, 0.8)) if kind.startswith("step") else 0))
+        at[rows] += offset
+        expected["step_s" if kind.startswith("step") else "offset_s"] = offset / SECOND
+    return events_of(table.assign(at=at)), true, expected
+
+
+def wrong_clocks(found: pd.DataFrame) -> pd.DataFrame:
+    return found[found[["offset_s", "step_s", "drift_s_per_day"]].abs().max(axis=1) > 0]
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_clocks_have_the_planted_offset_step_drift_or_resolution(kind: str) -> None:
+    rng, found = np.random.default_rng(sum(map(ord, kind))), []
+    for _ in range(LOGS):
+        events, true, expected = plant_course(kind, rng)
+        result = vk.clocks(events)
+        wrong = wrong_clocks(result)
+        if kind == "resolution":
+            of_source = result[result["source"] == expected["source"]]
+            found.append(len(wrong) == 0 and (of_source["resolution_s"] == expected["resolution_s"]).all())
+            continue
+        is_found = len(wrong) == 1 and wrong["source"].iloc[0] == expected["source"]
+        is_found = is_found and wrong["state"].astype(object).fillna("").iloc[0] == expected.get("state", "")
+        for name, least in (("offset_s", 1.0), ("step_s", 1.0), ("drift_s_per_day", 0.3)):
+            tolerance = max(abs(expected[name]) * 0.15, least)
+            is_found = is_found and abs(wrong[name].iloc[0] - expected[name]) <= tolerance
+        if is_found and kind.startswith("offset"):
+            is_found = wrong["low_s"].iloc[0] <= expected["offset_s"] <= wrong["high_s"].iloc[0]
+        if is_found:
+            left = np.abs(vk.correct_clocks(events)["happened_at"].astype("int64").to_numpy() - true) / SECOND
+            is_found = np.quantile(left, 0.95) < 0.5
+        found.append(is_found)
+    assert sum(found) >= 0.95 * LOGS - 1, (kind, sum(found), LOGS)
+
+
+def by_other_laws(rng: np.random.Generator) -> list[pd.DataFrame]:
+    """Correct logs of ``dependent_logs``: outages, slow hours, nights and halves, bursts, queues."""
+    days, n = 6.0, 600
+    start = dependent_logs.evenly(rng, n, days)
+    campaign, factor, _ = dependent_logs.in_campaigns(rng, n, int(days))
+    bursts = dependent_logs.in_bursts(rng, n, days)
+    took = dependent_logs.weibull(rng, n, scale_s=float(np.exp(rng.uniform(-0.7, 3.4))))
+    laws = [
+        (start, took + dependent_logs.outages(rng, start, days)),
+        (start, took * dependent_logs.by_stretch(rng, start, 3_600, 0.6)),
+        (start, took * np.where(start % 86_400 < 6 * 3_600, 4, 1)),
+        (start, took * np.where(start > np.median(start), 8, 1)),
+        (start, took * dependent_logs.autoregressive(rng, n)),
+        (campaign, took * factor),
+        (bursts, dependent_logs.queue(bursts, rng.exponential(0.15, n))),
+    ]
+    logs = []
+    for start, seconds in laws:
+        parts = [
+            pd.DataFrame({"message_id": np.arange(n).astype(str), "state": state, "source": source, "at": at * SECOND})
+            for state, source, at in (("accepted", "send", start), ("delivered", "callback", start + seconds))
+        ]
+        table = pd.concat(parts).astype({"at": "int64"})
+        received = table["at"] + (rng.lognormal(-1.5, 0.5, len(table)) * SECOND).astype(np.int64)
+        logs.append(events_of(table.assign(received=received.where(table["source"] == "callback"))))
+    return logs
+
+
+def test_clocks_finds_nothing_in_correct_logs_of_other_laws() -> None:
+    found = [
+        wrong_clocks(vk.clocks(events)) for seed in range(LOGS) for events in by_other_laws(np.random.default_rng(seed))
+    ]
+    assert sum(map(len, found)) <= 0.02 * len(found), [frame["summary"].tolist() for frame in found if len(frame)]
+
+
+def stepping(step_s: float, messages: int = 3_000) -> tuple[pd.DataFrame, np.ndarray]:
+    """Sends by a clock that is set forward in the middle, deliveries by another one, and the true latencies."""
+    rng = np.random.default_rng(3)
+    start, took = np.sort(rng.random(messages)) * 3 * 86_400, rng.lognormal(np.log(2.5), 1.0, messages)
+    sent = start + np.where(start > np.median(start), step_s, 0)
+    parts = [
+        pd.DataFrame({"message_id": np.arange(messages).astype(str), "state": state, "source": source, "at": at})
+        for state, source, at in (("accepted", "send", sent), ("delivered", "callback", start + took))
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    return events_of(table.assign(at=START + (table["at"] * SECOND).astype(np.int64), received=np.nan)), took
+
+
+@pytest.mark.parametrize("step_s", [20, -20, 3_600])
+def test_a_step_in_the_middle_is_named_and_corrected(step_s: float) -> None:
+    events, took = stepping(step_s)
+    before = events.copy(deep=True)
+    (row,) = findings(events, "clock_offset")
+    assert "in a step near 2024-07-02T" in row["effect"]
+    wrong = wrong_clocks(vk.clocks(events)).iloc[0]
+    assert (wrong["source"], wrong["step_s"], wrong["offset_s"]) == ("send", pytest.approx(step_s, abs=0.2), 0)
+    corrected = vk.correct_clocks(events)
+    assert corrected.attrs["corrected"] == [wrong["summary"]]
+    pd.testing.assert_series_equal(corrected["recorded_at"], events["happened_at"], check_names=False)
+    journeys = vk.journeys(corrected)
+    assert "recorded_at" not in journeys
+    assert vk.time_to(journeys, quantiles=0.5)["value_s"][0] == pytest.approx(np.median(took), abs=0.15)
+    assert len(wrong_clocks(vk.clocks(corrected))) == 0
+    pd.testing.assert_frame_equal(events, before)
+
+
+def test_only_the_rows_that_are_passed_are_corrected() -> None:
+    events, _ = stepping(20)
+    result = vk.correct_clocks(events, offsets=vk.clocks(events).query("source == 'callback'"))
+    pd.testing.assert_series_equal(result["happened_at"], events["happened_at"])
+    assert result.attrs["corrected"] == []
+    offsets = vk.clocks(events).assign(offset_s=[5.0, 0.0], step_s=0.0, since_at=events["happened_at"].min())
+    polled = events.assign(not_before=events["happened_at"].where(events["message_id"] == "7"))
+    moved = (polled["happened_at"] - vk.correct_clocks(polled, offsets=offsets)["happened_at"]).dt.total_seconds()
+    assert (moved == np.where((events["source"] == "callback") & (events["message_id"] != "7"), 5, 0)).all()
+
+
+def test_clocks_has_a_row_for_each_clock_that_differs() -> None:
+    table = log(np.random.default_rng(11))
+    coarse = table["source"].eq("history") & table["state"].eq("seen")
+    result = vk.clocks(events_of(table.assign(at=table["at"].where(~coarse, table["at"] // MINUTE * MINUTE))))
+    states = result["state"].astype(object).fillna("").tolist()
+    assert sorted(zip(result["source"], states, strict=True)) == [
+        ("callback", ""),
+        *(("history", state) for state in sorted(STATES)),
+    ]
+    assert result.set_index("state").loc["seen", "summary"] == "history seen: no offset found; resolves 1 min"
+    assert result["n"].sum() == len(table)
+    assert (result["offset_s"] == 0).all()
+    assert result["low_s"].isna().all()
+
+
+def test_a_clock_that_cannot_be_compared_has_no_offset() -> None:
+    events = events_of(log(np.random.default_rng(8), sources=("history",)).query("state == 'seen'"))
+    (row,) = vk.clocks(events).to_dict("records")
+    assert (row["summary"], np.isnan(row["offset_s"])) == ("history: not compared", True)
+    nothing = vk.clocks(events.iloc[:0])
+    assert len(nothing) == 0
+    assert nothing["step_at"].dtype == "datetime64[us, UTC]"
+    assert len(vk.correct_clocks(events.iloc[:0])) == 0
+    without_source = vk.clocks(events[["message_id", "state", "happened_at"]])
+    assert without_source["source"].isna().all()
+    assert without_source["summary"][0] == "events: not compared"

@@ -59,7 +59,7 @@ class OrderedEvents:
 
     def extra_columns(self, result_columns: Iterable[str]) -> list[str]:
         """The columns of ``events`` that are neither in the events schema nor in the result."""
-        excluded = {*EVENTS.names, "inbound", *result_columns}
+        excluded = {*EVENTS.names, "inbound", "recorded_at", *result_columns}
         return [name for name in self.events.columns if name not in excluded]
 
 

@@ -14,11 +14,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from viberkit.analysis.clock_offsets import Clock, find_offsets
+from viberkit.analysis.clock_offsets import find_clocks
 from viberkit.analysis.incidence import Floats
 from viberkit.analysis.journeys import DELIVERY_PATH, build_journeys
 from viberkit.analysis.ordering import NEVER, SECOND, Ints, column_of, instants_of, order_events
-from viberkit.frames.clocks import resolutions
 from viberkit.frames.columns import EVENTS, QUALITY
 from viberkit.frames.mapping import LogFormat
 from viberkit.frames.schema import require
@@ -26,7 +25,6 @@ from viberkit.models.states import ORDER, parse_state
 from viberkit.models.validation import EVENTS as CALLBACK_EVENTS
 
 _REMEDY_FOR_SOURCES = "pass archive.events(all_sources=True)"
-_LEAST, _MESSAGES = 10, 1_000  # of which clocks are compared
 _AROUND = " \t\r\n{}\"'"  # what may surround an id
 _EPOCH = 0  # a not_before of 1970-01-01: no earlier poll is known
 _CALLBACK_STATES = [state in {parse_state(event) for event in CALLBACK_EVENTS} for state in ORDER]
@@ -45,7 +43,7 @@ class _Log:
         states, sources = (column_of(self.events, EVENTS[name]).cat for name in ("state", "source"))
         self.state, self.states = states.codes.to_numpy(), list(states.categories)
         self.source, self.sources = sources.codes.to_numpy(), list(sources.categories)
-        self.resolutions = resolutions(self.events)
+        self.clocks, self.compared = find_clocks(self.ordered)
         self.journeys_passed = journeys is not None
         self.journeys = build_journeys(self.ordered) if journeys is None else journeys
         required = ("message_id", "outcome", "observed_until")
@@ -54,15 +52,6 @@ class _Log:
         self.times = {state: self.journey_times(f"{state}_at") for state in ORDER[:8]}  # NaN: never in this state
         self.entered = {state: ~np.isnan(at) for state, at in self.times.items()}
         self.delivered = self.entered["delivered"] | self.entered["seen"]
-
-    def of_clock(self, clock: Clock) -> dict[str, Any]:
-        """All events of a source, or of one of its states, as a finding."""
-        source, state = (text or None for text in clock)
-        rows = self.source == (self.sources.index(source) if source else -1)
-        if state:
-            rows &= self.state == self.states.index(state)
-        example = self.ids[self.message[np.argmax(rows)]]
-        return {"count": _count(rows), "of": _count(rows), "example": example, "source": source, "state": state}
 
     def journey_times(self, name: str) -> Floats:
         times = instants_of(self.journeys, name)
@@ -443,18 +432,16 @@ def clock_resolution(log: _Log) -> _Findings:
 
     ``value_s`` is what its clock resolves.
     """
-    findings: _Findings = []
-    for source in dict.fromkeys(source for source, _ in log.resolutions):
-        sizes = {state: size for (name, state), size in log.resolutions.items() if name == source}
-        for state, size in [("", max(sizes.values()))] if len({*sizes.values()}) == 1 else sizes.items():
-            count = {} if size >= SECOND else {"count": 0, "example": None}
-            findings.append(log.of_clock((source, state)) | {"value_s": size / SECOND} | count)
+    findings = []
+    for clock, _, size, _ in log.clocks:
+        count = {} if size >= SECOND else {"count": 0, "example": None}
+        findings += [clock | {"value_s": size / SECOND} | count] if size else []
     return findings or _not_checked("no clock has ten different times")
 
 
 @_check(
     "Every time between this clock and another is wrong by the difference.",
-    "Correct happened_at of these events, or take both ends of a time from one clock.",
+    "Use vk.correct_clocks(events), or take both ends of a time from one clock; see vk.clocks(events).",
 )
 def clock_offset(log: _Log) -> _Findings:
     """Events by a clock that is ahead of the others or behind, by source or state, out of its events.
@@ -463,25 +450,12 @@ def clock_offset(log: _Log) -> _Findings:
     sources are compared by the same events, by the time of receipt, and by times between states that would be negative
     or the same for all messages.
     """
-    chosen = np.zeros(len(log.ids), dtype=bool)
-    chosen[:: len(log.ids) // _MESSAGES + 1] = True
-    rows = np.flatnonzero(chosen[log.message])
-    rows = rows[log.not_before[rows] == NEVER]
-    rows = rows[np.argsort(-log.happened[rows], kind="stable")]  # the first instant of a state is assigned last
-    instants = np.array([log.happened[rows], instants_of(log.events, "received_at")[rows]])
-    messages, message = np.unique(log.message[rows], return_inverse=True)
-    codes, clock = np.unique(log.source[rows] * np.int64(len(log.states)) + log.state[rows], return_inverse=True)
-    table = np.full((2, len(codes), len(messages)), np.nan)
-    table[:, clock, message] = np.where(instants == NEVER, np.nan, instants)
-    if len(messages) < _LEAST or (len(codes) < 2 and np.isnan(table[1]).all()):
+    if not log.compared:
         return _not_checked("clocks are compared by ten messages with two states, or with the time of receipt")
-    clocks = [divmod(int(code), len(log.states)) for code in codes]
-    names = [(["", *log.sources][source + 1], str(log.states[state])) for source, state in clocks]
-    times, received = (dict(zip(names, part, strict=True)) for part in table)
     findings = []
-    for (source, state), offset in find_offsets(times, received, log.resolutions).items():
-        effect = f"The clock of {f'{source} {state}'.strip()} is {offset}; times between them are wrong by that."
-        findings.append(log.of_clock((source, state)) | {"value_s": offset.largest / SECOND, "effect": effect})
+    for clock, name, _, offset in log.clocks:
+        effect = f"The clock of {name} is {offset}; times between them are wrong by that."
+        findings += [clock | {"value_s": offset.largest / SECOND, "effect": effect}] if offset else []
     return findings or [{"count": 0, "of": len(log.events)}]
 
 
