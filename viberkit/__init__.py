@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "analysis.curves": ["delivery_curve", "time_to"],
         "analysis.cost": ["cost"],
         "analysis.durations": ["DroppedMessagesWarning", "IntervalTimesWarning"],
+        "analysis.explain": ["explain"],
         "analysis.failure_codes": ["advise"],
         "analysis.fallback": ["fallback", "replay"],
         "analysis.journeys": ["ImplausibleTimesWarning", "journeys", "transitions"],
@@ -50,6 +51,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and completion
         DroppedMessagesWarning as DroppedMessagesWarning,
         IntervalTimesWarning as IntervalTimesWarning,
     )
+    from viberkit.analysis.explain import explain as explain
     from viberkit.analysis.failure_codes import advise as advise
     from viberkit.analysis.fallback import fallback as fallback, replay as replay
     from viberkit.analysis.journeys import (

@@ -55,4 +55,4 @@ def test_the_frame_is_the_only_positional_argument(name: str) -> None:
 
 
 def test_every_function_is_checked() -> None:
-    assert len(functions()) == 29
+    assert len(functions()) == 31

@@ -177,6 +177,20 @@ def comparison(n: int, groups: int = 2, end: str = "delivered") -> pd.DataFrame:
     return frame
 
 
+def explanation(n: int, unit: str = "share") -> pd.DataFrame:
+    """A result of vk.explain with ``n`` parts."""
+    effect = np.array([-0.041, 0.012, -0.006])[np.arange(n) % 3] / (1 + np.arange(n)) * (1 if unit == "share" else 200)
+    half = np.abs(effect) * np.where(np.arange(n) % 2, 1.2, 0.3)
+    frame = pd.DataFrame({"kind": "within", "column": "country", "effect": effect})
+    frame = frame.assign(low=effect - half, high=effect + half)
+    frame["summary"] = [
+        f"country {GROUPS[i % len(GROUPS)]}: dispatched → delivered slower: −1 of −5 (−2 to 0)" for i in range(n)
+    ]
+    frame.attrs = {"by": [], "start": "accepted", "end": "delivered", "what": "within 60 s", "unit": unit, "tz": "UTC"}
+    frame.attrs |= {"before": 0.82, "after": 0.77, "difference": -0.05, "of_note": ""}
+    return frame
+
+
 WAITS = (5, 10, 30, 60, 120, 300, 600, 3600, 86400)
 
 

@@ -25,6 +25,7 @@ from chart_data import (
     curve,
     delivered,
     events,
+    explanation,
     fallback,
     journeys,
     latency,
@@ -123,6 +124,8 @@ CASES: dict[str, Callable[[Axes | None], Axes]] = {
     "compare many": lambda ax: charts.compare(comparison(100, 11), ax=ax),
     "compare times": lambda ax: charts.compare(comparison(100).query("within_s.isna()"), ax=ax),
     "compare shares": lambda ax: charts.compare(comparison(100).query("quantile.isna()"), ax=ax),
+    **{f"explain {n}": lambda ax, n=n: charts.explain(explanation(n), ax=ax) for n in (1, 2, 50, 200)},
+    "explain quantile": lambda ax: charts.explain(explanation(9, "s"), ax=ax),
     **{f"fallback {n}": lambda ax, n=n: charts.fallback(fallback(n), ax=ax) for n in SIZES},
     "fallback one wait": lambda ax: charts.fallback(fallback().iloc[:1], ax=ax),
     "fallback first": lambda ax: charts.fallback(fallback().assign(chosen=lambda t: t["wait_s"] == 5), ax=ax),
@@ -163,7 +166,15 @@ CASES: dict[str, Callable[[Axes | None], Axes]] = {
 
 
 LARGE = ("latency 10000", "timeline many", "time_share by", "curve 50", "curve by 50", "ecdf 10000", "quantiles 50")
-LARGE += ("compare 50", "fallback 50", "fallback by", "over_time changes", "over_time by", "over_time both shares")
+LARGE += (
+    "compare 50",
+    "explain 50",
+    "fallback 50",
+    "fallback by",
+    "over_time changes",
+    "over_time by",
+    "over_time both shares",
+)
 LARGE += ("slo 50 days", "profile by", "flow crossing 100000", "funnel 100000", "curve by 4 groups", "time_to by 5")
 
 
@@ -244,6 +255,7 @@ FRAMES = {
     "compare": comparison(50),
     "curve": curve(50),
     "ecdf": transitions(50),
+    "explain": explanation(12),
     "fallback": fallback(),
     "flow": transitions(50),
     "funnel": journeys(50),
@@ -442,6 +454,7 @@ def test_time_share_has_a_bar_per_group() -> None:
         (charts.quantiles, latency(6).iloc[:0], "no transitions"),
         (charts.quantiles, latency(6).iloc[-1:], "no transitions"),
         (charts.compare, comparison(5).iloc[:0], "nothing to compare"),
+        (charts.explain, explanation(5).iloc[:0], "nothing to explain"),
         (charts.fallback, fallback().iloc[:0], "no wait with a known cost"),
         (charts.fallback, fallback().assign(cost=np.nan), "no wait with a known cost"),
         (charts.over_time, over_time(2).iloc[:0], "no windows"),
@@ -460,6 +473,7 @@ def test_time_share_has_a_bar_per_group() -> None:
                 ("ecdf", "no transitions"),
                 ("quantiles", "no transitions"),
                 ("compare", "nothing to compare"),
+                ("explain", "nothing to explain"),
                 ("fallback", "no wait with a known cost"),
                 ("over_time", "no windows"),
                 ("slo", "no windows"),
@@ -491,6 +505,7 @@ def test_an_empty_frame_is_described(draw: Callable[[pd.DataFrame], Axes], frame
         (charts.quantiles, journeys(2), r"quantiles.*vk\.latency\(events\).*'from_state'"),
         (charts.quantiles, latency(6).drop(columns="high_s"), r"quantiles.*'high_s'"),
         (charts.compare, journeys(2), r"compare.*vk\.compare\(journeys, by=…\).*'group'"),
+        (charts.explain, journeys(2), r"explain.*vk\.explain\(journeys, other=…\).*'effect'"),
         (charts.fallback, journeys(2), r"fallback.*vk\.fallback\(journeys.*'wait_s'"),
         (charts.fallback, fallback().drop(columns="reach_s"), r"fallback.*'reach_s'"),
         (charts.over_time, profile(3), r"over_time.*vk\.over_time\(journeys\).*'window_at'"),
@@ -528,6 +543,7 @@ def test_transitions_of_a_log_can_be_drawn() -> None:
         (charts.ecdf, transitions(50)),
         (charts.quantiles, latency(50)),
         (charts.compare, comparison(50)),
+        (charts.explain, explanation(50)),
         (charts.fallback, fallback(groups=2).sample(frac=1, random_state=1)),
         (charts.over_time, over_time_with_gaps()),
         (lambda frame: charts.over_time(over_time(9), changes=frame), changes()),

@@ -47,7 +47,7 @@ def _to_html(reference: weakref.ref[pd.DataFrame], copy: pd.DataFrame) -> str:
     if len(shown) > _LONGEST:
         notes.append(f"{len(shown):,} rows; the first and the last {_ENDS} are shown.")
         shown = pd.concat([shown.head(_ENDS), shown.tail(_ENDS)])
-    by = frame.attrs.get("by", [])
+    by = ["low", "high"] if "effect" in frame else frame.attrs.get("by", [])  # shares or seconds
     cells = {name: [_cell("" if name in by else str(name), value) for value in shown[name]] for name in shown}
     table = pd.DataFrame(cells, index=shown.index).to_html(border=0)
     items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences)

@@ -9,14 +9,14 @@ says about itself, such as the share of deliveries known only as an interval, is
 from __future__ import annotations
 
 from viberkit.charts.curves import curve, ecdf
-from viberkit.charts.estimates import compare, fallback, quantiles
+from viberkit.charts.estimates import compare, explain, fallback, quantiles
 from viberkit.charts.flows import flow, funnel
 from viberkit.charts.heatmaps import profile, slo
 from viberkit.charts.transitions import latency, time_share, timeline
 from viberkit.charts.trends import over_time
 
-__all__ = ["compare", "curve", "ecdf", "fallback", "flow", "funnel", "latency", "over_time", "profile"]
-__all__ += ["quantiles", "slo", "time_share", "timeline"]
+__all__ = ["compare", "curve", "ecdf", "explain", "fallback", "flow", "funnel", "latency", "over_time"]
+__all__ += ["profile", "quantiles", "slo", "time_share", "timeline"]
 
 
 def __dir__() -> list[str]:

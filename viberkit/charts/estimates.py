@@ -1,4 +1,4 @@
-"""Charts of estimates: quantiles, differences from a baseline, and the cost of each wait before a fallback to SMS."""
+"""Charts of estimates: quantiles, differences and their parts, and the cost of each wait before a fallback to SMS."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from viberkit.charts._results import check_result, largest_groups, not_drawn
 from viberkit.charts._style import GROUP_COLOURS, state_colour, transition_colours
 from viberkit.charts.transitions import MAX_LANES, MAX_LINES, set_time_axis
 
-__all__ = ["compare", "fallback", "quantiles"]
+__all__ = ["compare", "explain", "fallback", "quantiles"]
 
 _MARKERS = "oDs^vP*"
 #: Inches: a lane, the heading of a block of lanes, and its axis.
@@ -193,20 +193,24 @@ def compare(comparison: pd.DataFrame, *, title: str = "", ax: Axes | None = None
     for block in blocks:
         block.rows = [row for row in block.rows if row.group in groups]
     drawn = sum(len(block.rows) for block in blocks)
-    total = drawn * _ROW + fixed_height
     baselines = ", ".join(layout.elide(name, 0.3) for name in dict.fromkeys(comparison["baseline"].astype("str")))
     name = layout.elide(groups[0], 0.3) if len(groups) == 1 else "group"
     units = dict.fromkeys(block.unit for block in blocks)
     notes = [f"difference = {name} − {baselines}", *(_SIGNS[unit] for unit in units)]
     notes.append("bars: confidence intervals · hollow: may be zero · diamond: worse")
     notes.append(f"not drawn: {len(comparison) - drawn:,} of {len(comparison):,}" if drawn < len(comparison) else "")
+    return _draw_blocks(layout, blocks, notes)
+
+
+def _draw_blocks(layout: Layout, blocks: list[_Block], notes: list[str]) -> Axes:
+    """Draw blocks of rows below each other, each with an axis."""
+    total, top = sum(_HEADING + len(block.rows) * _ROW + _AXIS for block in blocks) - _AXIS, 0.0
     layout.set_height(total, notes)
     names = max(layout.width(row.name(layout)) for block in blocks for row in block.rows) + 0.04
     for long in (True, False):
         end = 1 - max(layout.width(row.number(long=long)) for block in blocks for row in block.rows) - 0.04
         if end - names > 0.3:
             break
-    top = 0.0
     for index, block in enumerate(blocks):
         height = _HEADING + len(block.rows) * _ROW
         target, offset = layout, top
@@ -217,6 +221,60 @@ def compare(comparison: pd.DataFrame, *, title: str = "", ax: Axes | None = None
         block.draw(target, offset, (names, end), long=long)
         top += height + _AXIS
     return layout.ax
+
+
+def explain(explanation: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw the parts of a difference between two sets of messages, the largest first, with confidence intervals.
+
+    One bar per part, with a line for its interval, in percentage points or in units of time. A pale bar is a part
+    whose interval contains zero; orange is worse.
+
+    Parameters
+    ----------
+    explanation : pandas.DataFrame
+        The result of ``vk.explain``: ``effect``, ``low``, ``high``, ``summary``.
+    title : str, optional
+        A title above the chart; without one, the headings and the texts on the axis say what is drawn.
+    ax : matplotlib.axes.Axes, optional
+        The axes to draw on; a new figure of notebook width by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes. At most 20 parts are drawn; a note below the axis counts the others.
+
+    Raises
+    ------
+    MissingColumn
+        If a column is missing.
+    ValueError
+        If one of the attrs ``end``, ``what``, ``unit``, ``before`` and ``after`` is missing.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> text = "more messages with country NG (20 % → 50 %): −4.1 of −5 points (−5.1 to −3.1)"
+    >>> result = pd.DataFrame({"effect": [-0.041], "low": -0.051, "high": -0.031, "summary": text})
+    >>> result.attrs = {"end": "delivered", "what": "within 60 s", "unit": "share", "before": 0.82, "after": 0.77}
+    >>> ax = vk.charts.explain(result)
+    >>> [text.get_text() for text in ax.texts][:2]
+    ['within 60 s: 82 % → 77 %', '← fewer']
+    """
+    columns, attrs = ("effect", "low", "high", "summary"), ("end", "what", "unit", "before", "after")
+    check_result(explanation, "explain", "vk.explain(journeys, other=…)", columns, attrs)
+    layout = Layout.open(ax, title, explanation.attrs)
+    if not len(explanation):
+        return layout.show_empty("nothing to explain")
+    end, what, unit, *ends = (explanation.attrs[name] for name in attrs)
+    lanes = max(1, min(MAX_LANES, layout.count_fitting([_ROW] * len(explanation), _HEADING)))
+    parts = explanation[["summary", "effect", "low", "high"]].head(lanes).itertuples(index=False, name=None)
+    rows: list[_Row] = [
+        _Part(text.rsplit(": ", 1)[0], "", unit, unit == "s" or end != "delivered", *own) for text, *own in parts
+    ]
+    heading = f"{what}: {' → '.join(map(percent if unit == 'share' else duration, ends))}"
+    notes = ["parts of the difference · lines: confidence intervals · pale: may be zero"]
+    notes.append(not_drawn("smaller parts", len(explanation) - len(rows)))
+    return _draw_blocks(layout, [_Block(unit, heading, 0.0, rows)], notes)
 
 
 @dataclass
@@ -258,6 +316,19 @@ class _Row:
                     layout.ax.plot(edge, y, marker, ms=4, color=colour, mec="none")
         shape = "D" if certain and worse else "o"  # so that colour is not the only difference
         layout.ax.plot(self.value, y, shape, ms=5.5, mec=colour, mfc=colour if certain else "none")
+
+
+class _Part(_Row):
+    """A part of a difference, drawn as a bar."""
+
+    def name(self, layout: Layout) -> str:
+        return layout.elide(self.group, 0.46)
+
+    def draw(self, layout: Layout, y: float, low: float, high: float) -> None:
+        certain, worse = self.low > 0 or self.high < 0, (self.value > 0) == self.positive_is_worse
+        colour = state_colour("failed" if worse else "delivered") if certain else layout.text_colour
+        layout.ax.barh(y, self.value, 0.6 * _ROW, color=colour, alpha=None if certain else 0.35)
+        layout.ax.plot([self.low, self.high], [y, y], color=layout.text_colour, lw=1.2)
 
 
 @dataclass
