@@ -75,7 +75,7 @@ class Cells:
 
 
 @dataclass(frozen=True)
-class _States:
+class States:
     """The distinct histories in classes of time: the classes at risk, the outcome, and the number of messages.
 
     A message is at risk in the classes from ``first`` to ``last``, and has the outcome ``cause`` in the last one;
@@ -94,7 +94,7 @@ class _States:
     @classmethod
     def of(
         cls, ends: Ints, time: Ints, cause: Ints, entry: Ints | None, n: Counts | None, group: Ints | int = 0
-    ) -> _States:
+    ) -> States:
         last, rows = np.searchsorted(ends, time), len(ends) + 1
         first = np.zeros(1, dtype=np.int64)
         if entry is not None:
@@ -170,10 +170,10 @@ def critical_value(
 
 def _influences(
     cells: Cells, time: Ints, cause: Ints, end: int, entry: Ints | None, n: Counts | None, classes: int = _CLASSES
-) -> tuple[Ints, _States, Floats]:
+) -> tuple[Ints, States, Floats]:
     """The times, the states, and the influence of each state on the cumulative incidence of an outcome by then."""
     ends = _classes(time[cause > 0], cells, classes)
-    states = _States.of(ends, time, cause, entry, n)
+    states = States.of(ends, time, cause, entry, n)
     at_risk = np.maximum(states.weight @ states.risk, _SMALL)
     ended, all_ended = states.ended(end + 1), states.ended()
     curve = product_limit(ends, at_risk, np.array([ended, all_ended - ended]), np.zeros(len(ends)))
@@ -193,13 +193,13 @@ def score_effects(
     with another outcome stay at risk, in the log-rank test they leave.
     """
     ends = _classes(time[cause == 1], cells)
-    states = _States.of(ends, time, cause, entry, n, group)
+    states = States.of(ends, time, cause, entry, n, group)
     stay = replace(states, last=np.where(states.cause > 1, len(ends), states.last))
     gray, log_rank = (_score_effect(cells, some, ends) for some in (stay, states))
     return gray, log_rank
 
 
-def _score_effect(cells: Cells, states: _States, ends: Ints) -> tuple[float, float]:
+def _score_effect(cells: Cells, states: States, ends: Ints) -> tuple[float, float]:
     at_risk = np.maximum(states.weight @ states.risk, _SMALL)
     part = (states.weight * states.group) @ states.risk / at_risk
     hazard, counted = states.ended(1) / at_risk, states.cause == 1
@@ -218,7 +218,7 @@ def _classes(time: Ints, cells: Cells, most: int = _CLASSES) -> Ints:
 
 
 def _largest(
-    cells: Cells, states: _States, influence: Floats, time: Ints, confidence: float | None
+    cells: Cells, states: States, influence: Floats, time: Ints, confidence: float | None
 ) -> DesignEffect | None:
     """The design effect of the best clusters; without ``confidence``, ``size`` holds the degrees of freedom."""
     independent = states.weight @ influence**2
@@ -244,7 +244,7 @@ def _largest(
 
 
 def _candidates(
-    cells: Cells, states: _States, influence: Floats
+    cells: Cells, states: States, influence: Floats
 ) -> Iterator[tuple[float | None, float, Floats, Floats]]:
     """For each kind of clusters its length, their effective number, the variance and its degrees of freedom."""
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special
 
-from viberkit.analysis.clusters import _States
+from viberkit.analysis.clusters import States
 from viberkit.analysis.durations import COMPETING, Durations, check_number, durations, estimate_by_group, estimate_rows
 from viberkit.analysis.failure_codes import falls_back_at_once
 from viberkit.analysis.formatting import duration, percent
@@ -462,9 +462,10 @@ def _resample(part: Durations, cause: Ints, curve: Incidence, policy: _Policy) -
     total = np.cumsum(curve.ended.sum(axis=0))
     rows = np.searchsorted(total, np.linspace(0.0, 1.0, _CLASSES) * total[-1])
     ends = np.unique(np.concatenate([curve.time[rows], policy.waits, [policy.within]]))
-    states, rng = _States.of(ends, part.time, cause, part.entry, part.n), np.random.default_rng(0)
+    states, rng = States.of(ends, part.time, cause, part.entry, part.n), np.random.default_rng(0)
     n, width = int(states.weight.sum()), len(states.weight)
-    effect = max((e for e in curve.effects if e), key=lambda e: float(e.variance.max()), default=None)
+    effects = filter(None, map(curve.effect, range(2)))
+    effect = max(effects, key=lambda effect: float(effect.variance.max()), default=None)
     if effect is None or part.cells is None:
         drawn = rng.multinomial(n, states.weight / n, _DRAWS) if n else np.zeros((_DRAWS, width))
     else:
