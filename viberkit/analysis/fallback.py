@@ -459,8 +459,8 @@ def _resample(part: Durations, cause: Ints, curve: Incidence, policy: _Policy) -
     Independent messages are drawn one by one, values of a column as a whole, and stretches of time as blocks of a
     circular log.
     """
-    total = np.cumsum(curve.ended.sum(axis=0))
-    rows = np.searchsorted(total, np.linspace(0.0, 1.0, _CLASSES) * total[-1])
+    total = np.cumsum(curve.ended.sum(axis=0) + curve.censored)
+    rows = np.searchsorted(total, (1 - np.linspace(1.0, 0.0, _CLASSES) ** 2) * total[-1])  # more where few are left
     ends = np.unique(np.concatenate([curve.time[rows], policy.waits, [policy.within]]))
     states, rng = States.of(ends, part.time, cause, part.entry, part.n), np.random.default_rng(0)
     n, width = int(states.weight.sum()), len(states.weight)
