@@ -8,19 +8,16 @@ Few logs by default. The figures of the documentation take some minutes::
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, example, given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from scipy import stats
 from support.delivery_logs import BEGIN, NEVER, SECOND, Truth, draw
 
 import viberkit as vk
-from viberkit.analysis import change_points
-from viberkit.analysis.durations import durations
 from viberkit.errors import MissingColumn
 from viberkit.frames.columns import JOURNEYS
 from viberkit.sandbox.delivery_model import DeliveryModel, Failure
@@ -30,8 +27,9 @@ LOGS = int(os.environ.get("VIBERKIT_LOGS", "10"))
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 SIZE = 20_000
 COLUMNS = (
-    "since_at metric quantile before_s after_s failed_before failed_after p_value n_before n_after summary".split()
-)
+    "since_at since_low_at since_high_at until_at kind metric quantile before_s after_s failed_before failed_after "
+    "share_before share_after hop column value p_value n_before n_after summary"
+).split()
 
 
 def observed(truth: Truth, minutes_after: float = 10, **columns: Any) -> pd.DataFrame:
@@ -95,28 +93,31 @@ def test_more_failures_are_reported_as_failures() -> None:
     assert row["n_before"] + row["n_after"] == 12_000
 
 
-def test_slower_and_faster_again_are_two_changes() -> None:
+def test_slower_and_faster_again_is_an_incident() -> None:
     n, rng = 12_000, np.random.default_rng(2)
     truth = draw(n, rng, DeliveryModel(away_share=0.0))
     slow = (np.arange(n) >= 5_000) & (np.arange(n) < 8_000) & (truth.delivered < NEVER)
     truth.delivered[slow] += 2 * (truth.delivered - truth.dispatched)[slow]
     log = observed(truth)
     result = vk.changes(log, tz="Europe/Kyiv")
-    assert len(result) == 2
-    distances = [abs(cut_of(log, since) - at) for since, at in zip(result["since_at"], (5_000, 8_000), strict=True)]
-    assert max(distances) <= 240
-    assert result["since_at"].is_monotonic_increasing
-    assert result["metric"].tolist() == ["time", "time"]
-    assert (result["before_s"] < result["after_s"]).tolist() == [True, False]
-    assert result[["failed_before", "failed_after"]].isna().all(axis=None)
-    assert " rose from " in result["summary"][0]
-    assert " fell from " in result["summary"][1]
-    local = result["since_at"][0].tz_convert("Europe/Kyiv")
-    assert result["summary"][0].startswith(f"since {local.day} {local:%b %H:%M} p")
-    assert result["n_after"][0] == result["n_before"][1]
-    assert result["n_before"][0] + result["n_after"][0] + result["n_after"][1] == n
+    assert result["kind"].tolist() == ["incident"]
+    row = result.iloc[0]
+    assert abs(cut_of(log, row["since_at"]) - 5_000) <= 240
+    assert abs(cut_of(log, row["until_at"]) - 8_000) <= 240
+    assert row["since_low_at"] <= row["since_at"] <= row["since_high_at"]
+    assert row["metric"] == "time"
+    assert row["hop"] == "dispatched->delivered"
+    assert 2 < row["after_s"] / row["before_s"] < 4
+    assert result[["failed_before", "failed_after", "share_before", "column"]].isna().all(axis=None)
+    begin, end = (row[name].tz_convert("Europe/Kyiv") for name in ("since_at", "until_at"))
+    assert row["summary"].startswith(f"from {begin.day} {begin:%b %H:%M} to {end.day} {end:%b %H:%M} p50 rose from ")
+    assert ", most from dispatched to delivered (between " in row["summary"]
+    assert row["n_before"] == cut_of(log, row["since_at"])
+    assert row["n_before"] + row["n_after"] == cut_of(log, row["until_at"])
     assert result.attrs == {"by": [], "start": "accepted", "end": "delivered", "confidence": 0.95, "tz": "Europe/Kyiv"}
-    assert len(vk.changes(log, max_changes=1)) == 1
+    single = vk.changes(log, max_changes=1)
+    assert single["until_at"].isna().all()
+    assert len(single) <= 1
 
 
 def test_times_before_and_after_are_quantiles_of_the_messages() -> None:
@@ -149,7 +150,8 @@ def test_a_time_that_open_messages_could_still_reach_is_not_known() -> None:
     assert row["metric"] == "time"
     assert row["before_s"] == 1
     assert np.isnan(row["after_s"])
-    assert row["summary"].endswith(" p90 rose from 1 s to not known yet")
+    assert " p90 rose from 1 s to not known yet (between " in row["summary"]
+    assert result.attrs["of_note"].startswith("In less than 3 days ")
 
 
 def test_each_group_is_searched_on_its_own() -> None:
@@ -176,8 +178,8 @@ def test_few_messages_have_no_change() -> None:
         assert len(result) == 0
         assert list(result) == COLUMNS
         assert str(result["since_at"].dtype) == "datetime64[us, UTC]"
-    empty = vk.changes(JOURNEYS.empty().assign(kind=pd.Series([], dtype="str")), by="kind")
-    assert list(empty) == ["kind", *COLUMNS]
+    empty = vk.changes(JOURNEYS.empty().assign(team=pd.Series([], dtype="str")), by="team")
+    assert list(empty) == ["team", *COLUMNS]
 
 
 outcomes = st.sampled_from(["delivered", "delivered", "failed", "open"])
@@ -212,29 +214,14 @@ def test_any_log_keeps_within_bounds(pattern: list[Any], times: int, step: int, 
     assert (result[["n_before", "n_after"]] >= 1).all(axis=None)
     assert result["since_at"].isin(log["accepted_at"]).all()
     assert result["since_at"].is_monotonic_increasing
-    assert result["summary"].str.startswith("since ").all()
+    assert result["since_at"].between(result["since_low_at"], result["since_high_at"]).all()
+    assert (result["kind"] == np.where(result["until_at"].isna(), "shift", "incident")).all()
+    assert (result["since_at"] < result["until_at"].fillna(result["since_at"] + pd.Timedelta("1s"))).all()
+    assert result["summary"].str.match("since |from ").all()
     of_time = result["metric"] == "time"
     assert set(result["metric"]) <= {"time", "failed"}
     assert result.loc[of_time, "quantile"].isin(quantiles).all()
     assert result.loc[~of_time, ["failed_before", "failed_after"]].notna().all(axis=None)
-
-
-@many
-@given(
-    st.lists(message, min_size=1, max_size=6),
-    st.integers(5, 40),
-    st.sampled_from([1, 3_600]),
-    st.lists(st.integers(1, 5), min_size=1, max_size=7),
-)
-@example([(0, 0.0, "delivered"), (7, 1.0, "delivered"), (0, 0.0, "delivered")], 15, 1, [2])  # two equal changes
-def test_weighted_messages_equal_repeated_rows(pattern: list[Any], times: int, step: int, weights: list[int]) -> None:
-    log = repeat(pattern, times, step)
-    n = np.resize(weights, len(log))
-    data = durations(log, "changes")
-    arguments: Any = ([0.5, 0.95], 3)
-    weighted = change_points._estimate(replace(data, n=n), *arguments)
-    repeated = change_points._estimate(data.take(np.repeat(np.arange(len(log)), n)), *arguments)
-    pd.testing.assert_frame_equal(weighted, repeated, rtol=1e-9)
 
 
 def test_mistakes_are_named() -> None:

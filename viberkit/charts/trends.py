@@ -211,10 +211,11 @@ def _read_changes(changes: pd.DataFrame, tz: str) -> list[tuple[float, str]]:
     for row in changes.sort_values("since_at", kind="stable").to_dict("records"):
         at = pd.Timestamp(row["since_at"]).tz_convert(tz)
         group = group_name([row[name] for name in changes.attrs["by"]])
-        if row["metric"] == "failed":
-            name, before, after = "failed", percent(row["failed_before"]), percent(row["failed_after"])
-        else:
+        if row["metric"] == "time":
             name, before, after = percentile(row["quantile"]), time(row["before_s"]), time(row["after_s"])
+        else:
+            kind, name = ("share", row["value"]) if row["metric"] == "mix" else ("failed", "failed")
+            before, after = (percent(row[f"{kind}_{side}"]) for side in ("before", "after"))
         title = " · ".join(filter(None, [group, _day(at, f" {at:%H:%M}")]))
         marks.append((at.timestamp() / 86400, f"{title}\n{name} {before} → {after}"))
     return marks
