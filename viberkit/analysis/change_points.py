@@ -28,7 +28,7 @@ _HOUR, _DAY, _MIN_WEEKS = 3_600 * SECOND, 86_400 * SECOND, 13 * 86_400 * SECOND 
 _MAX_VALUES, _MAX_GROUPS = 10, 1_000  # of a column, and of all columns together
 _SWEEPS, _POSITIONS = 8, 50_000  # of the fit of the rates of hours and groups; of changes that are considered
 _GRID, _STEPS = 768, (1, 2, 4, 8, 16, 32)  # parts of a log, and lengths of the stretches of these: 24 to 768 per log
-_DAY_FREEDOM, _TINY = 3, 1e-12  # degrees of freedom per day, by simulation; instead of zero
+_TINY = 1e-12  # instead of zero
 _CHANCE, _ALIKE = 2.0, 0.2  # standard errors, and part of a change: the difference of messages that are alike
 _BREAK = ((0.5, 0.8, 0.9, 0.95, 0.99, 0.999), (1.5, 4.7, 7.7, 11.0, 19.8, 33.8))  # quantiles of Yao's distribution
 _INSTANTS = ("since_at", "since_low_at", "since_high_at", "until_at")
@@ -133,7 +133,7 @@ def changes(
     queues and days with their own speed make the variance of sums larger than that of independent messages. It is
     estimated from single messages, from stretches of 1/768 to 1/24 of the log (moving blocks [2]_), and from days,
     after the changes are removed. The largest p-value of all of these is used, with as many degrees of freedom as
-    there are stretches, or three times the days, and multiplied by the number of scores and of changes (Bonferroni).
+    there are stretches, or two to three times the days, and multiplied by the number of scores and of changes (Bonferroni).
 
     Candidates are found by bisection with a preliminary variance, one at a time or as the two ends of an incident; then
     the least certain is left out until all others are certain between their neighbours. The interval of ``since_at``
@@ -360,7 +360,7 @@ def _inflation(series: _Series, edges: list[int], *, rough: bool = False) -> tup
     if (days := len(series.days) - 1) > 1 and not rough:
         free = max(days - fitted, 1.0)
         sums.append((np.diff(residual[:, series.days]) ** 2).sum(axis=1) * days / free)
-        freedom.append(_DAY_FREEDOM * free)
+        freedom.append(min(max(free / 4, 2.0), 3.0) * free)  # by simulation
     return np.maximum(sums / squares, _TINY), np.array(freedom)[:, np.newaxis]
 
 
