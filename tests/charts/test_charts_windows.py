@@ -232,9 +232,11 @@ def test_verdicts_of_slo_differ_in_colour_and_in_a_mark() -> None:
     assert any(text.startswith("? 9") for text in texts)
 
 
-def test_over_time_labels_changes_of_failures() -> None:
+def test_over_time_labels_changes_of_failures_and_of_the_mix() -> None:
     failures = changes().assign(metric="failed", failed_before=0.04, failed_after=0.12, before_s=NAN, after_s=NAN)
     assert "failed 4 % → 12 %" in text_of(charts.over_time(over_time(30), changes=failures)).split("\n")
+    mix = changes().assign(metric="mix", column="country", value="UA", share_before=0.2, share_after=0.5)
+    assert "UA 20 % → 50 %" in text_of(charts.over_time(over_time(30), changes=mix)).split("\n")
 
 
 def cells(ax: Axes) -> int:

@@ -133,7 +133,8 @@ def changes(
     queues and days with their own speed make the variance of sums larger than that of independent messages. It is
     estimated from single messages, from stretches of 1/768 to 1/24 of the log (moving blocks [2]_), and from days,
     after the changes are removed. The largest p-value of all of these is used, with as many degrees of freedom as
-    there are stretches, or two to three times the days, and multiplied by the number of scores and of changes (Bonferroni).
+    there are stretches, or two to three times the days, and multiplied by the number of scores and of changes
+    (Bonferroni).
 
     Candidates are found by bisection with a preliminary variance, one at a time or as the two ends of an incident; then
     the least certain is left out until all others are certain between their neighbours. The interval of ``since_at``
@@ -313,7 +314,7 @@ def _find(
 
 def _search(series: _Series, alpha: float, max_changes: int) -> tuple[list[_Change], list[int]]:
     """Candidates by bisection; then the least certain is left out, until all are certain between their neighbours."""
-    last, tests, cuts = len(series.entry) - 1, np.count_nonzero(series.squares[:, -1]), list[int]()
+    last, tests, cuts = len(series.entry) - 1, max(int((series.squares[:, -1] > 0).sum()), 1), list[int]()
     rough = _inflation(series, [0, last], rough=True)[0].max(axis=0)
     pending = [_candidates(series, 0, last, rough)]
     while pending and len(cuts) < max_changes:
