@@ -27,7 +27,7 @@ _MIN_MESSAGES, _MIN_DAYS = 40, 3  # on either side of a change; of a log in whic
 _HOUR, _DAY, _MIN_WEEKS = 3_600 * SECOND, 86_400 * SECOND, 13 * 86_400 * SECOND  # two weekends at least
 _MAX_VALUES, _MAX_GROUPS = 10, 1_000  # of a column, and of all columns together
 _SWEEPS, _POSITIONS = 8, 50_000  # of the fit of the rates of hours and groups; of changes that are considered
-_GRID, _STEPS = 768, (1, 2, 4, 8, 16, 32)  # parts of a log, and lengths of the stretches of these: 24 to 768 per log
+_GRID, _STEPS = 768, (1, 2, 4, 8, 16, 32)  # parts of a log, and numbers of these in a stretch: 24 to 768 per log
 _TINY = 1e-12  # instead of zero
 _CHANCE, _ALIKE = 2.0, 0.2  # standard errors, and part of a change: the difference of messages that are alike
 _BREAK = ((0.5, 0.8, 0.9, 0.95, 0.99, 0.999), (1.5, 4.7, 7.7, 11.0, 19.8, 33.8))  # quantiles of Yao's distribution
@@ -131,10 +131,10 @@ def changes(
     The largest distance of the cumulative sum of the scores from a straight line has Kolmogorov's distribution where
     nothing changed [1]_, if the variance of sums is known. Messages that are near each other are similar: outages,
     queues and days with their own speed make the variance of sums larger than that of independent messages. It is
-    estimated from single messages, from stretches of 1/768 to 1/24 of the log (moving blocks [2]_), and from days,
-    after the changes are removed. The largest p-value of all of these is used, with as many degrees of freedom as
-    there are stretches, or two to three times the days, and multiplied by the number of scores and of changes
-    (Bonferroni).
+    estimated from single messages, from stretches of 1/768 to 1/24 of the log (moving blocks [2]_), and from days, or
+    stretches of 1/12 in logs of less than three days, after the changes are removed. The largest p-value of all of
+    these is used, with as many degrees of freedom as there are stretches, or two to three times the days, and
+    multiplied by the number of scores and of changes (Bonferroni).
 
     Candidates are found by bisection with a preliminary variance, one at a time or as the two ends of an incident; then
     the least certain is left out until all others are certain between their neighbours. The interval of ``since_at``
@@ -143,9 +143,10 @@ def changes(
     The rhythm of a day is known only in logs of three days or more. No changes are searched in logs of half a day to
     three days, and those of shorter logs can be the rhythm; ``of_note`` says so. The rhythm of a week is known in logs
     of thirteen days or more; in shorter ones a weekend can be a change.
+
     Where dependence lasts longer than 1/24 of the log and than a day, such as weeks of different speed, more than
-    ``1 - confidence`` of the logs show changes; so do logs of few days that differ much. An incident that is short in
-    comparison with the log (less than a day in two weeks) is found only if it is severe.
+    ``1 - confidence`` of the logs show changes; so do short logs of few bursts, and logs of few days that differ much.
+    An incident that is short in comparison with the log (less than a day in two weeks) is found only if it is severe.
 
     References
     ----------
@@ -353,7 +354,7 @@ def _inflation(series: _Series, edges: list[int], *, rough: bool = False) -> tup
     values = np.array([np.interp(grid, series.entry, row) for row in residual])
     squares = np.maximum(series.squares[:, -1], _TINY)
     sums, freedom = [squares], [1e9]
-    for step in _STEPS:
+    for step in _STEPS if len(series.days) > 2 else (*_STEPS, 64):
         free, moved = max(_GRID / step - fitted, 1.0), values[:, step:] - values[:, :-step]
         moved = (moved[:, step:] - moved[:, :-step]) / np.sqrt(2) if rough else moved
         sums.append((moved**2).mean(axis=1) * (_GRID / step) ** 2 / free)
