@@ -19,17 +19,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse, special
+from scipy import special
 
 from viberkit.analysis.durations import OPEN, REACHED, Durations, check_share, check_within, durations
 from viberkit.analysis.formatting import group_name, percent, percentile, points, signed
-from viberkit.analysis.grouping import BY, distinct, factorize, group_columns, group_names
+from viberkit.analysis.grouping import BY, factorize, group_columns, group_names
 from viberkit.analysis.incidence import Floats, Incidence
 from viberkit.analysis.journeys import DELIVERY_PATH
 from viberkit.analysis.ordering import SECOND, Ints, instants_of
 from viberkit.analysis.result import as_result
 
-_COLUMNS = ("country", "content_type", "rate_type", "hour")  # by default, those that there are
+_COLUMNS, _TIME = ("country", "content_type", "rate_type", "hour"), ("hour", "weekday")  # the first by default
 _BLOCKS, _BINS, _GROUPS, _NEAR = (
     32,
     4096,
@@ -198,13 +198,11 @@ def explain(
     effect = effect[row, hop] * slopes.mean()
     effect += (difference - effect.sum()) * np.abs(effect) / max(np.abs(effect).sum(), _SMALL)
     change = np.append(change, change.sum(axis=2)[..., None], axis=2)
-    half = _half_widths(change, np.bincount(np.unique(block) // _BLOCKS)[:, None], confidence)
+    half, whole = np.split(_half_widths(change, np.bincount(np.unique(block) // _BLOCKS)[:, None], confidence), [-1])
     sizes, gap = np.array([[part.count()] for part in parts]), np.diff(weights, axis=0)[0, row]
-    drawn = (weights * (1 - weights) / sizes).sum(axis=0)[row] * ((hop == 0) & (column[row] == "hour") & (gap != 0))
-    half[:-1] = np.hypot(half[:-1], 2 * effect / np.where(gap, gap, 1) * np.sqrt(drawn))
-    frame = groups.iloc[row].assign(
-        hop=np.array(hops)[hop], effect=effect, low=effect - half[:-1], high=effect + half[:-1]
-    )
+    drawn = (weights * (1 - weights) / sizes).sum(axis=0)[row] * ((hop == 0) & np.isin(column[row], _TIME) & (gap != 0))
+    half = np.hypot(half, 2 * effect / np.where(gap, gap, 1) * np.sqrt(drawn))
+    frame = groups.iloc[row].assign(hop=np.array(hops)[hop], effect=effect, low=effect - half, high=effect + half)
     frame.insert(0, "kind", np.where(hop, "within", "mix"))
     frame["share_of_difference"] = effect / (difference or np.nan)
     frame["n_before"], frame["n_after"] = np.rint(weights * sizes).astype(np.int64)[:, row]
@@ -212,7 +210,7 @@ def explain(
     frame["summary"] = [_summarize(part, weight, difference, level is None) for part, weight in pairs]
     order = np.lexsort((-np.abs(effect), -np.abs(frame.groupby(["kind", "column"])["effect"].transform("sum"))))
     attrs = attrs | {"what": what, "unit": "share" if level is None else "s", "before": values[0], "after": values[1]}
-    attrs |= {"difference": difference, "low": difference - half[-1], "high": difference + half[-1]}
+    attrs |= {"difference": difference, "low": difference - whole[0], "high": difference + whole[0]}
     attrs["of_note"] = mix_note(groups, weights, shares, f"{attrs['end']} {what}")
     return as_result(frame.iloc[order].reset_index(drop=True), attrs)
 
@@ -278,7 +276,7 @@ def _decompose(column: Any, cross: Floats, total: Floats, drawn: Floats | None =
     cross, total = cross / cross[:, :1, :1], total / cross[:, :1, :1]
     own = np.maximum(np.diagonal(cross, axis1=1, axis2=2), _SMALL)
     model = np.linalg.pinv(cross + _ABSENT * cross[::-1], 1e-12, True) @ (total + _ABSENT * total[::-1])
-    effects, weights = model.mean(axis=0), own if drawn is None else np.where(column == "hour", drawn, own)
+    effects, weights = model.mean(axis=0), own if drawn is None else np.where(np.isin(column, _TIME), drawn, own)
     level = effects.sum(axis=1)
     level = level - pd.Series(level * weights.mean(axis=0)).groupby(column).transform("sum").to_numpy()
     within = np.diff((total - cross @ effects) * (weights / own)[..., None], axis=0)[0]
@@ -287,18 +285,12 @@ def _decompose(column: Any, cross: Floats, total: Floats, drawn: Floats | None =
 
 def _estimate(column: Any, codes: Ints, block: Ints, scores: list[Floats]) -> list[Floats]:
     """The parts of the difference, weights and shares of groups, and the effect of leaving out each block."""
-    width, key = len(column), block
-    for code in codes[1:]:
-        key = distinct(key.astype(np.int64) * width + code)[1]
-    row = np.zeros(int(key.max()) + 1, dtype=np.int64)
-    row[key] = np.arange(len(key))
-    mass, sums = np.bincount(key, scores[0]), [np.bincount(key, scores[0] * score) for score in scores[1:]]
-    codes, ends = codes[:, row], np.arange(0, len(row) * len(codes) + 1, len(codes))
-    member = sparse.csr_array((np.ones(codes.size), codes.T.ravel(), ends), (len(row), width))
-    place = sparse.csr_array((np.ones(codes.size), (codes + block[row] * width).T.ravel(), ends)).T
-    place.resize(2 * _BLOCKS * width, len(row))
-    tables = (place @ (member * mass[:, None])).toarray(), place @ np.array(sums).T
-    cross, total = (table.reshape(2, _BLOCKS, width, -1) for table in tables)
+    width, place, mass = len(column), block * len(column), scores[0]
+    size = 2 * _BLOCKS * width
+    pairs = [np.bincount((place + a) * width + b, mass, size * width) for a in codes for b in codes]
+    sums = [np.sum([np.bincount(place + a, mass * score, size) for a in codes], axis=0) for score in scores[1:]]
+    cross = np.sum(pairs, axis=0).reshape(2, _BLOCKS, width, width)
+    total = np.transpose(sums).reshape(2, _BLOCKS, width, -1)
     whole = _decompose(column, cross.sum(axis=1), total.sum(axis=1))
     change = np.zeros((2, _BLOCKS, *whole[0].shape))
     is_block = cross[:, :, 0, 0] > 0

@@ -226,8 +226,8 @@ def _draw_blocks(layout: Layout, blocks: list[_Block], notes: list[str]) -> Axes
 def explain(explanation: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
     """Draw the parts of a difference between two sets of messages, the largest first, with confidence intervals.
 
-    One bar per part, with a line for its interval, in percentage points or in units of time. A pale bar is a part
-    whose interval contains zero; orange is worse.
+    One bar per part, with a line for its interval, in percentage points or in units of time. A hollow marker is a part
+    whose interval contains zero; an orange diamond makes the difference worse.
 
     Parameters
     ----------
@@ -268,11 +268,10 @@ def explain(explanation: pd.DataFrame, *, title: str = "", ax: Axes | None = Non
     end, what, unit, *ends = (explanation.attrs[name] for name in attrs)
     lanes = max(1, min(MAX_LANES, layout.count_fitting([_ROW] * len(explanation), _HEADING)))
     parts = explanation[["summary", "effect", "low", "high"]].head(lanes).itertuples(index=False, name=None)
-    rows: list[_Row] = [
-        _Part(text.rsplit(": ", 1)[0], "", unit, unit == "s" or end != "delivered", *own) for text, *own in parts
-    ]
+    is_bad = unit == "s" or end in ("failed", "expired", "channel_failed")
+    rows: list[_Row] = [_Part(text.rsplit(": ", 1)[0], "", unit, is_bad, *own) for text, *own in parts]
     heading = f"{what}: {' → '.join(map(percent if unit == 'share' else duration, ends))}"
-    notes = ["parts of the difference · lines: confidence intervals · pale: may be zero"]
+    notes = ["lines: confidence intervals · hollow: may be zero · diamond: worse"]
     notes.append(not_drawn("smaller parts", len(explanation) - len(rows)))
     return _draw_blocks(layout, [_Block(unit, heading, 0.0, rows)], notes)
 
@@ -325,10 +324,8 @@ class _Part(_Row):
         return layout.elide(self.group, 0.46)
 
     def draw(self, layout: Layout, y: float, low: float, high: float) -> None:
-        certain, worse = self.low > 0 or self.high < 0, (self.value > 0) == self.positive_is_worse
-        colour = state_colour("failed" if worse else "delivered") if certain else layout.text_colour
-        layout.ax.barh(y, self.value, 0.6 * _ROW, color=colour, alpha=None if certain else 0.35)
-        layout.ax.plot([self.low, self.high], [y, y], color=layout.text_colour, lw=1.2)
+        layout.ax.barh(y, self.value, 0.7 * _ROW, color=layout.text_colour, alpha=0.4)
+        super().draw(layout, y, low, high)
 
 
 @dataclass
