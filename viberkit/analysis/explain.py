@@ -25,7 +25,7 @@ from viberkit.analysis.durations import OPEN, REACHED, Durations, check_share, c
 from viberkit.analysis.formatting import group_name, percent, percentile, points, signed
 from viberkit.analysis.grouping import BY, factorize, group_columns, group_names
 from viberkit.analysis.incidence import Floats, Incidence
-from viberkit.analysis.journeys import DELIVERY_PATH
+from viberkit.analysis.journeys import DELIVERY_PATH, FAILED_STATES
 from viberkit.analysis.ordering import SECOND, Ints, instants_of
 from viberkit.analysis.result import as_result
 
@@ -100,8 +100,8 @@ def explain(
 
         - ``kind``: mix or within
         - ``column``, ``group``: the column and its group; an empty text and "all messages" if no column is given
-        - ``hop``: "accepted → dispatched" etc. between states that most messages have; "failed" for the messages that
-          failed in time; empty for mix
+        - ``hop``: "accepted → dispatched" etc. between states that most messages have; "failed" for messages that
+          failed in time (with ``end="failed"``, "delivered" for those delivered in time); empty for mix
         - ``effect``, ``low``, ``high``: the part of the difference, as a share or in seconds, and its interval
         - ``share_of_difference``: effect / difference
         - ``n_before``, ``n_after``: messages of the group
@@ -171,13 +171,12 @@ def explain(
     (limit,), level = check_within([within]), None if quantiles is None else check_share(quantiles, "quantiles")
     options: dict[str, Any] = {"observed_from": observed_from, "confidence": confidence, "cluster": cluster, "tz": tz}
     options |= {"start": start, "end": end, "messages": messages}
-    before = durations(journeys, "explain", **options)
-    parts = [before, durations(other, "explain", **options)]
+    parts = [durations(frame, "explain", **options) for frame in (journeys, other)]
     known = {"hour", *journeys.columns, *other.columns, *(() if messages is None else messages.columns)}
     names = [name for name in _COLUMNS if name in known] if columns is None else group_names(columns)
     frames = [group_columns(part.journeys, names, part.started, messages, "explain", tz) for part in parts]
     groups, codes = _groups(pd.concat(frames, ignore_index=True), names)
-    column, hops, attrs = groups["column"].to_numpy(), _hops(parts), before.attrs
+    column, hops, attrs = groups["column"].to_numpy(), _hops(parts), parts[0].attrs
     curves = [part.curve for part in parts]
     times, slopes, what = [limit], np.ones(2), f"within {limit / SECOND:g} s"
     if level is not None:
@@ -222,7 +221,7 @@ def _hops(parts: list[Durations]) -> list[str]:
     known = [part.journeys.filter(regex="_at$").notna().mean() for part in parts]
     between = path[path.index(start) + 1 : path.index(end)]
     states = [state for state in between if min(shares.get(f"{state}_at", 0) for shares in known) > 0.5]
-    return ["", *map(" → ".join, pairwise([start, *states, end])), "failed" if end == "delivered" else f"not {end}"]
+    return ["", *map(" → ".join, pairwise([start, *states, end])), "delivered" if end in FAILED_STATES else "failed"]
 
 
 def _groups(frame: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame, Ints]:
