@@ -30,12 +30,7 @@ from viberkit.analysis.ordering import SECOND, Ints, instants_of
 from viberkit.analysis.result import as_result
 
 _COLUMNS, _TIME = ("country", "content_type", "rate_type", "hour"), ("hour", "weekday")  # the first by default
-_BLOCKS, _BINS, _GROUPS, _NEAR = (
-    32,
-    4096,
-    30,
-    50,
-)  # _NEAR: messages between which the density at a quantile is estimated
+_BLOCKS, _BINS, _GROUPS, _NEAR = 32, 4096, 30, 50  # the last: messages beside a quantile, for the density there
 _CLEAR, _DIFFERENT = 4.0, 0.35  # standard deviations, and part of the change, by which the changes of groups differ
 _ABSENT, _SMALL = 1e-6, 1e-300  # the weight of the other set, which counts where one set has no messages of a group
 
@@ -176,8 +171,7 @@ def explain(
     names = [name for name in _COLUMNS if name in known] if columns is None else group_names(columns)
     frames = [group_columns(part.journeys, names, part.started, messages, "explain", tz) for part in parts]
     groups, codes = _groups(pd.concat(frames, ignore_index=True), names)
-    column, hops, attrs = groups["column"].to_numpy(), _hops(parts), parts[0].attrs
-    curves = [part.curve for part in parts]
+    column, curves, hops = groups["column"].to_numpy(), [part.curve for part in parts], _hops(parts)
     times, slopes, what = [limit], np.ones(2), f"within {limit / SECOND:g} s"
     if level is not None:
         near, what = min(_NEAR / max(min(map(len, parts)), 1), level / 2, (1 - level) / 2), percentile(level)
@@ -208,7 +202,12 @@ def explain(
     pairs = zip(frame.to_dict("records"), weights.T[row].tolist(), strict=True)
     frame["summary"] = [_summarize(part, weight, difference, level is None) for part, weight in pairs]
     order = np.lexsort((-np.abs(effect), -np.abs(frame.groupby(["kind", "column"])["effect"].transform("sum"))))
-    attrs = attrs | {"what": what, "unit": "share" if level is None else "s", "before": values[0], "after": values[1]}
+    attrs = parts[0].attrs | {
+        "what": what,
+        "unit": "share" if level is None else "s",
+        "before": values[0],
+        "after": values[1],
+    }
     attrs |= {"difference": difference, "low": difference - whole[0], "high": difference + whole[0]}
     attrs["of_note"] = mix_note(groups, weights, shares, f"{attrs['end']} {what}")
     return as_result(frame.iloc[order].reset_index(drop=True), attrs)
@@ -242,8 +241,7 @@ def _scores(parts: list[Durations], curves: list[Incidence], limit: float, hops:
 
     Means weighted by the mass are Aalen and Johansen's estimate.
     """
-    scores: list[Floats] = []
-    sides = []
+    scores, sides = list[Floats](), []
     for part, curve in zip(parts, curves, strict=True):
         n = np.ones(len(part)) if part.n is None else part.n
         n = n if part.entry is None else n * (part.entry < np.minimum(part.time, limit))
@@ -252,7 +250,7 @@ def _scores(parts: list[Durations], curves: list[Incidence], limit: float, hops:
         mass = n * (ended > 0) * np.append(1.0, curve.open)[row] / np.maximum(curve.at_risk[row], _SMALL)
         mass += is_open * max(1 - mass.sum(), 0) / max(is_open.sum(), _SMALL)
         sides.append([mass / mass.sum(), ended, -ended * (part.cause != REACHED), part.time, part.cause == OPEN])
-    mass, rest, failed, time, is_open = np.concatenate(sides, axis=1)
+    mass, ended, failed, time, is_open = np.concatenate(sides, axis=1)
     for hop in hops[1:-2]:
         name = f"{hop.split(' → ')[1]}_at"
         at = np.concatenate([instants_of(part.journeys, name) - part.started for part in parts])
@@ -262,8 +260,7 @@ def _scores(parts: list[Durations], curves: list[Incidence], limit: float, hops:
         share = np.append(0.0, np.cumsum(count)[:-1] / max(count.sum(), _SMALL))
         expected = np.interp((limit - elapsed) * (_BINS / limit), np.arange(_BINS + 1), share, 0)
         scores.append(expected - sum(scores))
-        rest = rest - scores[-1]
-    return [mass, *scores, rest, failed]
+    return [mass, *scores, ended - sum(scores), failed]
 
 
 def _decompose(column: Any, cross: Floats, total: Floats, drawn: Floats | None = None) -> tuple[Floats, Floats, Floats]:
@@ -284,18 +281,16 @@ def _decompose(column: Any, cross: Floats, total: Floats, drawn: Floats | None =
 
 def _estimate(column: Any, codes: Ints, block: Ints, scores: list[Floats]) -> list[Floats]:
     """The parts of the difference, weights and shares of groups, and the effect of leaving out each block."""
-    width, place, mass = len(column), block * len(column), scores[0]
-    size = 2 * _BLOCKS * width
+    width, size, place, mass = len(column), 2 * _BLOCKS * len(column), block * len(column), scores[0]
     pairs = [np.bincount((place + a) * width + b, mass, size * width) for a in codes for b in codes]
     sums = [np.sum([np.bincount(place + a, mass * score, size) for a in codes], axis=0) for score in scores[1:]]
     cross = np.sum(pairs, axis=0).reshape(2, _BLOCKS, width, width)
     total = np.transpose(sums).reshape(2, _BLOCKS, width, -1)
     whole = _decompose(column, cross.sum(axis=1), total.sum(axis=1))
     change = np.zeros((2, _BLOCKS, *whole[0].shape))
-    is_block = cross[:, :, 0, 0] > 0
+    is_block, one = cross[:, :, 0, 0] > 0, np.eye(2)[..., None, None]
     for side, index in np.argwhere(is_block & (is_block.sum(axis=1, keepdims=True) > 1)):
-        chosen = (np.arange(2) == side)[:, None, None]
-        left, rest = (table.sum(axis=1) - chosen * table[side, index] for table in (cross, total))
+        left, rest = (table.sum(axis=1) - one[side] * table[side, index] for table in (cross, total))
         change[side, index] = _decompose(column, left, rest, whole[1])[0] - whole[0]
     return [*whole, change]
 
@@ -349,14 +344,14 @@ def mix_note(groups: pd.DataFrame, weights: Floats, shares: Floats, what: str) -
     ``groups``: column and label of each group, the first one has all messages; ``weights`` and ``shares``: its part of
     the messages and its share, in both sets.
     """
-    change, gain, notes = shares[1] - shares[0], weights[1] - weights[0], []
+    change, notes = shares[1] - shares[0], []
     rose, fell = ("fell", "rose") if change[0] > 0 else ("rose", "fell")
     steps = groups["group"] + [f" {' → '.join(map(percent, pair))}" for pair in shares.T]
     for name in dict.fromkeys(groups["column"][1:]):
         own = np.flatnonzero((groups["column"] == name) & (weights.min(axis=0) > 1e-12))
         if len(own) > 1 and (change[own] * change[0] < 0).all():
-            more = own[np.argmax(gain[own])]
-            mix = f"{groups['group'][more]} ({' → '.join(map(percent, weights[:, more]))})"
+            more = own[np.argmax((weights[1] - weights[0])[own])]
             text = f"The share {what} {rose} in each {name} ({', '.join(steps[own])}), but {fell} for {steps[0]}"
-            notes.append(f"{text}, because more messages have {name} {mix}.")
+            text += f", because more messages have {name} {groups['group'][more]}"
+            notes.append(f"{text} ({' → '.join(map(percent, weights[:, more]))}).")
     return " ".join(notes)
