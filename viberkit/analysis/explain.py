@@ -183,8 +183,8 @@ def explain(
     block = np.concatenate([_blocks(part) + index * _BLOCKS for index, part in enumerate(parts)])
     each = [_estimate(column, codes, block, _scores(parts, curves, max(at, 1.0), hops)) for at in times]
     effect, weights, shares, change = (np.mean(values, axis=0) for values in zip(*each, strict=True))
-    keep = np.repeat((column == _changed(column, effect, change, weights, shares))[:, None], len(hops), axis=1)
-    keep[:, 0] = column != ""
+    chosen = column == _changed(column, effect, change, weights, shares)
+    keep = np.column_stack([column != "", *[chosen] * (len(hops) - 1)])
     row, hop = np.nonzero(keep & (weights.max(axis=0) > 1e-12)[:, None])
     values = shares[:, 0] if level is None else np.divide(times, SECOND)
     difference, change = float(values[1] - values[0]), change[:, :, row, hop] * slopes[:, None, None]
