@@ -170,7 +170,8 @@ def changes(
     """
     quantiles = check_shares(quantiles, "quantiles")
     options: dict[str, Any] = {"start": start, "end": end, "observed_from": observed_from, "tz": tz}
-    observed = durations(journeys, "changes", by=by, confidence=confidence, messages=messages, **options)
+    observed = durations(journeys, "changes", by=by, confidence=confidence, cluster=None, messages=messages, **options)
+    del observed.attrs["cluster"]  # dependence is taken into account below
     if observed.attrs["end"] == "failed":
         raise ValueError("end: changes of the failed share are always reported ('failed'); pass e.g. 'delivered'")
     names = _attributes(observed) if columns is None else group_names(columns)

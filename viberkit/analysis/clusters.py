@@ -252,7 +252,8 @@ def _candidates(
         squares = total * total
         variance, fourth = squares.sum(axis=0) / repeated, (squares * squares).sum(axis=0) / repeated
         clusters = float(n.sum() ** 2 / (n @ n)) / repeated
-        relative = fourth / np.maximum(variance, 1e-300) ** 2 - 1 / clusters
+        square = variance * variance  # zero where the variance is very small, too
+        relative = np.divide(fourth, square, out=np.ones(len(square)), where=square > 0) - 1 / clusters
         return clusters, variance * clusters / (clusters - 1), 2 / np.maximum(relative, 0.5 / clusters)
 
     if cells.cluster is not None:
