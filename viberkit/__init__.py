@@ -18,7 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "analysis.change_points": ["changes"],
         "analysis.clock_offsets": ["clocks", "correct_clocks"],
-        "analysis.comparison": ["UnequalFollowUpWarning", "compare"],
+        "analysis.comparison": ["MixShiftWarning", "UnequalFollowUpWarning", "compare"],
         "analysis.curves": ["delivery_curve", "time_to"],
         "analysis.cost": ["cost"],
         "analysis.durations": ["DroppedMessagesWarning", "IntervalTimesWarning"],
@@ -44,7 +44,11 @@ if TYPE_CHECKING:  # the same names, for type checkers and completion
     from viberkit import charts as charts, errors as errors, widgets as widgets
     from viberkit.analysis.change_points import changes as changes
     from viberkit.analysis.clock_offsets import clocks as clocks, correct_clocks as correct_clocks
-    from viberkit.analysis.comparison import UnequalFollowUpWarning as UnequalFollowUpWarning, compare as compare
+    from viberkit.analysis.comparison import (
+        MixShiftWarning as MixShiftWarning,
+        UnequalFollowUpWarning as UnequalFollowUpWarning,
+        compare as compare,
+    )
     from viberkit.analysis.cost import cost as cost
     from viberkit.analysis.curves import delivery_curve as delivery_curve, time_to as time_to
     from viberkit.analysis.durations import (

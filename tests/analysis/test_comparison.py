@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, assume, given, settings, strategies as st
 from scipy import stats
+from support import dependent_logs as laws
 
 import viberkit as vk
 from viberkit.analysis.comparison import UnequalFollowUpWarning, gray, log_rank, p_value
@@ -387,3 +388,32 @@ def test_messages_that_were_observed_late_do_not_count_before() -> None:
     assert row["baseline_share"] != pytest.approx(
         vk.compare(log, by="kind", baseline="a", within=60, quantiles=[])["baseline_share"][0]
     )
+
+
+def test_a_change_of_the_mix_is_named_where_the_parts_say_the_opposite() -> None:
+    """Each country became faster, all messages slower: Simpson's paradox."""
+
+    def week(name: str, share: float, factor: float) -> pd.DataFrame:
+        rng = np.random.default_rng([7, int(share * 10)])
+        start = laws.evenly(rng, 3_000, 7)
+        country = np.where(rng.random(3_000) < share, "NG", "DE")
+        seconds = factor * laws.weibull(rng, 3_000) * np.where(country == "NG", 30, 1)
+        log = laws.journeys(start, seconds, country=country)
+        return log.assign(message_id=name + log["message_id"].astype("str"), week=name)
+
+    first, second = week("a", 0.2, 1.0), week("b", 0.5, 0.8)
+    readings = r"rose in each country \(DE .* NG .*\), but fell for all messages .* more messages have country NG \("
+    with pytest.warns(vk.MixShiftWarning, match=readings) as caught:
+        result = vk.compare(first, other=second, names=("a", "b"))
+    assert caught[0].filename == __file__
+    assert result.attrs["mix_note"] in result._repr_html_().replace("&gt;", ">")
+    with pytest.warns(vk.MixShiftWarning, match=readings):
+        vk.compare(pd.concat([first, second]), by="week", baseline="a", within=[], quantiles=0.5)
+    facts = pd.concat([first, second])[["message_id", "country"]]
+    plain = [frame.drop(columns="country") for frame in (first, second)]
+    with pytest.warns(vk.MixShiftWarning, match="rose in each country"):
+        vk.compare(plain[0], other=plain[1], messages=facts)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        vk.compare(first, other=week("c", 0.2, 0.5))  # the same mix
+        vk.compare(plain[0], other=plain[1])

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from viberkit.analysis.durations import COMPETING, REACHED, Durations, check_shares, durations, estimate_rows
+from viberkit.analysis.explain import MIX_COLUMNS
 from viberkit.analysis.formatting import group_name, percent, percentile, time
 from viberkit.analysis.grouping import BY, factorize, group_columns, group_names
 from viberkit.analysis.incidence import Floats, incidence
@@ -76,8 +77,8 @@ def changes(
     columns : sequence of str, optional
         Columns of ``journeys`` or ``messages`` whose mix is taken into account, such as ``country``; they must not
         depend on the outcome. By default all columns of ``journeys`` with text, categories or truth values, of two to
-        ten different values, except those of :func:`journeys` and ``campaign``, as long as there are at most 1,000
-        combinations.
+        ten different values, except those of :func:`journeys` and ``campaign``, and ``country``, ``content_type`` and
+        ``rate_type`` of ``messages``, as long as there are at most 1,000 combinations.
     confidence : float, default 0.95
         1 minus the rate of false alarms: if nothing changed, a change of delivery is reported in at most
         ``1 - confidence`` of all logs, and so is a change of the mix.
@@ -174,7 +175,7 @@ def changes(
     del observed.attrs["cluster"]  # dependence is taken into account below
     if observed.attrs["end"] == "failed":
         raise ValueError("end: changes of the failed share are always reported ('failed'); pass e.g. 'delivered'")
-    names = _attributes(observed) if columns is None else group_names(columns)
+    names = _attributes(observed, messages) if columns is None else group_names(columns)
     groups = group_columns(observed.journeys, names, observed.started, messages, "changes", tz)
     coded = {name: factorize(groups, [name]) for name in names}
     values = [(name, code) for name, (frame, _) in coded.items() for code in range(len(frame))]
@@ -216,11 +217,13 @@ def changes(
     return result
 
 
-def _attributes(observed: Durations) -> list[str]:
-    """The columns of text, categories or truth values with few different values."""
+def _attributes(observed: Durations, messages: pd.DataFrame | None) -> list[str]:
+    """The columns of text, categories or truth values with few different values, and facts of the messages."""
     excluded = [*JOURNEYS.names, "campaign", *observed.attrs["by"]]
     frame = observed.journeys.drop(columns=excluded, errors="ignore").select_dtypes(["category", "str", "bool"])
-    sizes = frame.nunique(dropna=False)[lambda number: number.between(2, _MAX_VALUES)]
+    facts = pd.DataFrame() if messages is None else messages.reindex(columns=sorted({*MIX_COLUMNS} - {*frame}))
+    sizes = pd.concat([frame.nunique(dropna=False), facts.nunique(dropna=False)])
+    sizes = sizes[sizes.between(2, _MAX_VALUES)]
     return [str(name) for name in sizes.index[sizes.cumprod() <= _MAX_GROUPS]]
 
 

@@ -21,8 +21,9 @@ from viberkit.analysis.durations import (
     dependence_attrs,
     durations,
 )
+from viberkit.analysis.explain import MIX_COLUMNS, mix_note
 from viberkit.analysis.formatting import duration, group_name, percent, percentile, points, signed, time
-from viberkit.analysis.grouping import BY, group_names
+from viberkit.analysis.grouping import BY, factorize, group_columns, group_names
 from viberkit.analysis.incidence import Floats, Incidence, difference_interval, incidence
 from viberkit.analysis.ordering import SECOND, Ints
 from viberkit.analysis.result import as_result
@@ -30,12 +31,17 @@ from viberkit.errors import suggestion
 
 _UNEQUAL = 2.0  # times as long
 _DRAWS = 10
+_MAX_VALUES, _SHIFT = 20, 0.05  # values of a column, and the change of their part of the messages, for a change of mix
 _MIN_OPEN = 5  # open messages from which the length of the observation is estimated
 _SHARE_COLUMNS = ("share", "baseline_share", "share_difference", "share_low", "share_high")
 _TIME_COLUMNS = ("value_s", "baseline_value_s", "difference_s", "low_s", "high_s")
 _NUMBERS = ("within_s", "quantile", *_SHARE_COLUMNS, *_TIME_COLUMNS)
 _DTYPES = {"group": "str", "baseline": "str", **dict.fromkeys(_NUMBERS, "float64"), "n": "int64", "baseline_n": "int64"}
 _DTYPES |= {"p_gray": "float64", "p_logrank": "float64", "summary": "str"}
+
+
+class MixShiftWarning(UserWarning):
+    """All parts of the messages changed in one direction and the whole in the other; the text gives both readings."""
 
 
 class UnequalFollowUpWarning(UserWarning):
@@ -138,6 +144,8 @@ def compare(
 
     Warns
     -----
+    MixShiftWarning
+        If each country, content type or rate type changed in one direction and all messages in the other.
     UnequalFollowUpWarning
         If the open messages of one group were observed twice as long as those of the other, unless all results are
         shares at times for which both were observed.
@@ -197,7 +205,41 @@ def compare(
     data = durations(frame, "compare", by=columns, start=start, end=end, messages=messages, **options)
     result = estimate_differences(data, baseline, limits, levels, adjust=adjust, shrink=shrink)
     result.attrs["by"] = group_names(by)
+    if len(data.groups) == 2 and (note := _mix_note(data, result["baseline"].iloc[0], messages, limits, levels)):
+        warnings.warn(f"compare: {note} Pass both sets to vk.explain.", MixShiftWarning, stacklevel=2)
+        result.attrs["mix_note"] = note
     return result
+
+
+def _mix_note(
+    data: Durations, base_name: str, messages: pd.DataFrame | None, limits: list[float], quantiles: list[float]
+) -> str:
+    """Both readings, if all values of a column changed in one direction and all messages in the other; else empty."""
+    known = {*data.journeys.columns, *(() if messages is None else messages.columns)}
+    after, before = (
+        part for _, part in sorted(data.by_group(), key=lambda group: group_name(group[0].values()) == base_name)
+    )
+    pooled = after.append(before).curve
+    times = [min(time, float(pooled.time[-1])) for time in (*limits, *map(pooled.quantile, quantiles))]
+    for name in sorted({*MIX_COLUMNS} & known):
+        values = group_columns(data.journeys, [name], np.zeros(len(data.journeys), dtype=np.int64), messages, "compare")
+        table, code = factorize(values, [name])
+        counts = np.array([np.bincount(code[part.row], minlength=len(table)) for part in (before, after)])
+        if not 2 <= len(table) <= _MAX_VALUES or not counts.all():
+            continue
+        weights = np.column_stack([np.ones(2), counts / counts.sum(axis=1, keepdims=True)])
+        groups = pd.DataFrame(
+            {"column": ["", *[name] * len(table)], "group": ["all messages", *table[name].astype("str")]}
+        )
+        curves = [
+            [part.curve, *(part.take(code[part.row] == value).curve for value in range(len(table)))]
+            for part in (before, after)
+        ]
+        for when in times if np.ptp(weights, axis=0).max() > _SHIFT else ():
+            shares = np.array([[float(curve.share_at(when)[0]) for curve in side] for side in curves])
+            if note := mix_note(groups, weights, shares, f"{data.attrs['end']} within {duration(when / SECOND)}"):
+                return note
+    return ""
 
 
 def estimate_differences(

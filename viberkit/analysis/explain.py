@@ -29,7 +29,9 @@ from viberkit.analysis.journeys import DELIVERY_PATH, FAILED_STATES
 from viberkit.analysis.ordering import SECOND, Ints, instants_of
 from viberkit.analysis.result import as_result
 
-_COLUMNS, _TIME = ("country", "content_type", "rate_type", "hour"), ("hour", "weekday")  # the first by default
+#: The facts of messages whose mix is looked at by default.
+MIX_COLUMNS = ("country", "content_type", "rate_type")
+_TIME = ("hour", "weekday")
 _BLOCKS, _BINS, _GROUPS, _NEAR = 32, 4096, 30, 50  # the last: messages beside a quantile, for the density there
 _CLEAR, _DIFFERENT = 4.0, 0.35  # standard deviations, and part of the change, by which the changes of groups differ
 _ABSENT, _SMALL = 1e-6, 1e-300  # the weight of the other set, which counts where one set has no messages of a group
@@ -168,7 +170,7 @@ def explain(
     options |= {"start": start, "end": end, "messages": messages}
     parts = [durations(frame, "explain", **options) for frame in (journeys, other)]
     known = {"hour", *journeys.columns, *other.columns, *(() if messages is None else messages.columns)}
-    names = [name for name in _COLUMNS if name in known] if columns is None else group_names(columns)
+    names = [name for name in (*MIX_COLUMNS, "hour") if name in known] if columns is None else group_names(columns)
     frames = [group_columns(part.journeys, names, part.started, messages, "explain", tz) for part in parts]
     groups, codes = _groups(pd.concat(frames, ignore_index=True), names)
     column, curves, hops = groups["column"].to_numpy(), [part.curve for part in parts], _hops(parts)

@@ -40,7 +40,7 @@ def _to_html(reference: weakref.ref[pd.DataFrame], copy: pd.DataFrame) -> str:
         sentences = [*sentences[:_ENDS], f"… and {len(sentences) - _ENDS:,} more in the column summary"]
     notes = [
         frame.attrs[name]
-        for name in ("of_note", "interval_note", "family_note", "dependence_note")
+        for name in ("of_note", "mix_note", "interval_note", "family_note", "dependence_note")
         if frame.attrs.get(name)
     ]
     shown = frame.drop(columns="summary", errors="ignore")

@@ -68,7 +68,8 @@ class Layout:
         backgrounds = [patch.get_facecolor() for patch in (ax.patch, ax.figure.patch) if patch.get_visible()]
         background = next((colour for colour in map(colors.to_rgba, backgrounds) if colour[3] > 0.5), None)
         text_colour = MIDTONE if background is None else DARK if luminance(background[:3]) > 0.25 else LIGHT
-        names = ("of_note", "interval_note" if attrs.get("interval_share") else "", "family_note", "dependence_note")
+        interval_note = "interval_note" if attrs.get("interval_share") else ""
+        names = ("of_note", "mix_note", interval_note, "family_note", "dependence_note")
         captions = [attrs.get(name) for name in names]
         layout = cls(ax, own, text_colour, [caption for caption in captions if caption])
         if title:
