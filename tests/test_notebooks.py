@@ -60,6 +60,7 @@ def test_all_tutorials_are_present() -> None:
         "06-what-changed",
         "07-fallback",
         "08-your-own-log",
+        "09-dependence",
         "gallery",
     ]
 
