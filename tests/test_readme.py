@@ -12,24 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import click
-import matplotlib.pyplot as plt
 import pytest
 from click.testing import CliRunner
+from support.documents import ROOT, blocks, run_python
 
 import viberkit as vk
 from viberkit.cli.demo import run as run_demo
 from viberkit.cli.main import commands
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-PYTHON = [code for language, code in BLOCKS if language == "python"]
+README = ROOT / "README.md"
+BLOCKS = blocks(README)
 SHELL = [line for language, code in BLOCKS if language in ("sh", "bat") for line in code.splitlines() if line]
 VIBERKIT = [match[0] for line in SHELL for match in re.finditer(r"\bviberkit [^&|#]+", line)]
 
 
 def test_every_block_is_tested() -> None:
     assert {language for language, _ in BLOCKS} == {"python", "sh", "bat", ""}
-    assert len(PYTHON) >= 3
+    assert sum(language == "python" for language, _ in BLOCKS) >= 3
     for line in SHELL:
         assert re.match(r"viberkit |export VIBERKIT_|python3 -m venv |py -m venv ", line), line
 
@@ -98,12 +97,7 @@ def test_callbacks_in_three_terminals(tmp_path: Path) -> None:
 
 def test_python_blocks_run_and_give_the_true_delivery_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_demo(tmp_path / "demo", 200, 7)
-    namespace: dict[str, object] = {}
-    try:
-        for code in PYTHON:
-            exec(compile(code, "README.md", "exec"), namespace)
-    finally:
-        plt.close("all")
+    namespace, _ = run_python(README)
     sandbox, events = namespace["sandbox"], namespace["events"]
     assert isinstance(sandbox, vk.Sandbox)
     truth = sandbox.truth().query("message_id == @sent.message_id", local_dict={"sent": namespace["sent"]})
