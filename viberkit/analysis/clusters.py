@@ -211,7 +211,7 @@ def _score_effect(cells: Cells, states: States, ends: Ints) -> tuple[float, floa
 def _classes(time: Ints, cells: Cells, most: int = _CLASSES) -> Ints:
     """The last times of classes of about equally many outcomes, more of them where few are left."""
     largest = most if cells.cluster is None else _SIZE // (3 * int(cells.cluster.max(initial=0)) + 3)
-    count = min(max(largest, 8), most, max(len(time) // _OUTCOMES, 8), len(time))
+    count = min(max(largest, 8), most, max(len(time) // _OUTCOMES * most // _CLASSES, 8), len(time))
     shares = 1 - (1 - np.linspace(0.0, 1.0, count + 1)[1:]) ** 1.5
     index = np.clip((shares * len(time)).astype(np.int64) - 1, 0, None)
     return np.unique(np.partition(time, index)[index]) if len(time) else time
