@@ -33,7 +33,7 @@ from viberkit.analysis.result import as_result
 MIX_COLUMNS = ("country", "content_type", "rate_type")
 _TIME = ("hour", "weekday")
 _BLOCKS, _BINS, _GROUPS, _NEAR = 32, 4096, 30, 50  # the last: messages beside a quantile, for the density there
-_CLEAR, _DIFFERENT = 4.0, 0.35  # standard deviations, and part of the change, by which the changes of groups differ
+_CLEAR, _DIFFERENT = 4.0, 0.7  # standard deviations, and part of the change, by which the changes of groups differ
 _ABSENT, _SMALL = 1e-6, 1e-300  # the weight of the other set, which counts where one set has no messages of a group
 
 
@@ -298,17 +298,18 @@ def _estimate(column: Any, codes: Ints, block: Ints, scores: list[Floats]) -> li
 
 
 def _changed(column: Any, effect: Floats, change: Floats, weights: Floats, shares: Floats) -> Any:
-    """The column whose groups changed most differently, the first one (all messages) if there is none."""
-    best, largest, within, noise = column[0], _CLEAR, effect[:, 1:].sum(axis=1), change[..., 1:].sum(axis=-1)
+    """The column whose groups changed most differently in a hop, the first one (all messages) if there is none."""
+    best, largest, within, noise = column[0], _CLEAR, effect[:, 1:], change[..., 1:]
     for name in dict.fromkeys(column[1:]):
         own = (column == name) & (weights.min(axis=0) > 1e-12)
         expected = own * weights.mean(axis=0) * np.maximum(shares.mean(axis=0) * (1 - shares.mean(axis=0)), 1e-6)
-        expected /= max(expected.sum(), _SMALL)
+        expected = (expected / max(expected.sum(), _SMALL))[:, None]
         contrast = (within - within[0] * expected)[own]
-        variance = ((noise - noise[..., :1] * expected)[..., own] ** 2).sum(axis=(0, 1))
-        score = (contrast**2 / np.maximum(variance, _SMALL) - 1).sum() / np.sqrt(2 * max(own.sum() - 1, 1))
-        if score > largest and np.abs(contrast).sum() > _DIFFERENT * abs(within[0]):
-            best, largest = name, score
+        variance = ((noise - noise[..., :1, :] * expected)[..., own, :] ** 2).sum(axis=(0, 1))
+        score = (contrast**2 / np.maximum(variance, _SMALL) - 1).sum(axis=0) / np.sqrt(2 * max(own.sum() - 1, 1))
+        score *= np.abs(contrast).sum(axis=0) > _DIFFERENT * abs(within[0].sum())
+        if score.max() > largest:
+            best, largest = name, score.max()
     return best
 
 
