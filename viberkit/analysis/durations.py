@@ -206,7 +206,10 @@ def dependence_attrs(groups: list[tuple[dict[str, Any], Durations]]) -> dict[str
         half = int(np.searchsorted(np.cumsum(squares), squares.sum() / 2)) + 1
         unit = "clusters" if effect.length is None else "days"
         most = f"; half of the excess comes from {half} of {len(squares)} {unit}" if len(squares) > 2 else ""
-        group = f"{group_name(values.values())}: " if len(groups) > 1 else ""
+        shown = [value for name, value in values.items() if name != "window_at"]
+        if part.attrs.get("every") is not None:
+            shown.append(f"{values['window_at'].tz_convert(part.attrs['tz']):%Y-%m-%d %H:%M}")
+        group = f"{group_name(shown)}: " if shown and len(groups) > 1 else ""
         return {"dependence_note": f"{group}{text}, because messages {reason} depend on one another{most}."}
     return {}
 
