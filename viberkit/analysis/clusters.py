@@ -33,10 +33,11 @@ from viberkit.analysis.ordering import SECOND, Ints
 _CELLS = 512  # of the log at most: the shortest stretches
 _MESSAGES = 8  # in a cell at least, on average
 _CLASSES, _FINE = 64, 512  # of the times, at most
-_OUTCOMES = 32  # in a class at least, on average
+_OUTCOMES = 64  # in a class at least, on average
 _SIZE = 4_000_000  # numbers in a table of clusters and classes
 _MIN_CLUSTERS = 10
 _CHANCE = 1.5  # the mean effect of N clusters exceeds 1 + this / sqrt(N) in 5 % of logs without dependence
+_SPARSE = 16  # numbers for each message from which a sparse table is faster
 _DRAWS = 1_000
 _SMALL = 1e-9
 _DAY = 86_400 * SECOND
@@ -65,7 +66,8 @@ class Cells:
     @classmethod
     def of(cls, started: Ints, n: int, cluster: Ints | None, are_tried: bool = True) -> Cells | None:
         """The cells of entries that stand for ``n`` messages; None if there are too few for clusters."""
-        if (count := min(n // _MESSAGES, _CELLS)) < _MIN_CLUSTERS:
+        count = min(n // _MESSAGES + 1, _CELLS)
+        if not len(started) or (count <= _MIN_CLUSTERS and cluster is None):
             return None
         outside = [int(len(started) * _OUTSIDE), len(started) - 1 - int(len(started) * _OUTSIDE)]
         begin, end = np.partition(started, outside)[outside].tolist()
@@ -120,7 +122,7 @@ class States:
     def sums(self, cluster: Ints, influence: Floats) -> tuple[Floats, Floats]:
         """The sum of the influences, and the number of messages, of each cluster."""
         shape = int(cluster.max(initial=0)) + 1, len(self.weight)
-        if len(cluster) < shape[0] * shape[1]:
+        if shape[0] * shape[1] > _SPARSE * len(cluster):
             n = np.ones(len(cluster)) if self.n is None else self.n
             table = csr_array((n, (cluster, self.index)), shape)
         else:
@@ -159,7 +161,7 @@ def critical_value(
         total = states.sums(cells.named, influence)[0]
     else:
         length = 1 if effect is None or effect.length is None else round(effect.length / cells.length)
-        total = _overlapping(states.sums(cells.cell, influence), length)[0]
+        total = _overlapping(_cumulative(cells, states, influence), length)[:, :-1]
     total = total[:, (total != 0).any(axis=0)]
     if not total.size:
         return float(special.ndtri((1 + confidence) / 2))
@@ -249,6 +251,7 @@ def _candidates(
     """For each kind of clusters its length, their effective number, the variance and its degrees of freedom."""
 
     def summary(total: Floats, n: Floats, repeated: int) -> tuple[float, Floats, Floats]:
+        total = total - np.outer(n, total.sum(axis=0) / n.sum())  # a score is not zero in total
         squares = total * total
         variance, fourth = squares.sum(axis=0) / repeated, (squares * squares).sum(axis=0) / repeated
         clusters = float(n.sum() ** 2 / (n @ n)) / repeated
@@ -262,18 +265,22 @@ def _candidates(
             yield None, *summary(total, n, 1)
     if not cells.are_tried:
         return
-    table, repeated = states.sums(cells.cell, influence), 1
-    while repeated * _MIN_CLUSTERS <= len(table[1]):
-        total, n = _overlapping(table, repeated)
+    cumulative, repeated = _cumulative(cells, states, influence), 1
+    while repeated * _MIN_CLUSTERS < len(cumulative):
+        stretches = _overlapping(cumulative, repeated)
+        total, n = stretches[:, :-1], stretches[:, -1]
         if n.sum() ** 2 / (n @ n) / repeated >= _MIN_CLUSTERS:
             yield repeated * cells.length, *summary(total, n, repeated)
         repeated *= 2
 
 
-def _overlapping(table: tuple[Floats, Floats], length: int) -> tuple[Floats, Floats]:
-    """The sums of all stretches of ``length`` successive cells, those at the ends included."""
-    sums = [np.cumsum(np.append(values[:1] * 0, values, axis=0), axis=0) for values in table]
-    begin = np.arange(1 - length, len(table[1]))
-    to, since = np.minimum(begin + length, len(table[1])), np.maximum(begin, 0)
-    total, n = (values[to] - values[since] for values in sums)
-    return total, n
+def _cumulative(cells: Cells, states: States, influence: Floats) -> Floats:
+    """The sums of the influences, and in the last column the messages, before each cell and at the end."""
+    total, n = states.sums(cells.cell, influence)
+    return np.cumsum(np.vstack([np.zeros(total.shape[1] + 1), np.column_stack([total, n])]), axis=0)
+
+
+def _overlapping(cumulative: Floats, length: int) -> Floats:
+    """The same sums of all stretches of ``length`` successive cells, those at the ends included."""
+    begin, last = np.arange(1 - length, len(cumulative) - 1), len(cumulative) - 1
+    return np.asarray(cumulative[np.minimum(begin + length, last)] - cumulative[np.maximum(begin, 0)])

@@ -38,6 +38,7 @@ _ROUNDING = 1e-12  # shares this close are equal
 _HALVINGS = 60
 _BLOCK = 65_536  # rows that fit into the processor's cache, where arithmetic is several times as fast
 _MANY_ROWS = 200_000
+_PART = 8  # rows whose chances are computed at once
 
 
 @dataclass(frozen=True)
@@ -355,10 +356,11 @@ class Incidence:
         surely = np.flatnonzero((reached > share) & (bound > -np.log1p(-chance)))
         near = np.arange(surely[0] + 1 if len(surely) else len(reached))
         near = near[(reached[near] > 0) & ((reached[near] > share) | (bound[near] <= -np.log(chance) + _ROUNDING))]
-        sufficient = np.flatnonzero(_exceedance(reached[near], size[near], share) >= chance)
-        if not len(sufficient):
+        parts = np.split(near, range(_PART, len(near), _PART))  # the first of them often suffices
+        sufficient = (rows[_exceedance(reached[rows], size[rows], share) >= chance] for rows in parts)
+        if (first := next((rows for rows in sufficient if len(rows)), None)) is None:
             return self._lower_limit_beyond(share, chance, end, size) if is_lower else float("inf")
-        high = int(near[sufficient[0]])
+        high = int(first[0])
         if is_lower:  # where the curve is flat, its last rise counts
             high = int(np.searchsorted(reached, reached[high]))
         low = high - 1
