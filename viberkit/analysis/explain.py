@@ -162,8 +162,8 @@ def explain(
     >>> result.attrs["what"], round(result.attrs["difference"], 3)
     ('within 60 s', -0.3)
     >>> for text in result["summary"][:2]: print(text)
-    more messages with country B (20 % → 50 %): −19.5 of −30 points (−23.1 to −15.9)
-    fewer messages with country A (80 % → 50 %): −10.5 of −30 points (−13.1 to −7.9)
+    more messages with country B (20 % → 50 %): −19.5 of −30 points (−23.7 to −15.3)
+    fewer messages with country A (80 % → 50 %): −10.5 of −30 points (−13.4 to −7.6)
     """
     (limit,), level = check_within([within]), None if quantiles is None else check_share(quantiles, "quantiles")
     options: dict[str, Any] = {"observed_from": observed_from, "confidence": confidence, "cluster": cluster, "tz": tz}
