@@ -31,6 +31,7 @@ __all__ = ["compare", "explain", "fallback", "quantiles"]
 _MARKERS = "oDs^vP*"
 #: Inches: a lane, the heading of a block of lanes, and its axis.
 _ROW, _HEADING, _AXIS = 0.21, 0.27, 0.42
+_NEGLIGIBLE = 0.01  # part of the largest effect
 _SHARES = ("share_difference", "share_low", "share_high")
 _TIMES = ("difference_s", "low_s", "high_s")
 _SIGNS = {"share": "a negative share is fewer", "s": "a negative time is faster"}
@@ -267,7 +268,9 @@ def explain(explanation: pd.DataFrame, *, title: str = "", ax: Axes | None = Non
         return layout.show_empty("nothing to explain")
     end, what, unit, *ends = (explanation.attrs[name] for name in attrs)
     lanes = max(1, min(MAX_LANES, layout.count_fitting([_ROW] * len(explanation), _HEADING)))
-    parts = explanation[["summary", "effect", "low", "high"]].head(lanes).itertuples(index=False, name=None)
+    reach = explanation[["low", "high"]].abs().max(axis=1)
+    drawn = explanation[reach >= _NEGLIGIBLE * explanation["effect"].abs().max()].head(lanes)
+    parts = drawn[["summary", "effect", "low", "high"]].itertuples(index=False, name=None)
     is_bad = unit == "s" or end in ("failed", "expired", "channel_failed")
     rows: list[_Row] = [_Part(text.rsplit(": ", 1)[0], "", unit, is_bad, *own) for text, *own in parts]
     heading = f"{what}: {' → '.join(map(percent if unit == 'share' else duration, ends))}"
