@@ -408,3 +408,14 @@ def test_mistakes_are_named() -> None:
         vk.changes(log, by="rate_typ")
     with pytest.raises(ValueError, match="start: 'sent' is not a state"):
         vk.changes(log, start="sent")
+
+
+def test_messages_that_ended_before_they_were_observed_are_no_change() -> None:
+    rng = np.random.default_rng(4)
+    start = logs.evenly(rng, 1_000, 14)
+    journeys = logs.journeys(start, rng.lognormal(2, 1.5, 1_000))
+    begin = logs.BEGIN + pd.Timedelta(days=3)
+    assert vk.changes(journeys, observed_from=begin).empty
+    assert vk.changes(
+        journeys, observed_from=(journeys["accepted_at"] + pd.Timedelta("4s")).set_axis(journeys["message_id"])
+    ).empty

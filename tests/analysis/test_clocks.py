@@ -486,3 +486,24 @@ def test_a_clock_that_cannot_be_compared_has_no_offset() -> None:
     without_source = vk.clocks(events[["message_id", "state", "happened_at"]])
     assert without_source["source"].isna().all()
     assert without_source["summary"][0] == "events: not compared"
+
+
+def test_a_correction_keeps_the_first_recorded_times() -> None:
+    rng = np.random.default_rng(3)
+    at = pd.Timestamp("2026-03-02T00:00Z") + pd.to_timedelta(np.sort(rng.random(600)) * 5 * 86_400, unit="s")
+    ids = [f"m{number}" for number in range(600)]
+    delivered = at + pd.to_timedelta(rng.exponential(60, 600) + 5 - 40, unit="s")
+    events = vk.read_events(
+        pd.DataFrame(
+            {
+                "message_id": ids * 2,
+                "state": ["accepted"] * 600 + ["delivered"] * 600,
+                "happened_at": [*at, *delivered],
+                "source": ["a"] * 600 + ["b"] * 600,
+            }
+        )
+    )
+    assert (vk.clocks(events)["step_s"].fillna(0) == 0).all(), "slow deliveries are no step"
+    once = vk.correct_clocks(events)
+    twice = vk.correct_clocks(once)
+    assert twice["recorded_at"].tolist() == events["happened_at"].tolist()

@@ -165,8 +165,9 @@ def test_a_sentence_says_what_depends_on_what() -> None:
         seconds = np.where(outage, seconds + 600, seconds)
     result = vk.time_to(laws.journeys(start, seconds))
     note = result.attrs["dependence_note"]
-    assert note.startswith("5,000 messages tell as much about p")
-    assert note.endswith("depend on one another; half of the excess comes from 2 of 14 days.")
+    assert note.startswith("5,000 messages tell as much as ")
+    assert " independent ones about the time by which " in note
+    assert note.endswith("depend on one another; half of this comes from 2 of 14 days (UTC).")
     assert note in result._repr_html_()
     assert (result["design_effect"] >= 1).all()
     assert result["design_effect"].max() > 5
@@ -191,7 +192,7 @@ def test_a_column_makes_clusters_wherever_it_is() -> None:
     assert vk.time_to(journeys, **options)["design_effect"][0] < effect / 3
     named = vk.time_to(journeys, quantiles=0.5, messages=messages.rename(columns={"recipient": "campaign"}))
     assert named["design_effect"][0] == pytest.approx(effect)
-    assert "messages of the same cluster depend on one another" in named.attrs["dependence_note"]
+    assert "messages with the same campaign depend on one another" in named.attrs["dependence_note"]
     with pytest.raises(MissingColumn, match="segment"):
         vk.time_to(journeys, cluster="segment")
 
@@ -224,6 +225,10 @@ def test_latency_takes_dependence_into_account() -> None:
     assert wide["value_s"] == narrow["value_s"]
     assert wide["low_s"] == pytest.approx(direct["low_s"], rel=0.02)
     assert wide["high_s"] == pytest.approx(direct["high_s"], rel=0.02)
+    note = vk.latency(vk.read_events(events)).attrs["dependence_note"]
+    assert note.startswith(
+        "The intervals of 1 of 1 transitions are wider because messages depend on one another (up to "
+    )
     assert narrow["high_s"] - narrow["low_s"] < (wide["high_s"] - wide["low_s"]) / 2
 
 

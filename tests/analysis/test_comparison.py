@@ -417,3 +417,24 @@ def test_a_change_of_the_mix_is_named_where_the_parts_say_the_opposite() -> None
         warnings.simplefilter("error")
         vk.compare(first, other=week("c", 0.2, 0.5))  # the same mix
         vk.compare(plain[0], other=plain[1])
+
+
+def test_a_difference_between_times_is_no_dependence() -> None:
+    """Before and after are other stretches of time, so a difference must not be taken for the effect of an outage."""
+    rng = np.random.default_rng(6)
+    start = laws.evenly(rng, 3_000, 10)
+    after = start > 8 * laws.DAY
+    seconds = laws.weibull(rng, 3_000) * np.where(after, 3.0, 1.0)
+    journeys = laws.journeys(start, seconds, half=np.where(after, "after", "before"))
+    result = vk.compare(journeys, by="half", within=10, quantiles=[])
+    alone = vk.compare(journeys, by="half", within=10, quantiles=[], cluster=None)
+    assert alone["p_logrank"][0] < 1e-20
+    assert result["p_logrank"][0] < 1e-15
+    assert result["p_gray"][0] < 1e-15
+
+
+def test_nothing_to_compare_by_is_refused() -> None:
+    log = both([(1.0, DELIVERED)] * 9, [(2.0, FAILED)] * 9)
+    with pytest.raises(ValueError, match="within, quantiles: both are empty"):
+        vk.compare(log, by="kind", within=(), quantiles=())
+    assert vk.compare(both([(1.0, FAILED)] * 9, [(2.0, FAILED)] * 9), by="kind", shrink=True)["shrunk"].notna().any()

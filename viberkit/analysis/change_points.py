@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -173,6 +174,8 @@ def changes(
     options: dict[str, Any] = {"start": start, "end": end, "observed_from": observed_from, "tz": tz}
     observed = durations(journeys, "changes", by=by, confidence=confidence, cluster=None, messages=messages, **options)
     del observed.attrs["cluster"]  # dependence is taken into account below
+    if not quantiles or not isinstance(max_changes, numbers.Integral):
+        raise ValueError("quantiles, max_changes: pass at least one quantile and a whole number, e.g. 0.5 and 5")
     if observed.attrs["end"] == "failed":
         raise ValueError("end: changes of the failed share are always reported ('failed'); pass e.g. 'delivered'")
     names = _attributes(observed, messages) if columns is None else group_names(columns)
@@ -241,11 +244,12 @@ def _events(part: Durations) -> list[_Event]:
     first = np.zeros(len(part), dtype=np.int64) if part.entry is None else curve.at(part.entry) + 1
     reached, competing = (np.append(0.0, np.cumsum(ended / np.maximum(curve.at_risk, 1))) for ended in curve.ended)
     ends = [int(curve.at(curve.quantile(stage * float(curve.share[0, -1])))) + 1 for stage in _STAGES[1:]]
+    seen = np.ones(len(part), dtype=bool) if part.entry is None else part.entry < part.time  # others do not count
     events = list[_Event]()
     for begin, end in pairwise([0, *ends]):
         hazard = reached[np.clip(last, begin, end)] - reached[np.clip(first, begin, end)]
-        events.append(((part.cause == REACHED) & (last > begin) & (last <= end), hazard))
-    return [*events, (part.cause == COMPETING, competing[last] - competing[first])]
+        events.append((seen & (part.cause == REACHED) & (last > begin) & (last <= end), hazard * seen))
+    return [*events, (seen & (part.cause == COMPETING), (competing[last] - competing[first]) * seen)]
 
 
 def _residual(observed: Bools, expected: Floats, strata: list[Ints]) -> Floats:
@@ -412,8 +416,10 @@ def _delivery_change(part: Durations, change: _Change, quantiles: list[float]) -
         last = min(int(side.curve.time[-1]) for side in sides.values())
         shares = {f"failed_{name}": side.curve.share[1, side.curve.at(last)] for name, side in sides.items()}
         return {"metric": "failed", **shares}
-    quantile = min(quantiles, key=lambda share: abs(share - np.mean(_STAGES[change.score : change.score + 2])))
     curves = {name: incidence(side.time, side.cause == REACHED, 1, side.entry) for name, side in sides.items()}
+    highest = max(float(curve.share[0, -1]) for curve in curves.values())
+    stage = np.mean(_STAGES[change.score : change.score + 2])
+    quantile = min(quantiles, key=lambda share: (share > highest, abs(share - stage)))  # one that is known, if any
     # What is not reached is not known yet: open messages could reach it.
     times = {f"{name}_s": np.nan_to_num(x.quantile(quantile) / SECOND, posinf=np.nan) for name, x in curves.items()}
     return {"metric": "time", "quantile": quantile, "hop": _hop(part, change, quantile), **times}

@@ -61,7 +61,7 @@ class Offset:
     @property
     def course(self) -> tuple[float, float, float, float, float]:
         """The offset at first, its drift per microsecond, the size and the time of its step, and the error of all."""
-        if np.ptp(self.sizes) <= max(SECOND / 2, abs(self.largest) / 20):
+        if np.ptp(self.sizes) <= max(SECOND / 2, abs(self.largest) / 20, self.error):
             return float(np.median(self.sizes)), 0.0, 0.0, np.nan, float(np.ptp(self.sizes)) + self.error
         middle = np.array([np.median(part) for part in np.array_split(self.when, len(self.sizes))]) - self.when[0]
         slope, begin = np.polyfit(middle, self.sizes, 1)
@@ -326,5 +326,7 @@ def correct_clocks(events: pd.DataFrame, *, offsets: pd.DataFrame | None = None)
         shift = row["offset_s"] + row["drift_s_per_day"] * (times - row["since_at"]).dt.total_seconds() / 86_400
         shift += row["step_s"] * (times >= row["step_at"])
         corrected[rows] -= np.rint(shift.to_numpy() * SECOND).astype(np.int64)
-    result = events.assign(happened_at=instants(corrected).array, recorded_at=events["happened_at"])
+    result = events.assign(
+        happened_at=instants(corrected).array, recorded_at=events.get("recorded_at", events["happened_at"])
+    )
     return as_result(result, events.attrs | {"corrected": found["summary"].tolist()})

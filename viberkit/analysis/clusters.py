@@ -206,7 +206,10 @@ def _score_effect(cells: Cells, states: States, ends: Ints) -> tuple[float, floa
     part = (states.weight * states.group) @ states.risk / at_risk
     hazard, counted = states.ended(1) / at_risk, states.cause == 1
     score = states.group[:, np.newaxis] * states.martingale(np.ones(1), hazard, counted)
-    effect = _largest(cells, states, score - states.martingale(part, hazard, counted), ends, None)
+    score -= states.martingale(part, hazard, counted)
+    for own in (states.group == group for group in range(2)):  # a difference between the groups is no dependence
+        score[own] -= states.weight[own] @ score[own] / max(states.weight[own].sum(), _SMALL)
+    effect = _largest(cells, states, score, ends, None)
     return (1.0, np.inf) if effect is None else (float(effect.variance[-1]), float(effect.size[-1]))
 
 
@@ -251,7 +254,6 @@ def _candidates(
     """For each kind of clusters its length, their effective number, the variance and its degrees of freedom."""
 
     def summary(total: Floats, n: Floats, repeated: int) -> tuple[float, Floats, Floats]:
-        total = total - np.outer(n, total.sum(axis=0) / n.sum())  # a score is not zero in total
         squares = total * total
         variance, fourth = squares.sum(axis=0) / repeated, (squares * squares).sum(axis=0) / repeated
         clusters = float(n.sum() ** 2 / (n @ n)) / repeated

@@ -193,6 +193,8 @@ def compare(
     n = 30 and 30
     """
     limits, levels = check_within(within, np.inf), check_shares(quantiles, "quantiles")
+    if not limits and not levels:
+        raise ValueError("within, quantiles: both are empty; pass e.g. within=60 or quantiles=0.5")
     frame, columns = journeys, by
     if other is not None:
         if group_names(by):
@@ -313,7 +315,7 @@ def _shrink(estimates: Floats, confidence: float) -> Floats:
     Each row is an estimate with its interval. The variance between the groups is that of DerSimonian and Laird
     (*Meta-analysis in clinical trials*, 1986). What is not known with an interval stays as it is.
     """
-    result, low, high = estimates.T
+    result, low, high = np.where(np.isfinite(estimates), estimates, np.nan).T
     error = (high - low) / (2 * special.ndtri((1 + confidence) / 2))
     known = np.isfinite(result) & np.isfinite(error) & (error > 0)
     if np.count_nonzero(known) > 2:
@@ -323,7 +325,7 @@ def _shrink(estimates: Floats, confidence: float) -> Floats:
         between = max(excess / (total - (1 / variance**2).sum() / total), 0.0)
         mean = np.average(value, weights=1 / (between + variance))
         result[known] = mean + between / (between + variance) * (value - mean)
-    return np.asarray(result)
+    return np.where(np.isfinite(estimates[:, 0]), result, estimates[:, 0])
 
 
 def _concatenate(journeys: pd.DataFrame, other: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:

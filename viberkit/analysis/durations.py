@@ -17,7 +17,7 @@ import pandas as pd
 
 from viberkit.analysis import journeys as journeys_module
 from viberkit.analysis.clusters import Cells, critical_value, design_effect, score_effects
-from viberkit.analysis.formatting import duration, group_name, percent, percentile
+from viberkit.analysis.formatting import duration, group_name, percent
 from viberkit.analysis.grouping import BY, as_list, check_name_clash, factorize, group_columns, group_names
 from viberkit.analysis.incidence import Counts, DesignEffect, Incidence, incidence
 from viberkit.analysis.interval_censoring import interval_incidence
@@ -199,13 +199,15 @@ def dependence_attrs(groups: list[tuple[dict[str, Any], Durations]]) -> dict[str
         if (effect := part.curve.effect(0)) is None:
             continue
         where, largest, n = int(np.argmax(effect.variance)), float(effect.variance.max()), part.count()
-        level = percentile(round(float(part.curve.share[0, part.curve.at(effect.time[where])]), 2))
-        text = f"{n:,} messages tell as much about {level} as {max(round(n / largest), 1):,} independent ones"
-        reason = "of the same cluster" if effect.length is None else f"within {duration(effect.length / SECOND)}"
+        share, end = float(part.curve.share[0, part.curve.at(effect.time[where])]), part.attrs["end"]
+        text = f"{n:,} messages tell as much as {max(round(n / largest), 1):,} independent ones"
+        text += f" about the time by which {percent(round(share, 2))} are {end}"
+        column = "campaign" if part.attrs["cluster"] == "auto" else part.attrs["cluster"]
+        reason = f"with the same {column}" if effect.length is None else f"within {duration(effect.length / SECOND)}"
         squares = np.sort(effect.parts[effect.parts > 0])[::-1]
         half = int(np.searchsorted(np.cumsum(squares), squares.sum() / 2)) + 1
-        unit = "clusters" if effect.length is None else "days"
-        most = f"; half of the excess comes from {half} of {len(squares)} {unit}" if len(squares) > 2 else ""
+        unit = f"values of {column}" if effect.length is None else "days (UTC)"
+        most = f"; half of this comes from {half} of {len(squares)} {unit}" if len(squares) > 2 else ""
         shown = [value for name, value in values.items() if name != "window_at"]
         if part.attrs.get("every") is not None:
             shown.append(f"{values['window_at'].tz_convert(part.attrs['tz']):%Y-%m-%d %H:%M}")

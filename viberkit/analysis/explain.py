@@ -34,6 +34,7 @@ MIX_COLUMNS = ("country", "content_type", "rate_type")
 _TIME = ("hour", "weekday")
 _BLOCKS, _BINS, _GROUPS, _NEAR = 32, 4096, 30, 50  # the last: messages beside a quantile, for the density there
 _CLEAR, _DIFFERENT = 4.0, 0.7  # standard deviations, and part of the change, by which the changes of groups differ
+_UNCERTAIN, _FEW = 0.05, 10  # part of the messages with a time around the limit; clusters by a column
 _ABSENT, _SMALL = 1e-6, 1e-300  # the weight of the other set, which counts where one set has no messages of a group
 
 
@@ -169,7 +170,8 @@ def explain(
     options: dict[str, Any] = {"observed_from": observed_from, "confidence": confidence, "cluster": cluster, "tz": tz}
     options |= {"start": start, "end": end, "messages": messages}
     parts = [durations(frame, "explain", **options) for frame in (journeys, other)]
-    known = {"hour", *journeys.columns, *other.columns, *(() if messages is None else messages.columns)}
+    of_messages = () if messages is None else messages.columns
+    known = {"hour"} | ({*journeys.columns, *of_messages} & {*other.columns, *of_messages})
     names = [name for name in (*MIX_COLUMNS, "hour") if name in known] if columns is None else group_names(columns)
     frames = [group_columns(part.journeys, names, part.started, messages, "explain", tz) for part in parts]
     groups, codes = _groups(pd.concat(frames, ignore_index=True), names)
@@ -180,6 +182,12 @@ def explain(
         times = [curve.quantile(level) for curve in curves]
         ends = [[min(c.quantile(level + d), float(c.time[-1])) for c in curves] for d in (-near, near)]
         slopes = -np.maximum(np.diff(ends, axis=0)[0], 1.0) / (2 * near * SECOND)
+    within_interval = [
+        part.count((part.earliest < max(times)) & (min(times) < part.time) & (part.earliest < part.time))
+        for part in parts
+    ]
+    if any(n > _UNCERTAIN * max(part.count(), 1) for n, part in zip(within_interval, parts, strict=True)):
+        raise ValueError(f"journeys: {what} is within many times that are known only as intervals; pass exact times")
     if not np.isfinite(times).all() or not all(curve.covers(times).all() for curve in curves):
         raise ValueError(f"other: {what} is not known of both sets; pass more messages, or a smaller time or quantile")
     block = np.concatenate([_blocks(part) + index * _BLOCKS for index, part in enumerate(parts)])
@@ -316,8 +324,12 @@ def _changed(column: Any, effect: Floats, change: Floats, weights: Floats, share
 def _blocks(part: Durations) -> Ints:
     """The blocks of messages that depend on one another: stretches of time, or clusters by a column."""
     if (cells := part.cells) is None:
-        return np.arange(len(part)) % _BLOCKS
-    return cells.cell * _BLOCKS // (cells.cell.max() + 1) if cells.cluster is None else cells.named % _BLOCKS
+        block: Ints = np.argsort(np.argsort(part.started, kind="stable"), kind="stable").astype(np.int64)
+    elif cells.cluster is None or (cells.are_tried and len(np.unique(cells.named)) < _FEW):
+        block = cells.cell * _BLOCKS // (cells.cell.max() + 1)
+    else:
+        block = cells.named
+    return np.asarray(block % _BLOCKS)
 
 
 def _half_widths(change: Floats, count: Ints, confidence: float) -> Floats:
@@ -337,7 +349,7 @@ def _summarize(part: dict[Any, Any], weights: list[float], difference: float, is
         text = f"{subject}: {'more' if is_worse else 'fewer'} {hop}"
     if part["kind"] == "mix":
         text = f"{'fewer' if weights[0] > weights[1] else 'more'} messages with {subject}"
-        text = f"{text} ({' → '.join(map(percent, weights))})"
+        text = f"{text} ({' → '.join(percent(round(weight, 9)) for weight in weights)})"
     return f"{text}: {numbers[0]} of {numbers[1]}{' points' * is_share} ({numbers[2]} to {numbers[3]})"
 
 

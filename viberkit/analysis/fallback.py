@@ -530,7 +530,8 @@ def _replayed(
         regrets.append((row["cost"] - row["best_cost"], row["n"]))
         mean, half = _mean(regrets, part.attrs["confidence"])
         row |= dict(zip(_REGRETS, (regrets[-1][0], mean, mean - half, mean + half), strict=True))
-        yield row | {"summary": f"by {row['n_known']:,} messages before: {texts[0]}; in hindsight: {texts[1]}"}
+        text = f"by {row['n_known']:,} messages before: {texts[0]}" if row["n_known"] else "nothing was known before"
+        yield row | {"summary": f"{text}; in hindsight: {texts[1]}"}
 
 
 def _known_at(part: Durations, instant: int) -> Durations:

@@ -45,7 +45,7 @@ def points(share: float) -> str:
     >>> points(-0.0667), points(0.1), points(-0.0003)
     ('−6.7', '+10', '0')
     """
-    text = f"{100 * share:+.1f}".removesuffix(".0").replace("-", "−")
+    text = f"{100 * share:+.1f}".removesuffix(".0").replace("-", "−").replace("inf", "∞")
     return "0" if text in ("+0", "−0") else text
 
 

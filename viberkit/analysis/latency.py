@@ -139,7 +139,8 @@ def latency(
         started = microseconds(transitions["started_at"].astype(INSTANT))
         codes = cluster_codes(transitions, cluster, started, messages, "latency", tz)
         transitions = transitions.assign(**{_CLUSTER: -1 if codes is None else codes})
-    return as_result(_estimate(transitions, waiting, names, shares, confidence, are_tried=cluster == "auto"), attrs)
+    result = _estimate(transitions, waiting, names, shares, confidence, are_tried=cluster == "auto")
+    return as_result(result, attrs | result.attrs)
 
 
 def _prepare(
@@ -251,7 +252,13 @@ def _estimate(
     result["to_state"] = categorical(np.where(to_state < len(states), to_state, -1), dtype)
     table = pd.concat([table.reset_index(drop=True), waited.reset_index(drop=True)], axis=1)
     table = table.astype({"n": "int64", "n_waiting": "float64"})
-    return pd.DataFrame(result | {name: table[name] for name in _COLUMNS})
+    frame = pd.DataFrame(result | {name: table[name] for name in _COLUMNS})
+    if effects:
+        largest = max(float(effect.variance.max()) for effect in effects.values())
+        text = f"The intervals of {len(effects)} of {len(rows)} transitions are wider"
+        text += " because messages depend on one another"
+        frame.attrs["dependence_note"] = f"{text} (up to {largest:.0f} times the variance)."
+    return frame
 
 
 def _latency_bounds(transitions: pd.DataFrame) -> tuple[Ints, Ints]:

@@ -303,7 +303,8 @@ def slo(
           reached ``end`` in an interval around it
         - ``n_missed``: messages that missed the objective, and the expected number among the undecided
         - ``n_allowed``: messages that may miss it, n × (1 - target)
-        - ``budget_left``: share of these that is left; 1 if no message missed, below 0 if the budget is overspent
+        - ``budget_left``: share of these that is left; 1 if no message missed, below 0 if the budget is overspent, NaN
+          if no message is decided
         - ``budget_left_cumulative``: the same of all windows of the group up to this one
         - ``burn_rate``: (1 - share) / (1 - target): at 1 the window uses exactly its part of the error budget
         - ``budget_chance``: chance that the budget is not overspent at the end of the window; 1 or 0 for windows that
@@ -502,7 +503,7 @@ def burn_rate(
     dtypes |= dict.fromkeys(("burn_low", "burn_high", "short_burn_rate", "threshold"), "float64")
     dtypes |= {"alert": "bool", "n": "int64", "n_short": "int64", "summary": "str"}
     result = estimate_rows(data, dtypes, rows)
-    result.attrs |= {"within_s": limit / SECOND, "target": share, "until": instants(np.array([until]))[0]}
+    result.attrs |= {"within_s": limit / SECOND, "target": share, "until": instants(np.array([until]))[0].isoformat()}
     return result
 
 
@@ -572,6 +573,7 @@ def estimate_slo(observed: Durations, limit: float, target: float) -> pd.DataFra
     verdict = pd.CategoricalDtype(["met", "missed", "unclear"])
     dtypes |= {"verdict": verdict} | dict.fromkeys(("n", "n_open", "n_undecided"), "int64")
     dtypes |= dict.fromkeys(("n_missed", "n_allowed", "budget_left", "burn_rate"), "float64") | {"summary": "str"}
+    check_name_clash(observed.attrs["by"], ("budget_left_cumulative", "budget_chance"))
     result = estimate_rows(observed, dtypes, lambda part: [_slo_row(part, limit, target)])
     windows = result.groupby(observed.attrs["by"] or np.zeros(len(result)), observed=True, dropna=False)
     result["budget_left_cumulative"] = 1 - windows["n_missed"].cumsum() / windows["n_allowed"].cumsum()
@@ -632,9 +634,11 @@ def _slo_row(part: Durations, limit: float, target: float) -> dict[str, Any]:
     row: dict[str, Any] = {"within_s": limit / SECOND, "share": share, "low": low, "high": high}
     row |= {"observed_share": observed_share, "design_effect": curve.design_effect(limit), "verdict": verdict}
     row |= {"n": n, "n_open": part.count(is_open), "n_undecided": n_undecided}
-    row |= {"n_missed": n_missed, "n_allowed": n_allowed, "budget_left": 1 - n_missed / n_allowed}
+    budget_left = 1 - n_missed / n_allowed if n > n_undecided else np.nan
+    row |= {"n_missed": n_missed, "n_allowed": n_allowed, "budget_left": budget_left}
     row["burn_rate"] = (1 - share) / (1 - target)
     near = partial(percent, near=target)
     text = f"{near(share)} ({near(low)} to {near(high)}) {part.attrs['end']} within {limit / SECOND:g} s"
     text = f"{verdict}: {text}, target {percent(target)}; observed {near(observed_share)} of {n - n_undecided:,}"
+    text = f"not known yet: {part.attrs['end']} within {limit / SECOND:g} s" if n == n_undecided else text
     return row | {"summary": text}

@@ -142,7 +142,8 @@ _Panels = list[tuple[str, str, dict[str, _Line]]]
 
 
 def _notes(attrs: Mapping[Hashable, Any], share: str, interval: str) -> list[str]:
-    return [f"time since {attrs['start']}, log scale", share, f"{interval}: {percent(attrs['confidence'])} interval"]
+    kind = "band for all times" if "at once" in attrs.get("band", "") else "interval"
+    return [f"time since {attrs['start']}, log scale", share, f"{interval}: {percent(attrs['confidence'])} {kind}"]
 
 
 def _limits(lines: Sequence[_Line]) -> tuple[float, float, str]:

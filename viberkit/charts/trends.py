@@ -214,9 +214,14 @@ def _read_changes(changes: pd.DataFrame, tz: str) -> list[tuple[float, str]]:
         if row["metric"] == "time":
             name, before, after = percentile(row["quantile"]), time(row["before_s"]), time(row["after_s"])
         else:
-            kind, name = ("share", row["value"]) if row["metric"] == "mix" else ("failed", "failed")
+            kind, name = (
+                ("share", f"{row['column']} {row['value']}") if row["metric"] == "mix" else ("failed", "failed")
+            )
             before, after = (percent(row[f"{kind}_{side}"]) for side in ("before", "after"))
-        title = " · ".join(filter(None, [group, _day(at, f" {at:%H:%M}")]))
+        until = row.get("until_at")
+        until = until if until is None or pd.isna(until) else pd.Timestamp(until).tz_convert(tz)
+        ends = [_day(end, f" {end:%H:%M}") for end in (at, until) if end is not None and not pd.isna(end)]
+        title = " · ".join(filter(None, [group, " – ".join(ends)]))
         marks.append((at.timestamp() / 86400, f"{title}\n{name} {before} → {after}"))
     return marks
 
