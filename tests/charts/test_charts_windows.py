@@ -236,7 +236,11 @@ def test_over_time_labels_changes_of_failures_and_of_the_mix() -> None:
     failures = changes().assign(metric="failed", failed_before=0.04, failed_after=0.12, before_s=NAN, after_s=NAN)
     assert "failed 4 % → 12 %" in text_of(charts.over_time(over_time(30), changes=failures)).split("\n")
     mix = changes().assign(metric="mix", column="country", value="UA", share_before=0.2, share_after=0.5)
-    assert "UA 20 % → 50 %" in text_of(charts.over_time(over_time(30), changes=mix)).split("\n")
+    assert "country UA 20 % → 50 %" in text_of(charts.over_time(over_time(30), changes=mix)).split("\n")
+    incident = failures.assign(until_at=failures["since_at"] + pd.Timedelta("90min"))
+    lines = text_of(charts.over_time(over_time(30), changes=incident)).split("\n")
+    begins, ends = (f"{at:%H:%M}" for at in (incident["since_at"].iloc[0], incident["until_at"].iloc[0]))
+    assert any(f"{begins} – " in line and line.endswith(ends) for line in lines)
 
 
 def cells(ax: Axes) -> int:
