@@ -205,7 +205,7 @@ def _newton(share: Floats, groups: list[_Observations], censored: Floats) -> Flo
                 break
             free = free ^ (wrong if step < _PIVOTS else wrong & (np.cumsum(wrong) == wrong.sum()))
         change, least = np.maximum(z, 0.0) - x, likelihood(x) * (1 + _ZERO)
-        while not likelihood(x + change) >= least:
+        while not likelihood(x + change) >= least and np.abs(change).max() > _ZERO:
             change /= 2
         x = np.maximum(x + change, 0.0)
         if np.abs(change).max() <= _TOLERANCE:
