@@ -419,3 +419,11 @@ def test_messages_that_ended_before_they_were_observed_are_no_change() -> None:
     assert vk.changes(
         journeys, observed_from=(journeys["accepted_at"] + pd.Timedelta("4s")).set_axis(journeys["message_id"])
     ).empty
+
+
+def test_arguments_are_checked_whether_anything_changed_or_not() -> None:
+    journeys = logs.journeys(np.arange(100.0), np.ones(100))
+    with pytest.raises(ValueError, match="quantiles: is empty"):
+        vk.changes(journeys, quantiles=())
+    with pytest.raises(ValueError, match=r"max_changes: .3. is not a number from 0 up"):
+        vk.changes(journeys, max_changes="3")  # type: ignore[arg-type]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -285,3 +286,16 @@ def test_shrunk_values_are_nearer_to_the_truth() -> None:
         errors.append([((result[name] - true) ** 2).mean() for name in ("share", "shrunk")])
     plain, shrunk = np.mean(errors, axis=0)
     assert shrunk < 0.8 * plain
+
+
+def test_a_band_of_many_independent_messages_needs_little_memory() -> None:
+    """The sums of 100,000 single messages would take gigabytes."""
+    journeys = log(independent, 10, 100_000)
+    tracemalloc.start()
+    band = vk.delivery_curve(journeys, simultaneous=(1, 600), cluster=None)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 300e6
+    pointwise = vk.delivery_curve(journeys, cluster=None)
+    width = [(frame["delivered_high"] - frame["delivered_low"]).median() for frame in (band, pointwise)]
+    assert 1.4 < width[0] / width[1] < 1.8  # 2.7 to 3.5 standard errors in place of 1.96

@@ -225,3 +225,35 @@ def test_intervals_hold_the_parts(law: str) -> None:
     shares = {" ".join(key): round(float(np.mean(values)), 3) for key, values in held.items()}
     print(law or "independent", shares)
     assert min(shares.values()) > 0.9 - 2 * np.sqrt(0.09 / LOGS)
+
+
+def drawn(name: str, seed: int, factor: float) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    log = laws.journeys(laws.evenly(rng, 1_000, 7), factor * laws.weibull(rng, 1_000))
+    return log.assign(message_id=name + log["message_id"].astype("str"))
+
+
+@pytest.mark.filterwarnings("ignore::viberkit.IntervalTimesWarning")
+def test_times_that_may_be_on_either_side_are_refused() -> None:
+    """Polled every five minutes, hardly any delivery is certain to be within 30 s or not."""
+    exact = [drawn("a", 1, 1.0), drawn("b", 2, 6.0)]
+    assert np.isfinite(explain(exact[0], other=exact[1], within=30)[["low", "high"]]).all(axis=None)
+    polled = [
+        log.assign(delivered_at=log["accepted_at"] + pd.Timedelta("300s"), delivered_not_before=log["accepted_at"])
+        for log in exact
+    ]
+    with pytest.raises(ValueError, match="within 30 s lies inside many times that are known only as intervals"):
+        explain(polled[0], other=polled[1], within=30)
+
+
+def test_one_campaign_before_and_another_after_has_intervals() -> None:
+    """A single cluster has no variance; stretches of time have."""
+    before, after = drawn("a", 3, 1.0).assign(campaign="spring"), drawn("b", 4, 2.0).assign(campaign="summer")
+    result = explain(before, other=after, within=10)
+    assert np.isfinite(result[["low", "high"]]).all(axis=None)
+    rows = ["kind", "column", "group", "hop"]
+    shuffled, plain = (
+        explain(frame, other=after, within=10, cluster=None).set_index(rows)["low"].sort_index()
+        for frame in (before.sample(frac=1, random_state=1), before)
+    )
+    assert shuffled.to_dict() == pytest.approx(plain.to_dict(), abs=1e-12)

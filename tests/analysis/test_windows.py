@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -476,3 +477,23 @@ def test_the_stated_chances_are_those_with_which_budgets_last(law: str, logs: in
     brier = ((stated - lasted) ** 2).mean()
     assert brier <= (stated * (1 - stated)).mean() + 0.02 + 0.3 / np.sqrt(logs)
     assert brier < 0.8 * lasted.var(ddof=0)
+
+
+def test_the_budget_of_an_undecided_window_is_not_known() -> None:
+    at = pd.Timestamp("2026-03-02T09:00Z")
+    started = at + pd.to_timedelta(np.arange(20), unit="s")
+    journeys = pd.DataFrame(
+        {
+            "message_id": [str(number) for number in range(20)],
+            "accepted_at": started,
+            "delivered_at": pd.Series(pd.NaT, range(20), "datetime64[us, UTC]"),
+            "outcome": "open",
+            "observed_until": started + pd.Timedelta("1s"),
+        }
+    )
+    row = vk.slo(journeys, within=60).iloc[0]
+    assert np.isnan(row["budget_left"])
+    assert row["summary"].startswith("not known yet: delivered within 60 s")
+    with pytest.raises(ValueError, match="'budget_chance' is also a column of the result"):
+        vk.slo(journeys.assign(budget_chance="a"), by="budget_chance")
+    assert json.loads(json.dumps(vk.burn_rate(journeys).attrs))["until"] == "2026-03-02T09:00:19+00:00"

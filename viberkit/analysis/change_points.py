@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -12,7 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from viberkit.analysis.durations import COMPETING, REACHED, Durations, check_shares, durations, estimate_rows
+from viberkit.analysis.durations import (
+    COMPETING,
+    REACHED,
+    Durations,
+    check_number,
+    check_shares,
+    durations,
+    estimate_rows,
+)
 from viberkit.analysis.explain import MIX_COLUMNS
 from viberkit.analysis.formatting import group_name, percent, percentile, time
 from viberkit.analysis.grouping import BY, factorize, group_columns, group_names
@@ -38,7 +45,9 @@ _SIDES = ("before_s", "after_s", "failed_before", "failed_after", "share_before"
 _DTYPES = {**dict.fromkeys(_INSTANTS, INSTANT), **dict.fromkeys(("kind", "metric"), "str"), "quantile": "float64"}
 _DTYPES |= {**dict.fromkeys(_SIDES, "float64"), **dict.fromkeys(("hop", "column", "value"), "str")}
 _DTYPES |= {"p_value": "float64", "n_before": "int64", "n_after": "int64", "summary": "str"}
-_NOTE = "In less than 3 days a change cannot be told from the rhythm of a day; from 12 hours on none is reported."
+_NOTE = (
+    "In less than 3 days a change cannot be distinguished from the rhythm of a day; from 12 hours on none is reported."
+)
 
 
 def changes(
@@ -174,8 +183,9 @@ def changes(
     options: dict[str, Any] = {"start": start, "end": end, "observed_from": observed_from, "tz": tz}
     observed = durations(journeys, "changes", by=by, confidence=confidence, cluster=None, messages=messages, **options)
     del observed.attrs["cluster"]  # dependence is taken into account below
-    if not quantiles or not isinstance(max_changes, numbers.Integral):
-        raise ValueError("quantiles, max_changes: pass at least one quantile and a whole number, e.g. 0.5 and 5")
+    if not quantiles:
+        raise ValueError("quantiles: is empty; pass e.g. 0.5")
+    max_changes = int(check_number(max_changes, "max_changes", "a number from 0 up", "5", 0, 1e9))
     if observed.attrs["end"] == "failed":
         raise ValueError("end: changes of the failed share are always reported ('failed'); pass e.g. 'delivered'")
     names = _attributes(observed, messages) if columns is None else group_names(columns)

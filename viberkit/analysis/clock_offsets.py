@@ -199,7 +199,7 @@ def clocks(events: pd.DataFrame) -> pd.DataFrame:
     ----------
     events : DataFrame
         Events with ``message_id``, ``state`` and ``happened_at``. With several sources
-        (``archive.events(all_sources=True)``) and ``received_at``, more can be told.
+        (``archive.events(all_sources=True)``) and ``received_at``, more can be found.
 
     Returns
     -------
@@ -236,7 +236,7 @@ def clocks(events: pd.DataFrame) -> pd.DataFrame:
     median and the 5 % quantile. Intervals are those in which the parts of the log lie. Where clocks disagree, the one
     that disagrees with most others is wrong.
 
-    It cannot be told:
+    These cannot be determined:
 
     - a constant offset that is smaller than the time which passes in any case: of the same events half a second, else
       the smallest time between two states, or from a state to its receipt;
@@ -298,7 +298,7 @@ def correct_clocks(events: pd.DataFrame, *, offsets: pd.DataFrame | None = None)
 
     See Also
     --------
-    clocks : What is corrected, and what cannot be told.
+    clocks : What is corrected, and what cannot be determined.
 
     Examples
     --------

@@ -81,7 +81,8 @@ class States:
     """The distinct histories in classes of time: the classes at risk, the outcome, and the number of messages.
 
     A message is at risk in the classes from ``first`` to ``last``, and has the outcome ``cause`` in the last one;
-    ``last`` is after all classes if it was observed for longer. ``index`` is the state of each entry.
+    ``last`` is after all classes if it was observed for longer. ``group`` is 0 or 1, where two groups are compared.
+    ``weight`` is the number of messages of a state, ``index`` the state of each entry, ``n`` its number of messages.
     """
 
     first: Ints

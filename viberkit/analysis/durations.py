@@ -34,6 +34,7 @@ FRAME = "_frame"
 OPEN, REACHED, COMPETING = 0, 1, 2
 _JOURNEY_STATES = ORDER[:8]
 _FAILS_AFTER = DELIVERY_PATH.index("delivered")  # a failure follows the states before delivery
+_INDEPENDENT = 512  # sums of independent messages
 _COARSE_S = 2.0  # intervals wider than this are reported: clocks in seconds are common
 _ARRAYS = ("started", "time", "cause", "earliest", "entry", "group", "row", "n", "informative", "cluster")
 
@@ -130,7 +131,8 @@ class Durations:
 
     def critical_values(self, times: tuple[float, float]) -> list[float]:
         """The normal quantiles with which the band of each outcome holds at all times (microseconds) at once."""
-        cells = self.cells or Cells(np.arange(len(self)), 0, 1.0, None, are_tried=False)
+        # Independent messages are added up in arbitrary cells, so that there are not too many of them.
+        cells = self.cells or Cells(np.arange(len(self)) % _INDEPENDENT, 0, 1.0, None, are_tried=False)
         inside = np.clip(self.time, times[0], times[1]).astype(np.int64)
         cause = np.where(self.time > times[1], OPEN, self.cause)
         confidence = self.attrs["confidence"]
@@ -201,7 +203,7 @@ def dependence_attrs(groups: list[tuple[dict[str, Any], Durations]]) -> dict[str
         where, largest, n = int(np.argmax(effect.variance)), float(effect.variance.max()), part.count()
         share, end = float(part.curve.share[0, part.curve.at(effect.time[where])]), part.attrs["end"]
         text = f"{n:,} messages tell as much as {max(round(n / largest), 1):,} independent ones"
-        text += f" about the time by which {percent(round(share, 2))} are {end}"
+        text += f" about the time by which {percent(round(share, 2))} {'have' if end == 'failed' else 'are'} {end}"
         column = "campaign" if part.attrs["cluster"] == "auto" else part.attrs["cluster"]
         reason = f"with the same {column}" if effect.length is None else f"within {duration(effect.length / SECOND)}"
         squares = np.sort(effect.parts[effect.parts > 0])[::-1]

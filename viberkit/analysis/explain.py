@@ -116,7 +116,9 @@ def explain(
         If a frame lacks a column that is needed, or one of ``columns``.
     ValueError
         If a state, ``within``, ``quantiles``, ``confidence`` or ``tz`` is invalid, or the share or the quantile is not
-        known of both sets: because there are no messages, none was observed for so long, or too many failed.
+        known of both sets: because there are no messages, none was observed for so long, or too many failed. Also
+        if of more than 5 % of the messages it is not known on which side of the time they ended, because their times
+        are known only as intervals.
 
     Warns
     -----
@@ -187,7 +189,7 @@ def explain(
         for part in parts
     ]
     if any(n > _UNCERTAIN * max(part.count(), 1) for n, part in zip(within_interval, parts, strict=True)):
-        raise ValueError(f"journeys: {what} is within many times that are known only as intervals; pass exact times")
+        raise ValueError(f"journeys: {what} lies inside many times that are known only as intervals; pass exact times")
     if not np.isfinite(times).all() or not all(curve.covers(times).all() for curve in curves):
         raise ValueError(f"other: {what} is not known of both sets; pass more messages, or a smaller time or quantile")
     block = np.concatenate([_blocks(part) + index * _BLOCKS for index, part in enumerate(parts)])
@@ -202,7 +204,7 @@ def explain(
     effect += (difference - effect.sum()) * np.abs(effect) / max(np.abs(effect).sum(), _SMALL)
     change = np.append(change, change.sum(axis=2)[..., None], axis=2)
     half, whole = np.split(_half_widths(change, np.bincount(np.unique(block) // _BLOCKS)[:, None], confidence), [-1])
-    sizes, gap = np.array([[part.count()] for part in parts]), np.diff(weights, axis=0)[0, row]
+    sizes, gap = np.array([[part.count()] for part in parts]), np.diff(weights, axis=0)[0, row].round(12)
     drawn = (weights * (1 - weights) / sizes).sum(axis=0)[row] * ((hop == 0) & np.isin(column[row], _TIME) & (gap != 0))
     half = np.hypot(half, 2 * effect / np.where(gap, gap, 1) * np.sqrt(drawn))
     frame = groups.iloc[row].assign(hop=np.array(hops)[hop], effect=effect, low=effect - half, high=effect + half)

@@ -435,7 +435,7 @@ def burn_rate(
         - ``summary``: the burn rate as a sentence
 
         ``attrs`` hold ``by``, ``start``, ``end``, ``within_s``, ``target``, ``until`` (the start of the last
-        message), ``confidence``, ``cluster`` and ``tz``.
+        message, ISO 8601), ``confidence``, ``cluster`` and ``tz``.
 
     Raises
     ------

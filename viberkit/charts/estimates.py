@@ -242,7 +242,7 @@ def explain(explanation: pd.DataFrame, *, title: str = "", ax: Axes | None = Non
     Returns
     -------
     matplotlib.axes.Axes
-        The axes. At most 20 parts are drawn; a note below the axis counts the others.
+        The axes. At most 20 parts are drawn, none below 1 % of the largest; a note below the axis counts the others.
 
     Raises
     ------
