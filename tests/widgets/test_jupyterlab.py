@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from support.faults import FaultySandbox
+from support.jupyter import Desk, Server, open_notebook, serious_violations, write_notebook
 
 pytestmark = pytest.mark.browser
 
@@ -26,26 +15,7 @@ NUMBER = "+49 170 12345 06"  # with this seed its first message is delivered aft
 MASKED = "+4917*****06"
 TEXT = "Your parcel waits at the harbour"
 KEY = "a-key-that-must-not-be-shown"
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
-READY = """() => {
-    const shown = window.jupyterapp?.shell?.currentWidget;
-    return Boolean(shown?.context?.isReady && shown.sessionContext?.isReady
-        && shown.sessionContext.session?.kernel?.status === 'idle');
-}"""
-WAIT_MS = 30_000
-
-
-def chromium() -> str:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    return path or pytest.skip("chromium is not installed: the browser tests need it")
-
-
-def jupyter() -> list[str]:
-    pytest.importorskip("jupyterlab", reason="jupyterlab is not installed: the browser tests need it")
-    return [sys.executable, "-m", "jupyterlab"]
+NOTEBOOK = "import viberkit as vk\n\nform = vk.widgets.SendForm(vk.Client())\nform"
 
 
 @pytest.fixture(scope="module")
@@ -54,143 +24,15 @@ def sandbox() -> Iterator[FaultySandbox]:
         yield sandbox
 
 
-@pytest.fixture(scope="module")
-def lab(sandbox: FaultySandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A JupyterLab server with settings of its own: its address, and the folder that it serves."""
-    chromium()
-    command = jupyter()
-    home = tmp_path_factory.mktemp("lab")
-    work = home / "notebooks"
-    work.mkdir()
-    config = home / "config"
-    write(config / "labconfig" / "page_config.json", {
-        "disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}
-    })  # fmt: skip
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folders = {"CONFIG": config, "DATA": home / "data", "RUNTIME": home / "runtime"}
-    settings = {
-        **os.environ,
-        **{f"JUPYTER_{name}_DIR": str(path) for name, path in folders.items()},
-        "IPYTHONDIR": str(home / "ipython"),
-        "HOME": str(home),
-        "TYNTEC_API_KEY": sandbox.api_key,
-        "VIBER_SERVICE_ID": sandbox.service_id,
-        "VIBERKIT_BASE_URL": sandbox.base_url,
-    }
-    arguments = ["--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True", "--ServerApp.port_retries=0"]
-    arguments += ["--allow-root", "--ip=127.0.0.1", f"--port={port}", "--no-browser", f"--ServerApp.root_dir={work}"]
-    url = f"http://127.0.0.1:{port}"
-    with (home / "log").open("wb") as log:
-        server = subprocess.Popen([*command, *arguments], env=settings, stdout=log, stderr=log, cwd=work)
-    try:
-        wait_for_server(url, server, home / "log")
-        yield url, work
-    finally:
-        with contextlib.suppress(OSError):  # a regular shutdown stops the kernels, too
-            urllib.request.urlopen(urllib.request.Request(f"{url}/api/shutdown", method="POST"), timeout=5).close()
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait(10)
-
-
-def wait_for_server(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and server.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/api/status", timeout=5):
-            return
-        time.sleep(0.2)
-    pytest.fail(f"JupyterLab did not start:\n{log.read_text(errors='replace')[-2000:]}")
-
-
-def write(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content), encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: the browser tests need it")
-    with api.sync_playwright() as play:
-        launched = play.chromium.launch(executable_path=chromium(), args=FLAGS)
-        yield launched
-        launched.close()
-
-
-NOTEBOOK = "import viberkit as vk\n\nform = vk.widgets.SendForm(vk.Client())\nform"
-
-
 @pytest.fixture
-def desk(lab: tuple[str, Path], browser: Any, request: pytest.FixtureRequest) -> Iterator[Desk]:
+def desk(lab: Server, browser: Any, sandbox: FaultySandbox, request: pytest.FixtureRequest) -> Iterator[Desk]:
     """A new notebook that shows the form; the parameter is the theme and whether widget state is saved."""
     theme, save_state = getattr(request, "param", ("JupyterLab Light", False))
-    url, work = lab
-    settings = work.parent / "config" / "lab" / "user-settings" / "@jupyter-widgets" / "jupyterlab-manager"
-    write(settings / "plugin.jupyterlab-settings", {"saveState": save_state})
-    themes = work.parent / "config" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
-    write(themes / "themes.jupyterlab-settings", {"theme": theme})
-    cell = {"cell_type": "code", "id": "form", "execution_count": None, "metadata": {}, "outputs": []}
     name = f"{request.node.name.partition('[')[0]}-{save_state}-{theme.split()[1].lower()}.ipynb"
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = {"cells": [{**cell, "source": NOTEBOOK}], "metadata": {"kernelspec": kernel}}
-    write(work / name, {**notebook, "nbformat": 4, "nbformat_minor": 5})
-    context = browser.new_context(viewport={"width": 1100, "height": 1000})
-    page = context.new_page()
-    page.set_default_timeout(WAIT_MS)
-    page.goto(f"{url}/doc/tree/{name}?reset")
-    page.wait_for_function(READY, timeout=90_000)
-    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
-    page.get_by_label("Recipient").wait_for()
-    yield Desk(page, work / name)
-    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
-    context.close()
-
-
-class Desk:
-    """A page that shows the form, and what a user does there."""
-
-    def __init__(self, page: Any, path: Path) -> None:
-        self.page, self.path = page, path
-        self.screenshots = 0
-        self.form = page.locator(".jp-OutputArea-output")
-
-    def type(self, label: str, text: str) -> None:
-        box = self.page.get_by_label(label, exact=True)
-        box.fill("")
-        box.press_sequentially(text)
-
-    def choose(self, label: str, option: str) -> None:
-        self.page.get_by_label(label, exact=True).select_option(option)
-
-    def click(self, name: str, **more: Any) -> None:
-        self.button(name).click(**more)
-
-    def button(self, name: str) -> Any:
-        """Return a button by its name; an icon may precede it."""
-        return self.page.get_by_role("button", name=re.compile(rf"(^|\s){name}$"))
-
-    def wait_for_text(self, text: str) -> None:
-        self.form.get_by_text(text).first.wait_for(state="visible")
-
-    def wait_until_hidden(self, text: str) -> None:
-        self.form.get_by_text(text).first.wait_for(state="hidden")
-
-    def wait_until_empty(self, label: str) -> None:
-        box = self.page.get_by_label(label, exact=True).element_handle()
-        self.page.wait_for_function("box => box.value === ''", arg=box)
-
-    def take_screenshot(self, name: str) -> None:
-        self.screenshots += 1
-        self.page.mouse.move(5, 5)
-        self.page.screenshot(path=self.path.parent / f"{self.path.stem}-{self.screenshots}-{name}.png")
-
-    def saved(self) -> str:
-        """Save the notebook and return the content of its file."""
-        self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
-        return self.path.read_text(encoding="utf-8")
+    path = write_notebook(lab.work / "send-form", name, NOTEBOOK, sandbox)
+    with open_notebook(lab, browser, path, theme=theme, save_state=save_state) as desk:
+        desk.page.get_by_label("Recipient").wait_for()
+        yield desk
 
 
 def posts(sandbox: FaultySandbox) -> list[Any]:
@@ -212,6 +54,7 @@ def test_from_mistakes_to_delivered(desk: Desk, sandbox: FaultySandbox) -> None:
     desk.click("Send")
     desk.wait_for_text("Fix 5 problems before sending.")
     desk.take_screenshot("mistakes")
+    assert serious_violations(desk.page) == []
     assert len(posts(sandbox)) == before
 
     desk.type("Recipient", NUMBER)
@@ -273,36 +116,58 @@ def test_an_unknown_outcome_is_shown(desk: Desk, sandbox: FaultySandbox) -> None
     assert not [typed for typed in (NUMBER, NUMBER.replace(" ", ""), TEXT, KEY) if typed in file]
 
 
-@pytest.mark.parametrize("desk", [("JupyterLab Light", False)], indirect=True)
-def test_unsent_input_is_not_saved_by_default(desk: Desk) -> None:
-    """JupyterLab saves the state of widgets only if that is switched on."""
+@pytest.mark.parametrize("desk", [("JupyterLab Light", True)], indirect=True)
+def test_unsent_input_is_not_in_saved_widget_state(desk: Desk) -> None:
     desk.choose("Content", "carousel")
     desk.type("Recipient", NUMBER)
     desk.type("Text", TEXT)
     for label, text in (("title", "Oak"), ("image URL", "https://example.org/a.png"), ("button", "Buy")):
         desk.type(f"Card 1 {label}", text)
     desk.page.get_by_label("Card 1 2nd button").wait_for(state="visible")
-    desk.type("Card 2 title", "Elm")
+    desk.type("Card 2 title", "Elm tree")
     desk.page.get_by_label("Card 3 title").wait_for(state="visible")
     desk.take_screenshot("carousel")
     assert desk.page.get_by_label("Text", exact=True).input_value() == TEXT, "typed while the kind was changing"
-    assert NUMBER not in (file := desk.saved())
-    assert TEXT not in file
+    desk.wait_for_text(f"{MASKED} is a valid number")
+    file = desk.saved()
+    assert "widget-state+json" in file
+    for typed in (NUMBER, NUMBER.replace(" ", ""), TEXT, "Elm tree", "https://example.org/a.png", KEY):
+        assert typed not in file
+
+    desk.click("Clear")
+    for label in ("Recipient", "Text", "Card 1 title"):
+        desk.wait_for_value(label, "")
 
 
 @pytest.mark.parametrize("desk", [("JupyterLab Light", True)], indirect=True)
-def test_clear_removes_inputs_from_saved_widget_state(desk: Desk) -> None:
+def test_inputs_are_kept_when_the_page_is_loaded_again(desk: Desk) -> None:
     desk.type("Recipient", NUMBER)
-    desk.type("Text", TEXT)
-    desk.choose("Content", "list")
-    desk.type("Option 1", "tomorrow")
     desk.wait_for_text(f"{MASKED} is a valid number")
-    assert NUMBER in desk.saved(), "widget state is saved, so that the rest of the test is meaningful"
+    desk.saved()
+    desk.reload()
+    desk.wait_for_value("Recipient", NUMBER)
 
-    desk.click("Clear")
-    for label in ("Recipient", "Text", "Option 1"):
-        desk.wait_until_empty(label)
-    file = desk.saved()
-    assert "widget-state+json" in file
-    for typed in (NUMBER, TEXT, "tomorrow", KEY):
-        assert typed not in file
+
+def test_the_form_by_keyboard_alone(desk: Desk, sandbox: FaultySandbox) -> None:
+    before = len(posts(sandbox))
+    keyboard = desk.page.keyboard
+    desk.page.get_by_label("Recipient", exact=True).focus()
+    keyboard.type(NUMBER)
+    keyboard.press("Tab")
+    keyboard.press("Tab")
+    keyboard.press("Tab")
+    assert desk.page.evaluate("() => document.activeElement.labels[0].textContent") == "Text"
+    keyboard.type(TEXT)
+    desk.wait_for_text(f"{MASKED} is a valid number")
+    assert serious_violations(desk.page) == []
+    keyboard.press("Tab")
+    keyboard.press("Enter")
+    desk.wait_for_text("It will be charged.")
+    desk.page.wait_for_function("() => document.activeElement.textContent === 'No, go back'")
+    assert serious_violations(desk.page) == []
+    keyboard.press("Shift+Tab")
+    keyboard.press("Enter")
+    desk.wait_for_text("Accepted for")
+    desk.wait_for_text("delivered")
+    assert len(posts(sandbox)) == before + 1
+    assert serious_violations(desk.page) == []

@@ -21,6 +21,7 @@ from viberkit.models.records import Event
 from viberkit.widgets.content_fields import KINDS, new_fields, read_content
 from viberkit.widgets.fields import Field, assign_violations
 from viberkit.widgets.status import StatusView, history_table
+from viberkit.widgets.unsaved import Html, TextInput
 
 NUMBER = "+491701234506"
 MASKED = "+4917*****06"
@@ -61,7 +62,7 @@ def posts(sandbox: FaultySandbox) -> list[Any]:
 
 def page(form: SendForm) -> str:
     """Everything that the form shows, as HTML."""
-    return "\n".join(widget.value for widget in descendants(form) if isinstance(widget, w.HTML))
+    return "\n".join(widget.value for widget in descendants(form) if isinstance(widget, w.HTML | Html))
 
 
 def descendants(widget: w.Widget) -> Iterator[w.Widget]:
@@ -637,27 +638,34 @@ def test_the_history_shows_codes_and_unrecognised_states() -> None:
 SECRETS = (NUMBER, "0170 12345", TEXT, "Track it", PAGE)
 
 
-def remaining(form: SendForm) -> list[str]:
-    everything = saved_state() + repr(form)
-    return [secret for secret in (*SECRETS, "sandbox-key") if secret in everything]
-
-
 def fill_with_secrets(form: SendForm) -> None:
     fill(form, "text, button", "promotion", text=TEXT)
     type_in(form, BUTTON)
 
 
-def test_inputs_are_emptied_by_a_send(form: SendForm) -> None:
+def typed_in(form: SendForm) -> str:
+    return " ".join(field.typed for field in (form.to, *form.fields.values()))
+
+
+@pytest.mark.parametrize("what", ["typing", "asking", "sent"])
+def test_the_state_of_the_widgets_holds_nothing_that_was_typed(form: SendForm, what: str) -> None:
     fill_with_secrets(form)
-    assert set(remaining(form)) == {NUMBER, TEXT, "Track it", PAGE}, "the test can find them"
-    send(form)
-    assert form.sent is not None
-    assert remaining(form) == []
+    assert NUMBER in typed_in(form)
+    if what != "typing":
+        form.send_button.click()
+        assert NUMBER in page(form), "the question names the recipient"
+    if what == "sent":
+        form.confirm_button.click()
+        assert form.sent is not None
+        assert typed_in(form).strip() == ""
+    everything = saved_state() + repr(form)
+    assert not [secret for secret in (*SECRETS, "sandbox-key") if secret in everything]
 
 
 @pytest.mark.parametrize("how", ["clear", "unknown", "close", "another kind"])
 def test_inputs_are_emptied(form: SendForm, sandbox: FaultySandbox, how: str) -> None:
     fill_with_secrets(form)
+    typed = [field.input for field in (form.to, *form.fields.values()) if not field.options]
     if how == "clear":
         form.send_button.click()
         form.cancel_button.click()
@@ -669,27 +677,24 @@ def test_inputs_are_emptied(form: SendForm, sandbox: FaultySandbox, how: str) ->
         form.close()
     else:
         form.kind.input.value = "list"
-        assert set(remaining(form)) == {NUMBER, TEXT}, "recipient and text are still shown"
+        assert [box.value for box in typed] == [NUMBER, TEXT, "", ""], "recipient and text are still shown"
         return
-    assert remaining(form) == []
+    assert not [box.value for box in typed if box.value]
 
 
-def test_the_last_value_that_a_front_end_received_is_empty(form: SendForm, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A notebook is saved from the values that the front end received, so closing a widget is not enough."""
-    received: dict[str, str] = {}
-    plain_send = w.Widget.send_state
-
-    def record(widget: w.Widget, key: Any = None) -> None:
-        if isinstance(widget, w.Text | w.Textarea | w.HTML):
-            received[widget.model_id] = widget.value
-        plain_send(widget, key)
-
-    monkeypatch.setattr(w.Widget, "send_state", record)
-    fill_with_secrets(form)
-    assert NUMBER in received.values()
-    form.kind.input.value = "list"
-    form.close()
-    assert not [value for value in received.values() if any(secret in value for secret in SECRETS)]
+def test_what_is_typed_reaches_the_kernel_and_every_other_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[dict[str, Any]] = []
+    box = TextInput(description="Text")
+    monkeypatch.setattr(box, "send", sent.append)
+    box._handle_custom_msg("ready", [])
+    assert sent.pop()["value"] == ""
+    box._handle_custom_msg({"typed": "Hi", "view": "1"}, [])
+    assert (box.value, sent) == ("Hi", [{"value": "Hi", "except": "1"}]), "not to the view in which it was typed"
+    sent.clear()
+    box.observe(lambda _: setattr(box, "value", box.value.strip()), "value")
+    box._handle_custom_msg({"typed": " Hello", "view": "1"}, [])
+    assert sent[-1] == {"value": "Hello"}, "a handler changed it: every view shows that"
+    box.close()
 
 
 def test_the_repr_contains_no_input_and_no_key(form: SendForm) -> None:

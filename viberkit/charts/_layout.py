@@ -8,7 +8,9 @@ background (such as ``dark_background``), and on the caller's axes, the text fol
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, cast
@@ -37,6 +39,19 @@ MAX_PANELS = 30
 _TOP = 0.08
 
 
+_without_pyplot: ContextVar[bool] = ContextVar("_without_pyplot", default=False)
+
+
+@contextmanager
+def own_figure() -> Iterator[None]:
+    """Draw on figures of which pyplot does not know: those of pyplot are shown by the next cell, and leak elsewhere."""
+    token = _without_pyplot.set(True)
+    try:
+        yield
+    finally:
+        _without_pyplot.reset(token)
+
+
 @dataclass
 class Layout:
     """An axes whose y is inches from the top; x is a share of the width unless an axis is set."""
@@ -57,7 +72,11 @@ class Layout:
         ``attrs`` are those of the result; the sentences that they have for the reader are shown below the chart.
         """
         own = ax is None
-        if ax is None:
+        if ax is None and _without_pyplot.get():
+            figure = Figure(figsize=(WIDTH, 3.0), facecolor="none")
+            ax = figure.subplots(subplot_kw={"facecolor": "none"})
+            figure.subplots_adjust(left=left / WIDTH, right=1 - right / WIDTH)
+        elif ax is None:
             import matplotlib.pyplot as plt
 
             figure, ax = plt.subplots(figsize=(WIDTH, 3.0), layout="none")

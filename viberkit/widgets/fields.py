@@ -13,6 +13,7 @@ import ipywidgets as w
 
 from viberkit.errors import ViberkitError, Violation, escape as escape_controls
 from viberkit.models.phone import mask_numbers
+from viberkit.widgets.unsaved import Html, TextInput
 
 INDENT = "140px"  #: where inputs begin, right of their labels, and what is below them
 _LABEL_STYLE = {"description_width": "130px"}
@@ -74,14 +75,17 @@ class Field:
     def input(self) -> Any:
         if self.options:
             return w.Dropdown(description=self.label, style=_LABEL_STYLE, options=self.options, layout=_NARROW)
-        if self.multiline:
-            return w.Textarea(description=self.label, style=_LABEL_STYLE, layout={**_WIDE, "height": "88px"})
-        layout = _NARROW if self.parse is parse_number else _WIDE
-        return w.Text(description=self.label, style=_LABEL_STYLE, placeholder=self.placeholder, layout=layout)
+        return TextInput(
+            description=self.label,
+            placeholder=self.placeholder,
+            rows=4 if self.multiline else 0,
+            described_by=self.hint.element_id,
+            layout=_NARROW if self.parse is parse_number else _WIDE,
+        )
 
     @cached_property
-    def hint(self) -> w.HTML:
-        return w.HTML(layout={"margin": f"0 2px 4px {INDENT}", "display": "none"})
+    def hint(self) -> Html:
+        return Html(layout={"margin": f"0 2px 4px {INDENT}", "display": "none"})
 
     @cached_property
     def box(self) -> w.VBox:
@@ -104,15 +108,17 @@ class Field:
 
         self.input.observe(handle, "value")
 
-    def show_notes(self, *notes: str) -> None:
+    def show_notes(self, *notes: str, invalid: bool = False) -> None:
         self.hint.value = "".join(notes)
+        if not self.options:
+            self.input.invalid = invalid
         self.hint.layout.display = "" if self.hint.value else "none"
 
     def show_violations(self, violations: Sequence[Violation], cautions: Sequence[Violation]) -> None:
         """Show the violations below the input; the cautions if there is no violation."""
         tone = "error" if violations else "caution"
         texts = [str(violation).removeprefix(f"{self.path}: ") for violation in violations or cautions]
-        self.show_notes(*(note(text, tone) for text in texts))
+        self.show_notes(*(note(text, tone) for text in texts), invalid=bool(violations))
 
     def clear(self) -> None:
         if self.options:
@@ -123,7 +129,7 @@ class Field:
         self.show_notes()
 
     def close(self) -> None:
-        """Empty the input before closing it: a front end may save the last value of a closed widget."""
+        """Empty the input and close it."""
         self.input.unobserve_all()
         self.clear()
         close_widget(self.box)

@@ -21,6 +21,7 @@ from viberkit.models.records import SentMessage
 from viberkit.widgets.content_fields import KINDS, new_fields, read_content
 from viberkit.widgets.fields import INDENT, Field, assign_violations, close_widget, error_text, note, show_needed
 from viberkit.widgets.status import StatusView, unknown_outcome_view
+from viberkit.widgets.unsaved import Html
 
 #: What :meth:`Client.send` raises if the message was certainly not accepted.
 _NOT_SENT = (errors.ApiError, errors.TransportError, errors.InvalidRequest, errors.ConfigurationError)
@@ -69,10 +70,9 @@ class SendForm(w.VBox):  # type: ignore[misc]
     A message that may have been sent although no acceptance arrived is reported as unknown, and its inputs are
     emptied: sending it again requires typing it again.
 
-    A saved notebook contains no input of the form unless widget state is saved. JupyterLab saves it only if
-    *Settings, Save Widget State Automatically* is on (default off); nbclient and nbconvert save it unless
-    ``store_widget_state`` is false. Inputs are emptied when a message was sent or its outcome is unknown, by
-    *Clear*, by :meth:`close`, and when another kind of content removes them. The API key is in no widget.
+    A saved notebook contains nothing that was typed, even if widget state is saved: inputs and previews are no part
+    of that state (:mod:`viberkit.widgets.unsaved`). Inputs are emptied when a message was sent or its outcome is
+    unknown, by *Clear*, and by :meth:`close`. The API key is in no widget.
 
     Examples
     --------
@@ -116,11 +116,11 @@ class SendForm(w.VBox):  # type: ignore[misc]
 
         margin = f"4px 0 4px calc({INDENT} - 2px)"  # buttons have a margin of their own
         self._content = w.VBox()
-        self._other_violations = w.HTML(layout=w.Layout(margin=f"0 2px 0 {INDENT}"))
-        self._question = w.HTML()
+        self._other_violations = Html(layout=w.Layout(margin=f"0 2px 0 {INDENT}"))
+        self._question = Html()
         choices = w.HBox([self.confirm_button, self.cancel_button])
         self._confirmation = w.VBox([self._question, choices], layout=w.Layout(display="none", margin=margin))
-        self._message = w.HTML(layout=w.Layout(margin=f"0 2px 0 {INDENT}"))
+        self._message = Html(role="status", layout=w.Layout(margin=f"0 2px 0 {INDENT}"))
         self._views = w.VBox()
         inputs = [self.to.box, self.rate_type.box, self.kind.box, self._content, self._other_violations]
         buttons = w.HBox([self.send_button, self.clear_button], layout=w.Layout(margin=margin))
@@ -222,7 +222,7 @@ class SendForm(w.VBox):  # type: ignore[misc]
         return violations
 
     def _report(self, text: str, tone: str = "quiet") -> None:
-        self._message.value = f'<div role="status">{note(text, tone)}</div>' if text else ""
+        self._message.value = note(text, tone)
 
     def _report_count(self, count: int) -> None:
         self._count_violations = count > 0

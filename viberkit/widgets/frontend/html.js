@@ -1,0 +1,12 @@
+function render({ model, el }) {
+  const show = (content) => {
+    if (content.id) el.id = content.id;
+    if (content.role) el.setAttribute("role", content.role);
+    if (content.value !== undefined) el.innerHTML = content.value;
+  };
+  model.on("msg:custom", show);
+  model.send("ready");
+  return () => model.off("msg:custom", show);
+}
+
+export default { render };
