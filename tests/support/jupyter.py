@@ -148,9 +148,12 @@ def open_notebook(
     page.goto(f"{server.url}/doc/tree/{path.relative_to(server.work)}?reset")
     desk.wait_until_ready()
     desk.run_all()
-    yield desk
-    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
-    context.close()
+    try:
+        yield desk
+    finally:
+        desk.take_screenshot("end")
+        page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+        context.close()
 
 
 class Desk:

@@ -104,6 +104,7 @@ def test_an_unknown_outcome_is_shown(desk: Desk, sandbox: FaultySandbox) -> None
     fault = sandbox.fault("drop", method="POST")
     desk.type("Recipient", NUMBER)
     desk.type("Text", TEXT)
+    desk.wait_for_text(f"{MASKED} is a valid number")  # the form moves when that appears
     desk.click("Send")
     desk.click("Yes, send it", click_count=2)
     desk.wait_for_text("It is not known whether this message was sent.")

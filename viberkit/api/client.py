@@ -14,6 +14,7 @@ from viberkit.api.transport import Transport, read_body
 from viberkit.errors import UnexpectedResponse, Violation, raise_violations
 from viberkit.models import validation
 from viberkit.models.content import Content, kind, to_wire
+from viberkit.models.html import facts_table
 from viberkit.models.keys import KEY_LENGTH
 from viberkit.models.parsing import error_from_response, is_unknown_message, read_message, read_record, read_status
 from viberkit.models.phone import normalize
@@ -106,6 +107,10 @@ class Client:
     def __repr__(self) -> str:
         known = vars(self)  # without attributes if a setting is invalid
         return f"Client({known.get('base_url')!r}, service_id={known.get('service_id')!r})"
+
+    def _repr_html_(self) -> str:
+        facts = {"address": self.base_url, "service id": self.service_id or "not set", "API key": "set, never shown"}
+        return facts_table("Client", {**facts, "archive": self.archive and repr(self.archive)})
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Client holds an API key and cannot be pickled; create one in each process")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Select, Table, and_, select
+from sqlalchemy import Select, Table, and_, func, select
 
 from viberkit.archive import events, outbox, tables
 from viberkit.archive.engine import Database
@@ -20,6 +20,7 @@ from viberkit.archive.recorder import Recorder
 from viberkit.errors import ArchiveError, CampaignError
 from viberkit.frames.columns import CALLBACKS, EVENTS, INBOUND, MESSAGES, OUTBOX, STATUSES
 from viberkit.frames.schema import INSTANT, Schema
+from viberkit.models.html import facts_table
 from viberkit.models.phone import mask, mask_numbers
 
 
@@ -86,6 +87,20 @@ class Archive:
 
     def __repr__(self) -> str:
         return f"Archive({str(self.path)!r})"
+
+    def _repr_html_(self) -> str:
+        message, send = tables.messages.c, tables.outbox.c
+        queries = (
+            select(func.count()).select_from(tables.messages),
+            select(func.max(message.sent_at)),
+            select(func.count()).where(message.final.is_(False)),
+            select(func.count()).where(send.state == "unknown"),
+        )
+        n, last, n_open, n_unknown = (self._database.fetch(query)[0][0] for query in queries)
+        heard = self.listening()["last_at"].max()
+        facts = {"file": self.path, "messages": n, "not final": n_open, "sends with unknown outcome": n_unknown}
+        times = {"last sent": _instants([last])[0], "last heartbeat of a listener": heard}
+        return facts_table("Archive", {**facts, **{name: None if pd.isna(at) else at for name, at in times.items()}})
 
     def __enter__(self) -> Archive:
         return self

@@ -17,6 +17,7 @@ from viberkit.callbacks.connection import limited_protocol
 from viberkit.callbacks.server import ThreadServer
 from viberkit.callbacks.writer import GroupCommit
 from viberkit.errors import ConfigurationError, Violation
+from viberkit.models.html import facts_table
 from viberkit.models.validation import EVENTS, callback_url_rule, secret_rules
 
 REQUEST_DEADLINE_S = 10.0
@@ -165,6 +166,12 @@ class Listener(ThreadServer):
             return "Listener(invalid)"
         status = f"{self.url!r}, {self.stored:,} stored" if self._server else "not started"
         return f"Listener({status}, {sum(self.rejected.values()):,} rejected)"
+
+    def _repr_html_(self) -> str:
+        if "_server" not in vars(self):
+            return facts_table(repr(self), {})
+        facts = {"URL": self.url if self._server else "not started", "stored": self.stored}
+        return facts_table("Listener", {**facts, "rejected": sum(self.rejected.values())})
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Listener holds a socket and a secret and cannot be pickled; create one in each process")

@@ -21,6 +21,7 @@ from viberkit.campaigns.run import CampaignRun
 from viberkit.errors import CampaignError, Violation, raise_violations
 from viberkit.models import validation
 from viberkit.models.content import Content, to_wire
+from viberkit.models.html import facts_table
 from viberkit.models.keys import canonical_json
 from viberkit.models.phone import mask
 from viberkit.models.validation import RateType
@@ -83,6 +84,15 @@ class Preview:
         ending = f"to send, confirm: {self.confirm!r}" if self.planned else "no new message is planned"
         return "\n".join([*lines, "", ending])
 
+    def _repr_html_(self) -> str:
+        facts: dict[str, object] = {"recipients": self.source, "messages to send": self.planned}
+        facts |= {"longest text": f"{self.longest:,} characters", "cost": self.cost or "no price was given"}
+        facts |= {f"{i}. {to}": text for i, (to, text) in enumerate(self.sample.itertuples(index=False), 1)}
+        rules = self.problems.groupby("rule", sort=False)["row"].nunique()
+        facts["rows left out"] = "\n".join(f"{n:,} × {rule}" for rule, n in rules.items()) or "none"
+        facts["to confirm, pass"] = f"confirm={self.confirm!r}" if self.planned else ""
+        return facts_table("Preview", facts)
+
 
 @dataclass(frozen=True, slots=True)
 class CampaignStatus:
@@ -111,6 +121,11 @@ class CampaignStatus:
         lines += [] if self.counts else ["no messages"]
         lines += [f"stopped: {self.stopped}"] if self.stopped else []
         return "\n  ".join(lines)
+
+    def _repr_html_(self) -> str:
+        total = sum(self.counts.values())
+        facts = {state.replace("_", " "): self._summary(state, n) for state, n in self.counts.items()}
+        return facts_table(f"Campaign {self.name!r}", {"messages": total, **facts, "stopped": self.stopped})
 
     def to_frame(self) -> pd.DataFrame:
         """Return the counts as a frame, one row per state.
@@ -172,6 +187,9 @@ class Campaign:
     def __repr__(self) -> str:
         counts = ", ".join(f"{n:,} {state}" for state, n in self.status().counts.items())
         return f"Campaign({self.name!r}: {counts or 'empty'})"
+
+    def _repr_html_(self) -> str:
+        return self.status()._repr_html_()
 
     @classmethod
     def plan(

@@ -18,6 +18,8 @@ from viberkit.api.transport import RateLimiter
 from viberkit.archive.archive import Archive
 from viberkit.archive.engine import uninterrupted
 from viberkit.errors import ViberkitError
+from viberkit.models.html import facts_table
+from viberkit.models.phone import mask_numbers
 from viberkit.models.records import Response
 
 _BATCH = 64  # responses in one transaction
@@ -54,6 +56,11 @@ class CollectResult:
     def __repr__(self) -> str:
         counts = ", ".join(f"{name}={value}" for name, value in asdict(self).items() if name != "reasons")
         return f"CollectResult({counts}{f', reasons={self.reasons}' if self.reasons else ''})"
+
+    def _repr_html_(self) -> str:
+        facts = {name: value for name, value in asdict(self).items() if name != "reasons"}
+        reasons = "\n".join(f"{count:,} × {reason}" for reason, count in self.reasons.items())
+        return facts_table("Collected histories", {**facts, "reasons": mask_numbers(reasons)})
 
     def to_frame(self) -> pd.DataFrame:
         """Return the result as a frame of one row.

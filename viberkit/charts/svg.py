@@ -46,6 +46,8 @@ def as_svg(chart: Callable[..., Axes], *results: Any, description: str, **option
 
     Examples
     --------
+    >>> import pandas as pd, viberkit as vk
+    >>> from viberkit.charts.svg import as_svg
     >>> at = pd.to_datetime(["2026-03-01T09:00:00Z", "2026-03-01T09:00:02Z"])
     >>> events = pd.DataFrame({"message_id": "m1", "state": ["accepted", "delivered"], "happened_at": at})
     >>> svg = as_svg(vk.charts.curve, vk.delivery_curve(vk.journeys(events)), description="Delivered by time")
@@ -81,6 +83,8 @@ def _shorten(match: re.Match[str]) -> str:
         if command not in "MLz":  # curves are those of markers, and short
             return match[0]
         x, y = (round(float(number), 1) for number in numbers.split()) if numbers.strip() else (math.nan, math.nan)
+        if command == "L" and (x, y) == corners[-1][1:]:
+            continue
         if command == "L" and len(corners) > 1 and corners[-1][0] == "L":
             (_, x1, y1), (_, x2, y2) = corners[-2:]
             forward = (x2 - x1) * (x - x2) + (y2 - y1) * (y - y2) >= 0

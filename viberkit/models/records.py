@@ -7,7 +7,9 @@ from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from viberkit.models.content import Content
+from viberkit.models.content import Content, kind
+from viberkit.models.html import facts_table
+from viberkit.models.phone import mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +286,10 @@ class SentMessage:
     accepted_at: datetime | None = None
     context: str | None = None
 
+    def _repr_html_(self) -> str:
+        facts = {"message id": self.message_id, "to": mask(self.to), "rate type": self.rate_type}
+        return facts_table("Sent message", {**facts, "content": kind(self.content), "accepted at": self.accepted_at})
+
 
 @dataclass(frozen=True, slots=True)
 class SentBulk:
@@ -311,6 +317,10 @@ class SentBulk:
     rate_type: str
     contents: tuple[Content, ...]
     accepted_at: datetime | None = None
+
+    def _repr_html_(self) -> str:
+        facts = {"bulk id": self.bulk_id, "message ids": "\n".join(self.message_ids), "to": mask(self.to)}
+        return facts_table("Sent bulk", {**facts, "rate type": self.rate_type, "accepted at": self.accepted_at})
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class Table(Unsaved):
 
     _esm = FRONTEND / "table.js"
     page_content = traitlets.Dict().tag(shown=True)
-    chosen = traitlets.List()
+    chosen = traitlets.List[Any]()
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class Table(Unsaved):
             ],
         }
 
-    def _text(self, name: str, value: Any) -> str:
+    def _text(self, name: Any, value: Any) -> str:
         if pd.api.types.is_scalar(value) and pd.isna(value):
             return "–"
         text = escape(self._formats.get(name, str)(value))

@@ -16,7 +16,7 @@ import traitlets
 FRONTEND = Path(__file__).parent / "frontend"
 
 
-class Unsaved(anywidget.AnyWidget):  # type: ignore[misc]
+class Unsaved(anywidget.AnyWidget):
     """A widget that shows its traits tagged with ``shown``, which are sent in messages."""
 
     _css = FRONTEND / "style.css"
