@@ -6,13 +6,16 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import matplotlib as mpl
 import pytest
 import support.newer_sqlite  # noqa: F401 - before anything imports sqlite3
 from support.faults import FaultySandbox
+from support.postgres import ENABLED, PostgresServer, running_server
 from support.scripted import ScriptedServer
 
 import viberkit as vk
@@ -53,9 +56,38 @@ def sandbox() -> Iterator[FaultySandbox]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def new_archive_url(request: pytest.FixtureRequest) -> Callable[[], AbstractContextManager[str]]:
+    """Where archives can be created: paths, or URLs of databases (see support/postgres.py)."""
+
+    @contextmanager
+    def path() -> Iterator[str]:
+        with tempfile.TemporaryDirectory() as folder:
+            yield f"{folder}/a.db"
+
+    return request.getfixturevalue("postgres").database if ENABLED else path
+
+
 @pytest.fixture
-def archive(tmp_path: Path) -> Iterator[vk.Archive]:
-    with vk.Archive(tmp_path / "deliveries.db") as opened:
+def archive_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Where the archive of a test is created; a test that is marked with ``sqlite`` is about SQLite's files."""
+    if not ENABLED or request.node.get_closest_marker("sqlite"):
+        yield str(tmp_path / "deliveries.db")
+    else:
+        with request.getfixturevalue("new_archive_url")() as url:
+            yield url
+
+
+@pytest.fixture
+def archive(archive_url: str) -> Iterator[vk.Archive]:
+    with vk.Archive(archive_url) as opened:
         yield opened
     gc.collect()  # report connections that were not closed
 

@@ -11,8 +11,9 @@ import stat
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,7 +22,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from sqlalchemy import create_engine, text
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
-from support.archives import record_callback, record_sent
+from support.archives import execute, record_callback, record_sent, url_of
 from support.scripted import DATA
 
 import viberkit as vk
@@ -32,6 +33,7 @@ from viberkit.frames import columns as frames
 from viberkit.frames.reader import SkippedRowsWarning
 from viberkit.models.records import Response
 
+NewUrl = Callable[[], AbstractContextManager[str]]
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
 REQUEST = {
     "to": "+491701234567",
@@ -57,11 +59,12 @@ def history(message_id: str, *entered: tuple[str, float]) -> dict[str, object]:
     }
 
 
-def dump(archive: vk.Archive) -> list[str]:
-    with sqlite3.connect(archive.path) as connection:
-        lines = list(connection.iterdump())
-    connection.close()
-    return lines
+def dump(archive: vk.Archive) -> list[list[tuple[object, ...]]]:
+    return [
+        execute(url_of(archive), f"SELECT * FROM {table} ORDER BY 1, 2, 3")
+        for table in tables.metadata.tables
+        if len(tables.metadata.tables[table].columns) > 2
+    ]
 
 
 def test_a_missing_file_is_created_with_a_warning_or_as_requested(tmp_path: Path) -> None:
@@ -79,6 +82,7 @@ def test_a_missing_file_is_created_with_a_warning_or_as_requested(tmp_path: Path
         vk.Archive(f"sqlite:///{tmp_path / 'new.db'}", create=True).close()
 
 
+@pytest.mark.sqlite
 def test_a_new_archive_is_private(archive: vk.Archive) -> None:
     assert stat.S_IMODE(archive.path.stat().st_mode) == 0o600
 
@@ -146,9 +150,7 @@ def test_a_later_response_moves_only_the_time_of_observation(archive: vk.Archive
 
 @given(st.permutations(range(5)), st.lists(st.integers(0, 4), max_size=3))
 @settings(max_examples=25, deadline=None)
-def test_order_and_repetition_do_not_matter(order: list[int], repeated: list[int]) -> None:
-    import tempfile
-
+def test_order_and_repetition_do_not_matter(new_archive_url: NewUrl, order: list[int], repeated: list[int]) -> None:
     reported = [
         ("events", history("m", ("accepted", 0))),
         ("events", history("m", ("accepted", 0), ("dispatched", 1))),
@@ -156,7 +158,7 @@ def test_order_and_repetition_do_not_matter(order: list[int], repeated: list[int
         ("status", {"messageId": "m", "status": "dispatched", "timestamp": "2026-01-05T08:00:01.000Z"}),
         ("callback", {"event": "MessageStatus::delivered", "messageId": "m", "timestamp": "2026-01-05T08:00:03.000Z"}),
     ]
-    with tempfile.TemporaryDirectory() as folder, vk.Archive(Path(folder) / "a.db") as archive:
+    with new_archive_url() as url, vk.Archive(url) as archive:
         for index in [*order, *repeated]:
             what, body = reported[index]
             if what == "callback":
@@ -235,7 +237,7 @@ def test_other_files_are_refused_with_a_remedy(tmp_path: Path) -> None:
         (tmp_path, "cannot be opened"),
         (tmp_path / "no" / "folder.db", "cannot be opened"),
         (":memory:", "is not the path of a SQLite file"),
-        ("postgresql://user:secret@host/db", "is not the path of a SQLite file"),
+        ("mysql://user:secret@host/db", "is not the path of a SQLite file"),
     ):
         with pytest.raises(ArchiveError, match=words) as caught:
             vk.Archive(target)
@@ -243,13 +245,12 @@ def test_other_files_are_refused_with_a_remedy(tmp_path: Path) -> None:
 
 
 def test_an_archive_of_a_newer_version_is_refused(archive: vk.Archive) -> None:
-    with sqlite3.connect(archive.path) as connection:
-        connection.execute("UPDATE viberkit_version SET version = 99")
-    connection.close()
+    execute(url_of(archive), "UPDATE viberkit_version SET version = 99")
     with pytest.raises(ArchiveError, match="install a newer viberkit"):
-        vk.Archive(archive.path)
+        vk.Archive(url_of(archive))
 
 
+@pytest.mark.sqlite
 def test_migrations_are_applied_once(archive: vk.Archive) -> None:
     archive.recorder.record("events", [("m", response(history("m", ("delivered", 1))))])
     engine = create_engine(f"sqlite:///{archive.path}")
@@ -266,6 +267,7 @@ def test_migrations_are_applied_once(archive: vk.Archive) -> None:
     engine.dispose()
 
 
+@pytest.mark.sqlite
 def test_the_query_of_pending_records_uses_its_index(archive: vk.Archive) -> None:
     """Otherwise every transaction would scan the whole of ``raw``."""
     query = str(ingest.PENDING.compile(dialect=sqlite_dialect(), compile_kwargs={"literal_binds": True}))
@@ -281,7 +283,7 @@ def test_journal_modes() -> None:
     assert {version: journal_mode(version)[0] for version in safe} == safe
 
 
-def _write_some(path: Path, name: str, count: int) -> None:
+def _write_some(path: str, name: str, count: int) -> None:
     with vk.Archive(path) as archive:
         for number in range(count):
             archive.recorder.record(
@@ -289,16 +291,15 @@ def _write_some(path: Path, name: str, count: int) -> None:
             )
 
 
-def test_several_processes_share_a_file(tmp_path: Path) -> None:
+def test_several_processes_share_an_archive(archive_url: str) -> None:
     context = multiprocessing.get_context("spawn")
-    path = tmp_path / "shared.db"
-    processes = [context.Process(target=_write_some, args=(path, name, 5)) for name in "abc"]
+    processes = [context.Process(target=_write_some, args=(archive_url, name, 5)) for name in "abc"]
     for process in processes:
         process.start()
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    with vk.Archive(path) as archive:
+    with vk.Archive(archive_url) as archive:
         assert len(archive.events()) == 15
         assert archive.messages()["message_id"].nunique() == 15
 
@@ -512,12 +513,10 @@ LOOKS = st.tuples(
 @given(st.lists(LOOKS, max_size=8), st.booleans(), st.randoms())
 @settings(max_examples=int(os.environ.get("VIBERKIT_EXAMPLES", "15")), deadline=None)
 def test_bounds_are_earlier_and_independent_of_the_order_of_arrival(
-    observations: list, sent: bool, random: object
+    new_archive_url: NewUrl, observations: list, sent: bool, random: object
 ) -> None:  # type: ignore[type-arg]
-    import tempfile
-
-    def read_after(path: Path) -> pd.DataFrame:
-        with vk.Archive(path) as archive:
+    def read_after() -> pd.DataFrame:
+        with new_archive_url() as url, vk.Archive(url) as archive:
             if sent:
                 record_sent(archive, "m", REQUEST, response({"messageId": "m"}, status=202))
             for what, state, seconds, seen in observations:
@@ -541,10 +540,9 @@ def test_bounds_are_earlier_and_independent_of_the_order_of_arrival(
         assert all_sources["not_before"].notna().sum() == len(polled)
         return merged.drop(columns=["observed_until"])
 
-    with tempfile.TemporaryDirectory() as folder:
-        first = read_after(Path(folder) / "a.db")
-        random.shuffle(observations)
-        again = read_after(Path(folder) / "b.db")
+    first = read_after()
+    random.shuffle(observations)
+    again = read_after()
     columns = ["message_id", "state", "source", "happened_at"]
     texts = {"state": "str", "source": "str"}
     one, other = (frame[columns].astype(texts).sort_values(columns, ignore_index=True) for frame in (first, again))
@@ -585,6 +583,7 @@ def test_unreadable_lines_of_a_file_are_skipped(tmp_path: Path) -> None:
 # --- damaged and read-only archives -----------------------------------------------------------------------
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("table", ["viberkit_version", "identity"])
 @pytest.mark.parametrize("damage", ["DELETE FROM {}", "INSERT INTO {} VALUES (7)", "UPDATE {} SET rowid = rowid"])
 def test_damaged_tables_are_reported(archive: vk.Archive, table: str, damage: str) -> None:
@@ -618,6 +617,7 @@ def read_only(archive: vk.Archive, tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+@pytest.mark.sqlite
 def test_a_read_only_archive_is_read(read_only: Path) -> None:
     with vk.Archive(read_only) as archive:
         assert archive.events()["state"].tolist() == ["delivered"]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -15,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
+from support.archives import execute, url_of
 
 import viberkit as vk
 from viberkit.models.callback import Callback
@@ -142,8 +142,8 @@ def reported_life_cycles(draw: st.DrawFn) -> tuple[list[Step], list[Report], lis
 
 
 @pytest.fixture(scope="module")
-def archive_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[vk.Archive]:
-    with vk.Archive(tmp_path_factory.mktemp("order") / "a.db") as archive:
+def archive_of_module(new_archive_url: Callable[[], AbstractContextManager[str]]) -> Iterator[vk.Archive]:
+    with new_archive_url() as url, vk.Archive(url) as archive:
         yield archive
 
 
@@ -180,9 +180,8 @@ def states_of(archive: vk.Archive, *ids: str, replied: bool) -> list[list[list[l
 
 def delete_rows(archive: vk.Archive) -> None:
     """Delete all rows, so that the time of an example does not grow with their number."""
-    with closing(sqlite3.connect(archive.path)) as connection, connection:
-        for table in ("raw", "messages", "events", "inbound"):
-            connection.execute(f"DELETE FROM {table}")
+    for table in ("raw", "messages", "events", "inbound"):
+        execute(url_of(archive), f"DELETE FROM {table}")
 
 
 @settings(

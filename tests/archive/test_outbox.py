@@ -11,13 +11,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.archives import record_callback
+from support.archives import execute, record_callback, url_of
 from support.scripted import ScriptedServer
 
 import viberkit as vk
@@ -318,7 +318,7 @@ def test_sends_of_an_ended_process_become_unknown(archive: vk.Archive, with_arch
         "vk.Archive(sys.argv[1]).recorder.begin(request, None, deduplicate=False)\n"
         "os._exit(9)\n"
     )
-    process = subprocess.run([sys.executable, "-c", script, str(archive.path)], check=False)
+    process = subprocess.run([sys.executable, "-c", script, url_of(archive)], check=False)
     assert process.returncode == 9
     assert states(archive) == ["in_flight"]
     with pytest.raises(UnknownOutcome, match="nothing was sent to"):
@@ -348,6 +348,7 @@ def locked(path: Path) -> Iterator[str]:
     connection.close()
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(("hindrance", "reason"), [(full, "full"), (read_only, "readonly"), (locked, "locked")])
 def test_without_a_row_nothing_is_posted(
     sandbox: vk.Sandbox, with_archive: vk.Client, archive: vk.Archive, hindrance: Any, reason: str
@@ -363,7 +364,7 @@ def test_without_a_row_nothing_is_posted(
         )  # the pooled connection
         with pytest.raises(ArchiveError, match=reason):
             send_many()
-    with vk.Archive(archive.path) as reopened:
+    with vk.Archive(url_of(archive)) as reopened:
         rows = reopened.outbox()
     assert len(posts(sandbox)) == len(rows) >= 1
     assert rows["state"].isin(["accepted", "unknown"]).all()
@@ -438,7 +439,7 @@ sys.stdin.readline()
 
 def claiming(archive: vk.Archive, *prefix: str) -> subprocess.Popen[str]:
     """Start a process that claims a send and then waits."""
-    command = [*prefix, sys.executable, "-c", _CLAIM, str(archive.path), "Hello"]
+    command = [*prefix, sys.executable, "-c", _CLAIM, url_of(archive), "Hello"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline().startswith("vk")
@@ -453,11 +454,10 @@ def test_a_row_is_in_flight_as_long_as_its_process_runs(archive: vk.Archive, nam
     with claiming(archive, *namespaces) as process:
         key = archive.outbox().loc[0, "key"]
         assert archive.resolve([key], "abandon", reason="still being sent") == 0
-        with vk.Archive(archive.path):
+        with vk.Archive(url_of(archive)):
             assert states(archive) == ["in_flight"]
         process.kill()
-    with closing(sqlite3.connect(archive.path)) as connection:
-        assert connection.execute("SELECT state FROM outbox").fetchall() == [("in_flight",)]
+    assert execute(url_of(archive), "SELECT state FROM outbox") == [("in_flight",)]
     ends = time.monotonic() + 10
     while not archive.resolve([key], "abandon", reason="the process ended"):
         assert time.monotonic() < ends
@@ -490,7 +490,7 @@ def test_an_interrupted_send_of_this_process_has_an_exit(archive: vk.Archive) ->
 def test_an_outcome_that_arrives_late_settles_a_lost_send(archive: vk.Archive) -> None:
     request = {"to": TO, "from": "SHOP", "rateType": "transaction", "content": {"contentType": "text", "text": "Hello"}}
     key = str(archive.recorder.begin(request, None, deduplicate=False))
-    with vk.Archive(archive.path):
+    with vk.Archive(url_of(archive)):
         assert states(archive) == ["unknown"]
     archive.recorder.settle([(key, SendOutcome("accepted", message_id="m", http_status=202), request, None)])
     assert states(archive) == ["accepted"]
@@ -499,7 +499,7 @@ def test_an_outcome_that_arrives_late_settles_a_lost_send(archive: vk.Archive) -
 def test_a_forked_process_is_another_owner(archive: vk.Archive) -> None:
     request = {"to": TO, "from": "SHOP", "rateType": "transaction", "content": {"contentType": "text", "text": "Hello"}}
     archive.recorder.begin(request, None, deduplicate=False)
-    child = multiprocessing.get_context("fork").Process(target=vk.Archive, args=[archive.path])
+    child = multiprocessing.get_context("fork").Process(target=vk.Archive, args=[url_of(archive)])
     child.start()
     child.join(30)
     assert (child.exitcode, states(archive)) == (0, ["in_flight"])

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 import pytest
 import requests
+from support.archives import url_of
 from support.waiting import wait_for
 
 import viberkit as vk
@@ -84,6 +85,7 @@ def test_a_computer_that_slept_has_missed_callbacks(
         wait_for(lambda: len(periods(archive)) == 3)
 
 
+@pytest.mark.sqlite
 def test_no_heartbeat_while_nothing_can_be_stored(archive: vk.Archive, often: None) -> None:
     """Another process holds the lock of the archive."""
     with vk.Listener(archive):
@@ -99,6 +101,7 @@ def test_no_heartbeat_while_nothing_can_be_stored(archive: vk.Archive, often: No
         wait_for(lambda: len(periods(archive)) == 2)
 
 
+@pytest.mark.sqlite
 def test_an_archive_that_is_replaced_gets_a_period_of_its_own(archive: vk.Archive) -> None:
     """No heartbeat is due while the file is replaced: SQLite does not allow a move during a transaction."""
     with vk.Listener(archive) as listener:
@@ -122,7 +125,7 @@ with vk.Archive(sys.argv[1]) as archive, vk.Listener(archive) as listener:
 
 
 def test_a_listener_that_is_killed_is_there_until_its_last_heartbeat(archive: vk.Archive) -> None:
-    command = [sys.executable, "-c", SCRIPT, str(archive.path)]
+    command = [sys.executable, "-c", SCRIPT, url_of(archive)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()

@@ -12,12 +12,11 @@ import logging
 import os
 import pickle
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,12 @@ from typing import Any
 import psutil
 import pytest
 import requests
+from sqlalchemy import NullPool, create_engine
+from support.archives import execute, url_of
 from support.waiting import wait_for
 
 import viberkit as vk
+from viberkit.archive import tables
 from viberkit.callbacks.listener import Listener
 from viberkit.errors import ConfigurationError, InvalidRequest
 
@@ -52,20 +54,21 @@ def _no_callback_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listener]:
+def shared(new_archive_url: Callable[[], AbstractContextManager[str]]) -> Iterator[Listener]:
     """A listener without a secret, for several tests."""
-    with vk.Archive(tmp_path_factory.mktemp("shared") / "a.db") as archive, pytest.MonkeyPatch.context() as patch:
+    with new_archive_url() as url, vk.Archive(url) as archive, pytest.MonkeyPatch.context() as patch:
         without_settings(patch)
         with Listener(archive, now=lambda: NOW) as listener:
             yield listener
 
 
 @pytest.fixture(scope="module")
-def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listener]:
+def strict(new_archive_url: Callable[[], AbstractContextManager[str]]) -> Iterator[Listener]:
     """A listener that checks signatures, for several tests."""
     window = timedelta(minutes=3)
     with (
-        vk.Archive(tmp_path_factory.mktemp("strict") / "a.db") as archive,
+        new_archive_url() as url,
+        vk.Archive(url) as archive,
         Listener(archive, secret=[SECRET, OLD], window=window, now=lambda: NOW) as listener,
     ):
         yield listener
@@ -120,18 +123,17 @@ def statuses_of(listener: Listener, sent: bytes) -> list[int]:
 
 
 def stored_bodies(archive: vk.Archive) -> list[bytes]:
-    """The stored bodies, read through another connection to the file."""
-    with closing(sqlite3.connect(archive.path)) as connection:
-        return [body for (body,) in connection.execute("SELECT body FROM raw WHERE kind = 'callback' ORDER BY id")]
+    """The stored bodies, read through another connection."""
+    query = "SELECT body FROM raw WHERE kind = 'callback' ORDER BY id"
+    return [body for (body,) in execute(url_of(archive), query)]
 
 
 def dump(archive: vk.Archive) -> list[Any]:
     """All tables, except for the time of the last repetition."""
-    with closing(sqlite3.connect(archive.path)) as connection:
-        connection.execute("CREATE TEMP TABLE shown AS SELECT * FROM raw")
-        connection.execute("UPDATE shown SET last_seen = 0")
-        tables = ("shown", "messages", "events", "inbound", "statuses")
-        return [connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3").fetchall() for table in tables]
+    raw = ", ".join(column.name for column in tables.raw.columns if column.name != "last_seen")
+    shown = {"raw": raw, "messages": "*", "events": "*", "inbound": "*", "statuses": "*"}
+    queries = [f"SELECT {columns} FROM {table} ORDER BY 1, 2, 3" for table, columns in shown.items()]
+    return [execute(url_of(archive), query) for query in queries]
 
 
 # --- stored callbacks --------------------------------------------------------------------------------------
@@ -348,6 +350,7 @@ def test_unsigned_callbacks_are_stored_up_to_a_limit(
             assert {post(listener, body, signed(body) | {HEADER[0]: TOKEN}) for body in bodies} == {204}
 
 
+@pytest.mark.sqlite
 def test_recovery_from_a_missing_or_replaced_file(archive: vk.Archive, caplog: pytest.LogCaptureFixture) -> None:
     moved = archive.path.with_suffix(".moved")
     bodies = (BODY.replace(b'"m"', b'"m%d"' % number) for number in itertools.count())
@@ -517,10 +520,11 @@ def test_restart_at_the_same_address(archive: vk.Archive) -> None:
 
 @contextmanager
 def locked(archive: vk.Archive) -> Iterator[None]:
-    with closing(sqlite3.connect(archive.path, isolation_level=None)) as connection:
-        connection.execute("BEGIN EXCLUSIVE")
+    url = url_of(archive).replace("postgresql:", "postgresql+psycopg:")
+    engine = create_engine(url if "://" in url else f"sqlite:///{url}", poolclass=NullPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("LOCK TABLE raw" if "://" in url else "BEGIN EXCLUSIVE")
         yield
-        connection.execute("ROLLBACK")
 
 
 def test_slow_storage_is_answered_with_503(

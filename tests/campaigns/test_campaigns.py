@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sqlite3
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
+from support.archives import execute, url_of
 
 import viberkit as vk
 from viberkit.campaigns import run as campaigns_run
@@ -411,9 +411,7 @@ def test_a_resend_is_withdrawn_when_a_callback_proves_the_first_send(
 def test_a_campaign_whose_owner_has_ended_is_sent(
     sandbox: vk.Sandbox, archive: vk.Archive, spring: Any, owner: str
 ) -> None:
-    with sqlite3.connect(archive.path) as connection:
-        connection.execute("UPDATE campaigns SET owner = ?", [owner])
-    connection.close()
+    execute(url_of(archive), "UPDATE campaigns SET owner = :owner", owner=owner)
     assert summaries(send(spring, sandbox, confirm=spring.preview().confirm)) == ["40 accepted (€1.20)"]
 
 

@@ -9,53 +9,16 @@ import ipaddress
 import json
 import os
 import re
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import quote, quote_plus, urlsplit
 
 from dotenv import dotenv_values, find_dotenv
 
 from viberkit.errors import ConfigurationError
+from viberkit.models.secret import Secret as Secret, hide as hide
 
 #: Address of the API.
 BASE_URL = "https://api.tyntec.com/conversations/v3"
-
-
-class Secret(str):
-    """A text that no repr, format or pickle reveals; only ``encode`` does, for the socket.
-
-    >>> Secret("abc")
-    '***'
-    """
-
-    __slots__ = ()
-
-    def __new__(cls, text: str) -> Secret:
-        return text if isinstance(text, Secret) else super().__new__(cls, text)  # str() of a secret hides it
-
-    def __repr__(self) -> str:
-        return "'***'"
-
-    def __str__(self) -> str:
-        return "***"
-
-    def __format__(self, spec: str) -> str:
-        return "***"
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("an API key cannot be pickled or copied; create a client where you use it")
-
-
-def hide(value: Any) -> Any:
-    """A secret, or a sequence with secrets, as :class:`Secret`; of a value that is not a text, only its type.
-
-    Called first, so that no frame of a traceback shows what was passed.
-
-    >>> hide("abc"), hide(("x-token", "abc")), hide(b"abc"), hide(None)
-    ('***', ('***', '***'), <class 'bytes'>, None)
-    """
-    if isinstance(value, list | tuple):
-        return type(value)(map(hide, value))
-    return Secret(value) if isinstance(value, str) else value and type(value)
 
 
 #: Secrets by the path of their members in a JSON object.

@@ -22,6 +22,7 @@ from viberkit.frames.columns import CALLBACKS, EVENTS, INBOUND, MESSAGES, OUTBOX
 from viberkit.frames.schema import INSTANT, Schema
 from viberkit.models.html import facts_table
 from viberkit.models.phone import mask, mask_numbers
+from viberkit.models.secret import Secret, hide_url
 
 
 class Archive:
@@ -69,15 +70,23 @@ class Archive:
     """
 
     def __init__(self, path_or_url: str | Path, *, create: bool | None = None) -> None:
-        text = str(path_or_url).removeprefix("sqlite:///")
-        if "://" in text or text in ("", ":memory:"):
-            raise ArchiveError(f"archive: {text.split('@')[-1]!r} is not the path of a SQLite file; pass e.g. 'a.db'")
-        self.path = Path(text)
-        if not create and not self.path.exists():
-            if create is False:
-                raise ArchiveError(f"archive: {text!r} does not exist; pass the path of an archive, or create=True")
-            warnings.warn(f"archive: {text!r} is a new archive; pass create=True if intended", stacklevel=2)
-        self._database = Database(self.path)
+        path_or_url = hide_url(path_or_url)
+        self.path: Path | None = None
+        self._database: Database
+        if isinstance(path_or_url, Secret):
+            from viberkit.archive.postgres import PostgresDatabase
+
+            self._database = PostgresDatabase(path_or_url)
+            self._check_exists(create, self._database.exists, self._database.name)
+        else:
+            text = str(path_or_url).removeprefix("sqlite:///")
+            if "://" in text or text in ("", ":memory:"):
+                raise ArchiveError(
+                    f"archive: {text.split('@')[-1]!r} is not the path of a SQLite file; pass e.g. 'a.db'"
+                )
+            self.path = Path(text)
+            self._check_exists(create, self.path.exists(), text)
+            self._database = Database(self.path)
         self._database.run(tables.migrate, write=not self._database.read_only)
         self.recorder = Recorder(self._database)
         if not self._database.read_only:
@@ -85,8 +94,14 @@ class Archive:
             while self.recorder.derive(500):  # what a process that ended had stored and not derived
                 pass
 
+    def _check_exists(self, create: bool | None, exists: bool, name: str) -> None:
+        if not create and not exists:
+            if create is False:
+                raise ArchiveError(f"archive: {name!r} does not exist; pass the path of an archive, or create=True")
+            warnings.warn(f"archive: {name!r} is a new archive; pass create=True if intended", stacklevel=3)
+
     def __repr__(self) -> str:
-        return f"Archive({str(self.path)!r})"
+        return f"Archive({self._database.name!r})"
 
     def _repr_html_(self) -> str:
         message, send = tables.messages.c, tables.outbox.c
@@ -98,7 +113,12 @@ class Archive:
         )
         n, last, n_open, n_unknown = (self._database.fetch(query)[0][0] for query in queries)
         heard = self.listening()["last_at"].max()
-        facts = {"file": self.path, "messages": n, "not final": n_open, "sends with unknown outcome": n_unknown}
+        facts = {
+            "file": self._database.name,
+            "messages": n,
+            "not final": n_open,
+            "sends with unknown outcome": n_unknown,
+        }
         times = {"last sent": _instants([last])[0], "last heartbeat of a listener": heard}
         return facts_table("Archive", {**facts, **{name: None if pd.isna(at) else at for name, at in times.items()}})
 

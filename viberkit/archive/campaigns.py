@@ -11,15 +11,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from viberkit.archive import ingest, outbox
 from viberkit.archive.archive import Archive
-from viberkit.archive.engine import transaction
+from viberkit.archive.dialect import insert
+from viberkit.archive.engine import CommitUnknown, lock, transaction
 from viberkit.archive.ingest import SettledSend
 from viberkit.archive.tables import campaigns, outbox as sends
 from viberkit.errors import ArchiveError, CampaignError, suggestion
 from viberkit.models.keys import make_key
+from viberkit.models.records import SendOutcome
 
 #: States in which a message may have been charged.
 CHARGED = ("in_flight", "accepted", "unknown", "requeued", "abandoned")
@@ -76,6 +77,7 @@ class CampaignStore:
 
         Other prices or another cap than before withdraw the confirmation of what was not sent.
         """
+        lock(connection, "campaign", self._name)
         planned_at = outbox.now()
         known = self._find_terms(connection)
         if known and (changed := [name for name in _FIXED if getattr(known, name) != getattr(terms, name)]):
@@ -88,7 +90,9 @@ class CampaignStore:
             connection.execute(update(sends).where(self._in_state("queued")).values(state="planned"))
             connection.execute(update(campaigns).where(self._row).values(confirmed=None))
         campaign = insert(campaigns).values(**asdict(terms), planned_at=planned_at)
-        connection.execute(campaign.on_conflict_do_update(["name"], set_={**pricing, "name": self._name}))
+        connection.execute(
+            campaign.on_conflict_do_update(index_elements=["name"], set_={**pricing, "name": self._name})
+        )
         existing = select(sends.c.to).where(sends.c.campaign == self._name)
         recipients = set(connection.execute(existing).scalars())
         new = [message for message in messages if message[1] not in recipients]  # one message per recipient
@@ -121,6 +125,7 @@ class CampaignStore:
 
         The last confirmation is accepted again and queues nothing: what was planned since needs its own.
         """
+        lock(connection, "campaign", self._name)
         terms, planned = self._terms(connection), self._planned(connection)
         if confirmation == terms.confirmed:
             return
@@ -150,6 +155,7 @@ class CampaignStore:
 
     @transaction
     def _set_owner(self, connection: Connection, *, release: bool) -> None:
+        lock(connection, "campaign", self._name)
         owner = connection.execute(select(campaigns.c.owner).where(self._row)).scalar()
         if outbox.is_sending(connection, owner):
             raise CampaignError(f"campaign {self._name!r}: is being sent by another cell or process; wait for it")
@@ -165,24 +171,41 @@ class CampaignStore:
         """Store outcomes, in the reserved space if the disk is full."""
         self._database.settle(lambda connection: ingest.settle(connection, settled))
 
-    @transaction
     def exchange(
-        self, connection: Connection, settled: Sequence[SettledSend], limit: int, *, service_id: str | None
+        self, settled: Sequence[SettledSend], limit: int, *, service_id: str | None
     ) -> tuple[list[Mapping[str, Any]], bool]:
         """Settle sends, then claim at most ``limit`` queued messages.
 
         Returns the claimed rows, and whether queued messages remain that could exceed the cost cap.
         """
+        keys: list[str] = []
+        try:
+            return self._exchange(settled, limit, service_id, keys)
+        except CommitUnknown:  # what was claimed is not sent
+            self.settle([(key, SendOutcome("queued", "interrupted before it was sent"), {}, None) for key in keys])
+            raise
+
+    @transaction
+    def _exchange(
+        self,
+        connection: Connection,
+        settled: Sequence[SettledSend],
+        limit: int,
+        service_id: str | None,
+        keys: list[str],
+    ) -> tuple[list[Mapping[str, Any]], bool]:
         ingest.settle(connection, settled)
         if limit <= 0:
             return [], False
         affordable = self._affordable(connection)
         size = limit if affordable is None else max(1, min(limit, affordable))
         query = select(sends).where(self._in_state("queued")).order_by(sends.c.row).limit(size)
+        query = query.with_for_update(skip_locked=True)
         rows: list[Mapping[str, Any]] = [dict(row) for row in connection.execute(query).mappings()]
         if affordable is not None and affordable <= 0:
             return [], bool(rows)
-        outbox.claim(connection, [row["key"] for row in rows], service_id=service_id)
+        keys[:] = [row["key"] for row in rows]
+        outbox.claim(connection, keys, service_id=service_id)
         return rows, False
 
     def _affordable(self, connection: Connection) -> int | None:
@@ -190,6 +213,7 @@ class CampaignStore:
         terms = self._terms(connection)
         if terms.cost_cap is None or not terms.price_high:
             return None
+        lock(connection, "campaign", self._name)
         charged = select(func.count()).where(sends.c.campaign == self._name, sends.c.state.in_(CHARGED))
         allowed = int((terms.cost_cap + terms.price_high * 1e-9) // terms.price_high)
         return allowed - int(connection.execute(charged).scalar_one())

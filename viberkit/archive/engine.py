@@ -1,7 +1,11 @@
-"""Connections to an archive's SQLite file: journal mode, transactions, and errors that name the file and a remedy."""
+"""Connections to an archive's SQLite file: journal mode, transactions, and errors that name the file and a remedy.
+
+:class:`~viberkit.archive.postgres.PostgresDatabase` does the same with a PostgreSQL database.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import threading
@@ -31,6 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
+from viberkit.archive.owners import ProcessLock, process_lock
 from viberkit.errors import ArchiveError
 
 _P = ParamSpec("_P")
@@ -51,6 +56,14 @@ class DiskFull(ArchiveError):
     """There is no room for what was to be written."""
 
 
+class ConnectionLost(ArchiveError):
+    """The database cannot be reached; nothing was written."""
+
+
+class CommitUnknown(ConnectionLost):
+    """The connection ended during a commit: the transaction is written, or not."""
+
+
 class Database:
     """Read and write transactions on an archive's file, which is created with mode 0600 if it is missing.
 
@@ -58,8 +71,10 @@ class Database:
     read.
     """
 
+    reader = False  # whether it shows masked phone numbers only
+
     def __init__(self, path: Path) -> None:
-        self.path, self.read_only = path, path.exists() and not os.access(path, os.W_OK)
+        self.path, self.name, self.read_only = path, str(path), path.exists() and not os.access(path, os.W_OK)
         self._pid, self._resolved, self._reserve = os.getpid(), path.resolve(), Path(f"{path}-reserve")
         with _archive_errors(path):
             os.close(os.open(path, os.O_RDONLY if self.read_only else os.O_CREAT | os.O_RDWR, 0o600))
@@ -74,11 +89,17 @@ class Database:
         thread = threading.get_native_id()
 
         def call() -> _R:  # all of it: SQLAlchemy takes the lock of the logging module here
-            engine = self.engine.execution_options(write=write, path=self._resolved, thread=thread)
-            with _archive_errors(self.path), engine.begin() as connection:
-                return function(connection)
+            return self._call(self.engine.execution_options(write=write, process=self.process, thread=thread), function)
 
         return uninterrupted(call)
+
+    def _call(self, engine: Engine, function: Callable[[Connection], _R]) -> _R:
+        with _archive_errors(self.path), engine.begin() as connection:
+            return function(connection)
+
+    def process(self) -> ProcessLock:
+        """Return the lock by which others see that this process runs."""
+        return process_lock(self._resolved, os.getpid())
 
     def fetch(self, query: Select[Any]) -> Sequence[Row[Any]]:
         """Return the rows of a query, read in a transaction of its own."""
@@ -117,6 +138,18 @@ class Database:
         except DiskFull:
             self._reserve.unlink(missing_ok=True)
         return self.run(function, write=True)
+
+
+def lock(connection: Connection, *name: str, wait: bool = True) -> bool:
+    """Lock a name until the end of the transaction; return whether that was possible.
+
+    A transaction that writes to SQLite is alone anyway. What needs several locks takes "derive" first.
+    """
+    if connection.dialect.name == "sqlite":
+        return True
+    key = int.from_bytes(hashlib.sha256("\0".join(name).encode()).digest()[:8], signed=True)
+    function = func.pg_advisory_xact_lock if wait else func.pg_try_advisory_xact_lock
+    return connection.execute(select(function(key))).scalar() is not False
 
 
 def _fetch_timed(query: Select[Any], connection: Connection) -> tuple[Sequence[Row[Any]], float]:

@@ -9,11 +9,12 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Table, and_, bindparam, func, select, update
-from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, ProgrammingError
 
 from viberkit.archive import outbox, tables
 from viberkit.archive.derive import DerivedRows, RawRecord, content_facts, derive_rows, micros
+from viberkit.archive.dialect import Insert, greatest, insert, json_each, least
+from viberkit.archive.engine import lock
 from viberkit.models.callback import Callback
 from viberkit.models.records import AcceptanceEvidence, Response, SendOutcome
 from viberkit.models.states import FINAL, rank
@@ -33,20 +34,20 @@ _insert_raw = insert(tables.raw)
 _new = _insert_raw.excluded
 _observed_later = and_(_raw.kind != "callback", _new.last_seen > _raw.last_seen)
 _WRITE_RAW = _insert_raw.on_conflict_do_update(
-    ["kind", "message_id", "http_status", "digest"],
+    index_elements=["kind", "message_id", "http_status", "digest"],
     set_={
-        "first_seen": func.min(_raw.first_seen, _new.first_seen),
-        "last_seen": func.max(_raw.last_seen, _new.last_seen),
-        "late": func.min(_raw.late, _new.late),
+        "first_seen": least(_raw.first_seen, _new.first_seen),
+        "last_seen": greatest(_raw.last_seen, _new.last_seen),
+        "late": least(_raw.late, _new.late),
         "derived": and_(_raw.derived, ~_observed_later, _new.first_seen >= _raw.first_seen),
     },
 )
 _MARK_DERIVED = update(tables.raw).where(_raw.id == bindparam("row_id"))
 _MARK_DERIVED = _MARK_DERIVED.values(derived=True, unreadable=bindparam("reason"))
 PENDING = select(_raw.digest, *(_raw[name] for name in RawRecord.__slots__)).where(tables.is_pending)
-PENDING = PENDING.order_by(_raw.id).limit(bindparam("size"))
+PENDING = PENDING.order_by(_raw.id).limit(bindparam("size")).with_for_update(skip_locked=True)
 # The ids are a JSON array, because the number of parameters is limited.
-_ids = select(func.json_each(bindparam("ids")).table_valued("value").c.value)
+_ids = select(json_each(bindparam("ids")).table_valued("value").c.value)
 #: The digests of the bodies that are stored of some messages.
 DIGESTS = select(_raw.digest).where(_raw.message_id.in_(_ids))
 _SENT = select(_send.message_id, _send.key).where(_send.message_id.in_(_ids))
@@ -80,6 +81,8 @@ def store(connection: Connection, rows: Sequence[Mapping[str, Any]], limit: int 
     Of an existing row only the first and last time of receipt change. A repeated response shows its message at a later
     instant and is derived again; a repeated callback shows nothing new.
     """
+    if limit is None:
+        lock(connection, "derive")
     if rows:
         connection.execute(_WRITE_RAW, rows)
     return derive_pending(connection, limit)
@@ -90,12 +93,12 @@ def extend_listening(connection: Connection, period: int, at: int) -> int:
 
     It does not extend over callbacks that are not derived yet, because the tables do not show them.
     """
-    pending_from = connection.execute(select(func.min(_raw.first_seen)).where(tables.is_pending)).scalar()
+    pending_from = connection.execute(select(least(_raw.first_seen)).where(tables.is_pending)).scalar()
     listening, at = tables.listening, min(at, pending_from or at)
-    later = update(listening).where(listening.c.id == period).values(last_at=func.max(listening.c.last_at, at))
+    later = update(listening).where(listening.c.id == period).values(last_at=greatest(listening.c.last_at, at))
     if connection.execute(later).rowcount:
         return period
-    return int(connection.execute(insert(listening).values(began_at=at, last_at=at)).lastrowid)
+    return int(connection.execute(insert(listening).values(began_at=at, last_at=at)).inserted_primary_key[0])
 
 
 def settle(connection: Connection, sends: Sequence[SettledSend]) -> dict[str, SendOutcome]:
@@ -103,6 +106,9 @@ def settle(connection: Connection, sends: Sequence[SettledSend]) -> dict[str, Se
 
     A response with the id of another send does not settle this send, whose outcome is unknown then.
     """
+    if not sends:
+        return {}
+    lock(connection, "derive")
     rows, outcomes = [], {key: outcome for key, outcome, *_ in sends}
     ids = [outcome.message_id for outcome in outcomes.values() if outcome.state == "accepted"]
     sent: dict[str | None, str] = dict(connection.execute(_SENT, {"ids": json.dumps(ids)}).fetchall()) if ids else {}
@@ -127,6 +133,8 @@ def derive_pending(connection: Connection, limit: int | None = None) -> dict[str
     unreadable and does not stop the others.
     """
     reasons: dict[str, str | None] = {}
+    if not lock(connection, "derive", wait=limit is None):  # another process derives them
+        return reasons
     while limit is None or limit > 0:
         size = _BATCH if limit is None else min(limit, _BATCH)
         pending = connection.execute(PENDING, {"size": size}).fetchall()
@@ -202,8 +210,8 @@ def _upsert_statement(names: tuple[str, ...]) -> Insert:
         old, new = table.c[name], statement.excluded[name]
         values[name] = new if name in ("state", "state_at", "final") else func.coalesce(old, new)
         if name in ("observed_until", "gone_at"):
-            values[name] = func.max(func.coalesce(old, 0), new)
-    return statement.on_conflict_do_update(["message_id"], set_=values)
+            values[name] = greatest(func.coalesce(old, 0), new)
+    return statement.on_conflict_do_update(index_elements=["message_id"], set_=values)
 
 
 @cache
@@ -219,9 +227,9 @@ def _merge_statement(table: Table) -> Insert:
     for column in table.c:
         if not column.primary_key:
             old, new = table.c[column.name], statement.excluded[column.name]
-            pick = func.min if column.name in ("received_at", "naive") else func.max
+            pick = least if column.name in ("received_at", "naive") else greatest
             values[column.name] = pick(func.coalesce(old, new), func.coalesce(new, old))
-    return statement.on_conflict_do_update(list(table.primary_key), set_=values)
+    return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=values)
 
 
 def _update_latest(connection: Connection, derived: _Derived) -> None:

@@ -22,10 +22,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, func, or_, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from viberkit.archive.derive import micros
-from viberkit.archive.owners import process_lock
+from viberkit.archive.dialect import insert
 from viberkit.archive.tables import identity, is_in_flight, outbox
 from viberkit.models.keys import make_key
 from viberkit.models.records import AcceptanceEvidence, SendOutcome
@@ -37,7 +36,8 @@ _row = update(outbox).where(outbox.c.key == bindparam("row_key"))
 _CLAIM = _row.where(outbox.c.state == "queued").values(
     state="in_flight", service_id=bindparam("service"), owner=bindparam("process"), claimed_at=bindparam("at")
 )
-_SETTLE = _row.where(or_(outbox.c.state == "in_flight", outbox.c.state == "unknown")).values(
+_open = or_(outbox.c.state == "in_flight", outbox.c.state == "unknown")
+_SETTLE = _row.where(_open, outbox.c.owner == bindparam("process")).values(
     state=bindparam("new_state"),
     reason=bindparam("text"),
     message_id=func.coalesce(outbox.c.message_id, bindparam("id")),
@@ -58,7 +58,7 @@ def now() -> int:
 def current_owner(connection: Connection) -> str:
     """Return the identity of the thread that began this transaction: the number of its process, and its own."""
     options = connection.get_execution_options()
-    return f"{process_lock(options['path'], os.getpid()).number}/{options['thread']}"
+    return f"{options['process']().number}/{options['thread']}"
 
 
 def is_sending(connection: Connection, owner: str | None) -> bool:
@@ -67,7 +67,7 @@ def is_sending(connection: Connection, owner: str | None) -> bool:
     if not (number.isdigit() and thread.isdigit()):
         return False
     options = connection.get_execution_options()
-    process = process_lock(options["path"], os.getpid())
+    process = options["process"]()
     # In a forked process, the native id of the main thread may be wrong; on Linux it is the process id.
     threads = {os.getpid(), *(other.native_id for other in threading.enumerate())} - {options["thread"]}
     return process.is_held(int(number)) and (int(number) != process.number or int(thread) in threads)
@@ -104,11 +104,15 @@ def claim(connection: Connection, keys: Sequence[str], *, service_id: str | None
 
 
 def settle(connection: Connection, outcomes: Mapping[str, SendOutcome]) -> None:
-    """Store the outcomes of rows that have none. A row that a callback has settled already stays accepted."""
-    rows, settled_at = [], now()
+    """Store the outcomes of the caller's rows that have none; a row that a callback has settled stays accepted.
+
+    Of a row that is queued again and claimed by another process, nothing is changed, so that this can be repeated.
+    """
+    rows, settled_at, process = [], now(), current_owner(connection) if outcomes else ""
     for key, outcome in outcomes.items():
         row = {"row_key": key, "new_state": outcome.state, "text": outcome.reason or None, "id": outcome.message_id}
-        rows.append({**row, "status": outcome.http_status, "at": None if outcome.state == "queued" else settled_at})
+        row |= {"process": process, "status": outcome.http_status}
+        rows.append({**row, "at": None if outcome.state == "queued" else settled_at})
     if rows:
         connection.execute(_SETTLE, rows)
 
@@ -119,7 +123,8 @@ def settle_by_evidence(connection: Connection, evidence: Mapping[str, Acceptance
     A queued resend of such a message is deleted.
     """
     unsettled = and_(outbox.c.key.in_(list(evidence)), outbox.c.state != "accepted", outbox.c.claimed_at.is_not(None))
-    rows = connection.execute(select(outbox).where(unsettled)).mappings().all() if evidence else []
+    query = select(outbox).where(unsettled).with_for_update()
+    rows = connection.execute(query).mappings().all() if evidence else []
     for row in rows:
         if row["state"] == "requeued":
             same = [outbox.c[name].is_not_distinct_from(row[name]) for name in ("campaign", "to", "content")]
@@ -142,7 +147,7 @@ def mark_lost(connection: Connection, *, campaign: str | None = None) -> None:
     ended = [owner for owner in owners if campaign is not None or not is_sending(connection, owner)]
     if ended:
         lost = update(outbox).where(in_flight, outbox.c.owner.in_(ended))
-        connection.execute(lost.values(state="unknown", reason=_LOST, owner=None, settled_at=now()))
+        connection.execute(lost.values(state="unknown", reason=_LOST, settled_at=now()))  # its owner may yet settle it
 
 
 def resolve(connection: Connection, keys: Iterable[str], *, resend: bool, reason: str) -> int:
@@ -154,7 +159,7 @@ def resolve(connection: Connection, keys: Iterable[str], *, resend: bool, reason
     states = ["unknown", "rejected"] if resend else ["unknown"]
     count = 0
     for key in keys:
-        query = select(outbox).where(outbox.c.key == key, outbox.c.state.in_(states))
+        query = select(outbox).where(outbox.c.key == key, outbox.c.state.in_(states)).with_for_update()
         row = connection.execute(query).mappings().first()
         if row is None:
             continue

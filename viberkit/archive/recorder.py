@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, tru
 
 from viberkit.archive import ingest, outbox, tables
 from viberkit.archive.derive import micros
-from viberkit.archive.engine import Database, transaction
+from viberkit.archive.engine import CommitUnknown, Database, lock, transaction
 from viberkit.archive.ingest import SettledSend
 from viberkit.errors import ArchiveError, UnknownOutcome
 from viberkit.models.callback import Callback
@@ -49,7 +49,8 @@ class Recorder:
         try:
             return self._begin(request, context, deduplicate, keys)
         except BaseException as error:
-            if keys and not isinstance(error, ArchiveError):  # of a signal handler: what was claimed is not sent
+            # Of a signal handler, or of a commit: what was claimed is not sent.
+            if keys and (isinstance(error, CommitUnknown) or not isinstance(error, ArchiveError)):
                 self.settle([(keys[0], SendOutcome("queued", "interrupted before it was sent"), request, None)])
             raise
 
@@ -58,6 +59,7 @@ class Recorder:
         self, connection: Connection, body: Mapping[str, Any], context: str | None, deduplicate: bool, keys: list[str]
     ) -> str | Accepted:
         to, content = body["to"], canonical_json(body.get("content", body.get("messages")))
+        lock(connection, "send", to)
         outbox.mark_lost(connection)
         if earlier := outbox.find_duplicate(connection, to, content, "in_flight", "unknown"):
             reason = _EARLIER[earlier["state"]].format(key=earlier["key"])
@@ -72,7 +74,7 @@ class Recorder:
         row |= {"context": context, "callback_url": url, "state": "queued", "planned_at": outbox.now()}
         connection.execute(outbox.INSERT, [row])
         outbox.claim(connection, [key], service_id=body["from"])
-        keys.append(key)
+        keys[:] = [key]
         return key
 
     def settle(self, sends: Iterable[SettledSend]) -> dict[str, SendOutcome]:

@@ -11,15 +11,23 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import BigInteger, Boolean, Column, Integer, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Integer, Table
 
+from viberkit.archive.dialect import text_type
+from viberkit.archive.engine import lock
 from viberkit.errors import ArchiveError
 
 metadata = sa.MetaData()
+_Id = BigInteger().with_variant(Integer, "sqlite")
 
 
 def _columns(kind: Any, *names: str, **options: Any) -> list[Column[Any]]:
     return [Column(name, kind, **options) for name in names]
+
+
+def _where(condition: str) -> dict[str, Any]:
+    """Return the condition of a partial index."""
+    return {f"{name}_where": sa.text(condition) for name in ("sqlite", "postgresql")}
 
 
 version = Table("viberkit_version", metadata, Column("version", Integer, nullable=False))
@@ -27,8 +35,10 @@ version = Table("viberkit_version", metadata, Column("version", Integer, nullabl
 raw = Table(
     "raw",
     metadata,
-    Column("id", Integer, primary_key=True),
-    *_columns(Text, "kind", "message_id", "digest", nullable=False),  # send, bulk, status, events, message, callback
+    Column("id", _Id, primary_key=True),
+    *_columns(
+        text_type, "kind", "message_id", "digest", nullable=False
+    ),  # send, bulk, status, events, message, callback
     Column("http_status", Integer, nullable=False),
     Column("body", sa.LargeBinary, nullable=False),
     Column("request", sa.LargeBinary),
@@ -36,24 +46,24 @@ raw = Table(
     Column("signed_at", BigInteger),  # of a callback: when the provider signed it
     Column("late", Boolean, nullable=False, default=False, server_default=sa.false()),  # signed too long before receipt
     Column("derived", Boolean, nullable=False, default=False),  # whether its rows in the other tables are written
-    Column("unreadable", Text),  # why it, or a part of it, could not be read
+    Column("unreadable", text_type),  # why it, or a part of it, could not be read
     sa.UniqueConstraint("kind", "message_id", "http_status", "digest"),
-    sa.Index("raw_pending", "id", sqlite_where=sa.text("NOT derived")),
+    sa.Index("raw_pending", "id", **_where("NOT derived")),
 )
 
 #: Raw rows that are not derived yet; SQLite uses the partial index only for a condition with the same text.
 is_pending = sa.text("NOT raw.derived")
 
 #: The kind of a raw row, without its index: SQLite then reads a range of ids instead of all rows of the kind.
-raw_kind: sa.ColumnClause[str] = sa.literal_column("+raw.kind", Text)
+raw_kind = raw.c.kind.concat(sa.literal_column("''"))
 
 # content: as it was sent, JSON; gone_at: when the server reported that it no longer has the message.
 messages = Table(
     "messages",
     metadata,
-    Column("message_id", Text, primary_key=True),
-    *_columns(Text, "to", "rate_type", "content_type", "service_id", "channel", "campaign", "bulk_id", "context"),
-    *_columns(Text, "text", "content", "state"),
+    Column("message_id", text_type, primary_key=True),
+    *_columns(text_type, "to", "rate_type", "content_type", "service_id", "channel", "campaign", "bulk_id", "context"),
+    *_columns(text_type, "text", "content", "state"),
     *_columns(BigInteger, "sent_at", "accepted_at", "state_at", "observed_until", "gone_at"),
     Column("final", Boolean, nullable=False, default=False),
     sa.Index("not_final", "final"),
@@ -63,20 +73,20 @@ messages = Table(
 statuses = Table(
     "statuses",
     metadata,
-    *_columns(Text, "message_id", "state", primary_key=True),
+    *_columns(text_type, "message_id", "state", primary_key=True),
     Column("since", BigInteger, primary_key=True),
     Column("observed_at", BigInteger, nullable=False),
-    Column("channel", Text),
+    Column("channel", text_type),
     Column("naive", Boolean, nullable=False),
 )
 
 events = Table(
     "events",
     metadata,
-    *_columns(Text, "message_id", "state", primary_key=True),
+    *_columns(text_type, "message_id", "state", primary_key=True),
     Column("happened_at", BigInteger, primary_key=True),
-    Column("source", Text, primary_key=True),
-    *_columns(Text, "channel", "code", "detail", "sender", "user_context"),
+    Column("source", text_type, primary_key=True),
+    *_columns(text_type, "channel", "code", "detail", "sender", "user_context"),
     Column("received_at", BigInteger, nullable=False),
     Column("naive", Boolean, nullable=False),
 )
@@ -84,28 +94,28 @@ events = Table(
 inbound = Table(
     "inbound",
     metadata,
-    *_columns(Text, "message_id", "kind", primary_key=True),
-    *_columns(Text, "sender", "to", "channel", "text", "media_id", "media_url", "reply_to", "postback"),
+    *_columns(text_type, "message_id", "kind", primary_key=True),
+    *_columns(text_type, "sender", "to", "channel", "text", "media_id", "media_url", "reply_to", "postback"),
     Column("happened_at", BigInteger),
     Column("received_at", BigInteger, nullable=False),
     Column("naive", Boolean, nullable=False),
 )
 
 # A listener ran from began_at to last_at, its last heartbeat, and could store callbacks.
-_period = Column("id", Integer, primary_key=True)
+_period = Column("id", _Id, primary_key=True)
 listening = Table("listening", metadata, _period, *_columns(BigInteger, "began_at", "last_at", nullable=False))
 
 #: The salt makes this archive's keys differ from another's, so that callbacks about its sends settle nothing here.
-identity = Table("identity", metadata, Column("salt", Text, primary_key=True))
+identity = Table("identity", metadata, Column("salt", text_type, primary_key=True))
 
 # content: as it was passed, with placeholders, JSON; prices: of one message; confirmed: the last confirmation; owner:
 # the process that is sending it.
 campaigns = Table(
     "campaigns",
     metadata,
-    Column("name", Text, primary_key=True),
-    *_columns(Text, "content", "rate_type", nullable=False),
-    *_columns(Text, "context", "callback_url", "currency", "confirmed", "owner"),
+    Column("name", text_type, primary_key=True),
+    *_columns(text_type, "content", "rate_type", nullable=False),
+    *_columns(text_type, "context", "callback_url", "currency", "confirmed", "owner"),
     *_columns(sa.Float, "price_low", "price_high", "cost_cap"),
     Column("planned_at", BigInteger, nullable=False),
 )
@@ -115,16 +125,16 @@ campaigns = Table(
 outbox = Table(
     "outbox",
     metadata,
-    Column("key", Text, primary_key=True),
+    Column("key", text_type, primary_key=True),
     Column("row", Integer),
-    *_columns(Text, "to", "rate_type", "content", "state", nullable=False),
-    *_columns(Text, "campaign", "context", "callback_url", "service_id", "message_id", "reason", "owner"),
+    *_columns(text_type, "to", "rate_type", "content", "state", nullable=False),
+    *_columns(text_type, "campaign", "context", "callback_url", "service_id", "message_id", "reason", "owner"),
     *_columns(BigInteger, "ordinal", "planned_at", nullable=False),
     *_columns(BigInteger, "http_status", "claimed_at", "settled_at"),
     sa.Index("outbox_work", "campaign", "state", "row"),
     sa.Index("outbox_recipient", "to"),
     sa.Index("outbox_message", "message_id"),
-    sa.Index("outbox_in_flight", "owner", sqlite_where=sa.text("state = 'in_flight'")),
+    sa.Index("outbox_in_flight", "owner", **_where("state = 'in_flight'")),
 )
 
 #: Sends in flight; the text is that of the partial index.
@@ -133,6 +143,9 @@ is_in_flight = sa.text("outbox.state = 'in_flight'")
 
 def _create(connection: sa.Connection, *names: Table) -> None:
     metadata.create_all(connection, tables=names or None)
+    if connection.dialect.name == "postgresql":  # the order of insertion, which SQLite has in a column of this name
+        for table in metadata.tables:
+            connection.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN rowid BIGINT GENERATED BY DEFAULT AS IDENTITY"))
     connection.execute(sa.insert(identity).values(salt=secrets.token_hex(8)))
 
 
@@ -151,14 +164,17 @@ def migrate(connection: sa.Connection, steps: Sequence[Callable[[sa.Connection],
 
     Raises :class:`~viberkit.errors.ArchiveError` for an archive that is damaged or that a newer viberkit has written.
     """
-    tables, newest = sa.inspect(connection).get_table_names(), 1 + len(steps)
     write = connection.get_execution_options().get("write", True)
+    if write:
+        lock(connection, "migrate")
+    inspector, newest = sa.inspect(connection), 1 + len(steps)
+    tables = inspector.get_table_names() + inspector.get_view_names()  # a reader of PostgreSQL sees views
     if not tables and write:
         _create(connection)
         connection.execute(sa.insert(version).values(version=newest))
         return
     if version.name not in tables:
-        raise ArchiveError(f"the file is not an archive (its tables: {', '.join(tables[:3])}); choose another path")
+        raise ArchiveError(f"it is not an archive (its tables: {', '.join(tables[:3])}); choose another path")
     current = _single(connection, version.c.version, int)
     if current > newest:
         raise ArchiveError(f"the archive has version {current}, newer than {newest}; install a newer viberkit")

@@ -81,7 +81,7 @@ class GroupCommit:
             if batch or is_due:
                 if silent_s > 3 * HEARTBEAT_S:  # the computer slept, or nothing could be stored
                     self._period = 0
-                callbacks, beat = (callback for callback, _ in batch), now if is_due else None
+                callbacks, beat = [callback for callback, _ in batch], now if is_due else None
                 self._period = self._archive.recorder.record_callbacks(callbacks, beat, self._period)
             if is_due:
                 self._last_beat, self._last_beat_s = now, now_s

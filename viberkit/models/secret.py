@@ -1,0 +1,53 @@
+"""Texts that are shown nowhere: the API key, the secrets of callbacks, the password of a database."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+
+class Secret(str):
+    """A text that no repr, format or pickle reveals; only ``encode`` does, for the connection.
+
+    >>> Secret("abc")
+    '***'
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Secret:
+        return text if isinstance(text, Secret) else super().__new__(cls, text)  # str() of a secret hides it
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __format__(self, spec: str) -> str:
+        return "***"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a secret cannot be pickled or copied; create the client or the archive where you use it")
+
+
+def hide(value: Any) -> Any:
+    """A secret, or a sequence with secrets, as :class:`Secret`; of a value that is not a text, only its type.
+
+    Called first, so that no frame of a traceback shows what was passed.
+
+    >>> hide("abc"), hide(("x-token", "abc")), hide(b"abc"), hide(None)
+    ('***', ('***', '***'), <class 'bytes'>, None)
+    """
+    if isinstance(value, list | tuple):
+        return type(value)(map(hide, value))
+    return Secret(value) if isinstance(value, str) else value and type(value)
+
+
+def hide_url(value: Any) -> Any:
+    """The URL of a PostgreSQL database as :class:`Secret`, because it may have a password; other values as they are.
+
+    >>> hide_url("postgresql://user:abc@host/database"), hide_url("a.db")
+    ('***', 'a.db')
+    """
+    is_url = isinstance(value, str) and value.partition("://")[0] in ("postgres", "postgresql", "postgresql+psycopg")
+    return Secret(value) if is_url else value
