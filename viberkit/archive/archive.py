@@ -1,4 +1,4 @@
-"""The archive: a local database that stores what the API deletes after 48 hours (bodies) or 90 days (histories).
+"""The archive: a database that stores what the API deletes after 48 hours (bodies) or 90 days (histories).
 
 Every response and callback is stored verbatim before it is read; messages, statuses, events and inbound messages are
 derived from it in the same transaction. The API key is never stored.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from sqlalchemy import Select, Table, and_, func, select
 
-from viberkit.archive import events, outbox, tables
+from viberkit.archive import events, outbox, roles, tables
 from viberkit.archive.engine import Database
 from viberkit.archive.recorder import Recorder
 from viberkit.errors import ArchiveError, CampaignError
@@ -26,32 +27,37 @@ from viberkit.models.secret import Secret, hide_url
 
 
 class Archive:
-    """A SQLite file that stores sends, histories, statuses and callbacks.
+    """A SQLite file or a PostgreSQL database that stores sends, histories, statuses and callbacks.
 
     The file is created with mode 0600 if it is missing; one that cannot be written is only read. An archive may be used
     by many threads and processes at the same time. A response or callback that arrives twice is stored once. Sending
     creates two more files: ``-owners`` holds a lock of each process that sends, ``-reserve`` disk space for the
-    outcomes.
+    outcomes. A PostgreSQL database is for several computers at once (``docs/team-archive.md``), and needs
+    ``pip install 'viberkit[postgres]'``.
 
     Parameters
     ----------
     path_or_url : str or Path
-        Path of the file, or ``sqlite:///`` and the path.
+        Path of the file, or ``sqlite:///`` and the path; or ``postgresql://user@host/database``. A password in it is
+        shown nowhere; PGPASSWORD, ~/.pgpass and services of libpq work, too.
     create : bool, default None
-        Whether a file that is missing is created. None creates it with a warning, because the path may be mistyped.
+        Whether a file that is missing is created, or tables in an empty database. None creates them with a warning,
+        because the path may be mistyped.
 
     Attributes
     ----------
-    path : Path
-        Path of the file.
+    path : Path or None
+        Path of the file; None for PostgreSQL.
+    name : str
+        Path, or URL without the password.
     recorder : Recorder
         Writes to the archive; for the client, the callback receiver and :func:`viberkit.collect`.
 
     Raises
     ------
     ArchiveError
-        If the file cannot be opened, is not an archive, or was written by a newer viberkit, or if it is missing and
-        ``create=False``.
+        If the archive cannot be opened, is not one, or was written by a newer viberkit, or if it is missing and
+        ``create=False``; or if the server does not make commits durable.
 
     Warns
     -----
@@ -72,20 +78,22 @@ class Archive:
     def __init__(self, path_or_url: str | Path, *, create: bool | None = None) -> None:
         path_or_url = hide_url(path_or_url)
         self.path: Path | None = None
+        self.name = "postgresql"
         self._database: Database
         if isinstance(path_or_url, Secret):
             from viberkit.archive.postgres import PostgresDatabase
 
-            self._database = PostgresDatabase(path_or_url)
-            self._check_exists(create, self._database.exists, self._database.name)
+            self._database = database = PostgresDatabase(path_or_url)
+            self.name = database.name
+            self._check_exists(create, database.exists)
         else:
             text = str(path_or_url).removeprefix("sqlite:///")
             if "://" in text or text in ("", ":memory:"):
                 raise ArchiveError(
                     f"archive: {text.split('@')[-1]!r} is not the path of a SQLite file; pass e.g. 'a.db'"
                 )
-            self.path = Path(text)
-            self._check_exists(create, self.path.exists(), text)
+            self.path, self.name = Path(text), text
+            self._check_exists(create, self.path.exists())
             self._database = Database(self.path)
         self._database.run(tables.migrate, write=not self._database.read_only)
         self.recorder = Recorder(self._database)
@@ -94,14 +102,16 @@ class Archive:
             while self.recorder.derive(500):  # what a process that ended had stored and not derived
                 pass
 
-    def _check_exists(self, create: bool | None, exists: bool, name: str) -> None:
+    def _check_exists(self, create: bool | None, exists: bool) -> None:
         if not create and not exists:
             if create is False:
-                raise ArchiveError(f"archive: {name!r} does not exist; pass the path of an archive, or create=True")
-            warnings.warn(f"archive: {name!r} is a new archive; pass create=True if intended", stacklevel=3)
+                raise ArchiveError(
+                    f"archive: {self.name!r} does not exist; pass the path of an archive, or create=True"
+                )
+            warnings.warn(f"archive: {self.name!r} is a new archive; pass create=True if intended", stacklevel=3)
 
     def __repr__(self) -> str:
-        return f"Archive({self._database.name!r})"
+        return f"Archive({self.name!r})"
 
     def _repr_html_(self) -> str:
         message, send = tables.messages.c, tables.outbox.c
@@ -156,6 +166,11 @@ class Archive:
             - ``final``: whether the state is final
             - ``gone_at``: when the server reported that it no longer has the message
         """
+        self._check_unmask(unmask)
+        frame = self._messages()
+        return frame if unmask else _masked(frame, "to")
+
+    def _messages(self) -> pd.DataFrame:
         listening = self.listening()
         frame = self._frame(select(tables.messages), tables.messages, MESSAGES, "sent_at")
         if len(listening):
@@ -164,7 +179,7 @@ class Archive:
             callbacks = self._frame(query.where(event.source == "callback"), tables.events, EVENTS)
             frame["observed_until"] = events.observed_until(frame, callbacks, listening)
         frame["country"] = events.recipient_countries(frame["to"])
-        return frame if unmask else _masked(frame, "to")
+        return frame
 
     def statuses(self) -> pd.DataFrame:
         """Return every different response to a status request, one row per response.
@@ -210,8 +225,12 @@ class Archive:
         ...     archive.inbound()[["text", "answers", "response_s"]].empty
         True
         """
+        self._check_unmask(unmask)
         inbound = self._frame(select(tables.inbound), tables.inbound, INBOUND, "received_at", "message_id")
-        frame = INBOUND.frame(events.pair_replies(inbound, self.messages(unmask=True)))
+        messages = self._messages()
+        if self._database.reader:  # masked numbers of different people may be equal
+            messages["to"] = pd.Series(None, index=messages.index, dtype="str")
+        frame = INBOUND.frame(events.pair_replies(inbound, messages))
         return frame if unmask else _masked(frame, "sender")
 
     def events(self, *, all_sources: bool = False) -> pd.DataFrame:
@@ -366,6 +385,7 @@ class Archive:
             - ``unreadable``: why it, or a part of it, could not be read
             - ``body``: the body as text
         """
+        self._check_unmask(unmask)
         raw = tables.raw
         instants = raw.c.first_seen.label("received_at"), raw.c.last_seen.label("last_received_at"), raw.c.signed_at
         query = select(*instants, raw.c.late, raw.c.unreadable, raw.c.body).where(tables.raw_kind == "callback")
@@ -406,6 +426,7 @@ class Archive:
             - ``reason``: why it could not be read
             - ``body``: the body, in bytes
         """
+        self._check_unmask(unmask)
         raw = tables.raw
         columns = raw.c.kind, raw.c.message_id, raw.c.unreadable.label("reason"), raw.c.body
         rows = self._columns(select(*columns).where(raw.c.unreadable.is_not(None)), raw)
@@ -431,6 +452,7 @@ class Archive:
             - ``reason``: why it was rejected or is unknown, and decisions about it
             - ``planned_at``, ``claimed_at``, ``settled_at``: when it was planned, was about to be sent, got its outcome
         """
+        self._check_unmask(unmask)
         table = tables.outbox
         frame = self._frame(select(*(table.c[name] for name in OUTBOX.names)), table, OUTBOX, "planned_at")
         return frame if unmask else _masked(frame, "to")
@@ -464,6 +486,36 @@ class Archive:
                 "a reason"
             )
         return self.recorder.resolve(keys, resend=decision == "resend", reason=reason)
+
+    def grant(self, role: str, access: str) -> None:
+        """Grant a role of PostgreSQL access to this archive, as its owner.
+
+        Parameters
+        ----------
+        role : str
+            Name of the role.
+        access : {"read", "write"}
+            "read" is for notebooks: views in which phone numbers are masked, without bodies of requests and callbacks;
+            countries are missing, and replies are paired only with messages that they name. "write" is for senders,
+            listeners and collectors.
+
+        Raises
+        ------
+        ArchiveError
+            If the archive is a SQLite file, or this role may not grant it.
+        ValueError
+            If the access is neither of the two.
+        """
+        if access not in ("read", "write"):
+            raise ValueError(f"access: {access!r} is neither 'read' nor 'write'")
+        if self.path is not None:
+            raise ArchiveError(f"{self.name}: a SQLite file has no roles; set the permissions of the file")
+        grant = partial(roles.grant, metadata=tables.metadata, role=role, write=access == "write")
+        self._database.run(grant, write=True)
+
+    def _check_unmask(self, unmask: bool) -> None:
+        if unmask and self._database.reader:
+            raise ArchiveError(f"{self.name}: this role sees masked phone numbers only; use another role")
 
     def _polls(self) -> pd.DataFrame:
         """Return when each status and history was first and last received."""

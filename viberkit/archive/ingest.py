@@ -98,7 +98,8 @@ def extend_listening(connection: Connection, period: int, at: int) -> int:
     later = update(listening).where(listening.c.id == period).values(last_at=greatest(listening.c.last_at, at))
     if connection.execute(later).rowcount:
         return period
-    return int(connection.execute(insert(listening).values(began_at=at, last_at=at)).inserted_primary_key[0])
+    inserted = connection.execute(insert(listening).values(began_at=at, last_at=at)).inserted_primary_key
+    return int((inserted or (0,))[0])
 
 
 def settle(connection: Connection, sends: Sequence[SettledSend]) -> dict[str, SendOutcome]:

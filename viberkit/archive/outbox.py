@@ -111,8 +111,8 @@ def settle(connection: Connection, outcomes: Mapping[str, SendOutcome]) -> None:
     rows, settled_at, process = [], now(), current_owner(connection) if outcomes else ""
     for key, outcome in outcomes.items():
         row = {"row_key": key, "new_state": outcome.state, "text": outcome.reason or None, "id": outcome.message_id}
-        row |= {"process": process, "status": outcome.http_status}
-        rows.append({**row, "at": None if outcome.state == "queued" else settled_at})
+        row |= {"process": process}
+        rows.append({**row, "status": outcome.http_status, "at": None if outcome.state == "queued" else settled_at})
     if rows:
         connection.execute(_SETTLE, rows)
 

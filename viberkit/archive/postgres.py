@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Engine, Row, Select, Table, create_engine, ev
 from sqlalchemy.exc import DBAPIError
 
 from viberkit.archive.engine import CommitUnknown, ConnectionLost, Database, DiskFull
+from viberkit.archive.roles import MASKED
 from viberkit.errors import ArchiveError
 from viberkit.models.secret import Secret
 
@@ -52,7 +53,7 @@ _FACTS = """
         has_schema_privilege((SELECT oid FROM pg_namespace WHERE nspname = 'viberkit_masked'), 'USAGE') AS masked
 """
 _REMEDIES = {
-    "42501": "grant the role what it needs: archive.grant(role, 'write')",
+    "42501": "grant the role what it needs with archive.grant, as the owner of the archive",
     "25006": "the role or the server only reads; connect to the primary server as a role that writes",
     "53300": "close other programs, or raise max_connections of the server",
     "55P03": "another transaction has held the lock for more than 30 s; end it, or wait",
@@ -84,7 +85,7 @@ class SessionLock:
         with self._mutex:
             if self._session is not None:
                 try:
-                    return self._session.execute(query, parameters).fetchall()
+                    return list(self._session.execute(query, parameters).fetchall())
                 except self._session.OperationalError:
                     self._session.close()
             self._session = None
@@ -93,7 +94,7 @@ class SessionLock:
             session.execute(_HOLD, (_SENDERS, self._number))
             self._session = session
             atexit.register(_close, session, os.getpid())
-            return session.execute(query, parameters).fetchall()
+            return list(session.execute(query, parameters).fetchall())
 
 
 def _close(session: psycopg.Connection[Any], pid: int) -> None:
@@ -200,7 +201,7 @@ class PostgresDatabase(Database):
 
 
 def _use_views(connection: Connection) -> None:
-    connection.exec_driver_sql("SET LOCAL search_path TO viberkit_masked")
+    connection.exec_driver_sql(f"SET LOCAL search_path TO {MASKED}")
 
 
 def _reveal(text: str) -> str:

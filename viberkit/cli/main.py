@@ -25,6 +25,7 @@ import click
 
 from viberkit import __version__, errors
 from viberkit.cli import options, output
+from viberkit.cli.archive import archive
 from viberkit.cli.campaign import campaign
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def commands() -> None:
     """
 
 
+commands.add_command(archive)
 commands.add_command(campaign)
 
 
@@ -253,7 +255,7 @@ def listen(configure: bool, service_id: str | None, archive_path: str, **address
         if client is not None:
             listener.configure(client, service_id=service_id)
         configured = f"; callbacks are configured to {listener.url}" if configure else ""
-        click.echo(f"listening at {listener.local_url}{configured}; archive {archive_path}; Ctrl-C stops")
+        click.echo(f"listening at {listener.local_url}{configured}; archive {listener.archive.name}; Ctrl-C stops")
         shown = 0
         while not stop.wait(1):
             if new := listener.stored - shown:

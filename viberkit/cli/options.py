@@ -28,7 +28,9 @@ class _Choice(click.Choice[str]):
 
 
 _RATE_TYPE = "Decides the price and which contents are allowed."
-archive = click.option("--archive", "archive_path", default="deliveries.db", help="The archive's database file.")
+archive = click.option(
+    "--archive", "archive_path", default="deliveries.db", help="The archive: a file, or a PostgreSQL URL."
+)
 button = click.option("--button", nargs=2, metavar="CAPTION URL", help="A button below the text.")
 context = click.option("--context", help="Text that callbacks return; at most 98 characters.")
 image = click.option("--image", metavar="URL", help="An image below the text; needs --button.")
@@ -71,20 +73,27 @@ def text_content(text: str, image: str | None, button: tuple[str, str] | None) -
     return Text(text, image=Image(image) if image else None, button=Button(*button) if button else None)
 
 
+def is_url(path: str) -> bool:
+    """Whether an archive is in PostgreSQL."""
+    from viberkit.models.secret import Secret, hide_url
+
+    return isinstance(hide_url(path), Secret)
+
+
 def existing_archive(path: str) -> Archive:
     """Open an archive; a missing file is a usage error, so that a mistyped name creates no archive."""
     from viberkit.archive.archive import Archive
 
-    if not Path(path).exists():
+    if not is_url(path) and not Path(path).exists():
         raise click.UsageError(f"--archive: {path!r} does not exist; pass the database file of an archive")
-    return Archive(path)
+    return Archive(path, create=False)
 
 
 def any_archive(path: str) -> Archive:
     """Open an archive, or create it and say so."""
     from viberkit.archive.archive import Archive
 
-    if not Path(path).exists():
+    if not is_url(path) and not Path(path).exists():
         click.echo(f"new archive: {path}", err=True)
     return Archive(path, create=True)
 
