@@ -8,6 +8,9 @@ The kills are divided among three seeds (fewer than 30 have one), for each of th
 a process of its own with faults of every kind; its log has the posts and the accepted messages. viberkit chooses the
 journal mode by SQLite's version; the tests set the other one in the senders. Senders are forked from a server that has
 only imported viberkit, so that they start within milliseconds.
+
+With ``VIBERKIT_POSTGRES=1``, two processes send at once, of which one waits for the other, and the database server is
+stopped ``VIBERKIT_STOPS`` times in each seed.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -31,23 +34,27 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event
+from support.archives import execute
 from support.faults import FaultySandbox
+from support.postgres import ENABLED, PostgresServer
 from tqdm.auto import tqdm
 
 import viberkit as vk
 from viberkit.api import send as client_send
 from viberkit.archive import engine as archive_engine, ingest, outbox
 from viberkit.campaigns import run as campaigns_run
-from viberkit.errors import CampaignError, UnknownOutcome
+from viberkit.errors import ArchiveError, CampaignError, UnknownOutcome
 from viberkit.models.keys import find_key
 
 MESSAGES = int(os.environ.get("VIBERKIT_CAMPAIGN", "300"))
 ALL_KILLS = int(os.environ.get("VIBERKIT_KILLS", "3"))
 SEEDS = 3 if ALL_KILLS >= 30 else 1
 KILLS = -(-ALL_KILLS // SEEDS)
+STOPS = int(os.environ.get("VIBERKIT_STOPS", "1"))  # of the PostgreSQL server, in each seed
+MODES = ["postgresql"] if ENABLED else [pytest.param("DELETE", marks=pytest.mark.slow), "WAL"]
 #: The longest time before a sender is killed: short enough that messages remain for all kills.
 LONGEST_S = min(1.0, MESSAGES / max(KILLS, 1) / 600)
-SYNCHRONOUS = {"DELETE": "EXTRA", "WAL": "FULL"}
+SYNCHRONOUS = {"DELETE": "EXTRA", "WAL": "FULL", "postgresql": ""}
 NAME, HI = "spring", vk.Text("Hi {name}")
 TO, HELLO = "+491701234567", vk.Text("Hello")
 TIMEOUT_S = 1.0
@@ -91,6 +98,8 @@ def receive(pipe: Connection, within_s: float = 60) -> Any:
 
 def journal(mode: str) -> None:
     """Set the journal mode of this process."""
+    if mode == "postgresql":
+        return
     assert ("VIBERKIT_PYSQLITE3" in os.environ) == (sqlite3.Connection.__module__ != "sqlite3")
     archive_engine.journal_mode = lambda *_: (mode, SYNCHRONOUS[mode])
 
@@ -140,25 +149,60 @@ def send_campaign(pipe: Connection, path: str, address: Address, mode: str) -> N
         campaign = vk.Campaign.open(archive, NAME)
         confirm = campaign.confirmed or campaign.preview().confirm
         pipe.send("sending")
-        status = campaign.send(client, confirm=confirm, max_unknown_share=1.0, workers=32, progress=False)
+        while True:
+            try:
+                status = campaign.send(client, confirm=confirm, max_unknown_share=1.0, workers=32, progress=False)
+                break
+            except CampaignError as error:
+                assert "is being sent by another" in str(error), error  # noqa: PT017
+            except ArchiveError:
+                if mode != "postgresql":
+                    raise
+            time.sleep(0.05)
         pipe.send(status.stopped)
 
 
-def unfinished(path: Path) -> int:
+def unfinished(url: str) -> int:
     """Return the number of messages without an outcome."""
-    command = "SELECT count(*) FROM outbox WHERE state IN ('planned', 'queued', 'in_flight')"
-    with closing(sqlite3.connect(path, timeout=30)) as connection:
-        return int(connection.execute(command).fetchone()[0])
+    return int(execute(url, "SELECT count(*) FROM outbox WHERE state IN ('planned', 'queued', 'in_flight')")[0][0])
 
 
-def kill_until_all_are_sent(path: Path, address: Address, mode: str, seed: int) -> tuple[int, int]:
+def crash_until_all_are_sent(url: str, address: Address, seed: int, server: PostgresServer) -> tuple[int, int, int]:
+    """Let two processes send, kill them and the server; return the number of kills, of runs and of stops."""
+    chance = random.Random(f"kills {seed} postgresql")
+    killed = runs = stopped = 0
+    while unfinished(url):
+        runs += 1
+        assert runs < 2 * (KILLS + STOPS) + 30, f"{unfinished(url)} are unfinished after {runs} runs"
+        arguments = send_campaign, url, address, "postgresql"
+        with running(*arguments) as (first, one), running(*arguments) as (second, other):
+            assert receive(one) == receive(other) == "sending"
+            if killed < KILLS or stopped < STOPS:
+                first.join(chance.uniform(0, LONGEST_S))
+                if stopped < STOPS and chance.random() * (KILLS + STOPS - killed - stopped) < STOPS - stopped:
+                    server.stop()
+                    stopped += 1
+                    time.sleep(chance.uniform(0, 0.5))
+                    server.start()
+                    first.join(chance.uniform(0, LONGEST_S))
+                for victim in chance.sample([first, second], 2 if killed < KILLS else 0):
+                    victim.kill()
+                    first.join(chance.uniform(0, LONGEST_S / 4))
+            for sender in (first, second):
+                sender.join(600)
+                assert sender.exitcode in (0, -signal.SIGKILL)
+                killed += sender.exitcode != 0
+    return killed, runs, stopped
+
+
+def kill_until_all_are_sent(path: str, address: Address, mode: str, seed: int) -> tuple[int, int]:
     """Start and kill senders until every message has an outcome; return the number of kills and of runs."""
     chance = random.Random(f"kills {seed} {mode}")
     killed = runs = 0
     while unfinished(path):
         runs += 1
         assert runs < 2 * KILLS + 30, f"{unfinished(path)} are unfinished after {runs} runs"
-        with running(send_campaign, str(path), address, mode) as (sender, pipe):
+        with running(send_campaign, path, address, mode) as (sender, pipe):
             assert receive(pipe) == "sending"
             if killed < KILLS:
                 sender.join(chance.uniform(0, LONGEST_S))
@@ -182,7 +226,7 @@ def all_posts(sandbox: Connection) -> list[tuple[str, str, int | None]]:
 
 
 def check_outcomes(
-    path: Path, log: list[tuple[str, str, int | None]], accepted: list[tuple[str, str]]
+    path: str, log: list[tuple[str, str, int | None]], accepted: list[tuple[str, str]]
 ) -> dict[str, str]:
     """Check that nothing was sent twice or lost and that the outbox is right; return the state by recipient."""
     posts: dict[str, list[int | None]] = {}
@@ -213,31 +257,33 @@ def check_outcomes(
             assert row["state"] in ("accepted", "unknown"), row
         if row["state"] == "rejected":
             assert 400 <= (statuses[-1] or 0) < 500, row
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert ENABLED or execute(path, "PRAGMA integrity_check") == [("ok",)]
     return {row["to"]: row["state"] for row in rows}
 
 
 @pytest.mark.parametrize("seed", range(1, SEEDS + 1))
-@pytest.mark.parametrize("mode", [pytest.param("DELETE", marks=pytest.mark.slow), "WAL"])
+@pytest.mark.parametrize("mode", MODES)
 def test_a_killed_campaign_continues_and_sends_nothing_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, seed: int
+    archive_url: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, mode: str, seed: int
 ) -> None:
     monkeypatch.setattr(archive_engine, "journal_mode", lambda *_: (mode, SYNCHRONOUS[mode]))
-    path, started = tmp_path / "killed.db", time.monotonic()
+    path, started, stopped = archive_url, time.monotonic(), 0
     with running(serve, seed) as (_, sandbox), vk.Archive(path) as archive:
         base_url, key = receive(sandbox)
         vk.Campaign.plan(archive, NAME, recipients(MESSAGES), HI, rate_type="promotion", context="order 7")
         with vk.Listener(archive) as listener, vk.Client(key, "VIBERKIT", base_url=base_url) as client:
             listener.configure(client, events=["MessageStatus::accepted"])
-            killed, runs = kill_until_all_are_sent(path, (base_url, key), mode, seed)
+            if mode == "postgresql":
+                server = request.getfixturevalue("postgres")
+                killed, runs, stopped = crash_until_all_are_sent(path, (base_url, key), seed, server)
+            else:
+                killed, runs = kill_until_all_are_sent(path, (base_url, key), mode, seed)
             log = all_posts(sandbox)
             sandbox.send("accepted")
             accepted = receive(sandbox)
             sent_s = time.monotonic() - started
             before = check_outcomes(path, log, accepted)
-            with closing(sqlite3.connect(path)) as connection:
-                assert connection.execute("PRAGMA journal_mode").fetchone() == (mode.lower(),)
+            assert ENABLED or execute(path, "PRAGMA journal_mode") == [(mode.lower(),)]
             sandbox.send("advance")
             assert receive(sandbox, 1200) == "done"
         after = check_outcomes(path, log, accepted)
@@ -250,10 +296,12 @@ def test_a_killed_campaign_continues_and_sends_nothing_twice(
     assert {to for to, state in after.items() if state == "unknown"} == {
         to for to, state in before.items() if state == "unknown" and to not in recipients_reached
     }
-    assert killed == KILLS
+    assert killed >= KILLS
+    assert stopped == (STOPS if ENABLED else 0)
     unknown = [to for to, state in before.items() if state == "unknown"]
     print(
-        f"\n{mode}, seed {seed}: {killed} kills in {runs} runs of {sent_s:.0f} s; {MESSAGES:,} messages, "
+        f"\n{mode}, seed {seed}: {killed} kills and {stopped} stops of the server in {runs} runs of {sent_s:.0f} s; "
+        f"{MESSAGES:,} messages, "
         f"{len(log):,} posts {dict(Counter(str(status) for *_, status in log))}; {dict(Counter(before.values()))}, "
         f"after the callbacks {dict(Counter(after.values()))}: {len(set(unknown) & set(recipients_reached)):,} of "
         f"{len(unknown):,} unknown had been accepted, all of them settled; nothing repeated, nothing lost"
@@ -335,10 +383,10 @@ def keys_posted(sandbox: vk.Sandbox) -> Counter[str]:
     return Counter(str(find_key(request.json["context"])) for request in sandbox.requests if request.method == "POST")
 
 
-def crash(function: Callable[..., None], path: Path, sandbox: vk.Sandbox, point: str) -> None:
+def crash(function: Callable[..., None], path: str, sandbox: vk.Sandbox, point: str) -> None:
     """Run a send that is killed at a point."""
     sandbox.latency_s = 20 if point == "after the bytes" else 0
-    with running(function, str(path), (sandbox.base_url, sandbox.api_key), point) as (sender, pipe):
+    with running(function, path, (sandbox.base_url, sandbox.api_key), point) as (sender, pipe):
         assert receive(pipe) == "sending"
         if point == "after the bytes":
             ends = time.monotonic() + 30
@@ -359,9 +407,9 @@ def _ended(pipe: Connection) -> bool:
     return True
 
 
-def resume(function: Callable[..., None], path: Path, sandbox: vk.Sandbox) -> Any:
+def resume(function: Callable[..., None], path: str, sandbox: vk.Sandbox) -> Any:
     """Run the same send to its end; return its result."""
-    with running(function, str(path), (sandbox.base_url, sandbox.api_key), "never") as (sender, pipe):
+    with running(function, path, (sandbox.base_url, sandbox.api_key), "never") as (sender, pipe):
         assert receive(pipe) == "sending"
         results = receive(pipe)
         sender.join(30)
@@ -369,14 +417,14 @@ def resume(function: Callable[..., None], path: Path, sandbox: vk.Sandbox) -> An
     return results
 
 
-def states(path: Path) -> list[str]:
-    with closing(sqlite3.connect(path)) as connection:
-        return [row[0] for row in connection.execute("SELECT state FROM outbox ORDER BY row, ordinal")]
+def states(path: str) -> list[str]:
+    return [row[0] for row in execute(path, "SELECT state FROM outbox ORDER BY row, ordinal")]
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_single_send_killed_at_a_point(sandbox: vk.Sandbox, tmp_path: Path, point: str) -> None:
-    path, perhaps_sent = tmp_path / "a.db", POINTS[point]
+def test_a_single_send_killed_at_a_point(sandbox: vk.Sandbox, archive_url: str, point: str) -> None:
+    path, perhaps_sent = archive_url, POINTS[point]
+    vk.Archive(path, create=True).close()
     crash(send_one, path, sandbox, point)
     assert keys_posted(sandbox).total() == (point in POSTED)
     assert states(path) == (["in_flight"] if perhaps_sent else [])
@@ -387,8 +435,8 @@ def test_a_single_send_killed_at_a_point(sandbox: vk.Sandbox, tmp_path: Path, po
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_campaign_killed_at_a_point(sandbox: vk.Sandbox, tmp_path: Path, point: str) -> None:
-    path, perhaps_sent = tmp_path / "a.db", POINTS[point]
+def test_a_campaign_killed_at_a_point(sandbox: vk.Sandbox, archive_url: str, point: str) -> None:
+    path, perhaps_sent = archive_url, POINTS[point]
     with vk.Archive(path) as archive:
         vk.Campaign.plan(archive, NAME, recipients(3), HI, rate_type="promotion")
     crash(send_three, path, sandbox, point)
@@ -421,11 +469,11 @@ def compete(pipe: Connection, path: str, address: Address) -> None:
             pipe.send(status.counts)
 
 
-def test_two_processes_send_every_message_once(sandbox: vk.Sandbox, tmp_path: Path) -> None:
-    sandbox.latency_s, path = 0.1, tmp_path / "a.db"
+def test_two_processes_send_every_message_once(sandbox: vk.Sandbox, archive_url: str) -> None:
+    sandbox.latency_s, path = 0.1, archive_url
     with vk.Archive(path) as archive:
         vk.Campaign.plan(archive, NAME, recipients(40), HI, rate_type="promotion")
-    arguments = str(path), (sandbox.base_url, sandbox.api_key)
+    arguments = path, (sandbox.base_url, sandbox.api_key)
     with (
         running(compete, *arguments) as (first_process, first),
         running(compete, *arguments) as (second_process, second),
@@ -455,6 +503,7 @@ def test_two_processes_send_every_message_once(sandbox: vk.Sandbox, tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.sqlite
 def test_crashes_and_interrupts_with_a_newer_sqlite() -> None:
     """The same with a version for which viberkit itself chooses WAL."""
     try:
