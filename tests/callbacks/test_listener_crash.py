@@ -15,7 +15,6 @@ import os
 import random
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
@@ -29,7 +28,9 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 import pytest
+from support.archives import execute
 from support.callback_load import body, request
+from support.postgres import ENABLED, PostgresServer
 
 import viberkit as vk
 from viberkit.callbacks.listener import Listener
@@ -38,6 +39,7 @@ from viberkit.models.validation import EVENTS
 from viberkit.sandbox.webhooks import TIMEOUT_S
 
 KILLS = int(os.environ.get("VIBERKIT_KILLS", "2"))
+STOPS = int(os.environ.get("VIBERKIT_STOPS", "1"))  # of the PostgreSQL server
 BUSY_S = float(os.environ.get("VIBERKIT_BUSY_S", "1.5"))
 SOAK_S = float(os.environ.get("VIBERKIT_SOAK_S", "3"))
 SECRET = "a-shared-secret"
@@ -46,11 +48,10 @@ LOAD = Path(__file__).parent.parent / "support" / "callback_load.py"
 
 
 @contextmanager
-def listening(archive: Path, port: int = 0) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def listening(archive: str, log_path: Path, port: int = 0) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """``viberkit listen`` in its own process, with its address."""
     vk.Archive(archive, create=True).close()  # without the warning, which would be in the log
-    log_path = archive.with_suffix(".log")
-    command = [sys.executable, "-m", "viberkit.cli", "listen", "--port", str(port), "--archive", str(archive)]
+    command = [sys.executable, "-m", "viberkit.cli", "listen", "--port", str(port), "--archive", archive]
     with (
         log_path.open("a") as log,
         subprocess.Popen(
@@ -95,21 +96,19 @@ def port_of(url: str) -> int:
     return urlsplit(url).port or 0
 
 
-def stored_bodies(archive: Path) -> set[bytes]:
+def stored_bodies(archive: str) -> set[bytes]:
     """The bodies of all callbacks in an archive."""
-    with closing(sqlite3.connect(archive)) as connection:
-        return {row[0] for row in connection.execute("SELECT body FROM raw WHERE kind = 'callback'")}
+    return {row[0] for row in execute(archive, "SELECT body FROM raw WHERE kind = 'callback'")}
 
 
-def assert_whole(archive: Path, acknowledged: set[bytes]) -> None:
+def assert_whole(archive: str, acknowledged: set[bytes]) -> None:
     """Check that no acknowledged callback is lost, the file is intact, and every event was read."""
     with vk.Archive(archive) as opened:
         opened.recorder.derive()
         events = opened.events(all_sources=True)
         assert opened.unreadable().empty
-    with closing(sqlite3.connect(archive)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        assert connection.execute("SELECT count(*) FROM raw WHERE NOT derived").fetchone() == (0,)
+    assert ENABLED or execute(archive, "PRAGMA integrity_check") == [("ok",)]
+    assert execute(archive, "SELECT count(*) FROM raw WHERE NOT derived") == [(0,)]
     stored = stored_bodies(archive)
     lost = acknowledged - stored
     assert not lost, f"{len(lost):,} of {len(acknowledged):,} were acknowledged and are missing: {sorted(lost)[:3]}"
@@ -156,27 +155,82 @@ async def load_until(url: str, prefix: str, enough: int, then: Callable[[], obje
     return acknowledged
 
 
-def test_no_acknowledged_callback_is_lost_when_the_receiver_is_killed(tmp_path: Path) -> None:
-    archive, rng = tmp_path / "killed.db", random.Random("kills")
+def test_no_acknowledged_callback_is_lost_when_the_receiver_is_killed(archive_url: str, tmp_path: Path) -> None:
+    archive, rng, log = archive_url, random.Random("kills"), tmp_path / "log"
     acknowledged: set[bytes] = set()
     port = 0
     for number in range(KILLS):
-        with listening(archive, port) as (receiver, url):
+        with listening(archive, log, port) as (receiver, url):
             port = port_of(url)
             enough = PER_KILL + rng.randrange(PER_KILL // 4)
             acknowledged |= asyncio.run(load_until(url, f"kill{number}", enough, receiver.kill, rng))
             assert receiver.wait(10) == -signal.SIGKILL
     more = len(stored_bodies(archive) - acknowledged)
     assert len(acknowledged) >= KILLS * PER_KILL
-    assert archive.with_suffix(".log").read_text() == ""
+    assert log.read_text() == ""
     assert_whole(archive, acknowledged)
     print(f"\n{KILLS} kills: {len(acknowledged):,} acknowledged, all stored; {more:,} more stored")
 
 
+@pytest.mark.skipif(not ENABLED, reason="a server of SQLite does not exist")
+def test_no_acknowledged_callback_is_lost_when_the_server_is_stopped(
+    archive_url: str, tmp_path: Path, postgres: PostgresServer
+) -> None:
+    rng, acknowledged, refused = random.Random("stops"), set[bytes](), 0
+    for number in range(STOPS):
+        with listening(archive_url, tmp_path / "log") as (_, url):
+            lost, more = asyncio.run(load_through(url, f"stop{number}", PER_KILL, postgres, rng))
+            acknowledged |= more
+            refused += lost
+    assert_whole(archive_url, acknowledged)
+    print(f"\n{STOPS} stops: {len(acknowledged):,} acknowledged, all stored; {refused:,} refused or not answered")
+
+
+async def load_through(
+    url: str, prefix: str, enough: int, server: PostgresServer, rng: random.Random
+) -> tuple[int, set[bytes]]:
+    """Post callbacks while the server is stopped and started; return how many failed, and those acknowledged."""
+    acknowledged: set[bytes] = set()
+    numbers, failed, over, enough_now = count(), 0, asyncio.Event(), asyncio.Event()
+
+    async def post() -> None:
+        nonlocal failed
+        while not over.is_set():  # a connection is closed after a response that is not 204
+            reader, writer = await asyncio.open_connection("127.0.0.1", port_of(url))
+            with closing(writer):
+                while not over.is_set():
+                    payload = body(next(numbers), prefix)
+                    writer.write(request(url, payload, SECRET))
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    if head.startswith(b"HTTP/1.1 204 "):
+                        acknowledged.add(payload)
+                    else:
+                        assert head.startswith(b"HTTP/1.1 503 "), head
+                        failed += 1
+                        await asyncio.sleep(0.05)
+                        break
+                    if len(acknowledged) >= enough:
+                        enough_now.set()
+
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+        for _ in range(CONNECTIONS):
+            group.create_task(post())
+        await enough_now.wait()
+        await asyncio.sleep(rng.uniform(0, 0.2))
+        await asyncio.to_thread(server.stop)
+        await asyncio.sleep(rng.uniform(0, 0.3))
+        await asyncio.to_thread(server.start)
+        before = len(acknowledged)
+        while len(acknowledged) < before + enough:
+            await asyncio.sleep(0.05)
+        over.set()
+    return failed, acknowledged
+
+
 @pytest.mark.parametrize("by", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
-def test_graceful_stop_by_a_signal_under_load(tmp_path: Path, by: signal.Signals) -> None:
-    archive = tmp_path / "stopped.db"
-    with listening(archive) as (receiver, url), ExitStack() as held:
+def test_graceful_stop_by_a_signal_under_load(archive_url: str, tmp_path: Path, by: signal.Signals) -> None:
+    archive, log = archive_url, tmp_path / "log"
+    with listening(archive, log) as (receiver, url), ExitStack() as held:
         silent, partial = (held.enter_context(socket.create_connection(("127.0.0.1", port_of(url)))) for _ in range(2))
         partial.sendall(b"POST /callbacks HT")
         then, rng = lambda: receiver.send_signal(by), random.Random("stop")
@@ -188,12 +242,12 @@ def test_graceful_stop_by_a_signal_under_load(tmp_path: Path, by: signal.Signals
     assert receiver.returncode == 0
     assert last.endswith("; rejected: none")
     assert int(last.split()[0].replace(",", "")) == len(acknowledged) == len(stored_bodies(archive))
-    assert archive.with_suffix(".log").read_text() == ""
+    assert log.read_text() == ""
     assert_whole(archive, acknowledged)
 
 
-def test_responses_while_the_interpreter_is_busy(tmp_path: Path) -> None:
-    path, acknowledged = tmp_path / "busy.db", tmp_path / "acknowledged"
+def test_responses_while_the_interpreter_is_busy(archive_url: str, tmp_path: Path) -> None:
+    path, acknowledged = archive_url, tmp_path / "acknowledged"
     with vk.Archive(path) as archive, Listener(archive, secret=SECRET) as listener:
         with loading(listener.url, acknowledged, seconds=BUSY_S, per_second=30) as load:
             while load.poll() is None:
@@ -259,24 +313,24 @@ def sandbox_process() -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.slow
-def test_soak_with_many_processes_on_one_archive(tmp_path: Path) -> None:
-    archive, acknowledged_file = tmp_path / "soak.db", tmp_path / "acknowledged"
+def test_soak_with_many_processes_on_one_archive(archive_url: str, tmp_path: Path) -> None:
+    archive, acknowledged_file, log = archive_url, tmp_path / "acknowledged", tmp_path / "log"
     with (
         ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool,
         sandbox_process() as sandbox,
-        listening(archive) as (receiver, url),
+        listening(archive, log) as (receiver, url),
         loading(url, acknowledged_file, seconds=SOAK_S, per_second=150, connections=16) as load,
     ):
-        reading = [pool.submit(_read, str(archive), SOAK_S) for _ in range(2)]
+        reading = [pool.submit(_read, archive, SOAK_S) for _ in range(2)]
         assert sandbox.stdout is not None
         base_url, key = (sandbox.stdout.readline().strip().partition("=")[2] for _ in range(2))
-        collected = _collect(str(archive), base_url, key, url, SOAK_S)
+        collected = _collect(archive, base_url, key, url, SOAK_S)
         report = json.loads(load.communicate(timeout=SOAK_S + 90)[0])
         read = [future.result(SOAK_S + 90) for future in reading]
         code, output = stop(receiver, signal.SIGTERM)
     print(f"\nsoak {SOAK_S:g} s: {report}\ncollector {collected}\nreaders {read}\nreceiver {output.strip()}")
     assert code == 0
-    assert archive.with_suffix(".log").read_text() == ""  # no lock error, nothing rejected
+    assert log.read_text() == ""  # no lock error, nothing rejected
     assert (report["refused"], report["broken"]) == (0, 0)
     assert output.endswith("rejected: none\n")
     assert report["answered"] > (50 * SOAK_S if SOAK_S >= 30 else 0)  # short runs share the computer with other tests
