@@ -26,8 +26,7 @@ from support.archives import execute, record_callback, record_sent, url_of
 from support.scripted import DATA
 
 import viberkit as vk
-from viberkit.archive import ingest, tables
-from viberkit.archive.engine import journal_mode
+from viberkit.archive import engine, ingest, tables
 from viberkit.errors import ArchiveError
 from viberkit.frames import columns as frames
 from viberkit.frames.reader import SkippedRowsWarning
@@ -253,18 +252,18 @@ def test_an_archive_of_a_newer_version_is_refused(archive: vk.Archive) -> None:
 @pytest.mark.sqlite
 def test_migrations_are_applied_once(archive: vk.Archive) -> None:
     archive.recorder.record("events", [("m", response(history("m", ("delivered", 1))))])
-    engine = create_engine(f"sqlite:///{archive.path}")
+    new_engine = create_engine(f"sqlite:///{archive.path}")
     steps = (
         *tables.MIGRATIONS,
         lambda connection: connection.execute(text("ALTER TABLE messages ADD COLUMN colour TEXT")),
     )
     for _ in range(2):  # the second time does nothing
-        with engine.begin() as connection:
+        with new_engine.begin() as connection:
             tables.migrate(connection, steps)
-    with engine.begin() as connection:
+    with new_engine.begin() as connection:
         assert connection.execute(text("SELECT message_id, colour FROM messages")).all() == [("m", None)]
         assert connection.execute(text("SELECT version FROM viberkit_version")).scalar_one() == 1 + len(steps)
-    engine.dispose()
+    new_engine.dispose()
 
 
 @pytest.mark.sqlite
@@ -280,7 +279,7 @@ def test_the_query_of_pending_records_uses_its_index(archive: vk.Archive) -> Non
 def test_journal_modes() -> None:
     safe = {(3, 40, 1): "DELETE", (3, 44, 6): "WAL", (3, 45, 0): "DELETE", (3, 50, 6): "DELETE", (3, 50, 7): "WAL"}
     safe |= {(3, 51, 2): "DELETE", (3, 51, 3): "WAL", (3, 52, 0): "WAL"}
-    assert {version: journal_mode(version)[0] for version in safe} == safe
+    assert {version: engine.journal_mode(version)[0] for version in safe} == safe
 
 
 def _write_some(path: str, name: str, count: int) -> None:
@@ -578,6 +577,23 @@ def test_unreadable_lines_of_a_file_are_skipped(tmp_path: Path) -> None:
         read = vk.read_events(tmp_path / "e.jsonl")
     assert read["mine"].tolist() == [5, 5]
     assert [skipped["line"] for skipped in read.attrs["skipped"]] == [3, 4, 5]
+
+
+# --- network file systems ---------------------------------------------------------------------------------
+
+
+def test_a_file_on_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if sys.platform != "linux":
+        pytest.skip("detected on Linux only")
+    assert engine.network_file_system(tmp_path / "a.db") == ""
+    number = int(subprocess.check_output(["stat", "-f", "-c", "%t", str(tmp_path)]), 16)
+    monkeypatch.setattr(engine, "_NETWORK", {number: "NFS"})  # the file system of this folder, as if it were one
+    with pytest.raises(ArchiveError, match=r"network file system \(NFS\), .* use a folder of this computer"):
+        vk.Archive(tmp_path / "a.db", create=True)
+    assert not (tmp_path / "a.db").exists()
+    vk.Archive(tmp_path / "a.db", create=True, allow_network=True).close()
+    monkeypatch.setenv("VIBERKIT_ALLOW_NETWORK", "1")
+    vk.Archive(tmp_path / "a.db", create=False).close()
 
 
 # --- damaged and read-only archives -----------------------------------------------------------------------

@@ -6,6 +6,7 @@ derived from it in the same transaction. The API key is never stored.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -43,6 +44,9 @@ class Archive:
     create : bool, default None
         Whether a file that is missing is created, or tables in an empty database. None creates them with a warning,
         because the path may be mistyped.
+    allow_network : bool, default False
+        Whether a SQLite file may be on a network file system (NFS, SMB, …), whose locks can fail between computers.
+        VIBERKIT_ALLOW_NETWORK=1 allows it, too.
 
     Attributes
     ----------
@@ -75,7 +79,7 @@ class Archive:
     (0, ['message_id', 'state', 'happened_at'])
     """
 
-    def __init__(self, path_or_url: str | Path, *, create: bool | None = None) -> None:
+    def __init__(self, path_or_url: str | Path, *, create: bool | None = None, allow_network: bool = False) -> None:
         path_or_url = hide_url(path_or_url)
         self.path: Path | None = None
         self.name = "postgresql"
@@ -94,7 +98,8 @@ class Archive:
                 )
             self.path, self.name = Path(text), text
             self._check_exists(create, self.path.exists())
-            self._database = Database(self.path)
+            allow_network = allow_network or os.environ.get("VIBERKIT_ALLOW_NETWORK") == "1"
+            self._database = Database(self.path, allow_network=allow_network)
         self._database.run(tables.migrate, write=not self._database.read_only)
         self.recorder = Recorder(self._database)
         if not self._database.read_only:

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import sqlite3
+import sys
 import threading
 import time
 import weakref
@@ -49,6 +51,8 @@ _REMEDIES = {
 _FULL = ("database or disk is full", "disk I/O error")  # what SQLite reports for quotas and limits, too
 #: Bytes that the outcome of a send needs at most: in the tables, and in the journal, which never exceeds the file.
 _ROOM, _ROOM_OF_TABLES, _ROOM_OF_JOURNAL = 65_536, 4_096, 28_672
+#: File systems whose locks do not hold between computers, by the number that statfs returns.
+_NETWORK = {0x6969: "NFS", 0x517B: "SMB", 0xFF534D42: "CIFS", 0xFE534D42: "SMB", 0x5346414F: "AFS", 0xBD00BD0: "Lustre"}
 _CHUNK_S = 0.01  # for how long a reader may delay a writer
 
 
@@ -73,9 +77,15 @@ class Database:
 
     reader = False  # whether it shows masked phone numbers only
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, allow_network: bool = False) -> None:
         self.path, self.name, self.read_only = path, str(path), path.exists() and not os.access(path, os.W_OK)
         self._pid, self._resolved, self._reserve = os.getpid(), path.resolve(), Path(f"{path}-reserve")
+        if (kind := network_file_system(path)) and not self.read_only and not allow_network:
+            remedy = (
+                "use a folder of this computer, or an archive in PostgreSQL; or pass allow_network=True (in a shell "
+            )
+            remedy += "VIBERKIT_ALLOW_NETWORK=1) if only one computer ever opens it"
+            raise ArchiveError(f"{path}: is on a network file system ({kind}), where SQLite can lose data; {remedy}")
         with _archive_errors(path):
             os.close(os.open(path, os.O_RDONLY if self.read_only else os.O_CREAT | os.O_RDWR, 0o600))
         self.engine = _create_engine(path, self.read_only)
@@ -220,6 +230,14 @@ def journal_mode(version: tuple[int, int, int] = sqlite3.sqlite_version_info) ->
     """
     fixed = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51, 0) or (3, 44, 6) <= version < (3, 45, 0)
     return ("WAL", "FULL") if fixed else ("DELETE", "EXTRA")
+
+
+def network_file_system(path: Path) -> str:
+    """Return the name of the network file system of a path, on Linux; empty if it is on none, or that is unknown."""
+    kind = (ctypes.c_ulong * 64)()  # a struct statfs begins with the number of its type
+    if sys.platform == "linux":
+        ctypes.CDLL(None).statfs(os.fsencode(path.parent), kind)
+    return _NETWORK.get(kind[0] & 0xFFFFFFFF, "")
 
 
 def _create_engine(path: Path, read_only: bool) -> Engine:
