@@ -58,7 +58,7 @@ def filled(url: str) -> Iterator[vk.Archive]:
 def test_commits_that_are_not_durable_are_refused(postgres: PostgresServer, url: str, setting: str) -> None:
     database = url.rpartition("/")[2]
     execute(url, f"ALTER DATABASE {database} SET {setting} = off")
-    with pytest.raises(ArchiveError, match=f"{setting} is off; set it to on"):
+    with pytest.raises(ArchiveError, match=f"{setting} is off, so that data can be lost; set it to on"):
         vk.Archive(url, create=True)
     execute(url, f"ALTER DATABASE {database} RESET {setting}")
     with vk.Archive(url, create=True) as archive:

@@ -231,7 +231,7 @@ def test_the_archive_is_the_same_option_of_all_commands() -> None:
     archives = [(name, option) for name, option in parameters(cli.commands) if "archive" in str(option.name)]
     assert len({name for name, _ in archives}) > 10
     assert {(tuple(option.opts), option.default, option.help) for _, option in archives} == {  # type: ignore[attr-defined]
-        (("--archive",), "deliveries.db", "The archive's database file.")
+        (("--archive",), "deliveries.db", "The archive: a file, or a PostgreSQL URL.")
     }
 
 

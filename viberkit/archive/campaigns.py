@@ -180,19 +180,14 @@ class CampaignStore:
         """
         keys: list[str] = []
         try:
-            return self._exchange(settled, limit, service_id, keys)
+            return self._exchange(keys, settled, limit, service_id)
         except CommitUnknown:  # what was claimed is not sent
             self.settle([(key, SendOutcome("queued", "interrupted before it was sent"), {}, None) for key in keys])
             raise
 
     @transaction
     def _exchange(
-        self,
-        connection: Connection,
-        settled: Sequence[SettledSend],
-        limit: int,
-        service_id: str | None,
-        keys: list[str],
+        self, connection: Connection, keys: list[str], settled: Sequence[SettledSend], limit: int, service: str | None
     ) -> tuple[list[Mapping[str, Any]], bool]:
         ingest.settle(connection, settled)
         if limit <= 0:
@@ -205,7 +200,7 @@ class CampaignStore:
         if affordable is not None and affordable <= 0:
             return [], bool(rows)
         keys[:] = [row["key"] for row in rows]
-        outbox.claim(connection, keys, service_id=service_id)
+        outbox.claim(connection, keys, service_id=service)
         return rows, False
 
     def _affordable(self, connection: Connection) -> int | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import random
 import secrets
 import threading
 import time
@@ -32,19 +31,19 @@ _R = TypeVar("_R")
 _ATTEMPTS = 10  # of a transaction that the server ended because of a deadlock
 _WAIT_S = 30.0  # for a server that restarts, to store outcomes
 _SENDERS = 1_986_618_738  # "vkbr": the first number of the advisory locks of processes
-_HOLD = "SELECT pg_advisory_lock_shared(%s, %s)"
 _HOLDERS = """
     SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
     WHERE locktype = 'advisory' AND datname = current_database() AND classid = %s AND objid = %s AND objsubid = 2
 """
-#: Settings of a session; a change of the server's configuration does not affect them any more.
+#: What makes commits not durable, after settings that a change of the server's configuration does not affect any more.
 _PREPARE = """
     SELECT set_config('synchronous_commit', current_setting('synchronous_commit'), false),
-        current_setting('fsync'), current_setting('full_page_writes'), current_setting('server_encoding'),
         set_config('lock_timeout', '30s', false), set_config('tcp_keepalives_idle', '30', false),
-        set_config('tcp_keepalives_interval', '10', false), set_config('tcp_keepalives_count', '3', false)
+        set_config('tcp_keepalives_interval', '10', false), set_config('tcp_keepalives_count', '3', false),
+        (SELECT string_agg(name || ' is ' || setting, ', ') FROM pg_settings WHERE
+            name IN ('synchronous_commit', 'fsync', 'full_page_writes') AND setting = 'off'
+            OR name = 'server_encoding' AND setting <> 'UTF8')
 """
-_CHECKED = ("synchronous_commit", "fsync", "full_page_writes", "server_encoding")
 _FACTS = """
     SELECT current_setting('transaction_read_only') = 'on' AS read_only,
         to_regclass('viberkit_version') IS NOT NULL AS found,
@@ -91,7 +90,7 @@ class SessionLock:
             self._session = None
             session = self._connect()
             session.autocommit = True
-            session.execute(_HOLD, (_SENDERS, self._number))
+            session.execute("SELECT pg_advisory_lock_shared(%s, %s)", (_SENDERS, self._number))
             self._session = session
             atexit.register(_close, session, os.getpid())
             return list(session.execute(query, parameters).fetchall())
@@ -144,17 +143,15 @@ class PostgresDatabase(Database):
 
     def _connect(self) -> psycopg.Connection[Any]:
         connection = self._driver.connect(**{name: _reveal(value) for name, value in self._parameters.items()})
-        row = connection.execute(_PREPARE).fetchone()
+        wrong = connection.execute(_PREPARE).fetchall()[0][-1]
         connection.commit()
-        for setting, value, needed in zip(_CHECKED, row or (), ("", "on", "on", "UTF8"), strict=False):
-            if value == "off" or (needed and value != needed):
-                connection.close()
-                remedy = f"set it to {needed or 'on'}; a commit would not be durable"
-                raise ArchiveError(f"{self.name}: {setting} is {value}; {remedy}")
+        if wrong:
+            connection.close()
+            raise ArchiveError(f"{self.name}: {wrong}, so that data can be lost; set it to on, the encoding to UTF8")
         return connection
 
     def _call(self, engine: Engine, function: Callable[[Connection], _R]) -> _R:
-        for attempt in range(_ATTEMPTS):
+        for _ in range(_ATTEMPTS):
             committing = False
             try:
                 with engine.begin() as connection:
@@ -166,16 +163,15 @@ class PostgresDatabase(Database):
                 is_lost = isinstance(orig, self._driver.OperationalError) and state[:2] in ("", "08", "57")
             else:
                 return result
-            if state not in ("40001", "40P01") or attempt + 1 == _ATTEMPTS:
+            if state not in ("40001", "40P01"):
                 break
-            time.sleep(random.uniform(0, 0.05) * attempt)  # noqa: S311 - not a secret
         for secret in self._parameters.values():
             if isinstance(secret, Secret) and len(secret) > 2:
                 reason = reason.replace(_reveal(secret), "***")
         kind = DiskFull if state == "53100" else ArchiveError if not is_lost else ConnectionLost
         remedy = _REMEDIES.get(state, "nothing was written")
         if is_lost and committing:
-            kind, remedy = CommitUnknown, "the transaction may or may not be written"
+            kind, remedy = CommitUnknown, "it is written, or not"
         raise kind(f"{self.name}: {reason}; {remedy}")
 
     def process(self) -> SessionLock:  # type: ignore[override]

@@ -55,8 +55,6 @@ def grant(connection: Connection, metadata: MetaData, role: str, *, write: bool)
     if write:
         privileges = [f"USAGE ON SCHEMA {schema}", f"SELECT, INSERT, UPDATE ON {tables}", "DELETE ON outbox"]
         privileges += ["USAGE ON SEQUENCE raw_id_seq, listening_id_seq"]
-    else:
-        privileges += [f"EXECUTE ON ALL FUNCTIONS IN SCHEMA {MASKED}"]
     for privilege in privileges:
         connection.exec_driver_sql(f"GRANT {privilege} TO {quoted}".replace("%", "%%"))
     last = ("outbox", "DELETE") if write else (f"{MASKED}.outbox", "SELECT")

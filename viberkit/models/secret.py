@@ -27,7 +27,9 @@ class Secret(str):
         return "***"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("a secret cannot be pickled or copied; create the client or the archive where you use it")
+        raise TypeError(
+            "an API key or a password cannot be pickled or copied; create the client or archive where you use it"
+        )
 
 
 def hide(value: Any) -> Any:
