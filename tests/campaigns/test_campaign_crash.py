@@ -179,7 +179,7 @@ def crash_until_all_are_sent(url: str, address: Address, seed: int, server: Post
             assert receive(one) == receive(other) == "sending"
             if killed < KILLS or stopped < STOPS:
                 first.join(chance.uniform(0, LONGEST_S))
-                if stopped < STOPS and chance.random() * (KILLS + STOPS - killed - stopped) < STOPS - stopped:
+                if stopped < STOPS and runs % max(1, KILLS // 2 // max(STOPS, 1)) == 0:
                     server.stop()
                     stopped += 1
                     time.sleep(chance.uniform(0, 0.5))
