@@ -86,10 +86,20 @@ def test_a_new_archive_is_private(archive: vk.Archive) -> None:
     assert stat.S_IMODE(archive.path.stat().st_mode) == 0o600
 
 
+def test_postgresql_needs_an_extra() -> None:
+    code = "import sys; sys.modules['psycopg'] = None; import viberkit as vk; vk.Archive(sys.argv[1])"
+    command = [sys.executable, "-c", code, "postgresql://user:a-pass-word@host/db"]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "PostgreSQL needs psycopg; pip install 'viberkit[postgres]'" in process.stderr
+    assert "a-pass-word" not in process.stderr
+
+
 def test_opening_an_archive_does_not_import_requests(tmp_path: Path) -> None:
-    code = "import sys, viberkit as vk; vk.Archive(sys.argv[1]).close(); print('requests' in sys.modules)"
+    code = (
+        "import sys, viberkit as vk; vk.Archive(sys.argv[1]).close(); print({'requests', 'psycopg'} & {*sys.modules})"
+    )
     command = [sys.executable, "-c", code, str(tmp_path / "a.db")]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
 def test_empty_frames_have_their_columns(archive: vk.Archive) -> None:

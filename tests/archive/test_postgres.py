@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from viberkit.archive.copying import copy_archive
 from viberkit.cli import main as cli
 from viberkit.errors import ArchiveError
 from viberkit.models.callback import Callback
+from viberkit.models.phone import mask
 from viberkit.models.records import Response, SendOutcome
 
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
@@ -157,6 +159,27 @@ def test_a_reader_sees_masked_numbers_only(filled: vk.Archive, roles: dict[str, 
     for table in ("messages", "outbox", "raw", "inbound", "identity"):
         with pytest.raises(Exception, match="permission denied"):
             execute(roles["reader"], f"SELECT * FROM public.{table}")
+
+
+def test_numbers_are_masked_as_elsewhere(filled: vk.Archive, url: str) -> None:
+    numbers = [
+        TO,
+        "0049 (170) 123-45.67",
+        "",
+        "1",
+        "12",
+        "123",
+        "12345678",
+        "+43\u00a0664\u20111234\u2013567",
+        "nobody",
+        "abcdefghij",
+    ]
+    for number in numbers:
+        [(shown,)] = execute(url, "SELECT viberkit_masked.mask(:number)", number=number)
+        assert shown == mask(number)
+    for text in (f"call {TO}!", "tel:+49 170 1234567", "00491701234567", "(0170) 1234567"):
+        [(shown,)] = execute(url, "SELECT viberkit_masked.mask_numbers(:text)", text=text)
+        assert not re.search(r"\d{3}", shown), shown
 
 
 def test_a_writer_sends_listens_and_collects(roles: dict[str, str], sandbox: vk.Sandbox) -> None:

@@ -29,6 +29,8 @@ PASSWORD = "pa55word-that-must-not-be-seen"  # of the role "secret"
 
 def missing() -> str:
     """Return why PostgreSQL cannot be tested here; empty if it can."""
+    if not ENABLED:
+        return "tests of PostgreSQL run with VIBERKIT_POSTGRES=1"
     if importlib.util.find_spec("psycopg") is None:
         return "psycopg is not installed: pip install 'viberkit[postgres]'"
     return "" if _programs() else "PostgreSQL is not installed: apt-get install postgresql"

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Row, Select, Table, create_engine, event, literal_column, text
+from sqlalchemy import Connection, Engine, Row, Select, Table, create_engine, literal_column, text
 from sqlalchemy.exc import DBAPIError
 
 from viberkit.archive.engine import CommitUnknown, ConnectionLost, Database, DiskFull
@@ -38,8 +38,9 @@ _HOLDERS = """
 #: What makes commits not durable, after settings that a change of the server's configuration does not affect any more.
 _PREPARE = """
     SELECT set_config('synchronous_commit', current_setting('synchronous_commit'), false),
-        set_config('lock_timeout', '30s', false), set_config('tcp_keepalives_idle', '30', false),
-        set_config('tcp_keepalives_interval', '10', false), set_config('tcp_keepalives_count', '3', false),
+        set_config('lock_timeout', '30s', false), set_config('idle_in_transaction_session_timeout', '60s', false),
+        set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '5', false),
+        set_config('tcp_keepalives_count', '2', false),
         (SELECT string_agg(name || ' is ' || setting, ', ') FROM pg_settings WHERE
             name IN ('synchronous_commit', 'fsync', 'full_page_writes') AND setting = 'off'
             OR name = 'server_encoding' AND setting <> 'UTF8')
@@ -128,8 +129,8 @@ class PostgresDatabase(Database):
         self.exists = facts.found or self.reader
         self.read_only = facts.read_only or (self.exists and not facts.writes)
         if self.reader:
+            self._parameters["options"] = f"{self._parameters.get('options', '')} -c search_path={MASKED}"
             self.engine.dispose()
-            event.listen(self.engine, "begin", _use_views)
 
     def _read_url(self) -> dict[str, str]:
         """Return the parameters of the connection, of which those that are secret are hidden."""
@@ -194,10 +195,6 @@ class PostgresDatabase(Database):
                 if time.monotonic() > until:
                     raise
             time.sleep(0.2)
-
-
-def _use_views(connection: Connection) -> None:
-    connection.exec_driver_sql(f"SET LOCAL search_path TO {MASKED}")
 
 
 def _reveal(text: str) -> str:

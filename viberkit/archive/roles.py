@@ -2,48 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import Column, Connection, MetaData, func, select, text
+from sqlalchemy import Connection, MetaData, func, select, text
 
 from viberkit.errors import ArchiveError
 
 #: The schema of the views.
 MASKED = "viberkit_masked"
-#: As viberkit.models.phone.mask, and its mask_numbers, but without the ends of a number.
-_FUNCTIONS = (
-    f"""CREATE OR REPLACE FUNCTION {MASKED}.mask(number text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+#: As viberkit.models.phone.mask, and as its mask_numbers, but without the ends of a number.
+_FUNCTIONS = """
+CREATE FUNCTION {0}.mask(number text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE WHEN length(bare) < 9 THEN left(bare, 2) || repeat('*', least(3, greatest(0, length(bare) - 2)))
     ELSE left(bare, 5) || '*****' || right(bare, 2) END
-    FROM (SELECT regexp_replace(number, '[\\s().\\-/\u00a0\u2011\u2013]+', '', 'g') AS bare) AS digits $$""",  # noqa: S608 - constants
-    f"""CREATE OR REPLACE FUNCTION {MASKED}.mask_numbers(shown text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
-    SELECT regexp_replace(shown, '\\+?\\d[\\d ().\\-/]{{7,}}\\d', '*****', 'g') $$""",
-)
-_NUMBERS = ("to", "sender")
+    FROM (SELECT regexp_replace(number, '[\\s().\\-/\u00a0\u2011\u2013]+', '', 'g') AS bare) AS digits $$;
+CREATE FUNCTION {0}.mask_numbers(shown text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT regexp_replace(shown, '\\+?\\d[\\d ().\\-/]{{7,}}\\d', '*****', 'g') $$
+"""
 _TEXTS = ("text", "content", "context", "user_context", "detail", "reason", "postback", "unreadable", "callback_url")
-#: Not shown: a key is a digest of the number and the salt, and a body has the number.
-_HIDDEN = {"salt": "'masked'", "digest": "''", "body": "''::bytea", "request": "NULL::bytea"}
+#: What is shown of a column. A key is a digest of the number and the salt, and the digest of a body could be guessed.
+_SHOWN = dict.fromkeys(("to", "sender"), MASKED + '.mask("{}")') | dict.fromkeys(_TEXTS, MASKED + '.mask_numbers("{}")')
+_SHOWN |= {"salt": "'masked'", "digest": "''", "body": "CAST('' AS bytea)", "request": "CAST(NULL AS bytea)"}
 
 
 def create_views(connection: Connection, metadata: MetaData) -> None:
     """Create the views, or replace them."""
     connection.execute(text(f"DROP SCHEMA IF EXISTS {MASKED} CASCADE"))
     connection.execute(text(f"CREATE SCHEMA {MASKED}"))
-    for function in _FUNCTIONS:
+    for function in _FUNCTIONS.format(MASKED).split(";"):
         connection.exec_driver_sql(function)
     for table in metadata.tables.values():
-        columns = ", ".join([*map(_shown, table.columns), "rowid"])
-        view = f"CREATE VIEW {MASKED}.{table} AS SELECT {columns} FROM {table}"  # noqa: S608 - constants
-        connection.execute(text(view))
-
-
-def _shown(column: Column[Any]) -> str:
-    name, value = f'"{column.name}"', _HIDDEN.get(column.name, f'"{column.name}"')
-    if column.name in _NUMBERS:
-        value = f"{MASKED}.mask({name})"
-    elif column.name in _TEXTS:
-        value = f"{MASKED}.mask_numbers({name})"
-    return f"{value} AS {name}"
+        shown = ((_SHOWN.get(c.name, '"{}"') + ' AS "{}"').replace("{}", c.name) for c in table.columns)
+        query = f"SELECT {', '.join(shown)}, rowid FROM {table}"  # noqa: S608 - constants
+        connection.execute(text(f"CREATE VIEW {MASKED}.{table} AS {query}"))
 
 
 def grant(connection: Connection, metadata: MetaData, role: str, *, write: bool) -> None:

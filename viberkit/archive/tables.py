@@ -187,6 +187,8 @@ def migrate(connection: sa.Connection, steps: Sequence[Callable[[sa.Connection],
             raise ArchiveError(f"the archive has version {current}; open it once where it can be written")
         for step in steps[current - 1 :]:
             step(connection)
+        if connection.dialect.name == "postgresql":
+            create_views(connection, metadata)
         connection.execute(sa.update(version).values(version=newest))
     _single(connection, identity.c.salt, str)
 
