@@ -63,11 +63,14 @@ class OrderedEvents:
         return [name for name in self.events.columns if name not in excluded]
 
 
-def order_events(events: pd.DataFrame, function: str) -> OrderedEvents:
+def order_events(events: pd.DataFrame | OrderedEvents, function: str) -> OrderedEvents:
     """Sort events and drop duplicates.
 
     Events without a message, a state or an instant are ignored, and so are events that are not of sent messages.
+    Ordered events remain as they are, so that several functions can share them.
     """
+    if isinstance(events, OrderedEvents):
+        return events
     require(events, ("message_id", "state", "happened_at"), function)
     ids = EVENTS["message_id"].cast(events["message_id"])
     at = instants_of(events, "happened_at")
