@@ -2,49 +2,78 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from viberkit.analysis.formatting import percent
+from viberkit import __version__, charts
+from viberkit.analysis import formatting
 from viberkit.analysis.grouping import BY
 from viberkit.archive.archive import Archive
+from viberkit.charts.svg import as_svg
 from viberkit.errors import escape
 from viberkit.models.phone import mask_numbers
-from viberkit.reporting.log import Log, Promise
-from viberkit.reporting.sections import SECTIONS, Analysis, Block, answer
+from viberkit.reporting.log import Log
+
+_FORMATS = ("duration", "interval", "percent", "percentile", "points", "signed", "time")
+#: A blank before a unit, at which no line is to break.
+_UNIT = re.compile(r"(?<=\d) (?=(?:ms|s|min|h|d)\b|%)")
 
 
+def _show(value: Any) -> Any:
+    """A value of a template: without control characters and phone numbers, and escaped by the template."""
+    return value if isinstance(value, Markup) else mask_numbers(escape(str(value)))
+
+
+def _chart(chart: Callable[..., Any], *results: Any, description: str, **options: Any) -> Markup:
+    text = description.unescape() if isinstance(description, Markup) else description
+    return Markup(as_svg(chart, *results, description=_show(text), **options))  # noqa: S704 - as_svg escapes
+
+
+_environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    extensions=["jinja2.ext.do"],
+    finalize=_show,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_environment.globals |= {name: getattr(formatting, name) for name in _FORMATS}
+_environment.globals |= {"chart": _chart, "charts": charts, "rows": lambda frame: frame.itertuples()}
+_environment.tests |= {"missing": pd.isna, "empty": lambda frame: not len(frame)}
+_environment.filters |= {"units": lambda text: type(text)(_UNIT.sub("\u00a0", text))}
+_sentences: Any = _environment.get_template("sentences.html.j2").module
+_sections: Any = _environment.get_template("sections.html.j2").module
+
+
+def sentence(name: str, *values: Any) -> str:
+    """A sentence of the templates as one line of text."""
+    return " ".join(Markup(getattr(_sentences, name)(*values)).unescape().split())  # noqa: S704 - of a template
+
+
+@dataclass(frozen=True)
 class Report:
-    """A report: its HTML page, its figures, and the results that it is made from.
+    """A report, as :func:`viberkit.report` returns it.
 
-    Returned by :func:`viberkit.report`.
-
-    Parameters
-    ----------
-    html : str
-        The page.
-    path : pathlib.Path or None
-        The file to which it was written.
-    figures : DataFrame
-        The key figures.
-    results : dict of str to DataFrame
-        The results of the analyses, by name.
-    answers : list of str
-        The sentences at the top of the page.
+    ``html`` is the page, ``path`` the file to which it was written, or None. ``answers`` are the sentences at the top
+    of the page. ``results`` has the frames that the report is made from, such as ``results.delivery_curve``.
     """
 
-    def __init__(
-        self, html: str, path: Path | None, figures: pd.DataFrame, results: dict[str, pd.DataFrame], answers: list[str]
-    ) -> None:
-        self.html, self.path, self.results, self.answers = html, path, results, answers
-        self._figures = figures
+    answers: list[str]
+    path: Path | None
+    html: str = field(repr=False)
+    results: Log = field(repr=False)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the key figures: counts of messages, the share delivered in time, and quantiles.
@@ -56,15 +85,14 @@ class Report:
             - ``value``, ``low``, ``high``: the figure, and its interval
             - ``unit``: messages, share or s
         """
-        return self._figures.copy()
+        return self.results.figures()
 
     def __repr__(self) -> str:
-        where = f"{len(self.html) / 1000:,.0f} kB, " + (f"in {self.path}" if self.path else "not written to a file")
-        return "\n".join([f"Report ({where})", *self.answers])
+        return "\n".join([f"Report ({len(self.html) / 1000:,.0f} kB, {self.path or 'not written'})", *self.answers])
 
     def _repr_html_(self) -> str:
-        page = Markup.escape(self.html)  # in a frame, whose styles are its own, and which executes no script
-        return f'<iframe sandbox srcdoc="{page}" title="Delivery report" style="width:100%;height:640px;border:0"></iframe>'
+        style = "width: 100%; height: 640px; border: 0"  # a frame, whose styles are its own, and which runs no script
+        return f'<iframe sandbox srcdoc="{Markup.escape(self.html)}" title="Report" style="{style}"></iframe>'
 
 
 def report(
@@ -148,69 +176,44 @@ def report(
     0       sent     60  NaN   NaN  messages
     1  delivered     60  NaN   NaN  messages
     """
-    whole = Log.read(source, Promise(within, objective, start, tz), "report")
-    log, before = whole.since(since, until), None
-    if compare and len(whole.journeys):
-        if since is None:
-            log = log.between(log.begin + (log.end - log.begin) / 2, log.end)
-        before = whole.between(log.begin - (log.end - log.begin), log.begin)
-    sms_price = prices.get("sms") if isinstance(prices, Mapping) else None
+    sms_price, charged = None, prices
     if isinstance(prices, Mapping):
-        prices = {name: price for name, price in prices.items() if name != "sms"}
-    amounts: Any = (prices, sms_price)
-    analysis = Analysis(log, before, by, *amounts, sms_within, sms_curve)
-    empty = not len(log.journeys)
-    top = [("answer", f"No message was sent in this period: {log.period}.")] if empty else _blocks(answer, analysis)
-    sections = [(heading, name, _blocks(make, analysis)) for heading, name, make in SECTIONS if not empty or name == "methods"]
-    figures = log.figures()
-    html = _TEMPLATE.render(
-        title=title,
-        period=log.period,
-        promise=str(log.promise),
-        top=top,
-        tiles=_tiles(figures),
-        sections=[section for section in sections if section[2]],
+        sms_price, charged = prices.get("sms"), {name: price for name, price in prices.items() if name != "sms"}
+    sms = {"sms_price": sms_price, "within": sms_within, "sms_curve": sms_curve}
+    options: dict[str, Any] = {"start": start, "within": within, "objective": objective, "tz": tz}
+    options |= {"since": since, "until": until, "compare": compare, "by": by, "prices": charged, "sms": sms}
+    log = Log.read(source, "report", **options)
+    names = (
+        ["how_long", "verdict", "what_matters", *(["against"] if compare else [])] if len(log.journeys) else ["nothing"]
     )
+    attempts = [_attempt(partial(sentence, name, log), str) for name in names]
+    answers = list(dict.fromkeys(text for text, _ in attempts))
+
+    def section(name: str) -> Markup:
+        content, notes = _attempt(partial(getattr(_sections, name), log), _sections.error)
+        return Markup().join([content, *map(_sections.note, notes)])
+
+    html = _environment.get_template("report.html.j2").render(
+        title=title,
+        log=log,
+        answers=answers,
+        notes=dict.fromkeys(note for _, notes in attempts for note in notes),
+        section=section,
+        versions={"viberkit": __version__, "pandas": pd.__version__, "numpy": np.__version__},
+    )
+    html = re.sub(r"(?<=>)[^<]+(?=<)", lambda text: mask_numbers(text[0]), html)  # in charts, too
     path = None if out is None else Path(out)
     if path is not None:
         path.write_text(html, encoding="utf-8")
-    return Report(html, path, figures, analysis.results, [str(text) for kind, text, *_ in top if kind == "answer"])
+    return Report(answers, path, html, log)
 
 
-def _blocks(make: Callable[[Analysis], Iterator[Block]], analysis: Analysis) -> list[Block]:
-    """What a section yields, and its warnings; if it raises an error, what it yielded before, and the error."""
-    blocks: list[Block] = []
+def _attempt(make: Callable[[], Any], show: Callable[[str], Any]) -> tuple[Any, list[str]]:
+    """What a function returns, or the error that it raises; and its warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            blocks.extend(make(analysis))
-        except Exception as error:  # noqa: BLE001 - the other sections are to be shown
-            blocks.append(("error", f"This section could not be made: {type(error).__name__}: {error}"))
-    texts = dict.fromkeys(str(warning.message) for warning in caught if issubclass(warning.category, UserWarning))
-    return [*blocks, *(("note", f"Note: {text}.") for text in texts)]
-
-
-def _tiles(figures: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """The figures at the top of the page: label, value and a note."""
-    rows = figures.set_index("figure")
-    n = rows.loc["sent", "value"]
-    tiles = [("sent", f"{n:,.0f}", "messages")]
-    for name in ("delivered", "failed", "open"):
-        count = rows.loc[name, "value"]
-        tiles.append((name, percent(count / max(n, 1)), f"{count:,.0f} messages"))
-    return tiles
-
-
-def _show(value: Any) -> Any:
-    """What the template shows of a value, before it escapes it: no control characters and no phone numbers."""
-    return value if isinstance(value, Markup) else mask_numbers(escape(str(value)))
-
-
-_TEMPLATE = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent),
-    autoescape=True,
-    finalize=_show,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-).get_template("report.html.j2")
+            made = make()
+        except Exception as error:  # noqa: BLE001 - what else is known is to be shown
+            made = show(f"This is not available: {type(error).__name__}: {error}")
+    return made, [f"{warning.message}." for warning in caught if issubclass(warning.category, UserWarning)]

@@ -1,7 +1,9 @@
-"""The messages of a period, and the estimates of them that a report and a digest share."""
+"""The messages of a period, and the results of a report of them, each computed when it is first needed."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -9,188 +11,217 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from viberkit.analysis.comparison import compare
-from viberkit.analysis.curves import estimate_quantiles
-from viberkit.analysis.durations import Durations, as_journeys, check_shares, check_time_zone, check_within, durations
-from viberkit.analysis.formatting import duration, interval, percent, percentile, points
-from viberkit.analysis.journeys import journeys as make_journeys
+from viberkit.analysis import change_points, comparison, cost, curves, durations, fallback, journeys, latency, windows
+from viberkit.analysis.failure_codes import advise
+from viberkit.analysis.formatting import group_name, percentile
 from viberkit.analysis.ordering import order_events
-from viberkit.analysis.windows import estimate_slo, group_by_window, window_length
+from viberkit.analysis.quality import quality
 from viberkit.archive.archive import Archive
 from viberkit.frames.columns import JOURNEYS
 from viberkit.frames.schema import require
 
-LEVELS = (0.5, 0.9, 0.95, 0.99)
-_WORDS = {"met": "was met", "missed": "was missed", "unclear": "is not certain to be met yet"}
+_LEVELS = (0.5, 0.9, 0.95, 0.99)
+_MOST_GROUPS, _MOST_WINDOWS = 20, 24
+_LENGTHS = ("1min", "5min", "15min", "1h", "6h", "1d", "1w", "4w", "13w", "52w")
 
 
-@dataclass(frozen=True)
-class Promise:
-    """A share ``objective`` of all messages is to be delivered ``within`` seconds of the state ``start``."""
-
-    within: float
-    objective: float
-    start: str
-    tz: str
-
-    def __post_init__(self) -> None:
-        check_within([self.within])
-        check_shares([self.objective], "objective")
-        check_time_zone(self.tz)
-        if f"{self.start}_at" not in JOURNEYS.names:
-            raise ValueError(f"start: {self.start!r} is not a state of a journey; pass e.g. 'accepted'")
-
-    def __str__(self) -> str:
-        return f"{percent(self.objective)} delivered within {duration(self.within)}"
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Log:
-    """The messages that entered the start state from ``begin`` on and before ``end``, and what is known of them.
+    """The messages that entered ``start`` from ``begin`` on and before ``end``; the promise and prices of the report.
 
-    ``events`` are missing if only journeys were passed, ``outbox`` and ``listening`` if no archive was.
+    ``events`` are missing if only journeys are known, ``outbox`` and ``listening`` without an archive, and ``before``
+    (the log of the period before) if nothing is to be compared.
     """
 
     journeys: pd.DataFrame
-    events: pd.DataFrame | None
-    promise: Promise
-    begin: pd.Timestamp
-    end: pd.Timestamp
+    events: Any = None
     outbox: pd.DataFrame | None = None
     listening: pd.DataFrame | None = None
+    before: Log | None = None
+    begin: Any = pd.NaT
+    end: Any = pd.NaT
+    start: str
+    within: float
+    objective: float
+    by: Any
+    tz: str
+    prices: Any = None
+    sms: Mapping[str, Any] | None = None  # further arguments of fallback
 
     @classmethod
-    def read(cls, source: Any, promise: Promise, function: str) -> Log:
-        """The whole log: of an archive, of events, or of journeys."""
+    def read(cls, source: Any, function: str, *, since: Any, until: Any, compare: bool, **fields: Any) -> Log:
+        """A period of an archive, of events, or of journeys, and of the period before with ``compare``."""
         archive = source if isinstance(source, Archive) else None
-        frame = source if archive is None else archive.events()
+        frame: Any = source if archive is None else archive.events()
         if not isinstance(frame, pd.DataFrame):
-            raise TypeError(f"{function}: {type(source).__name__} is neither an archive nor events; pass a vk.Archive")
-        events = None if "outcome" in frame.columns else frame
-        log = cls(as_journeys(frame, function) if events is None else frame, events, promise, pd.NaT, pd.NaT)
-        log = log if events is None else replace(log, journeys=make_journeys(log.ordered))
-        names = [f"{promise.start}_at", "observed_until"]
-        require(log.journeys, names, f"{function} (pass events)")
-        times = [log.journeys[name] for name in names]
-        log = replace(log, begin=times[0].min(), end=max(time.max() for time in times) + pd.Timedelta("1us"))
-        if archive is None:
-            return log
-        return replace(log, outbox=archive.outbox(), listening=archive.listening())
+            raise TypeError(f"{function}: {type(source).__name__} is neither an archive nor a frame; pass a vk.Archive")
+        events: Any = None if "outcome" in frame.columns else order_events(frame, function)
+        log = cls(journeys=frame if events is None else journeys.journeys(events), events=events, **fields)
+        durations.check_within([log.within])
+        durations.check_shares([log.objective], "objective")
+        durations.check_time_zone(log.tz)
+        if f"{log.start}_at" not in JOURNEYS.names:
+            raise ValueError(f"start: {log.start!r} is not a state of a journey; pass e.g. 'accepted'")
+        durations.as_journeys(log.journeys, function)
+        require(log.journeys, [f"{log.start}_at"], function)
+        if archive is not None:
+            log = replace(log, outbox=archive.outbox(), listening=archive.listening())
+        started, observed = log.started, log.journeys["observed_until"]
+        log = replace(log, begin=started.min(), end=max(started.max(), observed.max()) + pd.Timedelta("1us"))
+        begin, end = (log._instant(value, field) for value, field in ((since, "since"), (until, "until")))
+        if compare and since is None:
+            begin = log.begin + (end - log.begin) / 2
+        if begin >= end:
+            raise ValueError(f"since: {since!r} is not before the end of the period, {end}; pass e.g. '7d'")
+        before = log._between(begin - (end - begin), begin) if compare else None
+        return log if since is until is before is None else replace(log._between(begin, end), before=before)
+
+    def _instant(self, value: Any, field: str) -> Any:
+        """An instant, or the end of a duration before the last observation."""
+        if value is None:
+            return self.begin if field == "since" else self.end
+        with contextlib.suppress(ValueError, OverflowError):
+            return self.end - windows.window_length(value, field)
+        with contextlib.suppress(ValueError, TypeError, OverflowError):
+            instant = pd.Timestamp(value)
+            return instant.tz_localize(self.tz) if instant.tz is None else instant
+        raise ValueError(f"{field}: {value!r} is neither a duration nor a date; pass e.g. '7d' or '2026-03-01'")
+
+    def _between(self, begin: Any, end: Any) -> Log:
+        chosen = self.journeys[((self.started >= begin) & (self.started < end)).to_numpy()]
+        events = None if self.events is None else getattr(self.events, "events", self.events)
+        events = None if events is None else events[events["message_id"].isin(chosen["message_id"])]
+        return replace(self, journeys=chosen, events=events, begin=begin, end=end)
+
+    @property
+    def started(self) -> pd.Series[Any]:
+        return self.journeys[f"{self.start}_at"]
 
     @cached_property
     def ordered(self) -> Any:
-        """The events in order, for functions that take events."""
-        return None if self.events is None else order_events(self.events, "report")
+        return order_events(self.events, "report")
+
+    def observe(self, by: Any = None) -> durations.Durations:
+        return durations.durations(self.journeys, "report", by=by, start=self.start, tz=self.tz)
 
     @cached_property
-    def observed(self) -> Durations:
-        return self.durations()
+    def observed(self) -> durations.Durations:
+        return self.observe()
 
-    def durations(self, by: Any = None) -> Durations:
-        return durations(self.journeys, "report", by=by, start=self.promise.start, tz=self.promise.tz)
-
-    @cached_property
-    def slo(self) -> pd.Series[Any]:
-        """The promise of all messages together, as ``vk.slo`` estimates it."""
-        limit, objective = check_within([self.promise.within])[0], self.promise.objective
-        return estimate_slo(group_by_window(self.observed, None), limit, objective).iloc[0]
+    def slo(self, observed: durations.Durations, every: str | None) -> pd.DataFrame:
+        limit = durations.check_within([self.within])[0]
+        return windows.estimate_slo(windows.group_by_window(observed, every), limit, self.objective)
 
     @cached_property
-    def quantiles(self) -> pd.DataFrame:
-        return estimate_quantiles(self.observed, LEVELS)
+    def promise(self) -> pd.Series[Any]:
+        """Whether all messages together met the promise, as ``vk.slo`` estimates it."""
+        return self.slo(self.observed, None).iloc[0]
+
+    @cached_property
+    def time_to(self) -> pd.DataFrame:
+        return curves.estimate_quantiles(self.observed, _LEVELS)
+
+    @cached_property
+    def time_to_of_delivered(self) -> pd.DataFrame:
+        return curves.estimate_quantiles(self.observed, _LEVELS, "delivered")
 
     @cached_property
     def counts(self) -> dict[str, int]:
         counts = self.journeys["outcome"].astype("str").value_counts()
-        return {"sent": len(self.journeys)} | {name: int(counts.get(name, 0)) for name in _OUTCOMES}
-
-    def between(self, begin: pd.Timestamp, end: pd.Timestamp) -> Log:
-        """The messages that entered the start state from ``begin`` on and before ``end``."""
-        at = self.journeys[f"{self.promise.start}_at"]
-        journeys = self.journeys[((at >= begin) & (at < end)).to_numpy()]
-        events = self.events
-        events = None if events is None else events[events["message_id"].isin(journeys["message_id"])]
-        return replace(self, journeys=journeys, events=events, begin=begin, end=end)
-
-    def since(self, since: Any, until: Any = None) -> Log:
-        """The messages of a period: each end is an instant, or a duration before the last observation."""
-        if since is None and until is None:
-            return self
-        begin = self.begin if since is None else self._instant(since, "since")
-        end = self.end if until is None else self._instant(until, "until")
-        if not begin < end:
-            raise ValueError(f"since: {since!r} is not before until: {until!r}; the log ends at {self.end}")
-        return self.between(begin, end)
-
-    def _instant(self, value: Any, field: str) -> pd.Timestamp:
-        try:
-            return self.end - window_length(value, field)
-        except (ValueError, OverflowError):
-            pass
-        try:
-            instant = pd.Timestamp(value)
-            return instant.tz_localize(self.promise.tz) if instant.tz is None else instant
-        except (ValueError, TypeError, OverflowError):
-            rule = "is neither a duration nor a date; pass e.g. '7d' or '2026-03-01'"
-        raise ValueError(f"{field}: {value!r} {rule}")
-
-    def format(self, instant: pd.Timestamp) -> str:
-        return f"{instant.tz_convert(self.promise.tz):%Y-%m-%d %H:%M}" if pd.notna(instant) else "–"
-
-    @property
-    def period(self) -> str:
-        return f"{self.format(self.begin)} to {self.format(self.end)} ({self.promise.tz})"
-
-    @property
-    def how_long(self) -> str:
-        """How long messages take, as a sentence."""
-        half, *others = self.quantiles.itertuples()
-        if not np.isfinite(half.value_s):
-            why = "fewer were delivered" if np.isinf(half.value_s) else "too many are still open"
-            return f"The time by which half of the messages are delivered is not known: {why}."
-        text = f"Half of the messages were delivered within {interval(half.value_s, half.low_s, half.high_s)}"
-        known = [row for row in others if np.isfinite(row.value_s) and row.quantile <= 0.95]
-        texts = [f"{percent(row.quantile)} within {interval(row.value_s, row.low_s, row.high_s)}" for row in known[-1:]]
-        return f"{', and '.join([text, *texts])}."
-
-    @property
-    def verdict(self) -> str:
-        """Whether the promise was met, as a sentence."""
-        slo = self.slo
-        if np.isnan(slo["share"]):
-            return f"Whether the promise of {self.promise} is met is not known yet: no message was observed for so long."
-        share, low, high = (percent(slo[name], near=self.promise.objective) for name in ("share", "low", "high"))
-        return f"The promise of {self.promise} {_WORDS[slo['verdict']]}: {share} ({low} – {high}) of the messages were."
-
-    def compare(self, before: Log) -> pd.DataFrame:
-        names, promise = ("the period before", "this period"), self.promise
-        options: dict[str, Any] = {"within": promise.within, "quantiles": LEVELS[:3], "names": names, "tz": promise.tz}
-        return compare(before.journeys, other=self.journeys, start=promise.start, **options)
+        return {"sent": len(self.journeys)} | {
+            name: int(counts.get(name, 0)) for name in ("delivered", "failed", "open")
+        }
 
     def figures(self) -> pd.DataFrame:
         """The key figures, one row each, with their intervals where they have one."""
-        rows: list[dict[str, Any]] = [{"figure": name, "value": n, "unit": "messages"} for name, n in self.counts.items()]
-        if self.journeys[f"{self.promise.start}_at"].notna().any():
-            rows.append({"figure": "share_within", "unit": "share"} | _interval(self.slo, "share", "low", "high"))
-            for _, row in self.quantiles.iterrows():
-                name = f"{percentile(row['quantile'])}_s"
-                rows.append({"figure": name, "unit": "s"} | _interval(row, "value_s", "low_s", "high_s"))
-        return pd.DataFrame(rows, columns=["figure", "value", "low", "high", "unit"])
+        found: list[tuple[Any, ...]] = [(name, n, np.nan, np.nan, "messages") for name, n in self.counts.items()]
+        if self.started.notna().any():
+            found.append(("share_within", *self.promise[["share", "low", "high"]], "share"))
+            columns = (self.time_to[name] for name in ("quantile", "value_s", "low_s", "high_s"))
+            found += [(f"{percentile(level)}_s", *values, "s") for level, *values in zip(*columns, strict=True)]
+        return pd.DataFrame(found, columns=["figure", "value", "low", "high", "unit"])
 
+    @cached_property
+    def comparison(self) -> pd.DataFrame | None:
+        if self.before is None:
+            return None
+        options: dict[str, Any] = {"within": self.within, "quantiles": _LEVELS[:3], "start": self.start, "tz": self.tz}
+        names = "the period before", "this period"
+        return comparison.compare(self.before.journeys, other=self.journeys, names=names, **options)
 
-def difference(comparison: pd.DataFrame, before: Log) -> str:
-    """How much the share delivered in time differs from that of the period before, as a sentence."""
-    row = comparison.iloc[0]
-    if np.isnan(row["share_difference"]):
-        return f"How it differs from the period before ({before.period}) is not known."
-    limits = f"{points(row['share_low'])} to {points(row['share_high'])}"
-    clear = "" if row["share_low"] * row["share_high"] > 0 else ", no clear difference"
-    text = f"{points(row['share_difference'])} percentage points ({limits}{clear})"
-    return f"Against the period before, {before.period}, the share delivered within {row['within_s']:g} s differs by {text}."
+    @cached_property
+    def delivery_curve(self) -> pd.DataFrame:
+        return curves.estimate_curve(self.observed)
 
+    @cached_property
+    def latency(self) -> pd.DataFrame:
+        """Of the transitions until delivery or failure."""
+        steps = journeys.transitions(self.ordered)
+        steps = steps[~steps["from_state"].isin(journeys.DELIVERED_STATES)]
+        return steps if steps.empty else latency.latency(steps, quantiles=(0.5, 0.95), tz=self.tz)
 
-_OUTCOMES = ("delivered", "failed", "open")
+    @cached_property
+    def every(self) -> str:
+        """The shortest length of windows that are not too many."""
+        length = pd.Timedelta(int(np.ptp(self.observed.started)), unit="us")
+        lengths = (every for every in _LENGTHS if length / windows.window_length(every) <= _MOST_WINDOWS)
+        return next(lengths, _LENGTHS[-1])
 
+    @cached_property
+    def over_time(self) -> pd.DataFrame:
+        limits = durations.check_within([self.within])
+        return windows.estimate_windows(windows.group_by_window(self.observed, self.every), limits, (0.5,))
 
-def _interval(row: pd.Series[Any], *names: str) -> dict[str, Any]:
-    return dict(zip(("value", "low", "high"), row[[*names]], strict=True))
+    @cached_property
+    def promise_by_window(self) -> pd.DataFrame:
+        return self.slo(self.observed, self.every)
+
+    @cached_property
+    def changes(self) -> pd.DataFrame:
+        return change_points.changes(self.journeys, start=self.start, tz=self.tz)
+
+    @cached_property
+    def groups(self) -> tuple[list[str], pd.DataFrame, pd.DataFrame, int]:
+        """Of the largest groups: their names, quantiles and promise; and the number of all."""
+        known = (name for name in ("rate_type", "country") if len(self.journeys.get(name, pd.Series()).unique()) > 1)
+        observed = self.observe(self.by or next(known, None))
+        sizes = np.bincount(observed.group, minlength=1)
+        observed = observed.take(np.isin(observed.group, np.argsort(-sizes, kind="stable")[:_MOST_GROUPS]))
+        promise = self.slo(observed, None)
+        names = [group_name(values) for values in promise[observed.attrs["by"]].astype(object).to_numpy().tolist()]
+        return names, curves.estimate_quantiles(observed, (0.5, 0.9)), promise, len(sizes)
+
+    @cached_property
+    def failures(self) -> pd.DataFrame:
+        return advise(self.journeys)
+
+    @cached_property
+    def cost(self) -> pd.DataFrame:
+        return cost.cost(self.journeys, prices=self.prices, tz=self.tz)
+
+    @cached_property
+    def fallback(self) -> pd.DataFrame | None:
+        """The comparison of waits, with the mean price of the messages; None without the price of an SMS."""
+        if self.prices is None or not self.sms or self.sms["sms_price"] is None:
+            return None
+        price = self.cost["charged"].sum() / len(self.journeys)
+        return fallback.fallback(
+            self.journeys, start=self.start, target=self.objective, viber_price=price, tz=self.tz, **self.sms
+        )
+
+    @cached_property
+    def planned(self) -> tuple[int, float] | None:
+        """The number of sends that were planned in the period, and what they cost; None without an archive."""
+        if self.outbox is None:
+            return None
+        sends = self.outbox[self.outbox["planned_at"].between(self.begin, self.end)]
+        types = sends.loc[sends["state"] != "requeued", "rate_type"].astype("str")  # else it is planned once more
+        return len(types), sum(
+            float(self.prices[name] if isinstance(self.prices, Mapping) else self.prices) for name in types
+        )
+
+    @cached_property
+    def quality(self) -> pd.DataFrame:
+        """What the checks found."""
+        found = quality(self.ordered, journeys=self.journeys)
+        return found[found["count"] > 0].sort_values("share", ascending=False, kind="stable")
