@@ -26,6 +26,7 @@ import click
 from viberkit import __version__, errors
 from viberkit.cli import options, output
 from viberkit.cli.campaign import campaign
+from viberkit.frames.csvfiles import write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -302,7 +303,7 @@ def export(target: Path, what: str, archive_path: str, raw: bool, bom: bool) -> 
     if target.suffix == ".parquet":
         frame.to_parquet(target, index=False)
     else:
-        output.write_csv(frame, target, raw=raw, bom=bom)
+        write_csv(frame, target, raw=raw, bom=bom)
     click.echo(f"{len(frame):,} rows written to {target}")
 
 
