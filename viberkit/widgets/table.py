@@ -69,7 +69,7 @@ class Table(Unsaved):
         self._sort, self._page = name, 0
         self._order()
 
-    def handle(self, message: Mapping[str, Any]) -> None:
+    def handle(self, message: Mapping[str, Any], *_: Any) -> None:
         if (name := message.get("sort")) in self._frame:
             self.sort_by(str(name))
         elif isinstance(page := message.get("page"), int):

@@ -4,6 +4,7 @@ function render({ model, el }) {
     if (content.role) el.setAttribute("role", content.role);
     if (content.value !== undefined) el.innerHTML = content.value;
   };
+  el.tabIndex = -1; // for the method focus of widgets
   model.on("msg:custom", show);
   model.send("ready");
   return () => model.off("msg:custom", show);
