@@ -6,7 +6,6 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from viberkit.errors import escape
 from viberkit.models.phone import mask_numbers
 from viberkit.reporting.log import Log
 
-_FORMATS = ("duration", "interval", "percent", "percentile", "points", "signed", "time")
 #: A blank before a unit, at which no line is to break.
 _UNIT = re.compile(r"(?<=\d) (?=(?:ms|s|min|h|d)\b|%)")
 
@@ -49,8 +47,7 @@ _environment = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.globals |= {name: getattr(formatting, name) for name in _FORMATS}
-_environment.globals |= {"chart": _chart, "charts": charts, "rows": lambda frame: frame.itertuples()}
+_environment.globals |= vars(formatting) | {"chart": _chart, "charts": charts, "rows": lambda frame: frame.itertuples()}
 _environment.tests |= {"missing": pd.isna, "empty": lambda frame: not len(frame)}
 _environment.filters |= {"units": lambda text: type(text)(_UNIT.sub("\u00a0", text))}
 _sentences: Any = _environment.get_template("sentences.html.j2").module
@@ -105,7 +102,7 @@ def report(
     start: str = "accepted",
     within: float = 60,
     objective: float = 0.95,
-    prices: float | Decimal | Mapping[str, float | Decimal] | None = None,
+    prices: float | Mapping[str, float] | None = None,
     sms_within: float = 600,
     sms_curve: pd.DataFrame | None = None,
     compare: bool = False,
@@ -131,7 +128,7 @@ def report(
         The state from which time is measured.
     within, objective : float, default 60 and 0.95
         The promise: which share of all messages is to be delivered within how many seconds.
-    prices : float, Decimal, or mapping of str to float or Decimal, optional
+    prices : float, or mapping of str to float, optional
         The price of one message, or the price by rate type; in a mapping, ``sms`` is the price of an SMS.
     sms_within : float, default 600
         Time in seconds within which the share ``objective`` of the recipients is to be reached by message or SMS.
@@ -176,16 +173,10 @@ def report(
     0       sent     60  NaN   NaN  messages
     1  delivered     60  NaN   NaN  messages
     """
-    sms_price, charged = None, prices
-    if isinstance(prices, Mapping):
-        sms_price, charged = prices.get("sms"), {name: price for name, price in prices.items() if name != "sms"}
-    sms = {"sms_price": sms_price, "within": sms_within, "sms_curve": sms_curve}
-    options: dict[str, Any] = {"start": start, "within": within, "objective": objective, "tz": tz}
-    options |= {"since": since, "until": until, "compare": compare, "by": by, "prices": charged, "sms": sms}
-    log = Log.read(source, "report", **options)
-    names = (
-        ["how_long", "verdict", "what_matters", *(["against"] if compare else [])] if len(log.journeys) else ["nothing"]
-    )
+    options: dict[str, Any] = {"start": start, "within": within, "objective": objective, "tz": tz, "by": by}
+    options |= {"since": since, "until": until, "compare": compare, "prices": prices}
+    log = Log.read(source, "report", **options, sms={"within": sms_within, "sms_curve": sms_curve})
+    names = ["how_long", "verdict", "what_matters", "against"][: 3 + compare] if len(log.journeys) else ["nothing"]
     attempts = [_attempt(partial(sentence, name, log), str) for name in names]
     answers = list(dict.fromkeys(text for text, _ in attempts))
 
@@ -202,10 +193,9 @@ def report(
         versions={"viberkit": __version__, "pandas": pd.__version__, "numpy": np.__version__},
     )
     html = re.sub(r"(?<=>)[^<]+(?=<)", lambda text: mask_numbers(text[0]), html)  # in charts, too
-    path = None if out is None else Path(out)
-    if path is not None:
-        path.write_text(html, encoding="utf-8")
-    return Report(answers, path, html, log)
+    if out is not None:
+        Path(out).write_text(html, encoding="utf-8")
+    return Report(answers, None if out is None else Path(out), html, log)
 
 
 def _attempt(make: Callable[[], Any], show: Callable[[str], Any]) -> tuple[Any, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,10 +18,11 @@ from viberkit.analysis.formatting import group_name, percentile
 from viberkit.analysis.ordering import order_events
 from viberkit.analysis.quality import quality
 from viberkit.archive.archive import Archive
-from viberkit.frames.columns import JOURNEYS
 from viberkit.frames.schema import require
 
 _LEVELS = (0.5, 0.9, 0.95, 0.99)
+_OUTCOMES = ("delivered", "failed", "open")
+_HISTORY = pd.Timedelta("28d")  # in which changes are looked for, at least
 _MOST_GROUPS, _MOST_WINDOWS = 20, 24
 _LENGTHS = ("1min", "5min", "15min", "1h", "6h", "1d", "1w", "4w", "13w", "52w")
 
@@ -29,8 +31,8 @@ _LENGTHS = ("1min", "5min", "15min", "1h", "6h", "1d", "1w", "4w", "13w", "52w")
 class Log:
     """The messages that entered ``start`` from ``begin`` on and before ``end``; the promise and prices of the report.
 
-    ``events`` are missing if only journeys are known, ``outbox`` and ``listening`` without an archive, and ``before``
-    (the log of the period before) if nothing is to be compared.
+    ``events`` are missing if only journeys are known, ``outbox`` and ``listening`` without an archive. ``before`` has
+    the period before, if it is to be compared, and ``history`` the journeys of all periods.
     """
 
     journeys: pd.DataFrame
@@ -38,6 +40,7 @@ class Log:
     outbox: pd.DataFrame | None = None
     listening: pd.DataFrame | None = None
     before: Log | None = None
+    history: Log | None = None
     begin: Any = pd.NaT
     end: Any = pd.NaT
     start: str
@@ -46,35 +49,30 @@ class Log:
     by: Any
     tz: str
     prices: Any = None
-    sms: Mapping[str, Any] | None = None  # further arguments of fallback
+    sms: Any = None  # further arguments of fallback
 
     @classmethod
     def read(cls, source: Any, function: str, *, since: Any, until: Any, compare: bool, **fields: Any) -> Log:
         """A period of an archive, of events, or of journeys, and of the period before with ``compare``."""
         archive = source if isinstance(source, Archive) else None
         frame: Any = source if archive is None else archive.events()
-        if not isinstance(frame, pd.DataFrame):
-            raise TypeError(f"{function}: {type(source).__name__} is neither an archive nor a frame; pass a vk.Archive")
-        events: Any = None if "outcome" in frame.columns else order_events(frame, function)
+        events: Any = None if "outcome" in getattr(frame, "columns", ()) else order_events(frame, function)
+        fields |= {} if archive is None else {"outbox": archive.outbox(), "listening": archive.listening()}
         log = cls(journeys=frame if events is None else journeys.journeys(events), events=events, **fields)
         durations.check_within([log.within])
         durations.check_shares([log.objective], "objective")
         durations.check_time_zone(log.tz)
-        if f"{log.start}_at" not in JOURNEYS.names:
-            raise ValueError(f"start: {log.start!r} is not a state of a journey; pass e.g. 'accepted'")
-        durations.as_journeys(log.journeys, function)
-        require(log.journeys, [f"{log.start}_at"], function)
-        if archive is not None:
-            log = replace(log, outbox=archive.outbox(), listening=archive.listening())
+        require(durations.as_journeys(log.journeys, function), [f"{log.start}_at"], function)
         started, observed = log.started, log.journeys["observed_until"]
-        log = replace(log, begin=started.min(), end=max(started.max(), observed.max()) + pd.Timedelta("1us"))
+        log = replace(log, begin=started.min(), end=max(started.max(), observed.max()).floor("s") + pd.Timedelta("1s"))
         begin, end = (log._instant(value, field) for value, field in ((since, "since"), (until, "until")))
         if compare and since is None:
             begin = log.begin + (end - log.begin) / 2
         if begin >= end:
             raise ValueError(f"since: {since!r} is not before the end of the period, {end}; pass e.g. '7d'")
         before = log._between(begin - (end - begin), begin) if compare else None
-        return log if since is until is before is None else replace(log._between(begin, end), before=before)
+        chosen = log if since is until is before is None else log._between(begin, end)
+        return replace(chosen, before=before, history=replace(log, events=None))
 
     def _instant(self, value: Any, field: str) -> Any:
         """An instant, or the end of a duration before the last observation."""
@@ -97,40 +95,30 @@ class Log:
     def started(self) -> pd.Series[Any]:
         return self.journeys[f"{self.start}_at"]
 
-    @cached_property
-    def ordered(self) -> Any:
-        return order_events(self.events, "report")
+    # With numbers as ids, that no message is there twice is soon checked.
+    numbered = cached_property(lambda log: log.journeys.assign(message_id=np.arange(len(log.journeys))))
+    ordered = cached_property[Any](lambda log: order_events(log.events, "report"))
+    observed = cached_property(lambda log: log.observe())
+    #: Whether all messages together met the promise, as ``vk.slo`` estimates it.
+    promise = cached_property(lambda log: log.slo(log.observed, None).iloc[0])
+    promise_by_window = cached_property(lambda log: log.slo(log.observed, log.every))
+    time_to = cached_property(lambda log: curves.estimate_quantiles(log.observed, _LEVELS))
+    time_to_of_delivered = cached_property(lambda log: curves.estimate_quantiles(log.observed, _LEVELS, "delivered"))
+    delivery_curve = cached_property(lambda log: curves.estimate_curve(log.observed))
+    failures = cached_property(lambda log: advise(log.numbered))
+    cost = cached_property(lambda log: cost.cost(log.numbered, prices=log.prices, tz=log.tz))
 
     def observe(self, by: Any = None) -> durations.Durations:
-        return durations.durations(self.journeys, "report", by=by, start=self.start, tz=self.tz)
-
-    @cached_property
-    def observed(self) -> durations.Durations:
-        return self.observe()
+        return durations.durations(self.numbered, "report", by=by, start=self.start, tz=self.tz)
 
     def slo(self, observed: durations.Durations, every: str | None) -> pd.DataFrame:
         limit = durations.check_within([self.within])[0]
         return windows.estimate_slo(windows.group_by_window(observed, every), limit, self.objective)
 
     @cached_property
-    def promise(self) -> pd.Series[Any]:
-        """Whether all messages together met the promise, as ``vk.slo`` estimates it."""
-        return self.slo(self.observed, None).iloc[0]
-
-    @cached_property
-    def time_to(self) -> pd.DataFrame:
-        return curves.estimate_quantiles(self.observed, _LEVELS)
-
-    @cached_property
-    def time_to_of_delivered(self) -> pd.DataFrame:
-        return curves.estimate_quantiles(self.observed, _LEVELS, "delivered")
-
-    @cached_property
     def counts(self) -> dict[str, int]:
         counts = self.journeys["outcome"].astype("str").value_counts()
-        return {"sent": len(self.journeys)} | {
-            name: int(counts.get(name, 0)) for name in ("delivered", "failed", "open")
-        }
+        return {"sent": len(self.journeys)} | {name: int(counts.get(name, 0)) for name in _OUTCOMES}
 
     def figures(self) -> pd.DataFrame:
         """The key figures, one row each, with their intervals where they have one."""
@@ -143,15 +131,13 @@ class Log:
 
     @cached_property
     def comparison(self) -> pd.DataFrame | None:
-        if self.before is None:
+        if self.before is None or self.before.journeys.empty:
             return None
         options: dict[str, Any] = {"within": self.within, "quantiles": _LEVELS[:3], "start": self.start, "tz": self.tz}
-        names = "the period before", "this period"
-        return comparison.compare(self.before.journeys, other=self.journeys, names=names, **options)
-
-    @cached_property
-    def delivery_curve(self) -> pd.DataFrame:
-        return curves.estimate_curve(self.observed)
+        options["names"] = "the period before", "this period"
+        with warnings.catch_warnings():  # which was observed for longer, of course
+            warnings.simplefilter("ignore", comparison.UnequalFollowUpWarning)
+            return comparison.compare(self.before.journeys, other=self.journeys, **options)
 
     @cached_property
     def latency(self) -> pd.DataFrame:
@@ -173,12 +159,12 @@ class Log:
         return windows.estimate_windows(windows.group_by_window(self.observed, self.every), limits, (0.5,))
 
     @cached_property
-    def promise_by_window(self) -> pd.DataFrame:
-        return self.slo(self.observed, self.every)
-
-    @cached_property
     def changes(self) -> pd.DataFrame:
-        return change_points.changes(self.journeys, start=self.start, tz=self.tz)
+        """Those in the period, by the messages of this and earlier days."""
+        begin = min(self.begin, self.end - max(2 * (self.end - self.begin), _HISTORY))
+        earlier = (self.history or self)._between(begin, self.end)
+        found = change_points.changes(earlier.numbered, start=self.start, tz=self.tz)
+        return found[found["since_at"].ge(self.begin).to_numpy()]
 
     @cached_property
     def groups(self) -> tuple[list[str], pd.DataFrame, pd.DataFrame, int]:
@@ -192,22 +178,13 @@ class Log:
         return names, curves.estimate_quantiles(observed, (0.5, 0.9)), promise, len(sizes)
 
     @cached_property
-    def failures(self) -> pd.DataFrame:
-        return advise(self.journeys)
-
-    @cached_property
-    def cost(self) -> pd.DataFrame:
-        return cost.cost(self.journeys, prices=self.prices, tz=self.tz)
-
-    @cached_property
     def fallback(self) -> pd.DataFrame | None:
         """The comparison of waits, with the mean price of the messages; None without the price of an SMS."""
-        if self.prices is None or not self.sms or self.sms["sms_price"] is None:
+        if not isinstance(self.prices, Mapping) or "sms" not in self.prices:
             return None
-        price = self.cost["charged"].sum() / len(self.journeys)
-        return fallback.fallback(
-            self.journeys, start=self.start, target=self.objective, viber_price=price, tz=self.tz, **self.sms
-        )
+        prices = {"viber_price": self.cost["charged"].sum() / len(self.journeys), "sms_price": self.prices["sms"]}
+        options: dict[str, Any] = {"start": self.start, "target": self.objective, **prices, **self.sms}
+        return fallback.fallback(self.numbered, **options)
 
     @cached_property
     def planned(self) -> tuple[int, float] | None:
@@ -216,9 +193,8 @@ class Log:
             return None
         sends = self.outbox[self.outbox["planned_at"].between(self.begin, self.end)]
         types = sends.loc[sends["state"] != "requeued", "rate_type"].astype("str")  # else it is planned once more
-        return len(types), sum(
-            float(self.prices[name] if isinstance(self.prices, Mapping) else self.prices) for name in types
-        )
+        prices = self.prices if isinstance(self.prices, Mapping) else dict.fromkeys(types, self.prices)
+        return len(types), float(sum(map(prices.__getitem__, types)))
 
     @cached_property
     def quality(self) -> pd.DataFrame:
