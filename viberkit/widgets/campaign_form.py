@@ -111,8 +111,8 @@ class CampaignForm(ContentForm):
         self.context = Field("context", "Context", "optional text that callbacks return")
         self.price = Field("price", "Price", "of one message, e.g. 0.03", parse=parse_number)
         self.price_high = Field("price_high", "Highest price", "if the price varies", parse=parse_number)
-        self.currency = Field("currency", "Currency", "€")
-        self.cost_cap = Field("cost_cap", "Cost cap", "stop before the cost exceeds it", parse=parse_number)
+        self.currency = Field("currency", "Currency", "€", narrow=True)
+        self.cost_cap = Field("cost_cap", "Cost cap", "stop before it is exceeded", parse=parse_number)
         costs = [self.price, self.price_high, self.currency, self.cost_cap]
         self._terms = [self.name, self.context, *costs]
         for field in self._terms:
@@ -128,7 +128,7 @@ class CampaignForm(ContentForm):
         check = [self._other_violations, buttons(self.check_button), self._message]
         self._inputs = w.VBox([*sections, *check])
         self._view_box = w.VBox()
-        self.children = [self.stored.box, self._inputs, self._view_box, self.back_button]
+        self.children = [self.stored.box, self._inputs, self._view_box, buttons(self.back_button)]
         self._open(name)
         self._switch_kind()
 

@@ -38,6 +38,7 @@ class CampaignView(Form):
         self, campaign: Campaign, client: Client, rows: pd.DataFrame, on_change: Callable[[], None], **options: Any
     ) -> None:
         super().__init__()
+        self.layout.padding = "0"
         self._campaign, self._client, self._rows = campaign, client, rows
         self._on_change, self._options = on_change, options
         self._lock = threading.Lock()  # handlers may run in several threads of the kernel
@@ -56,10 +57,11 @@ class CampaignView(Form):
         masked = {"value": mask_numbers, "rule": mask_numbers}
         self.problems = Table(campaign.problems, caption="Rows that are left out", formats=masked)
         self.counts = Table(pd.DataFrame(), caption="Messages by state")
-        self.messages = Table(pd.DataFrame(), caption="All messages")
-        self.unknown = Table(pd.DataFrame(), caption="Messages that may have been sent", choose="many")
+        whole = {"row": "{:.0f}".format}
+        self.messages = Table(pd.DataFrame(), caption="All messages", formats=whole)
+        self.unknown = Table(pd.DataFrame(), caption="Messages that may have been sent", formats=whole, choose="many")
         self._facts, self._progress, self._previews = Html(role="status"), Html(), Html()
-        select_all = button("Select all", lambda _: setattr(self.unknown, "chosen", list(self.unknown.index)))
+        select_all = button("Select all", lambda _: self.unknown.choose_all())
         left_out = w.VBox([self.problems, Download("left-out.csv", self._rows_left_out)])
         set_shown(left_out, len(campaign.problems))
         self._confirm_box = w.VBox([self._previews, self.confirmation.box, buttons(self.send_button)])
@@ -79,11 +81,10 @@ class CampaignView(Form):
         idle = not self.is_sending
         set_shown(self._preview, idle and ("planned" in states or not states))
         set_shown(self._run, self.is_sending or states & {*_LEFT})
-        set_shown(self.pause_button, self.is_sending)
-        set_shown(self.resume_button, idle)
+        self.pause_button.disabled, self.resume_button.disabled = idle, not idle
         set_shown(self._decide, idle and "unknown" in states)
         set_shown(self._result, idle and states - {"planned", *_LEFT})
-        self._show_progress(status.counts, 0)
+        self._show_progress(0, 0)
         if idle:
             self._show_preview()
             messages = self._campaign.messages().set_index("key")
@@ -113,8 +114,8 @@ class CampaignView(Form):
             "Longest text": f"{shown.longest:,} characters",
             "Cost": shown.cost or "no price was given",
         }
-        rows = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
-        self._facts.value = f'<dl class="viberkit-facts">{rows}</dl>'
+        rows = "".join(f"<span>{name}</span> <b>{escape(value)}</b> " for name, value in facts.items())
+        self._facts.value = f'<div class="viberkit-facts">{rows}</div>'
         sender, recipients = self._client.service_id or "", shown.sample["to"]
         pairs = zip(shown.contents, recipients, strict=True)
         phones = "".join(message_html(content, to=to, sender=sender) for content, to in pairs)
@@ -163,7 +164,7 @@ class CampaignView(Form):
 
     def _follow(self) -> None:
         """Show the progress while messages are sent."""
-        before, started = self._campaign.status().counts, time.monotonic()
+        before, started = _settled(self._campaign.status().counts), time.monotonic()
         while self.is_sending:
             self._show_progress(before, time.monotonic() - started)
             time.sleep(_REFRESH_S)
@@ -184,7 +185,6 @@ class CampaignView(Form):
         self.show()
         self._on_change()
         self._report(*result)
-        self.resume_button.focus()  # if it is shown
         self._message.focus()
 
     @show_errors
@@ -202,13 +202,17 @@ class CampaignView(Form):
             self._report(f"{count:,} decided: {self.decision.value}.", "good")
             self._message.focus()
 
-    def _show_progress(self, before: Mapping[str, int], elapsed_s: float) -> None:
+    def _show_progress(self, settled_before: int, elapsed_s: float) -> None:
         counts = self._campaign.status().counts
-        left, left_before = (sum(n.get(state, 0) for state in _LEFT) for n in (counts, before))
-        total = sum(n for state, n in counts.items() if state not in ("planned", "requeued"))
-        rate = (left_before - left) / elapsed_s if elapsed_s else 0
-        text = f"{total - left:,} of {total:,} messages have an outcome"
+        left = sum(counts.get(state, 0) for state in _LEFT)
+        settled = _settled(counts)
+        rate = (settled - settled_before) / elapsed_s if elapsed_s else 0
+        text = f"{settled:,} of {settled + left:,} messages have an outcome"
         text += f", {rate:,.0f} per second, {duration(left / rate)} left" if rate > 0 else ""
         states = ", ".join(f"{n:,} {state.replace('_', ' ')}" for state, n in counts.items())
-        bar = f'<progress max="{total}" value="{total - left}"></progress>'
+        bar = f'<progress max="{settled + left}" value="{settled}"></progress>'
         self._progress.value = f'<label class="viberkit-progress">{text}{bar}</label>{note(states)}'
+
+
+def _settled(counts: Mapping[str, int]) -> int:
+    return sum(n for state, n in counts.items() if state not in ("planned", "requeued", *_LEFT))

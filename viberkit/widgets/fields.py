@@ -74,6 +74,7 @@ class Field:
     parse: Callable[[str], Any] = str.strip
     multiline: bool = False
     gap_above: bool = False
+    narrow: bool = False
     edited: bool = False  #: whether the user changed it
 
     @cached_property
@@ -85,7 +86,7 @@ class Field:
             placeholder=self.placeholder,
             rows=4 if self.multiline else 0,
             described_by=self.hint.element_id,
-            layout=_NARROW if self.parse is parse_number else _WIDE,
+            layout=_NARROW if self.narrow or self.parse is parse_number else _WIDE,
         )
 
     @cached_property

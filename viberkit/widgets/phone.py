@@ -7,6 +7,13 @@ from typing import Any
 
 from viberkit.models.content import Content, File, Image, Video
 
+#: Paths of SVG images: fonts do not always have such symbols.
+_SYMBOLS = {
+    Image: "M3 5h18v14H3zM3 17l6-6 4 4 3-3 5 5M15.5 9h2",
+    Video: "M3 5h18v14H3zM10 9l5 3-5 3z",
+    File: "M6 3h8l4 4v14H6zM14 3v4h4M9 12h6M9 16h6",
+}
+
 
 def message_html(content: Content, *, to: str, sender: str) -> str:
     """Return a message as HTML: its parts in a bubble below its sender and recipient (masked)."""
@@ -20,9 +27,9 @@ def message_html(content: Content, *, to: str, sender: str) -> str:
 def _parts(content: Any) -> list[str]:
     """The media, text, choices, cards and buttons of a content, each as HTML."""
     if isinstance(content, Image | Video | File):
-        symbol = {Image: "🖼", Video: "▶", File: "📄"}[type(content)]
+        symbol = f'<svg viewBox="0 0 24 24" aria-hidden="true"><path d="{_SYMBOLS[type(content)]}"/></svg>'
         name = content.filename if isinstance(content, File) else content.url
-        return [f'<div class="viberkit-media"><span aria-hidden="true">{symbol}</span>{escape(name)}</div>']
+        return [f'<div class="viberkit-media">{symbol}{escape(name)}</div>']
     media = [getattr(content, name, None) for name in ("image", "video")]
     parts = [part for medium in media if medium for part in _parts(medium)]
     parts += [f'<div class="viberkit-text">{escape(content.text)}</div>'] if hasattr(content, "text") else []

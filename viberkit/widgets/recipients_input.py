@@ -30,7 +30,9 @@ class RecipientsInput:
         self.column.input.options = [""]
         self.region = Field("region", "Country", "DE: of numbers without a calling code, if there are any")
         text = "Numbers without + and 00 begin with a country calling code"
-        self.international = w.Checkbox(description=text, indent=False, layout={"margin": f"2px 2px 2px {INDENT}"})
+        self.international = w.Checkbox(
+            description=text, indent=False, layout={"margin": f"2px 2px 2px {INDENT}", "width": "auto"}
+        )
         self.fields = [self.path, self.column, self.region]
         self._read_note = Html(role="status", layout={"margin": f"4px 2px 8px {INDENT}"})
         files = w.VBox([self.path.box, self.upload])

@@ -63,6 +63,10 @@ class Table(Unsaved):
         self.chosen = [label for label in self.chosen if label in frame.index]
         self._order()
 
+    def choose_all(self) -> None:
+        """Select the rows of all pages."""
+        self.chosen = list(self._frame.index)
+
     def sort_by(self, name: str) -> None:
         """Sort by a column; by the same one again in the other direction."""
         self._ascending = not self._ascending if name == self._sort else True
