@@ -71,7 +71,7 @@ class CampaignRun:
                     if self.stopped is None and self.stop():
                         self.stopped = "stopped on request"
                     for row in self.step():
-                        pool.submit(self.post, row["key"], self.request(row))
+                        self._submit(pool, row["key"], self.request(row))
                     bar.update(self.outcomes.total() - self.outcomes["queued"] - bar.n)
             finally:
                 bar.close()
@@ -114,6 +114,13 @@ class CampaignRun:
             self.stopped = str(error)
         self.store.settle(self.unsettled)
         return [], False
+
+    def _submit(self, pool: ThreadPoolExecutor, key: str, request: Mapping[str, Any]) -> None:
+        try:
+            pool.submit(self.post, key, request)
+        except RuntimeError:  # the interpreter is ending, and starts no more threads
+            self.stopped = "the process is ending"
+            self.results.put((key, SendOutcome("queued", self.stopped), request, None))
 
     def post(self, key: str, request: Mapping[str, Any]) -> None:
         """Post a claimed message; a result is queued whatever happens."""

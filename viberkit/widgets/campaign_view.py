@@ -128,7 +128,8 @@ class CampaignView(Form):
         """The rows that are left out, as they were read, with what is wrong with them."""
         problems = self._campaign.problems[["row", "field", "rule", "remedy"]]
         rows = self._rows.iloc[problems["row"] - 1].reset_index(drop=True)
-        return problems.join(rows, rsuffix=" (recipients)")
+        rows.columns = [f"{name} (recipients)" if name in problems else name for name in rows]
+        return problems.join(rows)
 
     @show_errors
     def _confirm(self, _: object) -> None:
@@ -170,11 +171,10 @@ class CampaignView(Form):
             time.sleep(_REFRESH_S)
 
     def _send_messages(self, confirm: str) -> None:
-        """Send, and show what became of it; a kernel that is shut down waits for the messages in flight."""
-        main = threading.main_thread()
-        stop = lambda: self._pause.is_set() or not main.is_alive()  # noqa: E731
+        """Send, and show what became of it. A kernel that is shut down waits for the messages in flight."""
+        options = {"progress": False, "stop": self._pause.is_set, **self._options}
         try:
-            status = self._campaign.send(self._client, confirm=confirm, progress=False, stop=stop, **self._options)
+            status = self._campaign.send(self._client, confirm=confirm, **options)
         except BaseException as error:  # noqa: BLE001 - shown in the form
             result = error_text(error), "error"
         else:

@@ -43,12 +43,6 @@ class ContentForm(Form):
     def violations(self) -> list[Violation]:
         raise NotImplementedError
 
-    def close(self) -> None:
-        """Empty the inputs, and remove the form and everything in it."""
-        if self.comm is not None:
-            self._empty()
-        super().close()
-
     def _own_fields(self) -> list[Field]:
         """The inputs besides those of the content."""
         raise NotImplementedError

@@ -58,12 +58,16 @@ class Form(w.VBox):  # type: ignore[misc]
         return f"{type(self).__name__}()"  # the repr of a widget would write what is typed into the output
 
     def close(self) -> None:
-        """Remove the form and everything in it."""
+        """Empty the inputs, and remove the form and everything in it."""
         if self.comm is not None and self.children and not sys.is_finalizing():  # then nothing can be imported
+            self._empty()
             for child in self.children:
                 close_widget(child)
             self.layout.close()
         super().close()
+
+    def _empty(self) -> None:
+        """Empty the inputs."""
 
     def unlock(self) -> None:
         """Forget what was to be confirmed."""
