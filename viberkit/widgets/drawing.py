@@ -40,10 +40,10 @@ def chart_html(chart: Callable[..., Any], result: pd.DataFrame, sentence: str, *
 def figures_html(figures: Iterable[tuple[str, str, str]]) -> str:
     """Return figures side by side: name, value, and a remark below it."""
     cells = (
-        f"<div><dt>{escape(escape_controls(name))}</dt><dd>{escape(value)}</dd><dd>{escape(remark)}</dd></div>"
+        f"<div>{escape(mask_numbers(escape_controls(name)))}<b>{escape(value)}</b>{escape(remark)}</div>"
         for name, value, remark in figures
     )
-    return f'<dl class="viberkit-figures">{"".join(cells)}</dl>'
+    return f'<div class="viberkit-figures">{"".join(cells)}</div>'
 
 
 def describe_curve(curve: pd.DataFrame, n: int) -> str:
@@ -51,6 +51,7 @@ def describe_curve(curve: pd.DataFrame, n: int) -> str:
     if not len(curve) or curve["delivered"].isna().all():
         return f"{n:,} messages; their times of delivery are not known."
     last, half = curve.iloc[-1], curve.loc[curve["delivered"] >= 0.5, "time_s"]
-    text = f"{n:,} messages: {percent(last['delivered'])} delivered and {percent(last['failed'])} failed"
+    delivered, failed = (percent(round(last[name], 6)) for name in ("delivered", "failed"))
+    text = f"{n:,} messages: {delivered} delivered and {failed} failed"
     text += f" within {duration(last['time_s'])}"
     return f"{text}; half were delivered within {duration(half.iloc[0])}." if len(half) else f"{text}."

@@ -40,13 +40,14 @@ _FILTERS = {
     "campaign": "Campaign",
     "code": "Failure code",
 }
-_VIEWS = ("Delivery", "Where the time goes", "Over time", "Failure codes", "Messages", "As code")
+_VIEWS = ("Delivery", "Transitions", "Over time", "Failure codes", "Messages", "As code")
 _MOST_CHOICES = 50  # of a list; more are searched by text
 _LONGEST_ANSWER = 20_000  # characters
 _WITHIN_S = 60
-_WINDOWS = {"5min": 7_200, "1h": 259_200, "1d": 7_776_000, "1w": float("inf")}  # for spans up to this, in seconds
+_WINDOWS = {"5min": 300, "1h": 3_600, "6h": 21_600, "1d": 86_400, "1w": 604_800}
+_MOST_WINDOWS, _FEWEST_MESSAGES = 72, 50  # per window, on average
 _MISSING = object()  # the choice of messages without a value
-_LAYOUT = {"width": "240px"}
+_LAYOUT, _WIDE = {"width": "240px"}, {"width": "320px"}
 _STYLE = {"description_width": "90px"}
 
 
@@ -194,7 +195,7 @@ class Explorer(w.VBox):  # type: ignore[misc]
                     description=label, options=_choices(counts), value="", layout=_LAYOUT, style=_STYLE
                 )
         for name, label in (("from", "From (UTC)"), ("before", "Before (UTC)")):
-            self.filters[name] = w.NaiveDatetimePicker(description=label, layout=_LAYOUT, style=_STYLE)
+            self.filters[name] = w.NaiveDatetimePicker(description=label, layout=_WIDE, style=_STYLE)
         self._status, self._figures = Html(role="status"), Html()
         self._htmls = [Html() for _ in _VIEWS]
         empty = pd.DataFrame()
@@ -332,7 +333,7 @@ class Explorer(w.VBox):  # type: ignore[misc]
         for name, *estimate in zip(("p50", "p95"), times["value_s"], times["low_s"], times["high_s"], strict=True):
             value, _, limits = interval(*estimate).partition(" (")
             figures.append((f"{name} to delivered", value, limits.rstrip(")")))
-        return figures_html(figures) + note(times.attrs.get("dependence_note", ""))
+        return figures_html(figures)
 
     def _draw_curve(self) -> str:
         curve = delivery_curve(self._journeys, start=self._data.start)
@@ -354,16 +355,21 @@ class Explorer(w.VBox):  # type: ignore[misc]
     def _window(self, chosen: pd.DataFrame) -> str:
         at = chosen[f"{self._data.start}_at"].dropna()
         span_s = (at.max() - at.min()).total_seconds() if len(at) else 0.0
-        return next(every for every, longest in _WINDOWS.items() if span_s <= longest)
+        lengths = (
+            every
+            for every, length_s in _WINDOWS.items()
+            if span_s <= _MOST_WINDOWS * length_s and span_s * _FEWEST_MESSAGES <= len(at) * length_s
+        )
+        return next(lengths, "1w")
 
     def _draw_windows(self) -> str:
         every = self._window(self._journeys)
         result = over_time(self._journeys, every=every, within=_WITHIN_S, start=self._data.start)
         shares = result.dropna(subset="within_s").dropna(subset="share")
-        text = f"{len(shares):,} windows of {every}"
+        text = f"{len(shares):,} windows of {duration(_WINDOWS[every])}"
         if len(shares):
             worst = shares.iloc[int(shares["share"].argmin())]
-            text += f": delivered within {duration(_WITHIN_S)} are {percent(worst['share'])}"
+            text += f"; delivered within {duration(_WITHIN_S)}: {percent(worst['share'])}"
             text += f" ({worst['window_at']:%Y-%m-%d %H:%M} UTC) to {percent(shares['share'].max())}"
         return chart_html(draw_over_time, result, f"{text}.", within=_WITHIN_S)
 
@@ -378,7 +384,7 @@ class Explorer(w.VBox):  # type: ignore[misc]
         columns = {"Recipient": chosen["to"]} if "to" in chosen else {}
         columns |= {"Message": chosen["message_id"], self._started: chosen[f"{start}_at"]}
         after_s = (chosen["delivered_at"] - chosen[f"{start}_at"]).dt.total_seconds()
-        columns |= {"Outcome": chosen["outcome"], "Last state": chosen["last_state"], "Delivered after": after_s}
+        columns |= {"Last state": chosen["last_state"], "Delivered after": after_s}
         self._messages.show_frame(pd.DataFrame(columns | {"Code": chosen["code"]}))
         return ""
 
@@ -394,7 +400,8 @@ class Explorer(w.VBox):  # type: ignore[misc]
 
     def _describe(self, label: Any) -> str:
         message_id = str(self._journeys["message_id"][label])
-        parts = [f"<h4>{_text(message_id)}</h4>", history_table(self._data.history(message_id))]
+        to = f" to {self._journeys['to'][label]}" if "to" in self._journeys else ""
+        parts = [f"<h4>{_text(message_id + to)}</h4>", history_table(self._data.history(message_id))]
         for row in self._data.archive.answers(message_id, unmask=True).itertuples() if self._data.archive else ():
             title = f"{row.kind}, HTTP {row.http_status}, received {_instant(row.received_at)} UTC"
             try:
