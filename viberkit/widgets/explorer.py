@@ -222,7 +222,7 @@ class Explorer(w.VBox):  # type: ignore[misc]
         self._messages.observe(self._open, "chosen")
         filters = w.Box([*self.filters.values()], layout=w.Layout(flex_flow="row wrap"))
         parts = [filters, self._status, self._figures, self.tabs]
-        super().__init__(parts, layout=w.Layout(max_width="800px", padding="4px"))
+        super().__init__(parts, layout=w.Layout(max_width="880px", padding="4px"))
         self._request()
 
     def __repr__(self) -> str:
@@ -382,10 +382,11 @@ class Explorer(w.VBox):  # type: ignore[misc]
     def _draw_messages(self) -> str:
         chosen, start = self._journeys, self._data.start
         columns = {"Recipient": chosen["to"]} if "to" in chosen else {}
-        columns |= {"Message": chosen["message_id"], self._started: chosen[f"{start}_at"]}
+        columns |= {self._started: chosen[f"{start}_at"]}
         after_s = (chosen["delivered_at"] - chosen[f"{start}_at"]).dt.total_seconds()
         columns |= {"Last state": chosen["last_state"], "Delivered after": after_s}
-        self._messages.show_frame(pd.DataFrame(columns | {"Code": chosen["code"]}))
+        columns |= {"Code": chosen["code"], "Message": chosen["message_id"]}
+        self._messages.show_frame(pd.DataFrame(columns))
         return ""
 
     def _draw_code(self) -> str:

@@ -1,3 +1,5 @@
+const SHORT = 40; // characters of a cell that is not wrapped
+
 const button = (text, onClick) => {
   const element = document.createElement("button");
   element.type = "button";
@@ -75,6 +77,7 @@ function render({ model, el }) {
       row.cells.forEach((text, index) => {
         const td = cell("td", text);
         if (content.right[index]) td.className = "viberkit-right";
+        else if (text.length <= SHORT) td.className = "viberkit-short";
         tr.append(td);
       });
       return tr;
