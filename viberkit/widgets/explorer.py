@@ -40,7 +40,7 @@ _FILTERS = {
     "campaign": "Campaign",
     "code": "Failure code",
 }
-_VIEWS = ("Delivery", "Transitions", "Over time", "Failure codes", "Messages", "As code")
+_VIEWS = ("Delivery", "Transitions", "Over time", "Failures", "Messages", "Code")
 _MOST_CHOICES = 50  # of a list; more are searched by text
 _LONGEST_ANSWER = 20_000  # characters
 _WITHIN_S = 60
@@ -216,6 +216,7 @@ class Explorer(w.VBox):  # type: ignore[misc]
         tables = {1: [self._steps], 3: [self._codes], 4: [self._messages, self._detail]}
         pages = [w.VBox([html, *tables.get(index, [])]) for index, html in enumerate(self._htmls)]
         self.tabs = w.Tab(pages, titles=_VIEWS)
+        self.tabs.add_class("viberkit-tabs")
         for item in self.filters.values():
             item.observe(self._request, "value")
         self.tabs.observe(self._request, "selected_index")

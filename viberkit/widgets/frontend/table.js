@@ -77,7 +77,7 @@ function render({ model, el }) {
       row.cells.forEach((text, index) => {
         const td = cell("td", text);
         if (content.right[index]) td.className = "viberkit-right";
-        else if (text.length <= SHORT) td.className = "viberkit-short";
+        else td.className = text.length > SHORT ? "viberkit-long" : "viberkit-short";
         tr.append(td);
       });
       return tr;
