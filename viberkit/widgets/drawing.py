@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -34,7 +35,9 @@ def recorded_warnings() -> Iterator[list[str]]:
 def chart_html(chart: Callable[..., Any], result: pd.DataFrame, sentence: str, **options: Any) -> str:
     """Return a chart as inline SVG with a sentence below it, which is also its text for screen readers."""
     shown = mask_numbers(escape_controls(sentence))
-    return f'<div class="viberkit-chart">{as_svg(chart, result, description=shown, **options)}</div>{note(shown)}'
+    svg = as_svg(chart, result, description=shown, **options)
+    svg = re.sub(">[^<]+<", lambda text: mask_numbers(text[0]), svg)
+    return f'<div class="viberkit-chart">{svg}</div>{note(shown)}'
 
 
 def figures_html(figures: Iterable[tuple[str, str, str]]) -> str:
@@ -46,12 +49,17 @@ def figures_html(figures: Iterable[tuple[str, str, str]]) -> str:
     return f'<div class="viberkit-figures">{"".join(cells)}</div>'
 
 
+def count_messages(n: int) -> str:
+    """Return a number of messages as text."""
+    return f"{n:,} message{'' if n == 1 else 's'}"
+
+
 def describe_curve(curve: pd.DataFrame, n: int) -> str:
     """Return the last values of a delivery curve, and when it reached one half, as a sentence."""
     if not len(curve) or curve["delivered"].isna().all():
-        return f"{n:,} messages; their times of delivery are not known."
+        return f"{count_messages(n)}; the times of delivery are not known."
     last, half = curve.iloc[-1], curve.loc[curve["delivered"] >= 0.5, "time_s"]
     delivered, failed = (percent(round(last[name], 6)) for name in ("delivered", "failed"))
-    text = f"{n:,} messages: {delivered} delivered and {failed} failed"
+    text = f"{count_messages(n)}: {delivered} delivered and {failed} failed"
     text += f" within {duration(last['time_s'])}"
     return f"{text}; half were delivered within {duration(half.iloc[0])}." if len(half) else f"{text}."

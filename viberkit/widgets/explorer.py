@@ -25,7 +25,7 @@ from viberkit.charts.trends import over_time as draw_over_time
 from viberkit.errors import escape as escape_controls
 from viberkit.models.phone import mask_numbers
 from viberkit.models.records import Event
-from viberkit.widgets.drawing import chart_html, describe_curve, figures_html, recorded_warnings
+from viberkit.widgets.drawing import chart_html, count_messages, describe_curve, figures_html, recorded_warnings
 from viberkit.widgets.fields import close_widget, error_text, note
 from viberkit.widgets.status import history_table
 from viberkit.widgets.table import Table
@@ -257,8 +257,9 @@ class Explorer(w.VBox):  # type: ignore[misc]
 
     def close(self) -> None:
         """Remove the view."""
-        for child in self.children:
-            close_widget(child)
+        if self.comm is not None:
+            for part in (*self.children, self.layout):
+                close_widget(part)
         super().close()
 
     def _conditions(self) -> list[Condition]:
@@ -378,7 +379,9 @@ class Explorer(w.VBox):  # type: ignore[misc]
         codes = advise(self._journeys)
         names = {"code": "Code", "n": "n", "share": "Share", "advice": "Advice", "why": "Reason"}
         self._codes.show_frame(codes[[*names]].rename(columns=names))
-        return note(f"{codes['n'].sum():,} messages failed. Share is of these." if len(codes) else "No message failed.")
+        return note(
+            f"{count_messages(codes['n'].sum())} failed. Share is of these." if len(codes) else "No message failed."
+        )
 
     def _draw_messages(self) -> str:
         chosen, start = self._journeys, self._data.start

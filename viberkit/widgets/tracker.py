@@ -25,7 +25,7 @@ from viberkit.charts.curves import curve as draw_curve
 from viberkit.errors import ArchiveError, ViberkitError
 from viberkit.models.phone import mask_numbers
 from viberkit.models.states import ORDER, rank
-from viberkit.widgets.drawing import chart_html, describe_curve, figures_html, recorded_warnings
+from viberkit.widgets.drawing import chart_html, count_messages, describe_curve, figures_html, recorded_warnings
 from viberkit.widgets.fields import close_widget, error_text, note
 from viberkit.widgets.table import Table
 from viberkit.widgets.unsaved import Html
@@ -201,12 +201,12 @@ class Tracker:
             position, is_last = changes.position, changes.is_last
             parts.append(_read(changes))
             if len(parts) > 1:
-                self._heading.value = note(f"Reading the archive: {sum(map(len, parts)):,} messages …")
+                self._heading.value = note(f"Reading the archive: {count_messages(sum(map(len, parts)))} …")
         self._merge(parts)
         self._position = position
         listening, now = self._archive.listening(), pd.Timestamp(self._now())
         under_way = self._messages[~self._messages["final"]] if len(self._messages) else self._messages
-        text = f"{len(self._messages):,} messages, {len(under_way):,} under way. Updated {now:%H:%M:%S} UTC."
+        text = f"{count_messages(len(self._messages))}, {len(under_way):,} under way. Updated {now:%H:%M:%S} UTC."
         self._heading.value = note(text)
         self._notice.value = self._silence(listening, now, len(under_way))
         self._open.show_frame(_open_table(under_way, now))
