@@ -6,6 +6,10 @@ If one of them runs as a script, it opens a dialog, sets the global variable ``C
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pandas as pd
+
 CANARY = "viberkitCanary"
 HOST = "viberkit.invalid"
 _JS = f"window.{CANARY}=1;alert(1)"
@@ -198,3 +202,24 @@ _FORMULAS = (
 HOSTILE: tuple[str, ...] = (
     *_SCRIPTS, *_HANDLERS, *_SVG, *_URLS, *_CSS, *_TEMPLATES, *_ENCODINGS, *_FORMULAS
 )  # fmt: skip
+
+
+def hostile_logs(size: int = 20) -> Iterator[tuple[pd.DataFrame, dict[str, float]]]:
+    """Logs in which these texts are campaigns, codes, rate types, countries, states, details and ids, and their prices.
+
+    Each log has ``size`` of them, because charts and tables leave out what is too much.
+    """
+    begin = pd.Timestamp("2026-03-01T09:00:00Z")
+    for first in range(0, len(HOSTILE), size):
+        rows = []
+        for number, text in enumerate(HOSTILE[first : first + size]):
+            facts = dict.fromkeys(("campaign", "rate_type", "country", "content_type", "detail"), text)
+            for outcome in ("delivered", "failed", text or "unknown"):
+                at = begin + pd.Timedelta(minutes=number, milliseconds=217)
+                common = {"message_id": f"{number} {outcome} {text}", "observed_until": begin + pd.Timedelta("1D")}
+                code = text if outcome == "failed" else None
+                rows.append({**common, **facts, "state": "accepted", "happened_at": at})
+                rows.append(
+                    {**common, **facts, "state": outcome, "happened_at": at + pd.Timedelta("3.141s"), "code": code}
+                )
+        yield pd.DataFrame(rows), dict.fromkeys([*HOSTILE[first : first + size], "sms"], 0.05)

@@ -7,15 +7,15 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from viberkit import __version__, charts
+from viberkit import charts
 from viberkit.analysis import formatting
 from viberkit.analysis.grouping import BY
 from viberkit.archive.archive import Archive
@@ -190,7 +190,7 @@ def report(
         answers=answers,
         notes=dict.fromkeys(note for _, notes in attempts for note in notes),
         section=section,
-        versions={"viberkit": __version__, "pandas": pd.__version__, "numpy": np.__version__},
+        versions={name: metadata.version(name) for name in ("viberkit", "pandas", "numpy")},
     )
     html = re.sub(r"(?<=>)[^<]+(?=<)", lambda text: mask_numbers(text[0]), html)  # in charts, too
     if out is not None:

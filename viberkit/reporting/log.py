@@ -22,7 +22,7 @@ from viberkit.frames.schema import require
 
 _LEVELS = (0.5, 0.9, 0.95, 0.99)
 _OUTCOMES = ("delivered", "failed", "open")
-_HISTORY = pd.Timedelta("28d")  # in which changes are looked for, at least
+_HISTORY = pd.Timedelta(days=28)  # in which changes are looked for, at least
 _MOST_GROUPS, _MOST_WINDOWS = 20, 24
 _LENGTHS = ("1min", "5min", "15min", "1h", "6h", "1d", "1w", "4w", "13w", "52w")
 
@@ -66,8 +66,7 @@ class Log:
         started, observed = log.started, log.journeys["observed_until"]
         log = replace(log, begin=started.min(), end=max(started.max(), observed.max()).floor("s") + pd.Timedelta("1s"))
         begin, end = (log._instant(value, field) for value, field in ((since, "since"), (until, "until")))
-        if compare and since is None:
-            begin = log.begin + (end - log.begin) / 2
+        begin = log.begin + (end - log.begin) / 2 if compare and since is None else begin
         if begin >= end:
             raise ValueError(f"since: {since!r} is not before the end of the period, {end}; pass e.g. '7d'")
         before = log._between(begin - (end - begin), begin) if compare else None
@@ -188,11 +187,12 @@ class Log:
 
     @cached_property
     def planned(self) -> tuple[int, float] | None:
-        """The number of sends that were planned in the period, and what they cost; None without an archive."""
+        """The number of sends of these messages and of others planned in the period, and what they cost, if known."""
         if self.outbox is None:
             return None
-        sends = self.outbox[self.outbox["planned_at"].between(self.begin, self.end)]
-        types = sends.loc[sends["state"] != "requeued", "rate_type"].astype("str")  # else it is planned once more
+        ids, planned_at = self.outbox["message_id"], self.outbox["planned_at"]
+        chosen = ids.isin(self.journeys["message_id"]) | (ids.isna() & planned_at.between(self.begin, self.end))
+        types = self.outbox.loc[chosen & (self.outbox["state"] != "requeued"), "rate_type"].astype("str")
         prices = self.prices if isinstance(self.prices, Mapping) else dict.fromkeys(types, self.prices)
         return len(types), float(sum(map(prices.__getitem__, types)))
 
