@@ -167,11 +167,11 @@ def report(
     ...     "delivered_at": at + pd.Timedelta("2s"), "observed_until": at.max() + pd.Timedelta("1h")})
     >>> result = vk.report(journeys, within=60, objective=0.9)
     >>> print(result.answers[0])
-    Half of the messages were delivered within 2 s (2 s – 2 s), and 95 % within 2 s (2 s – 2 s).
+    Half of the messages were delivered within 2 s (0 ms – 2 s), and 95 % within 2 s (0 ms or more).
     >>> result.to_frame().head(2)
           figure  value  low  high      unit
-    0       sent     60  NaN   NaN  messages
-    1  delivered     60  NaN   NaN  messages
+    0       sent   60.0  NaN   NaN  messages
+    1  delivered   60.0  NaN   NaN  messages
     """
     options: dict[str, Any] = {"start": start, "within": within, "objective": objective, "tz": tz, "by": by}
     options |= {"since": since, "until": until, "compare": compare, "prices": prices}
