@@ -20,8 +20,7 @@ from viberkit.analysis.quality import quality
 from viberkit.archive.archive import Archive
 from viberkit.frames.schema import require
 
-_LEVELS = (0.5, 0.9, 0.95, 0.99)
-_OUTCOMES = ("delivered", "failed", "open")
+_LEVELS, _OUTCOMES = (0.5, 0.9, 0.95, 0.99), ("delivered", "failed", "open")
 _HISTORY = pd.Timedelta(days=28)  # in which changes are looked for, at least
 _MOST_GROUPS, _MOST_WINDOWS = 20, 24
 _LENGTHS = ("1min", "5min", "15min", "1h", "6h", "1d", "1w", "4w", "13w", "52w")
@@ -160,8 +159,9 @@ class Log:
     @cached_property
     def changes(self) -> pd.DataFrame:
         """Those in the period, by the messages of this and earlier days."""
-        begin = min(self.begin, self.end - max(2 * (self.end - self.begin), _HISTORY))
-        earlier = (self.history or self)._between(begin, self.end)
+        history, longest = self.history or self, max(2 * (self.end - self.begin), _HISTORY)
+        begin = max(history.begin, min(self.begin, self.end - longest))
+        earlier = self if begin == self.begin else history._between(begin, self.end)
         found = change_points.changes(earlier.numbered, start=self.start, tz=self.tz)
         return found[found["since_at"].ge(self.begin).to_numpy()]
 
