@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from support.faults import FaultySandbox
+from support.hostile import CANARY, HOST, HOSTILE
 from support.jupyter import Desk, Server, open_notebook, serious_violations, write_notebook
 from support.waiting import wait_for
 
@@ -159,29 +161,127 @@ def test_each_message_is_sent_once_whatever_happens(desk: Desk, sandbox: FaultyS
 
 
 @pytest.mark.parametrize("desk", ["JupyterLab Light", "JupyterLab Dark"], indirect=True)
-def test_look(desk: Desk, sandbox: FaultySandbox) -> None:
-    desk.take_screenshot("empty")
+def test_every_step_is_accessible(desk: Desk, sandbox: FaultySandbox) -> None:
+    def check(step: str) -> None:
+        assert serious_violations(desk.page) == [], step
+        for width in (1100, 600):
+            desk.page.set_viewport_size({"width": width, "height": 1500})
+            desk.take_screenshot(f"{step}-{width}")
+
+    check("empty")
+    desk.type("Text", "Hi {first_nam}")
+    desk.click("Check recipients")
+    desk.wait_for_text("problems before checking")
+    check("mistakes")
     fill(desk)
-    desk.page.set_viewport_size({"width": 1100, "height": 1500})
-    desk.take_screenshot("filled")
-    print(serious_violations(desk.page))
+    check("filled")
     desk.click("Check recipients")
     desk.wait_for_text("Messages to send")
-    desk.take_screenshot("checked")
-    print(serious_violations(desk.page))
-    confirm = desk.form.locator(".viberkit-confirm code").inner_text()
-    desk.type("Confirmation", confirm)
-    desk.button("Send 980 messages").click(click_count=2)
+    check("checked")
+    desk.type("Confirmation", desk.form.locator(".viberkit-confirm code").inner_text())
+    fault = sandbox.fault("drop", method="POST", times=3)
+    desk.button("Send 980 messages").click()
     desk.wait_for_text("per second")
-    desk.take_screenshot("sending")
-    print(serious_violations(desk.page))
+    check("sending")
     desk.click("Pause")
     desk.wait_for_text("Paused.")
-    desk.take_screenshot("paused")
-    print(serious_violations(desk.page))
+    assert fault.hits == 3
+    check("paused")
     desk.click("Resume")
     desk.wait_for_text("Done.")
-    desk.take_screenshot("done")
-    print(serious_violations(desk.page))
+    check("done")
+    assert set(sent(sandbox).values()) == {1}
+
+
+def tab_to(desk: Desk, name: str) -> None:
+    """Press Tab until the element with this label or text has the focus."""
+    focused = "() => { const at = document.activeElement; return (at.labels?.[0] ?? at).textContent.trim(); }"
+    for _ in range(40):
+        if desk.page.evaluate(focused) == name:
+            return
+        desk.page.keyboard.press("Tab")
+    pytest.fail(f"{name!r} is not reached with Tab")
+
+
+def test_the_form_by_keyboard_alone(desk: Desk, sandbox: FaultySandbox) -> None:
+    keyboard = desk.page.keyboard
+    desk.page.get_by_label("File on the server", exact=True).focus()
+    keyboard.type("people.csv")
+    desk.wait_for_value("Number column", "phone")
+    tab_to(desk, "or upload it")
+    tab_to(desk, "Name")
+    keyboard.type("spring")
+    tab_to(desk, "Text")
+    keyboard.type("Hi {first_name}")
+    tab_to(desk, "Check recipients")
+    keyboard.press("Enter")
+    desk.wait_for_text("Messages to send")
+    desk.page.wait_for_function("() => document.activeElement.textContent.includes('Messages to send')")
+    tab_to(desk, "Next")
+    keyboard.press("Enter")
+    desk.wait_for_text("11–20 of 20")
+    tab_to(desk, "Confirmation")
+    keyboard.type(desk.form.locator(".viberkit-confirm code").inner_text())
+    tab_to(desk, "Send 980 messages")
+    keyboard.press("Enter")
+    desk.page.wait_for_function("() => document.activeElement.textContent === 'Pause'")
+    desk.wait_for_text("per second")
+    keyboard.press("Enter")
+    desk.page.wait_for_function("() => document.activeElement.textContent === 'Paused.'")
+    keyboard.press("Shift+Tab")
+    assert desk.page.evaluate("() => document.activeElement.textContent") == "Resume"
+    keyboard.press("Enter")
+    desk.page.wait_for_function("() => document.activeElement.textContent.includes('Done.')")
+    assert set(sent(sandbox).values()) == {1}
     assert len(sent(sandbox)) == 980
-    print(desk.path.parent)
+
+
+def test_texts_of_others_are_shown_as_text_and_nothing_is_loaded(desk: Desk) -> None:
+    requests: list[str] = []
+    desk.page.on("request", lambda request: requests.append(request.url))
+    desk.page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
+    name = f"<img src=x onerror=window.{CANARY}=1>.csv"
+    short = [text for text in HOSTILE if 0 < len(text) <= 80 and "{" not in text][::8]
+    rows = [f"+49170{1_000_000 + index}" for index in range(len(short))] + short
+    table = pd.DataFrame({"phone": rows, "<b onclick=alert(1)>x</b>": [*short, *short]})
+    table.to_csv(desk.path.parent / name, index=False)
+    desk.type("File on the server", name)
+    desk.wait_for_value("Number column", "phone")
+    desk.type("Name", f"<svg onload=window.{CANARY}=1>")
+    desk.choose("Content", "text, image, button")
+    desk.choose("Rate type", "promotion")
+    desk.type("Text", "{<b onclick=alert(1)>x</b>}")
+    desk.type("Image URL", f"https://{HOST}/a.png")
+    desk.type("Button", "<i>Go</i>")
+    desk.type("Button URL", f"https://{HOST}/")
+    desk.click("Check recipients")
+    desk.wait_for_text("Messages to send")
+    desk.wait_for_text("<i>Go</i>")
+    desk.take_screenshot("hostile")
+    assert desk.page.evaluate(f"() => window.{CANARY}") is None
+    assert not [url for url in requests if HOST in url]
+
+
+def test_a_large_file_is_uploaded_and_the_rows_left_out_are_downloaded(desk: Desk) -> None:
+    path = desk.path.parent / "large.csv"
+    write_recipients(path, 300_000)
+    assert path.stat().st_size > 10_000_000, "more than the limit of a message"
+    desk.page.get_by_label("or upload it").set_input_files(path)
+    desk.page.get_by_text("300,000 rows. large.csv").wait_for(timeout=60_000)
+    (desk.path.parent / "empty.csv").touch()
+    desk.page.get_by_label("or upload it").set_input_files(desk.path.parent / "empty.csv")
+    desk.wait_for_text("'empty.csv' is empty; put the file on the server")
+    desk.page.get_by_label("or upload it").set_input_files(desk.path.parent / "people.csv")
+    desk.wait_for_text("1,000 rows. people.csv")
+    desk.type("Name", "spring")
+    desk.type("Text", "Hi {first_name}")
+    desk.click("Check recipients")
+    desk.wait_for_text("1–10 of 20")
+    with desk.page.expect_download() as download:
+        desk.button("Download as CSV").first.click()
+    table = pd.read_csv(download.value.path())
+    assert download.value.suggested_filename == "left-out.csv"
+    assert table["row"].tolist() == list(range(981, 1001))
+    assert table["first_name"].tolist() == [f"Person {index}" for index in range(980, 1000)]
+    file = desk.saved()
+    assert not [text for text in (FIRST, "Person", "Harbour", "Hi {", "people.csv") if text in file]
