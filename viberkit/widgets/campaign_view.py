@@ -180,7 +180,9 @@ class CampaignView(Form):
         else:
             paused = self._pause.is_set() and "queued" in status.counts
             stopped = ("Paused.", "quiet") if paused else (f"Stopped: {status.stopped}", "caution")
-            result = stopped if status.stopped else ("Done.", "good")
+            unknown = status.counts.get("unknown", 0)
+            done = (f"Done. Decide about {unknown:,} below.", "caution") if unknown else ("Done.", "good")
+            result = stopped if status.stopped else done
         self.is_sending = False
         self.show()
         self._on_change()

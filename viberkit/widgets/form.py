@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,18 +16,25 @@ from viberkit.widgets.unsaved import Html
 
 BUTTON_MARGIN = f"4px 0 4px calc({INDENT} - 2px)"  #: buttons have a margin of their own
 NOTE_MARGIN = f"0 2px 0 {INDENT}"
+_PAUSE_S = 0.05  #: before a click is handled
 
 
 def show_errors(handler: Callable[..., None]) -> Callable[..., None]:
-    """Show the errors of a handler in its form; a notebook shows them nowhere."""
+    """Run the handlers of a form one after the other, and show their errors in it; a notebook shows them nowhere.
+
+    A kernel may handle messages of the page in several threads, so a click could overtake what was typed before.
+    """
 
     @functools.wraps(handler)
-    def handle(form: Form, *args: Any) -> None:
-        try:
-            handler(form, *args)
-        except Exception as error:  # noqa: BLE001 - shown in the form
-            form.unlock()
-            form._report(error_text(error), "error")
+    def handle(form: Form, *clicked: Any) -> None:
+        if clicked:
+            time.sleep(_PAUSE_S)
+        with form.handling:
+            try:
+                handler(form, *clicked)
+            except Exception as error:  # noqa: BLE001 - shown in the form
+                form.unlock()
+                form._report(error_text(error), "error")
 
     return handle
 
@@ -52,6 +61,7 @@ class Form(w.VBox):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__(layout=w.Layout(max_width="720px", padding="4px"))
+        self.handling = threading.RLock()
         self._message = Html(role="status", layout=w.Layout(margin=NOTE_MARGIN))
 
     def __repr__(self) -> str:

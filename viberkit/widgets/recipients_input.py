@@ -29,7 +29,7 @@ class RecipientsInput:
         self.column = Field("to", "Number column")
         self.column.input.options = [""]
         self.region = Field("region", "Country", "DE: of numbers without a calling code, if there are any")
-        text = "Numbers without + and 00 begin with a country calling code"
+        text = "Numbers without + and 00 are international"
         self.international = w.Checkbox(
             description=text, indent=False, layout={"margin": f"2px 2px 2px {INDENT}", "width": "auto"}
         )
@@ -53,7 +53,7 @@ class RecipientsInput:
 
     def violations(self) -> Iterator[Violation]:
         if self.frame.empty:
-            yield self._problem or Violation("recipients", "", "are missing", "type the path of a file, or upload one")
+            yield self._problem or Violation("recipients", "", "is missing", "type the path of a file, or upload one")
         elif not self.column.value:
             remedy = f"it may be {quote(likely)}" if (likely := likely_column(self.frame)) else ""
             yield Violation("to", "", "is missing: select the column of the phone numbers", remedy)
