@@ -1,4 +1,4 @@
-"""What views that follow an archive read: changes in parts, times of callbacks, and what was received about a message."""
+"""What views that follow an archive read: changes, times of callbacks, what was received about a message."""
 
 from __future__ import annotations
 

@@ -54,12 +54,13 @@ def count_messages(n: int) -> str:
     return f"{n:,} message{'' if n == 1 else 's'}"
 
 
-def describe_curve(curve: pd.DataFrame, n: int) -> str:
+def describe_curve(curve: pd.DataFrame, outcomes: pd.Series[Any]) -> str:
     """Return the last values of a delivery curve, and when it reached one half, as a sentence."""
+    text, n_open = count_messages(len(outcomes)), int((outcomes == "open").sum())
+    text += f", {n_open:,} of them open" if n_open else ""
     if not len(curve) or curve["delivered"].isna().all():
-        return f"{count_messages(n)}; the times of delivery are not known."
+        return f"{text}; the times of delivery are not known."
     last, half = curve.iloc[-1], curve.loc[curve["delivered"] >= 0.5, "time_s"]
     delivered, failed = (percent(round(last[name], 6)) for name in ("delivered", "failed"))
-    text = f"{count_messages(n)}: {delivered} delivered and {failed} failed"
-    text += f" within {duration(last['time_s'])}"
+    text += f": {delivered} delivered and {failed} failed within {duration(last['time_s'])}"
     return f"{text}; half were delivered within {duration(half.iloc[0])}." if len(half) else f"{text}."

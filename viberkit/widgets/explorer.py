@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import operator
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import ipywidgets as w
 import pandas as pd
 
 from viberkit.analysis.curves import delivery_curve, time_to
 from viberkit.analysis.failure_codes import advise
-from viberkit.analysis.formatting import duration, interval, percent
+from viberkit.analysis.formatting import duration, interval, percent, percentile
 from viberkit.analysis.journeys import DELIVERY_PATH, journeys, transitions
 from viberkit.analysis.latency import latency
 from viberkit.analysis.windows import over_time
@@ -32,50 +33,40 @@ from viberkit.widgets.table import Table
 from viberkit.widgets.unsaved import Html, TextInput
 
 #: The columns that can be filtered by, and their labels.
-_FILTERS = {
-    "rate_type": "Rate type",
-    "content_type": "Content",
-    "country": "Country",
-    "outcome": "Outcome",
-    "campaign": "Campaign",
-    "code": "Failure code",
-}
+_FILTERS = {"rate_type": "Rate type", "content_type": "Content", "country": "Country", "outcome": "Outcome"}
+_FILTERS |= {"campaign": "Campaign", "code": "Failure code"}
 _VIEWS = ("Delivery", "Transitions", "Over time", "Failures", "Messages", "Code")
+_CHARTS = 3  # the first views
 _MOST_CHOICES = 50  # of a list; more are searched by text
 _LONGEST_ANSWER = 20_000  # characters
 _WITHIN_S = 60
 _WINDOWS = {"5min": 300, "1h": 3_600, "6h": 21_600, "1d": 86_400, "1w": 604_800}
 _MOST_WINDOWS, _FEWEST_MESSAGES = 72, 50  # per window, on average
 _MISSING = object()  # the choice of messages without a value
-_LAYOUT, _WIDE = {"width": "240px"}, {"width": "320px"}
-_STYLE = {"description_width": "90px"}
+_LAYOUT, _WIDE, _STYLE = {"width": "240px"}, {"width": "320px"}, {"description_width": "90px"}
+_FORMATS: dict[str, Callable[[Any], str]] = dict.fromkeys(("p50", "p95", "Longest", "Delivered after"), duration)
+_FORMATS |= dict.fromkeys(("Share", "Share of time"), percent)
+_FORMATS |= dict.fromkeys(("Transition", "Code", "Message", "Last state"), mask_numbers)
+_FORMATS["Started (UTC)"] = _instant = "{:%Y-%m-%d %H:%M:%S}".format
+#: What a filter can ask of a column: a function of the column and a value, and the same as code.
+_CONDITIONS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
+    "is": (operator.eq, "{} == {!r}"),
+    "from": (operator.ge, "{} >= {!r}"),
+    "before": (operator.lt, "{} < {!r}"),
+    "missing": (lambda column, _: column.isna(), "{}.isna()"),
+    "contains": (
+        lambda column, text: column.astype("str").str.contains(text, case=False, regex=False).fillna(value=False),
+        '{}.astype("str").str.contains({!r}, case=False, regex=False).fillna(False)',
+    ),
+}
 
 
-@dataclass(frozen=True)
-class Condition:
-    """What a filter asks of a column: ``is``, ``missing``, ``contains``, ``from`` or ``before`` a value."""
+class Condition(NamedTuple):
+    """What a filter asks of a column."""
 
-    name: str
+    column: str
     kind: str
     value: Any = None
-
-    def holds(self, frame: pd.DataFrame) -> Any:
-        """Return for each row whether it holds."""
-        column = frame[self.name]
-        if self.kind == "missing":
-            return column.isna()
-        if self.kind == "contains":
-            return column.astype("str").str.contains(self.value, case=False, regex=False).fillna(value=False)
-        return {"is": column.eq, "from": column.ge, "before": column.lt}[self.kind](self.value)
-
-    def code(self) -> str:
-        """Return it as a Python expression of ``journeys``."""
-        column, value = f"journeys[{self.name!r}]", repr(self.value)
-        if self.kind == "missing":
-            return f"{column}.isna()"
-        if self.kind == "contains":
-            return f'{column}.astype("str").str.contains({value}, case=False, regex=False).fillna(False)'
-        return f"{column} {dict(zip(('is', 'from', 'before'), ('==', '>=', '<'), strict=True))[self.kind]} {value}"
 
 
 class FrameData:
@@ -104,7 +95,7 @@ class FrameData:
         """Return the journeys for which all conditions hold."""
         chosen = pd.Series(data=True, index=self._journeys.index)
         for condition in conditions:
-            chosen &= condition.holds(self._journeys)
+            chosen &= _CONDITIONS[condition.kind][0](self._journeys[condition.column], condition.value)
         return self._journeys[chosen]
 
     def latency(self, chosen: pd.DataFrame) -> pd.DataFrame:
@@ -116,28 +107,34 @@ class FrameData:
 
     def history(self, message_id: str) -> list[Event]:
         """Return the events of a message."""
-        events = self._events[self._events["message_id"] == message_id]
-        codes = events["code"] if "code" in events else pd.Series(None, index=events.index, dtype="str")
+        events = self._events[self._events["message_id"] == message_id].dropna(subset=["state", "happened_at"])
+        codes = [None if pd.isna(code) else str(code) for code in events.get("code", [None] * len(events))]
         rows = zip(events["state"], pd.to_datetime(events["happened_at"], utc=True), codes, strict=True)
-        return [
-            Event(message_id, mask_numbers(str(state)), at, "", code=None if pd.isna(code) else str(code))
-            for state, at, code in rows
-            if not pd.isna(at)
-        ]
+        return [Event(message_id, mask_numbers(str(state)), at, "", code=code) for state, at, code in rows]
+
+    def answers(self, message_id: str) -> Sequence[Mapping[Any, Any]]:
+        """Return what was received about a message, as rows of ``archive.answers``."""
+        rows = self.archive.answers(message_id, unmask=True) if self.archive else pd.DataFrame()
+        return rows.to_dict("records")
 
     def code(self, conditions: Sequence[Condition], every: str) -> str:
         """Return Python code that computes and draws what the explorer shows."""
         start = "" if self.start == "accepted" else f", start={self.start!r}"
-        lines = ["import viberkit as vk", "", *(["events = archive.events()"] if self.archive else [])]
-        lines += ["journeys = vk.journeys(events)"]
-        lines += [f"journeys = journeys[{condition.code()}]" for condition in conditions]
-        lines += ["steps = vk.transitions(events)"]
-        lines += ['steps = steps[steps["message_id"].isin(journeys["message_id"])]'] if conditions else []
-        lines += ["", f"figures = vk.time_to(journeys, quantiles=(0.5, 0.95){start})"]
-        lines += [f"curve = vk.delivery_curve(journeys{start})", "latency = vk.latency(steps, quantiles=(0.5, 0.95))"]
-        lines += [f'windows = vk.over_time(journeys, every="{every}", within={_WITHIN_S}{start})']
-        lines += ["codes = vk.advise(journeys)", "", "vk.charts.curve(curve)", "vk.charts.time_share(latency)"]
-        return "\n".join([*lines, f"vk.charts.over_time(windows, within={_WITHIN_S})"])
+        filters = [_CONDITIONS[item.kind][1].format(f"journeys[{item.column!r}]", item.value) for item in conditions]
+        steps = 'steps = steps[steps["message_id"].isin(journeys["message_id"])]\n' if filters else ""
+        return (
+            "import viberkit as vk\n\n"
+            f"{'events = archive.events()' if self.archive else '# events: as passed to the explorer'}\n"
+            f"journeys = vk.journeys(events)\n{''.join(f'journeys = journeys[{item}]{chr(10)}' for item in filters)}"
+            f"steps = vk.transitions(events)\n{steps}\n"
+            f"figures = vk.time_to(journeys, quantiles=(0.5, 0.95){start})\n"
+            f"curve = vk.delivery_curve(journeys{start})\n"
+            "latency = vk.latency(steps, quantiles=(0.5, 0.95))\n"
+            f'windows = vk.over_time(journeys, every="{every}", within={_WITHIN_S}{start})\n'
+            "codes = vk.advise(journeys)\n\n"
+            "vk.charts.curve(curve)\nvk.charts.time_share(latency)\n"
+            f"vk.charts.over_time(windows, within={_WITHIN_S})"
+        )
 
 
 class Explorer(w.VBox):  # type: ignore[misc]
@@ -173,7 +170,7 @@ class Explorer(w.VBox):  # type: ignore[misc]
     >>> explorer.filters["rate_type"].value = "session"
     >>> explorer.wait(30)
     True
-    >>> print(explorer.code().splitlines()[3])
+    >>> print(explorer.code().splitlines()[4])
     journeys = journeys[journeys['rate_type'] == 'session']
     >>> explorer.close()
     """
@@ -191,28 +188,17 @@ class Explorer(w.VBox):  # type: ignore[misc]
             if len(counts) > _MOST_CHOICES:
                 self.filters[name] = TextInput(description=label, placeholder="part of it", layout=_LAYOUT)
             elif len(counts) > 1:
-                self.filters[name] = w.Dropdown(
-                    description=label, options=_choices(counts), value="", layout=_LAYOUT, style=_STYLE
-                )
-        for name, label in (("from", "From (UTC)"), ("before", "Before (UTC)")):
+                choices = {"description": label, "options": _choices(counts), "value": ""}
+                self.filters[name] = w.Dropdown(**choices, layout=_LAYOUT, style=_STYLE)
+        for name in ("from", "before"):
+            label = f"{name.capitalize()} (UTC)"
             self.filters[name] = w.NaiveDatetimePicker(description=label, layout=_WIDE, style=_STYLE)
-        self._status, self._figures = Html(role="status"), Html()
+        self._status, self._figures, self._detail = Html(role="status"), Html(), Html()
         self._htmls = [Html() for _ in _VIEWS]
-        empty = pd.DataFrame()
-        times: dict[str, Callable[[Any], str]] = {
-            "p50": duration,
-            "p95": duration,
-            "Longest": duration,
-            "Share of time": percent,
-        }
-        self._steps = Table(empty, caption="Transitions", formats=times)
-        texts: dict[str, Callable[[Any], str]] = {"Code": mask_numbers, "Share": percent}
-        self._codes = Table(empty, caption="Failure codes", formats=texts)
-        self._started = f"{self._data.start.capitalize()} (UTC)"
-        formats: dict[str, Callable[[Any], str]] = {"Delivered after": duration, self._started: _instant}
-        formats |= dict.fromkeys(("Message", "Code", "Last state"), mask_numbers)
-        self._messages = Table(empty, caption="Messages", formats=formats, choose="one")
-        self._detail = Html()
+        self._steps, self._codes, self._messages = (
+            Table(pd.DataFrame(), caption=caption, formats=_FORMATS, choose="one" if caption == "Messages" else "")
+            for caption in ("Transitions", "Failure codes", "Messages")
+        )
         tables = {1: [self._steps], 3: [self._codes], 4: [self._messages, self._detail]}
         pages = [w.VBox([html, *tables.get(index, [])]) for index, html in enumerate(self._htmls)]
         self.tabs = w.Tab(pages, titles=_VIEWS)
@@ -265,14 +251,13 @@ class Explorer(w.VBox):  # type: ignore[misc]
     def _conditions(self) -> list[Condition]:
         conditions = []
         for name, item in self.filters.items():
-            value = item.value
-            if name in ("from", "before"):
-                if value is not None:
-                    conditions.append(Condition(f"{self._data.start}_at", name, str(pd.Timestamp(value, tz="UTC"))))
-            elif isinstance(item, TextInput):
-                conditions += [Condition(name, "contains", value.strip())] if value.strip() else []
-            elif item.index:  # the first one is all
-                conditions.append(Condition(name, *(("missing",) if value is _MISSING else ("is", value))))
+            value = item.value.strip() if isinstance(item, TextInput) else item.value
+            if name in ("from", "before") and value is not None:
+                conditions.append(Condition(f"{self._data.start}_at", name, str(pd.Timestamp(value, tz="UTC"))))
+            elif isinstance(item, TextInput) and value:
+                conditions.append(Condition(name, "contains", value))
+            elif isinstance(item, w.Dropdown) and item.index:  # the first one is all
+                conditions.append(Condition(name, "missing") if value is _MISSING else Condition(name, "is", value))
         return conditions
 
     def _request(self, _: object = None) -> None:
@@ -314,32 +299,28 @@ class Explorer(w.VBox):  # type: ignore[misc]
             self._messages.chosen = []
             self._shown = conditions
         if view not in self._drawn and self._wanted is None:
-            charts = [self._draw_curve, self._draw_steps, self._draw_windows]
-            draw = [*charts, self._draw_codes, self._draw_messages, self._draw_code]
-            if self._is_timed or view >= len(charts):
-                self._htmls[view].value = draw[view]()
-            else:
+            draw = [self._draw_curve, self._draw_steps, self._draw_windows, self._draw_codes, self._draw_messages]
+            if not self._is_timed and view < _CHARTS:
                 self._htmls[view].value = note(f"No message with a time of {self._data.start!r}: change a filter.")
+            else:
+                self._htmls[view].value = [*draw, self._draw_code][view]()
             self._drawn.add(view)
 
     def _key_figures(self) -> str:
         chosen, n = self._journeys, len(self._journeys)
         counts = chosen["outcome"].value_counts()
-        figures = [("messages", f"{n:,}", "")]
-        figures += [
-            (name, f"{counts[name]:,}", percent(counts[name] / max(n, 1))) for name in ("delivered", "failed", "open")
-        ]
-        if not self._is_timed:
-            return figures_html(figures)
-        times = time_to(chosen, quantiles=(0.5, 0.95), start=self._data.start)
-        for name, *estimate in zip(("p50", "p95"), times["value_s"], times["low_s"], times["high_s"], strict=True):
-            value, _, limits = interval(*estimate).partition(" (")
-            figures.append((f"{name} to delivered", value, limits.rstrip(")")))
+        outcomes = [(name, int(counts[name])) for name in ("delivered", "failed", "open")]
+        figures = [("messages", f"{n:,}", ""), *((name, f"{m:,}", percent(m / max(n, 1))) for name, m in outcomes)]
+        if self._is_timed:
+            times = time_to(chosen, quantiles=(0.5, 0.95), start=self._data.start)
+            for share, *estimate in times[["quantile", "value_s", "low_s", "high_s"]].to_numpy():
+                value, _, limits = interval(*estimate).partition(" (")
+                figures.append((f"{percentile(share)} to delivered", value, limits.rstrip(")")))
         return figures_html(figures)
 
     def _draw_curve(self) -> str:
         curve = delivery_curve(self._journeys, start=self._data.start)
-        return chart_html(draw_curve, curve, describe_curve(curve, len(self._journeys)))
+        return chart_html(draw_curve, curve, describe_curve(curve, self._journeys["outcome"]))
 
     def _draw_steps(self) -> str:
         result = self._data.latency(self._journeys)
@@ -379,18 +360,16 @@ class Explorer(w.VBox):  # type: ignore[misc]
         codes = advise(self._journeys)
         names = {"code": "Code", "n": "n", "share": "Share", "advice": "Advice", "why": "Reason"}
         self._codes.show_frame(codes[[*names]].rename(columns=names))
-        return note(
-            f"{count_messages(codes['n'].sum())} failed. Share is of these." if len(codes) else "No message failed."
-        )
+        n = int(codes["n"].sum())
+        return note(f"{count_messages(n)} failed. Share is of these." if n else "No message failed.")
 
     def _draw_messages(self) -> str:
-        chosen, start = self._journeys, self._data.start
+        chosen = self._journeys
+        started = chosen[f"{self._data.start}_at"]
         columns = {"Recipient": chosen["to"]} if "to" in chosen else {}
-        columns |= {self._started: chosen[f"{start}_at"]}
-        after_s = (chosen["delivered_at"] - chosen[f"{start}_at"]).dt.total_seconds()
-        columns |= {"Last state": chosen["last_state"], "Delivered after": after_s}
-        columns |= {"Code": chosen["code"], "Message": chosen["message_id"]}
-        self._messages.show_frame(pd.DataFrame(columns))
+        columns |= {"Started (UTC)": started, "Last state": chosen["last_state"]}
+        columns |= {"Delivered after": (chosen["delivered_at"] - started).dt.total_seconds()}
+        self._messages.show_frame(pd.DataFrame(columns | {"Code": chosen["code"], "Message": chosen["message_id"]}))
         return ""
 
     def _draw_code(self) -> str:
@@ -404,15 +383,14 @@ class Explorer(w.VBox):  # type: ignore[misc]
             self._detail.value = note(error_text(error), "error")
 
     def _describe(self, label: Any) -> str:
-        message_id = str(self._journeys["message_id"][label])
-        to = f" to {self._journeys['to'][label]}" if "to" in self._journeys else ""
+        row = self._data.journeys(()).loc[label]
+        message_id, to = str(row["message_id"]), f" to {row['to']}" if "to" in row else ""
         parts = [f"<h4>{_text(message_id + to)}</h4>", history_table(self._data.history(message_id))]
-        for row in self._data.archive.answers(message_id, unmask=True).itertuples() if self._data.archive else ():
-            title = f"{row.kind}, HTTP {row.http_status}, received {_instant(row.received_at)} UTC"
-            try:
-                body = json.dumps(json.loads(str(row.body)), indent=2, ensure_ascii=False)
-            except ValueError:
-                body = str(row.body)
+        for answer in self._data.answers(message_id):
+            title = f"{answer['kind']}, HTTP {answer['http_status']}, received {_instant(answer['received_at'])} UTC"
+            body = answer["body"]
+            with suppress(ValueError):
+                body = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
             shown = _text(body[:_LONGEST_ANSWER]) + ("…" if len(body) > _LONGEST_ANSWER else "")
             parts.append(f'<details><summary>{escape(title)}</summary><pre tabindex="0">{shown}</pre></details>')
         return f'<div class="viberkit-detail">{"".join(parts)}</div>'
@@ -429,7 +407,3 @@ def _choices(counts: Mapping[Any, int]) -> list[tuple[str, Any]]:
 
 def _text(text: str) -> str:
     return escape(escape_controls(mask_numbers(text)))
-
-
-def _instant(at: Any) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S}"

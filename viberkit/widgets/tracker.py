@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import ipywidgets as w
 import pandas as pd
@@ -24,7 +25,7 @@ from viberkit.campaigns.collector import collect
 from viberkit.charts.curves import curve as draw_curve
 from viberkit.errors import ArchiveError, ViberkitError
 from viberkit.models.phone import mask_numbers
-from viberkit.models.states import ORDER, rank
+from viberkit.models.states import rank
 from viberkit.widgets.drawing import chart_html, count_messages, describe_curve, figures_html, recorded_warnings
 from viberkit.widgets.fields import close_widget, error_text, note
 from viberkit.widgets.table import Table
@@ -35,14 +36,9 @@ _SHORTEST_SILENCE_S = 10.0
 _IDLE = 4  # the thread waits for this many times as long as it has worked
 _WAIT_S = 10.0  # at most, for an update to end
 _OF_MESSAGE = ["to", "state", "state_at", "final", "sent_at", "service_id", "campaign", "observed_until"]
-_OF_JOURNEY = [f"{state}_at" for state in ORDER[:8]]
 _COLUMNS = ["Recipient", "State", "Since (UTC)", "Age", "Message"]
-_FORMATS: dict[str, Callable[[Any], str]] = {
-    "State": mask_numbers,
-    "Since (UTC)": "{:%Y-%m-%d %H:%M:%S}".format,
-    "Age": duration,
-    "Message": mask_numbers,
-}
+_FORMATS: dict[str, Callable[[Any], str]] = {"State": mask_numbers, "Message": mask_numbers, "Age": duration}
+_FORMATS["Since (UTC)"] = "{:%Y-%m-%d %H:%M:%S}".format
 
 
 class Tracker:
@@ -59,8 +55,6 @@ class Tracker:
     client : Client, optional
         Client with which histories of open messages are fetched (:func:`viberkit.collect`), every 15 seconds and at
         most 20 a second; default none: callbacks only.
-    since : instant or timedelta, optional
-        Only messages sent since this instant, or since this long ago, such as ``"1h"``.
     last : int, default 100_000
         Only the messages that were stored last, and older ones with new events; what the view holds is bounded by it.
     every_s : float, default 2.0
@@ -97,7 +91,6 @@ class Tracker:
         archive: Archive,
         client: Client | None = None,
         *,
-        since: Any = None,
         last: int = 100_000,
         every_s: float = 2.0,
         now: Callable[[], datetime] | None = None,
@@ -106,9 +99,8 @@ class Tracker:
             raise TypeError("Tracker takes an archive, and optionally a client: Tracker(archive, client)")
         self._archive, self._client, self._last, self._every_s = archive, client, last, every_s
         self._now = now or (lambda: datetime.now(UTC))
-        self._since = _instant(since, self._now()) if since is not None else None
         self._position: tuple[int, int] | None = None
-        self._messages = pd.DataFrame()
+        self._messages: pd.DataFrame | None = None  # by id
         self._drawn: tuple[Any, ...] = ()
         self._errors: dict[str, str] = {}
         self._lock, self._is_closed = threading.Lock(), False
@@ -116,9 +108,8 @@ class Tracker:
         self._heading, self._counts, self._curve = Html(), Html(), Html()
         self._notice, self._error = Html(role="status"), Html(role="alert")
         self._open = Table(pd.DataFrame(columns=_COLUMNS), caption="Messages under way", formats=_FORMATS)
-        self._button = w.Button(description="Pause", layout={"width": "auto"})
-        reference = weakref.ref(self)
-        self._button.on_click(lambda _: _toggle(reference))
+        self._button, reference = w.Button(description="Pause", layout={"width": "auto"}), weakref.ref(self)
+        self._button.on_click(lambda _: _call(reference, "toggle"))
         heading = w.HBox([self._heading, self._button], layout={"justify_content": "space-between"})
         parts = [heading, self._error, self._counts, self._notice, self._curve, self._open]
         self.view = w.VBox(parts, layout=w.Layout(max_width="760px", padding="4px"))
@@ -141,18 +132,16 @@ class Tracker:
         dict of str to int
             Numbers by state.
         """
-        messages = self._messages
-        counted: Any = messages["state"].fillna("no state").value_counts() if len(messages) else {}
-        numbers = {str(state): int(n) for state, n in counted.items()}
+        states: Any = [] if self._messages is None else self._messages["state"].fillna("no state")
+        numbers = Counter(map(str, states))
         return {state: numbers[state] for state in sorted(numbers, key=lambda state: (rank(state), state))}
 
     def start(self) -> None:
         """Start the updates; they run from the beginning, and after :meth:`stop` again."""
         self.stop()
         self._stop = threading.Event()
-        tasks = [(Tracker.update, self._every_s)] + ([(Tracker._poll, _POLL_EVERY_S)] if self._client else [])
-        for task, every_s in tasks:
-            arguments = (weakref.ref(self), task, every_s, self._stop)
+        for name, every_s in {"update": self._every_s, **({"poll": _POLL_EVERY_S} if self._client else {})}.items():
+            arguments = (weakref.ref(self), name, every_s, self._stop)
             thread = threading.Thread(target=_repeat, args=arguments, name="viberkit-tracker", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -175,144 +164,116 @@ class Tracker:
 
     def update(self) -> None:
         """Read what is new and show it; errors are shown in the view."""
-        with self._lock:
-            self._try("update", self._update)
+        self._try("update")
 
-    def _try(self, name: str, task: Callable[[], None]) -> None:
-        """Show the error of a task, or none after a success."""
+    def _try(self, name: str) -> None:
+        """Call a method; show its error, or none after a success."""
         try:
-            task()
+            getattr(self, f"_{name}")()
             self._errors.pop(name, None)
         except Exception as error:  # noqa: BLE001 - shown in the view; nothing else shows a thread's error
             self._errors[name] = error_text(error)
         self._error.value = note("\n".join(self._errors.values()), "error")
 
+    def _toggle(self) -> None:
+        (self.start if self._stop.is_set() else self.stop)()
+
     def _poll(self) -> None:
-        if self._client is not None:
-            self._try("poll", partial(_fetch, self._client, self._archive))
+        result = collect(cast(Client, self._client), self._archive, per_second=_POLL_PER_SECOND, progress=False)
+        if result.failed:
+            reasons = result.to_frame()["reasons"][0]
+            raise ViberkitError(f"{result.failed:,} of {result.requested:,} histories: {reasons}")
 
     def _update(self) -> None:
         if self._archive.is_closed:
             self.stop()
             raise ArchiveError("the archive was closed; open it and make a new tracker")
+        with self._lock:
+            messages = self._read()
+            listening, now = self._archive.listening(), pd.Timestamp(self._now())
+            under_way = messages[~messages["final"]].sort_values("started_at", kind="stable")
+            text = f"{count_messages(len(messages))}, {len(under_way):,} under way. Updated {now:%H:%M:%S} UTC."
+            self._heading.value = note(text)
+            self._notice.value = self._silence(listening, now, len(under_way))
+            age_s = (now - under_way["started_at"]).dt.total_seconds()
+            values = under_way["to"], under_way["state"], under_way["state_at"], age_s, under_way.index
+            self._open.show_frame(pd.DataFrame(dict(zip(_COLUMNS, values, strict=True))))
+            heartbeat = listening["last_at"].max() if len(under_way) and len(listening) else None
+            if self._drawn != (self._position, heartbeat):
+                self._draw(messages.reset_index(), listening)
+                self._drawn = (self._position, heartbeat)
+
+    def _read(self) -> pd.DataFrame:
+        """Read what is new, and return the messages that are shown."""
         parts, position, is_last = list[pd.DataFrame](), self._position, False
-        while not is_last and not self._is_closed:
+        while not (parts and (is_last or self._is_closed)):
             changes = self._archive.changes(position, last=self._last)
             position, is_last = changes.position, changes.is_last
-            parts.append(_read(changes))
+            parts.append(_of_changes(changes))
             if len(parts) > 1:
                 self._heading.value = note(f"Reading the archive: {count_messages(sum(map(len, parts)))} …")
-        self._merge(parts)
-        self._position = position
-        listening, now = self._archive.listening(), pd.Timestamp(self._now())
-        under_way = self._messages[~self._messages["final"]] if len(self._messages) else self._messages
-        text = f"{count_messages(len(self._messages))}, {len(under_way):,} under way. Updated {now:%H:%M:%S} UTC."
-        self._heading.value = note(text)
-        self._notice.value = self._silence(listening, now, len(under_way))
-        self._open.show_frame(_open_table(under_way, now))
-        heartbeat = listening["last_at"].max() if len(under_way) and len(listening) else None
-        if self._drawn != (self._position, heartbeat):
-            self._draw(listening)
-            self._drawn = (self._position, heartbeat)
-
-    def _merge(self, parts: list[pd.DataFrame]) -> None:
-        changed = pd.concat(parts) if parts else pd.DataFrame()
-        if changed.empty:
-            return
+        changed = pd.concat(parts)
         changed = changed[~changed.index.duplicated(keep="last")]
-        if self._since is not None:
-            changed = changed[~(changed["started_at"] < self._since)]
-        kept = self._messages[~self._messages.index.isin(changed.index)]
-        merged = pd.concat([kept, changed]) if len(kept) else changed
-        self._messages = merged if len(merged) <= self._last else merged.iloc[-self._last :]
+        if self._messages is not None and len(kept := self._messages[~self._messages.index.isin(changed.index)]):
+            changed = pd.concat([kept, changed]) if len(changed) else kept
+        self._messages, self._position = changed.iloc[-self._last :], position
+        return self._messages
 
     def _silence(self, listening: pd.DataFrame, now: pd.Timestamp, n_open: int) -> str:
         """Return whether a listener runs, and for how long there was no callback."""
-        times, notes = self._archive.callback_times(), []
+        times, text = self._archive.callback_times(), ""
         quiet_s = (now - listening["last_at"].max()).total_seconds() if len(listening) else float("inf")
         if quiet_s > 3 * HEARTBEAT_S:
             last = f": its last heartbeat was {duration(quiet_s)} ago" if len(listening) else ""
-            notes.append((f"No listener is running{last}.", "quiet" if self._client or not n_open else "caution"))
+            text = note(f"No listener is running{last}.", "quiet" if self._client or not n_open else "caution")
         if len(times):
             silent_s = max((now - times.iloc[-1]).total_seconds(), 0.0)
             usual_s = times.diff().dt.total_seconds().quantile(0.9)
             usual = f"; usually the next one comes within {duration(usual_s)}" if len(times) > 9 else ""
-            is_late = n_open and silent_s > max(_SHORTEST_SILENCE_S, 5 * usual_s)
-            text = f"No callback for {duration(silent_s)}" if is_late else f"Last callback {duration(silent_s)} ago"
-            notes.append((f"{text}{usual}.", "caution" if is_late else "quiet"))
-        return "".join(note(text, tone) for text, tone in notes)
+            if n_open and silent_s > max(_SHORTEST_SILENCE_S, 5 * usual_s):
+                return text + note(f"No callback for {duration(silent_s)}{usual}.", "caution")
+            text += note(f"Last callback {duration(silent_s)} ago{usual}.")
+        return text
 
-    def _draw(self, listening: pd.DataFrame) -> None:
+    def _draw(self, messages: pd.DataFrame, listening: pd.DataFrame) -> None:
         """Draw counts and curve; an open message counts until it was last observed, by a listener, too."""
-        counts, frame = self.counts, self._messages
-        self._counts.value = figures_html((state, f"{n:,}", "") for state, n in counts.items())
-        starts = [state for state in ("accepted", "dispatched") if len(frame) and frame[f"{state}_at"].notna().any()]
+        self._counts.value = figures_html((state, f"{n:,}", "") for state, n in self.counts.items())
+        starts = [state for state in ("accepted", "dispatched") if messages[f"{state}_at"].notna().any()]
         if not starts:
-            self._curve.value = note("No messages yet." if not len(frame) else "No time of acceptance is known yet.")
+            self._curve.value = note("No time of acceptance is known yet." if len(messages) else "No messages yet.")
             return
-        frame = frame.reset_index()
-        called = frame[frame["called_at"].notna()]
-        callbacks = pd.DataFrame({"message_id": called["message_id"], "received_at": called["called_at"]})
-        callbacks = callbacks.assign(source="callback", state=called["state"])
-        frame["observed_until"] = observed_until(frame, callbacks, listening)
+        called = messages[messages["called_at"].notna()].assign(source="callback")
+        callbacks = called[["message_id", "state", "source", "called_at"]].rename(columns={"called_at": "received_at"})
+        messages["observed_until"] = observed_until(messages, callbacks, listening)
         with recorded_warnings():
-            curve = delivery_curve(frame, start=starts[0])
-        n = int(frame[f"{starts[0]}_at"].notna().sum())
-        self._curve.value = chart_html(draw_curve, curve, describe_curve(curve, n))
+            curve = delivery_curve(messages, start=starts[0])
+        self._curve.value = chart_html(draw_curve, curve, describe_curve(curve, messages["outcome"]))
 
 
-def _toggle(reference: weakref.ref[Tracker]) -> None:
+def _call(reference: weakref.ref[Tracker], name: str) -> bool:
+    """Call a method of a tracker; return whether there is still one."""
     if (tracker := reference()) is not None:
-        tracker._try("button", tracker.start if tracker._stop.is_set() else tracker.stop)
+        tracker._try(name)
+    return tracker is not None
 
 
-def _repeat(
-    reference: weakref.ref[Tracker], task: Callable[[Tracker], None], every_s: float, stop: threading.Event
-) -> None:
-    """Call a task until it is stopped or nothing refers to the tracker; wait longer after a long one."""
-    while not stop.is_set() and (tracker := reference()) is not None:
-        began = time.monotonic()
-        task(tracker)
-        del tracker
+def _repeat(reference: weakref.ref[Tracker], name: str, every_s: float, stop: threading.Event) -> None:
+    """Call a method until it is stopped or nothing refers to the tracker; wait longer after a long call."""
+    began = time.monotonic()
+    while not stop.is_set() and _call(reference, name):
         stop.wait(max(every_s, _IDLE * (time.monotonic() - began)))
+        began = time.monotonic()
 
 
-def _fetch(client: Client, archive: Archive) -> None:
-    result = collect(client, archive, per_second=_POLL_PER_SECOND, progress=False)
-    if result.failed:
-        reasons = result.to_frame()["reasons"][0]
-        raise ViberkitError(f"{result.failed:,} of {result.requested:,} histories: {reasons}")
-
-
-def _instant(since: Any, now: datetime) -> pd.Timestamp:
-    try:
-        return pd.Timestamp(now) - pd.Timedelta(since)
-    except (TypeError, ValueError):
-        instant = pd.Timestamp(since)
-    return instant.tz_localize("UTC") if instant.tz is None else instant
-
-
-def _read(changes: Changes) -> pd.DataFrame:
+def _of_changes(changes: Changes) -> pd.DataFrame:
     """Return what is shown of each changed message, by its id."""
     messages, events = changes.messages.set_index("message_id"), changes.events
     called = events[events["source"].str.contains("callback").fillna(value=False)]
     with recorded_warnings():
         paths = journeys(events).set_index("message_id")
-    times = [str(name) for name in paths if name in _OF_JOURNEY or str(name).endswith(("_not_before", "_not_after"))]
-    messages = messages[_OF_MESSAGE].astype(dict.fromkeys(("state", "service_id", "campaign"), "str"))
-    frame = messages.join(paths[[*times, "outcome"]])
+    paths = paths[[name for name in paths if name == "outcome" or re.search("_(at|not_before|not_after)$", str(name))]]
+    frame = messages[_OF_MESSAGE].astype(dict.fromkeys(("state", "service_id", "campaign"), "str")).join(paths)
     frame["outcome"] = frame["outcome"].astype("str").fillna("open")
     frame["called_at"] = called.groupby("message_id")["received_at"].max().reindex(frame.index)
-    first = paths[_OF_JOURNEY].min(axis=1).reindex(frame.index)
-    frame["started_at"] = frame["sent_at"].fillna(first)
-    return frame
-
-
-def _open_table(messages: pd.DataFrame, now: datetime) -> pd.DataFrame:
-    """Return the messages under way, the oldest first, as they are shown."""
-    if not len(messages):
-        return pd.DataFrame(columns=_COLUMNS)
-    messages = messages.sort_values("started_at", kind="stable")
-    age_s = (pd.Timestamp(now) - messages["started_at"]).dt.total_seconds()
-    values = messages["to"], messages["state"], messages["state_at"], age_s, messages.index
-    return pd.DataFrame(dict(zip(_COLUMNS, values, strict=True)))
+    first = paths.filter(regex="_at$").min(axis=1).reindex(frame.index)
+    return frame.assign(started_at=frame["sent_at"].fillna(first))

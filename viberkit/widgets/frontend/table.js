@@ -96,6 +96,7 @@ function render({ model, el }) {
     shown.textContent = content.total
       ? `${content.first.toLocaleString("en")}–${content.last.toLocaleString("en")} of ${content.total.toLocaleString("en")}`
       : "no rows";
+    table.tHead.hidden = previous.hidden = next.hidden = !content.total;
     previous.disabled = content.first <= 1;
     next.disabled = content.last >= content.total;
     pager.hidden = content.total > 0 && content.first === 1 && content.last === content.total;
