@@ -225,7 +225,7 @@ def test_hostile_texts_are_shown_as_text(trackers: list[Tracker], archive: vk.Ar
     texts = [*HOSTILE, f"call {NUMBER}"]
     for number, text in enumerate(texts):
         event = {"event": text or "x", "messageId": f"{text}{number}", "timestamp": NOW.isoformat()}
-        record_callback(archive, json.dumps(event | {"from": text, "code": text}).encode(), NOW)
+        record_callback(archive, json.dumps(event | {"from": text, "details": {"code": text}}).encode(), NOW)
     tracker = track(trackers, archive)
     assert len(tracker.counts) > 100
     shown = page(tracker)

@@ -63,9 +63,14 @@ def hostile_path(tmp_path: Path) -> Path:
     with vk.Archive(path, create=True) as archive:
         for number, text in enumerate([*HOSTILE, f"call {NUMBER}"]):
             for state in ("MessageStatus::accepted", text or "x"):
-                event = {"event": state, "messageId": f"{number} {text}", "timestamp": NOW.isoformat(), "code": text}
+                event = {
+                    "event": state,
+                    "messageId": f"{number} {text}",
+                    "timestamp": NOW.isoformat(),
+                    "details": {"code": text},
+                }
                 record_callback(archive, json.dumps(event).encode(), NOW)
-            failed = {"event": "MessageStatus::failed", "messageId": f"{number} {text}", "code": text, "reason": text}
+            failed = {"event": "MessageStatus::failed", "messageId": f"{number} {text}", "details": {"code": text}}
             record_callback(archive, json.dumps(failed | {"timestamp": NOW.isoformat()}).encode(), NOW)
     return path
 
@@ -165,7 +170,7 @@ def test_hostile_texts_do_nothing(page_of: Any, hostile_path: Path) -> None:
     desk.page.on("request", lambda request: requests.append(request.url))
     with vk.Archive(hostile_path) as archive:
         desk.wait_for_text(f"{len(archive.messages())} messages")
-    desk.page.get_by_label("Failure code").wait_for()
+    desk.page.get_by_label("Failure code", exact=True).wait_for()
     for name in ("Transitions", "Over time", "Failures", "Code", "Messages"):
         open_tab(desk, name)
         desk.take_screenshot(name.lower())

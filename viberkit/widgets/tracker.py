@@ -33,7 +33,7 @@ from viberkit.widgets.unsaved import Html
 
 _POLL_EVERY_S, _POLL_PER_SECOND = 15.0, 20.0
 _SHORTEST_SILENCE_S = 10.0
-_IDLE = 4  # the thread waits for this many times as long as it has worked
+_IDLE = 2  # the thread waits for this many times as long as it has worked
 _WAIT_S = 10.0  # at most, for an update to end
 _OF_MESSAGE = ["to", "state", "state_at", "final", "sent_at", "service_id", "campaign", "observed_until"]
 _COLUMNS = ["Recipient", "State", "Since (UTC)", "Age", "Message"]
@@ -237,17 +237,19 @@ class Tracker:
 
     def _draw(self, messages: pd.DataFrame, listening: pd.DataFrame) -> None:
         """Draw counts and curve; an open message counts until it was last observed, by a listener, too."""
-        self._counts.value = figures_html((state, f"{n:,}", "") for state, n in self.counts.items())
+        counts = figures_html((state, f"{n:,}", "") for state, n in self.counts.items())
         starts = [state for state in ("accepted", "dispatched") if messages[f"{state}_at"].notna().any()]
         if not starts:
-            self._curve.value = note("No time of acceptance is known yet." if len(messages) else "No messages yet.")
+            text = "No time of acceptance is known yet." if len(messages) else "No messages yet."
+            self._counts.value, self._curve.value = counts, note(text)
             return
         called = messages[messages["called_at"].notna()].assign(source="callback")
         callbacks = called[["message_id", "state", "source", "called_at"]].rename(columns={"called_at": "received_at"})
         messages["observed_until"] = observed_until(messages, callbacks, listening)
         with recorded_warnings():
             curve = delivery_curve(messages, start=starts[0])
-        self._curve.value = chart_html(draw_curve, curve, describe_curve(curve, messages["outcome"]))
+        shown = chart_html(draw_curve, curve, describe_curve(curve, messages["outcome"]))
+        self._counts.value, self._curve.value = counts, shown
 
 
 def _call(reference: weakref.ref[Tracker], name: str) -> bool:
