@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import threading
@@ -14,7 +15,7 @@ import ipywidgets as w
 import pytest
 import requests
 from support.archives import record_callback
-from support.callback_load import body
+from support.callback_load import body, load
 from support.faults import FaultySandbox
 from support.hostile import HOSTILE
 from support.waiting import wait_for
@@ -26,6 +27,7 @@ from viberkit.widgets.tracker import Tracker
 
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
 NUMBER = "+491701234567"
+SECRET = "a-shared-secret"
 
 
 @pytest.fixture
@@ -179,7 +181,9 @@ def test_a_dropped_tracker_ends(archive: vk.Archive) -> None:
 
 def test_a_displayed_tracker_lives(trackers: list[Tracker], archive: vk.Archive) -> None:
     tracker = Tracker(archive, every_s=0.05)
-    assert "application/vnd.jupyter.widget-view+json" in tracker._repr_mimebundle_()
+    shown = tracker._repr_mimebundle_()
+    assert set(shown) == {"application/vnd.jupyter.widget-view+json", "text/plain"}
+    assert shown["text/plain"].startswith("Tracker(Archive(")
     reference = weakref.ref(tracker)
     del tracker
     gc.collect()
@@ -243,3 +247,15 @@ def test_arguments(archive: vk.Archive) -> None:
     with pytest.raises(TypeError, match="takes an archive"):
         Tracker(archive, archive)  # type: ignore[arg-type]
     assert not threads()
+
+
+@pytest.mark.slow
+def test_no_update_is_lost_under_load(trackers: list[Tracker], archive: vk.Archive) -> None:
+    with vk.Listener(archive, secret=SECRET) as listener:
+        tracker = Tracker(archive, every_s=0.2)
+        trackers.append(tracker)
+        report = asyncio.run(load(listener.url, SECRET, seconds=5, per_second=500, connections=8))
+    assert (report.refused, report.broken) == (0, 0)
+    wait_for(lambda: tracker.counts == counts(archive), 30)
+    assert sum(tracker.counts.values()) == -(-report.answered // 4)
+    assert not tracker._error.value

@@ -121,7 +121,7 @@ class Tracker:
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         self.view.tracker = self  # what is displayed lives as long as the widget
-        return self.view._repr_mimebundle_(**options)
+        return self.view._repr_mimebundle_(**options) | {"text/plain": repr(self)}
 
     @property
     def counts(self) -> dict[str, int]:
