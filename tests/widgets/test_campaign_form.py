@@ -19,6 +19,7 @@ from support.hostile import HOSTILE
 from support.waiting import wait_for
 
 import viberkit as vk
+from viberkit.errors import CampaignError
 from viberkit.models.content import Content
 from viberkit.widgets.content_fields import KINDS
 from viberkit.widgets.files import Download
@@ -111,11 +112,29 @@ def test_an_upload_arrives_in_parts(form: CampaignForm) -> None:
 def test_recipients_from_code_need_no_file(archive: vk.Archive, client: vk.Client) -> None:
     form = CampaignForm(archive, client, recipients=people())
     assert form.recipients.box.children[0].layout.display == "none"
+    assert "✗" not in page(form)
+    assert "5 rows." in page(form)
     form.name.input.value, form.fields["text"].input.value = "spring", "Hi {name}"
     form.check_button.click()
     assert form.campaign is not None
     assert form.campaign.preview().planned == 5
     form.close()
+
+
+def test_recipients_from_code_that_cannot_be_read_are_an_error(archive: vk.Archive, client: vk.Client) -> None:
+    with pytest.raises(CampaignError, match="does not exist; pass its path"):
+        CampaignForm(archive, client, recipients="people.csv")
+    with pytest.raises(CampaignError, match="is not in the archive"):
+        CampaignForm(archive, client, name="spring")
+
+
+def test_a_file_that_cannot_be_read_is_shown(form: CampaignForm) -> None:
+    Path("people.csv").write_text("phone,phone\n1,2\n")
+    form.recipients.path.input.value = "people.csv"
+    assert "✗ have several columns &#x27;phone&#x27;; rename all but one" in form.recipients.path.hint.value
+    Path("empty.csv").touch()
+    form.recipients.path.input.value = "empty.csv"
+    assert "cannot be read: it is empty" in form.recipients.path.hint.value
 
 
 def test_the_column_of_the_numbers_is_asked_for_if_no_name_says_it(form: CampaignForm) -> None:
@@ -195,7 +214,7 @@ def test_check_names_the_number_of_problems_and_plans_nothing(form: CampaignForm
 
 def test_the_check_shows_what_would_be_sent_and_what_is_left_out(form: CampaignForm, sandbox: FaultySandbox) -> None:
     frame = pd.concat([people(), pd.DataFrame({"phone": ["12", "+491701000000"], "name": ["=cmd|x", SCRIPT]})])
-    fill(form, frame, text="Hi {name} <b>")
+    fill(form, frame.assign(**{"=x": "1"}), text="Hi {name} <b>")
     form.price.input.value, form.price_high.input.value, form.currency.input.value = "0.03", "0.05", "€"
     form.check_button.click()
     shown = page(form)
@@ -213,7 +232,7 @@ def test_the_check_shows_what_would_be_sent_and_what_is_left_out(form: CampaignF
     download.send = sent.append
     download._handle_custom_msg({"view": "1"}, [])
     table = pd.read_csv(io.StringIO(sent[0]["text"]), dtype="str")
-    assert list(table.columns) == ["row", "field", "rule", "remedy", "phone", "name"]
+    assert list(table.columns) == ["row", "field", "rule", "remedy", "phone", "name", "'=x"]
     assert table["phone"].tolist() == ["12", "+491701000000"]
     assert table["name"].tolist() == ["'=cmd|x", SCRIPT]
 

@@ -118,7 +118,7 @@ class CampaignForm(ContentForm):
         for field in self._terms:
             field.on_change(self._changed)
         self._columns = Html(layout={"margin": NOTE_MARGIN})
-        self.recipients = RecipientsInput(recipients, self._changed)
+        self.recipients = RecipientsInput(self._changed)
         self.check_button = button("Check recipients", self._plan, "primary")
         self.back_button = button("Back", self._go_back)
 
@@ -131,6 +131,8 @@ class CampaignForm(ContentForm):
         self.children = [self.stored.box, self._inputs, self._view_box, buttons(self.back_button)]
         self._open(name)
         self._switch_kind()
+        if recipients is not None:
+            self.recipients.use(recipients)
 
     def violations(self) -> list[Violation]:
         """Return everything that prevents planning.

@@ -20,7 +20,7 @@ from viberkit.widgets.unsaved import Html
 class RecipientsInput:
     """The inputs, the table that was read from a file, and what is wrong with it."""
 
-    def __init__(self, recipients: Any, on_change: Callable[[], None]) -> None:
+    def __init__(self, on_change: Callable[[], None]) -> None:
         self.frame = pd.DataFrame()
         self._problem: Violation | None = None
         self._on_change = on_change
@@ -35,11 +35,8 @@ class RecipientsInput:
         )
         self.fields = [self.path, self.column, self.region]
         self._read_note = Html(role="status", layout={"margin": f"4px 2px 8px {INDENT}"})
-        files = w.VBox([self.path.box, self.upload])
-        self.box = w.VBox([files, self._read_note, self.column.box, self.region.box, self.international])
-        if recipients is not None:
-            files.layout.display = "none"
-            self._read(recipients)
+        self._files = w.VBox([self.path.box, self.upload])
+        self.box = w.VBox([self._files, self._read_note, self.column.box, self.region.box, self.international])
         self.path.on_change(self.read_path)
         self.column.on_change(on_change)
         self.region.on_change(on_change)
@@ -74,16 +71,24 @@ class RecipientsInput:
             rule = f"arrived incomplete: {len(content):,} of {size:,} bytes" if size else "is empty"
             self._fail(Violation("recipients", quote(name), rule, "put the file on the server and type its path"))
 
-    def _read(self, recipients: Any, name: str = "") -> None:
-        """Read recipients: a path, the content of a file, or whatever a campaign can be planned for."""
+    def _read(self, file: Path | bytes, name: str = "") -> None:
+        """Read a file at a path, or its content."""
         try:
-            table = read_text_table(recipients)[0] if isinstance(recipients, bytes) else recipients
-            frame, source = read_recipients(table)
+            frame, source = read_recipients(read_text_table(file)[0] if isinstance(file, bytes) else file)
         except (CampaignError, UnreadableRecord) as error:
-            self._fail(Violation("recipients", quote(name) if name else "", str(error)))
-            return
+            rule = str(error).removeprefix("recipients: ")
+            self._fail(Violation("recipients", quote(name) if name else "", rule))
+        else:
+            self._show(frame, name or source)
+
+    def use(self, recipients: Any) -> None:
+        """Use a table from code instead of a file."""
+        self._files.layout.display = "none"
+        self._show(*read_recipients(recipients))
+
+    def _show(self, frame: pd.DataFrame, source: str) -> None:
         self.frame = frame.rename(columns=str)
-        self._read_note.value = note(f"{len(frame):,} rows. {name or source}", "good")
+        self._read_note.value = note(f"{len(frame):,} rows. {source}", "good")
         self.column.input.options = ["", *self.frame.columns]
         if not self.column.value or self.column.value not in self.frame:
             self.column.input.value = number_column(self.frame) or ""
