@@ -160,6 +160,10 @@ def test_warnings_are_notes(events: pd.DataFrame) -> None:
     log = events[(events["message_id"] != first) | (events["state"] != "accepted")]
     report = vk.report(log)
     assert "dropped 1 of " in report.html
+    with_names = vk.report(log.assign(country=log["country"].astype("str").replace("DE", "日本")), by="country")
+    assert errors(with_names) == []
+    assert "日本" in with_names.html
+    assert "Glyph" not in with_names.html, "a browser has the characters that matplotlib's font lacks"
 
 
 def test_a_period_is_relative_to_the_last_observation(events: pd.DataFrame) -> None:

@@ -76,11 +76,12 @@ def test_nothing_hostile_is_executed(chromium: Any, tmp_path: Path) -> None:
         out = tmp_path / f"{number}.html"
         report = vk.report(log, out=out, by="campaign", prices=prices, title=str(log["campaign"].iloc[0]))
         assert 'class="error"' not in report.html
-        shown = Shown(chromium, out)
+        shown = Shown(chromium, out, viewport={"width": 400, "height": 900})
         shown.page.evaluate("document.querySelectorAll('*').forEach(e => e.focus?.())")
         assert (shown.requests, shown.dialogs) == ([out.as_uri()], [])
         assert shown.page.evaluate(f"window.{CANARY}") is None
         assert shown.page.locator("section").count() == 9
+        assert shown.page.evaluate("document.documentElement.scrollWidth") == 400
         shown.close()
         assert not executed(chromium, without_policy(report.html), CANARY), "not only the policy prevents it"
 

@@ -192,7 +192,7 @@ def report(
         section=section,
         versions={name: metadata.version(name) for name in ("viberkit", "pandas", "numpy")},
     )
-    html = re.sub(r"(?<=>)[^<]+(?=<)", lambda text: mask_numbers(text[0]), html)  # in charts, too
+    html = re.sub(r"(?<=>)[^<]+(?=<)", lambda text: _show(text[0]), html)  # in charts, too
     if out is not None:
         Path(out).write_text(html, encoding="utf-8")
     return Report(answers, None if out is None else Path(out), html, log)
@@ -206,4 +206,5 @@ def _attempt(make: Callable[[], Any], show: Callable[[str], Any]) -> tuple[Any, 
             made = make()
         except Exception as error:  # noqa: BLE001 - what else is known is to be shown
             made = show(f"This is not available: {type(error).__name__}: {error}")
-    return made, [f"{warning.message}." for warning in caught if issubclass(warning.category, UserWarning)]
+    own = (f"{warning.message}." for warning in caught if warning.category.__module__.startswith("viberkit."))
+    return made, list(dict.fromkeys(own))

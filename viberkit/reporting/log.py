@@ -23,7 +23,7 @@ from viberkit.frames.schema import require
 _LEVELS, _OUTCOMES = (0.5, 0.9, 0.95, 0.99), ("delivered", "failed", "open")
 _HISTORY = pd.Timedelta(days=28)  # in which changes are looked for, at least
 _MOST_GROUPS, _MOST_WINDOWS = 20, 24
-_LENGTHS = ("1min", "5min", "15min", "1h", "6h", "1d", "1w", "4w", "13w", "52w")
+_LENGTHS = ("5min", "15min", "1h", "6h", "1d", "1w", "4w", "13w", "52w")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +89,9 @@ class Log:
         events = None if events is None else events[events["message_id"].isin(chosen["message_id"])]
         return replace(self, journeys=chosen, events=events, begin=begin, end=end)
 
-    @property
-    def started(self) -> pd.Series[Any]:
-        return self.journeys[f"{self.start}_at"]
-
     # With numbers as ids, that no message is there twice is soon checked.
     numbered = cached_property(lambda log: log.journeys.assign(message_id=np.arange(len(log.journeys))))
+    started = cached_property(lambda log: log.journeys[f"{log.start}_at"])
     ordered = cached_property[Any](lambda log: order_events(log.events, "report"))
     observed = cached_property(lambda log: log.observe())
     #: Whether all messages together met the promise, as ``vk.slo`` estimates it.
