@@ -71,7 +71,8 @@ def hostile_path(tmp_path: Path) -> Path:
                 }
                 record_callback(archive, json.dumps(event).encode(), NOW)
             failed = {"event": "MessageStatus::failed", "messageId": f"{number} {text}", "details": {"code": text}}
-            record_callback(archive, json.dumps(failed | {"timestamp": NOW.isoformat()}).encode(), NOW)
+            if number % 2:
+                record_callback(archive, json.dumps(failed | {"timestamp": NOW.isoformat()}).encode(), NOW)
     return path
 
 

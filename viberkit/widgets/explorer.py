@@ -208,6 +208,7 @@ class Explorer(w.VBox):  # type: ignore[misc]
         self.tabs.observe(self._request, "selected_index")
         self._messages.observe(self._open, "chosen")
         filters = w.Box([*self.filters.values()], layout=w.Layout(flex_flow="row wrap"))
+        filters.add_class("viberkit-filters")
         parts = [filters, self._status, self._figures, self.tabs]
         super().__init__(parts, layout=w.Layout(max_width="880px", padding="4px"))
         self._request()
