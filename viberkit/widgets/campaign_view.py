@@ -41,7 +41,6 @@ class CampaignView(Form):
         self.layout.padding = "0"
         self._campaign, self._client, self._rows = campaign, client, rows
         self._on_change, self._options = on_change, options
-        self._lock = threading.Lock()  # handlers may run in several threads of the kernel
         self._pause = threading.Event()
         self._sender: threading.Thread | None = None
         self.is_sending = False
@@ -133,10 +132,8 @@ class CampaignView(Form):
 
     @show_errors
     def _confirm(self, _: object) -> None:
-        if self.is_sending:  # the second of two clicks
-            return
         typed, expected = self.confirmation.value, self._campaign.preview(0).confirm
-        if typed == expected:
+        if typed == expected or self.is_sending:  # the second of two clicks
             self.confirmation.clear()
             self._start(typed)
             return
@@ -150,10 +147,9 @@ class CampaignView(Form):
         self._start(self._campaign.confirmed or "")
 
     def _start(self, confirm: str) -> None:
-        with self._lock:
-            if self.is_sending:
-                return
-            self.is_sending = True
+        if self.is_sending:
+            return
+        self.is_sending = True
         self._pause.clear()
         self._sender = threading.Thread(target=self._send_messages, args=(confirm,), name="viberkit-send")
         self._report("Sending.")
@@ -169,6 +165,7 @@ class CampaignView(Form):
         while self.is_sending:
             self._show_progress(before, time.monotonic() - started)
             time.sleep(_REFRESH_S)
+        self._show_progress(0, 0)
 
     def _send_messages(self, confirm: str) -> None:
         """Send, and show what became of it. A kernel that is shut down waits for the messages in flight."""
@@ -187,7 +184,7 @@ class CampaignView(Form):
         self.show()
         self._on_change()
         self._report(*result)
-        self._message.focus()
+        self._message.send({"keep_focus": True})
 
     @show_errors
     def _resolve(self, _: object) -> None:
