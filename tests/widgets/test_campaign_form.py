@@ -390,6 +390,20 @@ def test_errors_are_shown(form: CampaignForm, archive: vk.Archive, sandbox: Faul
     assert "is already planned with different terms" in page(form)
 
 
+def test_an_archive_that_is_gone_while_messages_are_sent(archive: vk.Archive) -> None:
+    with FaultySandbox(seed=1, speed=0, latency_s=0.05) as sandbox, sandbox.client() as client:
+        form = CampaignForm(archive, client, recipients=people(60), per_second=100)
+        form.name.input.value, form.fields["text"].input.value = "spring", "Hi {name}"
+        form.check_button.click()
+        send(form)
+        wait_for(lambda: len(numbers(sandbox)) > 5)
+        archive.close()
+        archive.path.unlink()
+        form.wait(20)
+        assert "✗" in page(form), "an error is shown, and none is raised in a thread"
+        form.close()
+
+
 # --- what is stored, what is shown --------------------------------------------------------------------------
 
 

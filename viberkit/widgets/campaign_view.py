@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from html import escape
 from typing import Any
 
@@ -14,7 +15,7 @@ import pandas as pd
 from viberkit.analysis.formatting import duration
 from viberkit.api.client import Client
 from viberkit.campaigns.campaign import MEANINGS, Campaign
-from viberkit.errors import Violation, quote
+from viberkit.errors import ArchiveError, Violation, quote
 from viberkit.models.phone import mask_numbers
 from viberkit.widgets.fields import Field, error_text, note, set_shown
 from viberkit.widgets.files import Download
@@ -160,12 +161,13 @@ class CampaignView(Form):
         self.pause_button.focus()
 
     def _follow(self) -> None:
-        """Show the progress while messages are sent."""
-        before, started = _settled(self._campaign.status().counts), time.monotonic()
-        while self.is_sending:
-            self._show_progress(before, time.monotonic() - started)
-            time.sleep(_REFRESH_S)
-        self._show_progress(0, 0)
+        """Show the progress while messages are sent; what sends them reports errors of the archive."""
+        with suppress(ArchiveError):
+            before, started = _settled(self._campaign.status().counts), time.monotonic()
+            while self.is_sending:
+                self._show_progress(before, time.monotonic() - started)
+                time.sleep(_REFRESH_S)
+            self._show_progress(0, 0)
 
     def _send_messages(self, confirm: str) -> None:
         """Send, and show what became of it. A kernel that is shut down waits for the messages in flight."""
@@ -181,10 +183,14 @@ class CampaignView(Form):
             done = (f"Done. Decide about {unknown:,} below.", "caution") if unknown else ("Done.", "good")
             result = stopped if status.stopped else done
         self.is_sending = False
+        self._show_result(*result)
+        self._message.send({"keep_focus": True})
+
+    @show_errors
+    def _show_result(self, text: str, tone: str) -> None:
         self.show()
         self._on_change()
-        self._report(*result)
-        self._message.send({"keep_focus": True})
+        self._report(text, tone)
 
     @show_errors
     def _resolve(self, _: object) -> None:
