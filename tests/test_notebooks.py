@@ -18,6 +18,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+import viberkit as vk
+
 HERE = Path(__file__).parent
 FOLDER = HERE.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -61,6 +63,7 @@ def test_all_tutorials_are_present() -> None:
         "07-fallback",
         "08-your-own-log",
         "09-dependence",
+        "delivery-report",
         "gallery",
     ]
 
@@ -83,7 +86,7 @@ class TestCommitted:
         notebook = _read(path)
         assert set(notebook.metadata) == {"kernelspec"}
         assert notebook.metadata.kernelspec.name == "python3"
-        assert not [cell for cell in notebook.cells if cell.metadata]
+        assert not [cell for cell in notebook.cells if cell.metadata and cell.metadata != {"tags": ["parameters"]}]
 
     def test_no_cell_is_excluded_from_comparison(self, path: Path) -> None:
         source = path.read_text(encoding="utf-8")
@@ -137,6 +140,21 @@ def test_runs_in_a_new_kernel_and_leaves_no_file(path: Path, tmp_path: Path) -> 
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert not [output for cell in cells for output in cell.outputs if output.get("name") == "stderr"]
     assert {entry.name for entry in folder.iterdir()} == before
+
+
+@pytest.mark.slow
+def test_the_report_has_parameters(tmp_path: Path) -> None:
+    papermill = pytest.importorskip("papermill", reason="papermill is not installed")
+    folder = _copy(tmp_path)
+    parameters = {"within": 5, "by": "country", "since": "2026-01-17"}
+    result = papermill.execute_notebook(
+        folder / "delivery-report.ipynb", folder / "week.ipynb", parameters, cwd=folder, progress_bar=False
+    )
+    texts = [text for cell in result.cells if cell.cell_type == "code" for text in _texts(cell)]
+    journeys = vk.journeys(vk.read_events(folder.parent / "data/campaign/events.parquet"))
+    days = journeys[journeys["accepted_at"] >= "2026-01-17"]
+    assert vk.slo(days, within=5, every=None)["summary"][0] in "".join(texts)
+    assert any("country" in text for text in texts)
 
 
 @pytest.mark.slow

@@ -36,6 +36,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "campaigns.collector": ["collect"],
         "frames.reader": ["SkippedRowsWarning", "UncertainTimesWarning", "UnknownStatesWarning", "read_events"],
         "models.content": ["Button", "Carousel", "CarouselItem", "File", "Image", "List", "Text", "Video"],
+        "reporting.digest": ["digest"],
+        "reporting.document": ["report"],
         "sandbox.sandbox": ["Sandbox"],
     },
 )
@@ -87,4 +89,6 @@ if TYPE_CHECKING:  # the same names, for type checkers and completion
         Text as Text,
         Video as Video,
     )
+    from viberkit.reporting.digest import digest as digest
+    from viberkit.reporting.document import report as report
     from viberkit.sandbox.sandbox import Sandbox as Sandbox

@@ -20,7 +20,7 @@ from viberkit.analysis.incidence import difference_interval
 from viberkit.errors import MissingColumn
 from viberkit.frames.columns import EVENTS, JOURNEYS
 
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "12"))
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 START = pd.Timestamp("2026-03-02T12:00:00Z").as_unit("us")
 OPEN, DELIVERED, FAILED = range(3)

@@ -25,7 +25,7 @@ from viberkit.errors import MissingColumn
 from viberkit.frames.columns import EVENTS, JOURNEYS
 from viberkit.sandbox.delivery_model import DeliveryModel
 
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "30"))
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "12"))
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 some = settings(many, max_examples=max(EXAMPLES // 2, 1))
 START = pd.Timestamp("2026-03-02T12:00:00Z").as_unit("us")

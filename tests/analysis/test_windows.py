@@ -20,7 +20,7 @@ from viberkit.errors import MissingColumn
 from viberkit.frames.columns import JOURNEYS
 from viberkit.sandbox.delivery_model import DeliveryModel, LogNormal
 
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "16"))
 LOGS = max(int(os.environ.get("VIBERKIT_LOGS", "300")), 300)
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 DAY = 86_400 * SECOND

@@ -49,6 +49,34 @@ def send(campaign: Any, sandbox: vk.Sandbox, **options: Any) -> CampaignStatus:
 # --- planning --------------------------------------------------------------------------------------------
 
 
+def test_replace_forgets_what_was_planned_until_it_is_confirmed(
+    sandbox: vk.Sandbox, archive: vk.Archive, spring: Any
+) -> None:
+    def plan(first: int, count: int, text: str) -> vk.Campaign:
+        table = people(count, first)
+        return vk.Campaign.plan(archive, "spring", table, vk.Text(text), rate_type="promotion", replace=True)
+
+    spring = plan(0, 3, "Hello {first_name}")
+    assert spring.preview().sample["text"].tolist() == ["Hello N0", "Hello N1", "Hello N2"]
+    assert [content.text for content in spring.preview(2).contents] == ["Hello N0", "Hello N1"]
+    confirm = spring.preview().confirm
+    send(spring, sandbox, confirm=confirm)
+    plan(10, 1, "Hello {first_name}")
+    assert spring.status().counts == {"planned": 1, "accepted": 3}, "a campaign that was confirmed is kept"
+    with pytest.raises(CampaignError, match="different terms"):
+        plan(0, 3, "Hi")
+    assert plan(0, 3, "Hello {first_name}").status().counts == {"planned": 1, "accepted": 3}
+
+
+def test_a_campaign_that_was_not_sent_is_kept_once_it_is_confirmed(
+    sandbox: vk.Sandbox, archive: vk.Archive, spring: Any
+) -> None:
+    send(spring, sandbox, confirm=spring.preview().confirm, stop=lambda: True)
+    assert spring.status().counts == {"queued": 40}
+    with pytest.raises(CampaignError, match="different terms"):
+        vk.Campaign.plan(archive, "spring", people(1), vk.Text("Hi"), rate_type="promotion", replace=True)
+
+
 def test_planning_sends_nothing_and_previews_the_messages(
     sandbox: vk.Sandbox, archive: vk.Archive, spring: Any
 ) -> None:
@@ -514,3 +542,23 @@ def test_the_command_line_reads_workbooks_and_national_numbers(run: Any, tmp_pat
     command[4] = "Hi"
     assert "messages to send: 0" in run(*command[:1], "summer", *command[2:])[1]
     assert "messages to send: 1" in run(*command[:1], "summer", *command[2:], "--international")[1]
+
+
+# --- stopping on request ---------------------------------------------------------------------------------
+
+
+def test_stop_waits_for_the_messages_in_flight_and_the_same_call_continues(archive: vk.Archive) -> None:
+    campaign = vk.Campaign.plan(archive, "spring", people(100), HI, rate_type="promotion")
+    with vk.Sandbox(seed=1, speed=0, latency_s=0.05) as sandbox:
+        confirm = campaign.preview().confirm
+        status = send(campaign, sandbox, confirm=confirm, workers=4, stop=lambda: len(posts(sandbox)) >= 20)
+        assert status.stopped == "stopped on request"
+        assert 20 <= status.counts["accepted"] == len(posts(sandbox)) < 30
+        assert set(status.counts) == {"queued", "accepted"}
+        assert send(campaign, sandbox, confirm=confirm).counts == {"accepted": 100}
+        assert len({request.json["to"] for request in posts(sandbox)}) == len(posts(sandbox)) == 100
+
+
+def test_a_stop_before_the_first_message_sends_nothing(sandbox: vk.Sandbox, spring: Any) -> None:
+    assert send(spring, sandbox, confirm=spring.preview().confirm, stop=lambda: True).counts == {"queued": 40}
+    assert not posts(sandbox)

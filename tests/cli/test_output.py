@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 
 import viberkit as vk
 from viberkit.cli import main as cli
-from viberkit.cli.output import EscapedStream, write_csv
+from viberkit.cli.output import EscapedStream
 from viberkit.errors import (
     ApiError,
     ArchiveWriteError,
@@ -35,6 +35,7 @@ from viberkit.errors import (
     escape,
     quote,
 )
+from viberkit.frames.csvfiles import write_csv
 from viberkit.models.callback import Callback
 from viberkit.sandbox.account import ApiRequest
 

@@ -26,7 +26,7 @@ from viberkit.frames.mapping import LogFormat
 from viberkit.frames.reader import SkippedRows, SkippedRowsWarning, _to_frame, read_events
 from viberkit.models.parsing import read_record
 
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "16"))
 drawn = settings(deadline=None, suppress_health_check=list(HealthCheck))
 # Reading a file costs far more than reading a record, so fewer files with more records each are drawn.
 files_of_many = settings(drawn, max_examples=max(EXAMPLES // 4, 1))

@@ -31,7 +31,7 @@ from viberkit.models.content import (
     to_wire,
 )
 
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "40"))
 many = settings(max_examples=EXAMPLES, deadline=None)
 
 # --- what may be sent, written independently of the library ----------------------------------------------

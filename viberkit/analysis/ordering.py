@@ -63,31 +63,35 @@ class OrderedEvents:
         return [name for name in self.events.columns if name not in excluded]
 
 
-def order_events(events: pd.DataFrame, function: str) -> OrderedEvents:
+def order_events(events: pd.DataFrame | OrderedEvents, function: str) -> OrderedEvents:
     """Sort events and drop duplicates.
 
     Events without a message, a state or an instant are ignored, and so are events that are not of sent messages.
+    Ordered events remain as they are, so that several functions can share them.
     """
-    require(events, ("message_id", "state", "happened_at"), function)
-    ids = EVENTS["message_id"].cast(events["message_id"])
-    at = instants_of(events, "happened_at")
-    states = EVENTS["state"].cast(events["state"]).cat
+    if isinstance(events, OrderedEvents):
+        return events
+    frame = events
+    require(frame, ("message_id", "state", "happened_at"), function)
+    ids = EVENTS["message_id"].cast(frame["message_id"])
+    at = instants_of(frame, "happened_at")
+    states = EVENTS["state"].cast(frame["state"]).cat
     state = states.codes.to_numpy()
     complete = (at != NEVER) & (state >= 0) & ids.notna().to_numpy()
     if not complete.all():
-        events, ids, at, state = events[complete], ids[complete], at[complete], state[complete]
+        frame, ids, at, state = frame[complete], ids[complete], at[complete], state[complete]
     row_message, first_row = factorize_ids(ids)
     unique_ids = ids.iloc[first_row].reset_index(drop=True)
-    other = _is_other(events, states.categories, state, unique_ids, row_message)
+    other = _is_other(frame, states.categories, state, unique_ids, row_message)
     if other is not None and other.any():
-        rest = order_events(events[~other], function)
+        rest = order_events(frame[~other], function)
         return replace(rest, others=pd.concat([ids[other], rest.others]))
     position = _positions(states.categories)
     message = row_message
     until = None
-    if coarse := _coarse_clocks(resolutions(events)):
+    if coarse := _coarse_clocks(resolutions(frame)):
         steps = np.array([_SEQUENCE.index(text) if text in _SEQUENCE else -1 for text in states.categories])
-        at, until = _within_resolution(message, at, steps[state], _resolution(events, coarse))
+        at, until = _within_resolution(message, at, steps[state], _resolution(frame, coarse))
     order = _sort_order(message, at, position[state])
     if order is not None:
         message, at, state, until = message[order], at[order], state[order], until if until is None else until[order]
@@ -102,7 +106,7 @@ def order_events(events: pd.DataFrame, function: str) -> OrderedEvents:
     if until is not None:
         until = np.maximum(_running(until[::-1], message[::-1], np.minimum)[::-1], at)  # no later than what follows
     dtype = pd.CategoricalDtype(states.categories)
-    return OrderedEvents(events, unique_ids, row_message, first_row, message, at, state, row, dtype, ids[:0], until)
+    return OrderedEvents(frame, unique_ids, row_message, first_row, message, at, state, row, dtype, ids[:0], until)
 
 
 def _is_other(

@@ -107,8 +107,11 @@ def duplicates(log: _Log) -> _Findings:
     """Events that the same source reported again (same message, state and instant), out of all events."""
     if len(log.ordered.row) == len(log.events):
         return [{"count": 0, "of": len(log.events)}]
+    repeats = np.bincount(log.message) > np.bincount(log.ordered.message, minlength=int(log.message.max()) + 1)
+    row = np.flatnonzero(repeats[log.message])  # of messages with events that were dropped
     keys = {"message": log.message, "at": log.happened, "state": log.state, "source": log.source}
-    return _finding(pd.DataFrame(keys, copy=False).duplicated().to_numpy(), log.ids, log.message)
+    keys = {name: values[row] for name, values in keys.items()}
+    return _finding(pd.DataFrame(keys).duplicated().to_numpy(), log.ids, log.message[row], of=len(log.events))
 
 
 @_check(

@@ -6,17 +6,20 @@ derived from it in the same transaction. The API key is never stored.
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
-from sqlalchemy import Select, Table, and_, func, select
+from sqlalchemy import ColumnElement, Select, Table, and_, func, literal_column, select
 
 from viberkit.archive import events, outbox, roles, tables
+from viberkit.archive.derive import RawRecord, derive_rows
+from viberkit.archive.dialect import json_each
 from viberkit.archive.engine import Database
 from viberkit.archive.recorder import Recorder
 from viberkit.errors import ArchiveError, CampaignError
@@ -25,6 +28,19 @@ from viberkit.frames.schema import INSTANT, Schema
 from viberkit.models.html import facts_table
 from viberkit.models.phone import mask, mask_numbers
 from viberkit.models.secret import Secret, hide_url
+
+_CHANGES = 10_000  # messages and events in one part of the changes
+_IDS = 500  # messages whose rows are read in one transaction, in milliseconds
+_RECENT = 500  # callbacks whose times are read
+
+
+class Changes(NamedTuple):
+    """The messages that are new or have new events after a position, all their events, and the next position."""
+
+    position: tuple[int, int]
+    messages: pd.DataFrame
+    events: pd.DataFrame
+    is_last: bool
 
 
 class Archive:
@@ -54,6 +70,8 @@ class Archive:
         Path of the file; None for PostgreSQL.
     name : str
         Path, or URL without the password.
+    is_closed : bool
+        Whether :meth:`close` was called.
     recorder : Recorder
         Writes to the archive; for the client, the callback receiver and :func:`viberkit.collect`.
 
@@ -82,6 +100,7 @@ class Archive:
     def __init__(self, path_or_url: str | Path, *, create: bool | None = None, allow_network: bool = False) -> None:
         path_or_url = hide_url(path_or_url)
         self.path: Path | None = None
+        self.is_closed = False
         self.name = "postgresql"
         self._database: Database
         if isinstance(path_or_url, Secret):
@@ -145,6 +164,7 @@ class Archive:
 
     def close(self) -> None:
         """Close the connections; the archive may be used again."""
+        self.is_closed = True
         self._database.engine.dispose()
 
     def messages(self, *, unmask: bool = False) -> pd.DataFrame:
@@ -265,24 +285,132 @@ class Archive:
         viberkit.transitions : The time between consecutive events.
         viberkit.journeys : One row per message.
         """
+        frame = self._events()
+        return frame if all_sources else events.merge_sources(frame)
+
+    def _events(self, ids: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return the events of all messages or of some, one row per event and source."""
         event, message = tables.events, tables.messages
         columns = [event.c[name] for name in EVENTS.names if name in event.c]
         facts = [message.c[name] for name in events.MESSAGE_FACTS.names if name in message.c]
         # The messages first: events that are stored meanwhile were then observed later than the messages.
         # The listening periods before both: a callback that is stored meanwhile is not within them.
         listening = self.listening()
-        messages = self._frame(select(*facts), message, events.MESSAGE_FACTS, "sent_at", "message_id")
-        reported = self._frame(select(*columns), event, EVENTS)
+        messages = self._frame(select(*facts), message, events.MESSAGE_FACTS, "sent_at", "message_id", ids=ids)
+        reported = self._frame(select(*columns), event, EVENTS, ids=ids)
         messages["observed_until"] = events.observed_until(messages, reported, listening)
-        statuses = self.statuses()
+        statuses = self._frame(select(tables.statuses), tables.statuses, STATUSES, "observed_at", ids=ids)
         untimed = statuses.loc[statuses["since"] == statuses["observed_at"], "message_id"].unique()
         if len(untimed):
-            observed, polls = (frame[frame["message_id"].isin(untimed)] for frame in (statuses, self._polls()))
+            observed, polls = (frame[frame["message_id"].isin(untimed)] for frame in (statuses, self._polls(ids)))
             polled = events.polled_states(reported, observed, polls, messages)
             reported = pd.concat([reported, polled], ignore_index=True)
         messages["country"] = events.recipient_countries(messages["to"])
-        frame = events.add_message_facts(EVENTS.frame(reported), messages)
-        return frame if all_sources else events.merge_sources(frame)
+        return events.add_message_facts(EVENTS.frame(reported), messages)
+
+    def changes(self, since: tuple[int, int] | None = None, *, last: int = 100_000) -> Changes:
+        """Return messages that are new, or have new events, and their events; for views that follow an archive.
+
+        Parameters
+        ----------
+        since : tuple of int, optional
+            The position of the previous changes; default the beginning of the last messages.
+        last : int, default 100_000
+            Number of messages, the last ones stored, with which to begin.
+
+        Returns
+        -------
+        Changes
+            - ``position``: position after these changes
+            - ``messages``: as :meth:`messages`, without content; ``observed_until`` as the API or a callback showed
+            - ``events``: all events of these messages, as :meth:`events`
+            - ``is_last``: whether there are no further changes now
+
+        Examples
+        --------
+        >>> with vk.Archive("deliveries.db") as archive:
+        ...     changes = archive.changes()
+        ...     changes.is_last, archive.changes(changes.position).messages.empty
+        (True, True)
+        """
+        sources = tables.messages, tables.events
+        rowids: list[ColumnElement[int]] = [literal_column(f"{table.name}.rowid") for table in sources]
+        newest = [
+            self._database.fetch(select(func.coalesce(func.max(rowid), 0)).select_from(table))[0][0]
+            for rowid, table in zip(rowids, sources, strict=True)
+        ]
+        position, ids = [], dict[str, None]()
+        for start, end, rowid, table in zip(
+            since or (newest[0] - last, newest[1]), newest, rowids, sources, strict=True
+        ):
+            position.append(min(max(start, 0) + _CHANGES, end))
+            query = select(table.c.message_id).where(rowid > start, rowid <= position[-1])
+            ids |= dict.fromkeys(row.message_id for row in self._database.fetch(query))
+        columns = [column for column in tables.messages.c if column.name not in ("text", "content")]
+        frame = self._frame(select(*columns), tables.messages, MESSAGES, "sent_at", ids=list(ids))
+        frame["country"] = events.recipient_countries(frame["to"])
+        merged = events.merge_sources(self._events(list(ids)))
+        return Changes((position[0], position[1]), _masked(frame, "to"), merged, position == newest)
+
+    def callback_times(self) -> pd.Series[Any]:
+        """Return when the last callbacks were received, the latest 500 at most, in order.
+
+        Returns
+        -------
+        Series of instants
+            Last time of receipt of each callback.
+
+        Examples
+        --------
+        >>> with vk.Archive("deliveries.db") as archive:
+        ...     archive.callback_times().empty
+        True
+        """
+        raw = tables.raw.c
+        query = select(raw.last_seen).where(tables.raw_kind == "callback").order_by(raw.id.desc()).limit(_RECENT)
+        newest = select(func.coalesce(func.max(raw.id), 0) - 20 * _RECENT).scalar_subquery()
+        rows = self._database.fetch(query.where(raw.id > newest))
+        return _instants(sorted(row.last_seen for row in rows))
+
+    def answers(self, message_id: str, *, unmask: bool = False) -> pd.DataFrame:
+        """Return the responses and callbacks about one message as they were received, one row each.
+
+        Parameters
+        ----------
+        message_id : str
+            Id of the message.
+        unmask : bool, default False
+            Whether to show full phone numbers in the bodies.
+
+        Returns
+        -------
+        pandas.DataFrame
+            - ``kind``: send, bulk, status, events, message or callback
+            - ``http_status``: of the response
+            - ``received_at``: first time of receipt
+            - ``body``: the body as text
+
+        Examples
+        --------
+        >>> with vk.Archive("deliveries.db") as archive:
+        ...     archive.answers("no such message").empty
+        True
+        """
+        self._check_unmask(unmask)
+        raw, event = tables.raw, tables.events.c
+        columns = [raw.c[name] for name in RawRecord.__slots__]
+        kinds = ("send", "bulk", "status", "events", "message")
+        rows = list(self._database.fetch(select(*columns).where(raw.c.kind.in_(kinds), raw.c.message_id == message_id)))
+        called = select(event.received_at).where(event.message_id == message_id, event.source == "callback")
+        if times := [row.received_at for row in self._database.fetch(called)]:
+            query = select(*columns).where(tables.raw_kind == "callback", raw.c.first_seen.in_(times))
+            found = self._database.fetch_table(query, raw)
+            rows += [row for row in found if message_id in derive_rows(RawRecord(*tuple(row))).observed]
+        bodies = [row.body.decode("utf-8", "backslashreplace") for row in rows]
+        frame = pd.DataFrame({name: [getattr(row, name) for row in rows] for name in ("kind", "http_status")})
+        frame["received_at"] = _instants([row.first_seen for row in rows])
+        frame["body"] = pd.Series(bodies if unmask else [mask_numbers(body) for body in bodies], dtype="str")
+        return frame.sort_values("received_at", kind="stable", ignore_index=True)
 
     def listening(self) -> pd.DataFrame:
         """Return when a listener ran and could store callbacks, one row per period.
@@ -522,22 +650,31 @@ class Archive:
         if unmask and self._database.reader:
             raise ArchiveError(f"{self.name}: this role sees masked phone numbers only; use another role")
 
-    def _polls(self) -> pd.DataFrame:
+    def _polls(self, ids: Sequence[str] | None = None) -> pd.DataFrame:
         """Return when each status and history was first and last received."""
         raw = tables.raw
-        observed = and_(tables.raw_kind.in_(["status", "events"]), raw.c.http_status.between(200, 299))
+        kind = tables.raw_kind if ids is None else raw.c.kind
+        observed = and_(kind.in_(["status", "events"]), raw.c.http_status.between(200, 299))
         columns = raw.c.message_id, raw.c.kind, raw.c.first_seen, raw.c.last_seen
-        rows = self._columns(select(*columns).where(observed), raw)
+        rows = self._columns(select(*columns).where(observed), raw, ids)
         responses = pd.DataFrame({name: pd.Series(rows[name], dtype="str") for name in ("message_id", "kind")})
         return responses.assign(**{name: _instants(rows[name]) for name in ("first_seen", "last_seen")})
 
-    def _frame(self, query: Select[Any], table: Table, schema: Schema, *order: str) -> pd.DataFrame:
-        frame = _shape(self._columns(query, table), schema)
+    def _frame(
+        self, query: Select[Any], table: Table, schema: Schema, *order: str, ids: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        frame = _shape(self._columns(query, table, ids), schema)
         by = list(order)
         return frame.sort_values(by, kind="stable", na_position="first", ignore_index=True) if by else frame
 
-    def _columns(self, query: Select[Any], table: Table) -> dict[str, Sequence[Any]]:
-        names, rows = query.selected_columns.keys(), self._database.fetch_table(query, table)
+    def _columns(self, query: Select[Any], table: Table, ids: Sequence[str] | None = None) -> dict[str, Sequence[Any]]:
+        """Return the columns of the rows of a query, of all messages or of those with some ids."""
+        names, rows = query.selected_columns.keys(), list[Any]()
+        if ids is None:
+            rows = self._database.fetch_table(query, table)
+        for start in range(0, len(ids or ()), _IDS):
+            part = json_each(json.dumps((ids or ())[start : start + _IDS])).table_valued("value")
+            rows += self._database.fetch(query.where(table.c.message_id.in_(select(part.c.value))))
         return dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
 
 

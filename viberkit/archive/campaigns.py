@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, update
 
 from viberkit.archive import ingest, outbox
 from viberkit.archive.archive import Archive
@@ -63,6 +63,15 @@ class CampaignTerms:
         return f"{self.currency or ''}{amount:,.2f}"
 
 
+def campaign_counts(archive: Archive) -> dict[str, dict[str, int]]:
+    """Return the number of messages by state, of each campaign by name."""
+    query = select(sends.c.campaign, sends.c.state, func.count().label("n")).where(sends.c.campaign.is_not(None))
+    counts: dict[str, dict[str, int]] = {}
+    for row in archive._database.fetch(query.group_by(sends.c.campaign, sends.c.state)):
+        counts.setdefault(row.campaign, {})[row.state] = row.n
+    return counts
+
+
 class CampaignStore:
     """The rows of one campaign in an archive; each method is one transaction."""
 
@@ -72,14 +81,27 @@ class CampaignStore:
         self._row = campaigns.c.name == name
 
     @transaction
-    def plan(self, connection: Connection, terms: CampaignTerms, messages: Iterable[tuple[int, str, str]]) -> None:
+    def plan(
+        self,
+        connection: Connection,
+        terms: CampaignTerms,
+        messages: Iterable[tuple[int, str, str]],
+        *,
+        replace: bool = False,
+    ) -> None:
         """Insert or update the campaign and insert its new messages: row, recipient and content of each.
 
-        Other prices or another cap than before withdraw the confirmation of what was not sent.
+        Other prices or another cap than before withdraw the confirmation of what was not sent. With ``replace``, a plan
+        of which nothing was confirmed is deleted before.
         """
         lock(connection, "campaign", self._name)
         planned_at = outbox.now()
         known = self._find_terms(connection)
+        begun = select(sends.c.key).where(sends.c.campaign == self._name, sends.c.state != "planned").limit(1)
+        if replace and known and known.confirmed is None and connection.execute(begun).first() is None:
+            connection.execute(delete(sends).where(self._in_state("planned")))
+            connection.execute(delete(campaigns).where(self._row))
+            known = None
         if known and (changed := [name for name in _FIXED if getattr(known, name) != getattr(terms, name)]):
             raise CampaignError(
                 f"campaign {self._name!r}: is already planned with different terms ({', '.join(changed)}); a "

@@ -125,6 +125,10 @@ class Recorder:
         ingest.store(connection, [ingest.callback_row(callback) for callback in callbacks], _DERIVED_WITH_CALLBACKS)
         return period if beat is None else ingest.extend_listening(connection, period, micros(beat))
 
+    def reconnect(self) -> None:
+        """Open the file again at the next transaction; it may have been replaced."""
+        self._database.engine.dispose()
+
     @transaction
     def derive(self, connection: Connection, limit: int | None = None) -> int:
         """Derive the rows of at most ``limit`` pending raw records and return how many there were."""

@@ -42,7 +42,7 @@ def grant(connection: Connection, metadata: MetaData, role: str, *, write: bool)
     tables = ", ".join(metadata.tables)
     privileges = [f"USAGE ON SCHEMA {MASKED}", f"SELECT ON ALL TABLES IN SCHEMA {MASKED}"]
     if write:
-        privileges = [f"USAGE ON SCHEMA {schema}", f"SELECT, INSERT, UPDATE ON {tables}", "DELETE ON outbox"]
+        privileges = [f"USAGE ON SCHEMA {schema}", f"SELECT, INSERT, UPDATE ON {tables}", "DELETE ON outbox, campaigns"]
         privileges += ["USAGE ON SEQUENCE raw_id_seq, listening_id_seq"]
     for privilege in privileges:
         connection.exec_driver_sql(f"GRANT {privilege} TO {quoted}".replace("%", "%%"))

@@ -87,7 +87,7 @@ class GroupCommit:
                 self._last_beat, self._last_beat_s = now, now_s
         except Exception as raised:  # noqa: BLE001 - every waiting request must get a response
             error = raised
-            self._archive.close()  # the file may have been replaced; the next transaction opens it again
+            self._archive.recorder.reconnect()  # the file may have been replaced
         futures = [durable for _, durable in batch]
         with contextlib.suppress(RuntimeError, IndexError):  # the loop was closed: no request waits
             futures[0].get_loop().call_soon_threadsafe(_resolve, futures, error)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -20,14 +21,14 @@ from viberkit.campaigns.plan import check_terms, plan_messages, problems_frame, 
 from viberkit.campaigns.run import CampaignRun
 from viberkit.errors import CampaignError, Violation, raise_violations
 from viberkit.models import validation
-from viberkit.models.content import Content, to_wire
+from viberkit.models.content import Content, from_wire, to_wire
 from viberkit.models.html import facts_table
 from viberkit.models.keys import canonical_json
 from viberkit.models.phone import mask
 from viberkit.models.validation import RateType
 
 #: The states of a message in the outbox, and what each means.
-_MEANINGS = MappingProxyType(
+MEANINGS = MappingProxyType(
     {
         "planned": "not confirmed, not sent",
         "queued": "confirmed, not sent yet",
@@ -61,6 +62,8 @@ class Preview:
         The text to pass to :meth:`Campaign.send`.
     source : str, default ""
         The file of the recipients, and how it was read: encoding and separator, or sheet.
+    contents : tuple of Content, default ()
+        The contents of the messages in ``sample``.
     """
 
     planned: int
@@ -70,6 +73,7 @@ class Preview:
     cost: str
     confirm: str
     source: str = ""
+    contents: tuple[Content, ...] = ()
 
     def __repr__(self) -> str:
         lines = [f"recipients: {self.source}"] if self.source else []
@@ -145,7 +149,7 @@ class CampaignStatus:
 
     def _summary(self, state: str, n: int) -> str:
         text = f"{n:,} {state.replace('_', ' ')}"
-        text += f": {_MEANINGS[state]}" if _MEANINGS[state] else ""
+        text += f": {MEANINGS[state]}" if MEANINGS[state] else ""
         return f"{text} ({self.costs[state]})" if state in self.costs else text
 
 
@@ -208,6 +212,7 @@ class Campaign:
         price: float | tuple[float, float] | None = None,
         currency: str = "",
         cost_cap: float | None = None,
+        replace: bool = False,
     ) -> Campaign:
         """Check every recipient and plan the messages; nothing is sent.
 
@@ -246,6 +251,8 @@ class Campaign:
             Text shown before amounts.
         cost_cap : float, default None
             Sending stops before the cost could exceed this amount; needs a price.
+        replace : bool, default False
+            Whether to delete what was planned under this name before, if nothing of it was ever confirmed.
 
         Returns
         -------
@@ -279,7 +286,7 @@ class Campaign:
         wire = canonical_json(to_wire(content))
         terms = CampaignTerms(name, wire, rate_type, context, callback_url, low, high, currency, cost_cap)
         campaign = cls(archive, name, problems, source)
-        campaign._store.plan(terms, messages)
+        campaign._store.plan(terms, messages, replace=replace)
         return campaign
 
     @classmethod
@@ -330,7 +337,8 @@ class Campaign:
         shown = [(mask(to), _text(content) or content) for to, content in planned[:sample]]
         frame = pd.DataFrame(shown, columns=["to", "text"], dtype="str")
         cost, confirm = terms.cost(len(planned)), terms.confirmation(planned)
-        return Preview(len(planned), frame, longest, self.problems, cost, confirm, self.source)
+        contents = tuple(from_wire(json.loads(content)) for _, content in planned[:sample])
+        return Preview(len(planned), frame, longest, self.problems, cost, confirm, self.source, contents)
 
     def messages(self, *, unmask: bool = False) -> pd.DataFrame:
         """Return the sends of this campaign, one row per send.
@@ -357,7 +365,7 @@ class Campaign:
             Counts and costs by state.
         """
         stored, terms = self._store.counts(), self._store.terms()
-        counts = {state: stored[state] for state in _MEANINGS if state in stored}
+        counts = {state: stored[state] for state in MEANINGS if state in stored}
         costs = {state: cost for state, n in counts.items() if state in CHARGED and (cost := terms.cost(n))}
         return CampaignStatus(self.name, counts, costs)
 
@@ -370,6 +378,7 @@ class Campaign:
         per_second: float | None = None,
         max_unknown_share: float = 0.01,
         progress: bool = True,
+        stop: Callable[[], bool] = lambda: False,
     ) -> CampaignStatus:
         """Send the confirmed messages, each at most once.
 
@@ -391,6 +400,9 @@ class Campaign:
             Stop if a larger share of the outcomes of this call is unknown, once there are 100 outcomes.
         progress : bool, default True
             Whether to show a progress bar.
+        stop : callable, optional
+            Function that returns whether to stop, e.g. the ``is_set`` of a :class:`threading.Event`. It is called
+            many times a second. Sending then waits for the messages in flight; the same call continues it.
 
         Returns
         -------
@@ -418,9 +430,9 @@ class Campaign:
             violations.append(Violation("workers", repr(workers), "is not between 1 and 1000", "pass e.g. 32"))
         raise_violations(violations)
         RateLimiter(per_second)  # raises for a rate that is not positive
-        run = CampaignRun(self._store, client, workers, per_second, max_unknown_share)
+        run = CampaignRun(self._store, client, workers, per_second, max_unknown_share, stop)
         run.send(confirm, progress=progress)
-        return replace(self.status(), stopped=run.stopped)
+        return dataclasses.replace(self.status(), stopped=run.stopped)
 
     def resolve(self, keys: Iterable[str], decision: str, *, reason: str) -> int:
         """Decide on messages whose outcome is unknown.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,15 +77,27 @@ def _check_columns(recipients: pd.DataFrame) -> pd.DataFrame:
     return recipients
 
 
-def _likely_column(recipients: pd.DataFrame) -> str:
-    """A question for the column that seems to contain the phone numbers, with a trailing space; "" if none does."""
+def number_column(recipients: pd.DataFrame) -> str | None:
+    """Return the first column whose name says that it contains the phone numbers; None if there is none."""
+    return next((name for name in _NUMBER_COLUMNS if name in recipients.columns), None)
+
+
+def likely_column(recipients: pd.DataFrame) -> str | None:
+    """Return the column whose values look like phone numbers; None if there is none."""
     scores = {}
     for name in recipients.columns:
         texts = recipients[name].dropna().head(200).astype("str")
         if len(texts) and texts.str.fullmatch(_LIKE_NUMBER).mean() > 0.5:
             complete = sum(isinstance(number, str) for number in normalize_column(texts, international=True))
             scores[name] = (bool(re.match(_LIKE_COLUMN, str(name))), complete, texts.str.count(r"\d").mean())
-    return f'pass to="{max(scores, key=scores.__getitem__)}"; ' if scores else ""
+    return str(max(scores, key=scores.__getitem__)) if scores else None
+
+
+def region_rule(region: str | None) -> Iterator[Violation]:
+    """Return the violation of a region that is not a country."""
+    if region is not None and region not in REGIONS:
+        remedy = f"{suggestion(region, REGIONS)}pass its two letters, e.g. 'DE'"
+        yield Violation("region", quote(region), "is not a country", remedy)
 
 
 def placeholders(content: Content) -> list[str]:
@@ -148,13 +160,12 @@ def plan_messages(
     occur once; each content is checked after filling. A column that is missing raises
     :class:`~viberkit.errors.MissingColumn`.
     """
-    if region is not None and region not in REGIONS:
-        remedy = f"{suggestion(region, REGIONS)}pass its two letters, e.g. 'DE'"
-        raise_violations([Violation("region", quote(region), "is not a country", remedy)])
-    column = to or next((name for name in _NUMBER_COLUMNS if name in recipients.columns), _NUMBER_COLUMNS[0])
+    raise_violations(region_rule(region))
+    column = to or number_column(recipients) or _NUMBER_COLUMNS[0]
     names = placeholders(content)
     if absent := [name for name in (column, *names) if name not in recipients.columns]:
-        hint = _likely_column(recipients) if column in absent else ""
+        likely = likely_column(recipients) if column in absent else None
+        hint = f'pass to="{likely}"; ' if likely else ""
         raise MissingColumn(f"campaign {name!r}", absent, map(str, recipients.columns), hint)
     columns = [map(_text, recipients[name]) for name in names]
     unfilled = None if names else _checked(fill(content, {}), rate_type)

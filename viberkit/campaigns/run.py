@@ -6,7 +6,7 @@ import json
 import queue
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -32,10 +32,17 @@ class CampaignRun:
     """One run: the messages in flight, the results that are not settled yet, and why to stop."""
 
     def __init__(
-        self, store: CampaignStore, client: Client, workers: int, per_second: float | None, max_unknown_share: float
+        self,
+        store: CampaignStore,
+        client: Client,
+        workers: int,
+        per_second: float | None,
+        max_unknown_share: float,
+        stop: Callable[[], bool],
     ) -> None:
         self.store, self.client, self.terms = store, client, store.terms()
         self.workers, self.per_second, self.max_unknown_share = workers, per_second, max_unknown_share
+        self.stop = stop
         self.results: queue.SimpleQueue[SettledSend] = queue.SimpleQueue()
         self.unsettled: list[SettledSend] = []
         self.in_flight: set[str] = set()
@@ -61,8 +68,10 @@ class CampaignRun:
             bar = tqdm(total=queued, desc=self.terms.name, unit="message", disable=not progress)
             try:
                 while not self.done:
+                    if self.stopped is None and self.stop():
+                        self.stopped = "stopped on request"
                     for row in self.step():
-                        pool.submit(self.post, row["key"], self.request(row))
+                        self._submit(pool, row["key"], self.request(row))
                     bar.update(self.outcomes.total() - self.outcomes["queued"] - bar.n)
             finally:
                 bar.close()
@@ -105,6 +114,13 @@ class CampaignRun:
             self.stopped = str(error)
         self.store.settle(self.unsettled)
         return [], False
+
+    def _submit(self, pool: ThreadPoolExecutor, key: str, request: Mapping[str, Any]) -> None:
+        try:
+            pool.submit(self.post, key, request)
+        except RuntimeError:  # the interpreter is ending, and starts no more threads
+            self.stopped = "the process is ending"
+            self.results.put((key, SendOutcome("queued", self.stopped), request, None))
 
     def post(self, key: str, request: Mapping[str, Any]) -> None:
         """Post a claimed message; a result is queued whatever happens."""

@@ -21,8 +21,8 @@ from viberkit.analysis.latency import latency
 from viberkit.api.client import Client
 from viberkit.archive.archive import Archive
 from viberkit.campaigns.collector import collect
-from viberkit.cli.output import write_csv
 from viberkit.errors import ConfigurationError
+from viberkit.frames.csvfiles import write_csv
 from viberkit.models.content import Button, Image, Text
 from viberkit.models.records import SentMessage
 from viberkit.sandbox.sandbox import Sandbox

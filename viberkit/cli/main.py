@@ -7,6 +7,7 @@ command failed: do not run it again.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -27,6 +28,7 @@ from viberkit import __version__, errors
 from viberkit.cli import options, output
 from viberkit.cli.archive import archive
 from viberkit.cli.campaign import campaign
+from viberkit.frames.csvfiles import write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -284,6 +286,45 @@ def latency(file: Path | None, by: tuple[str, ...], archive_path: str) -> None:
 
 
 @commands.command()
+@options.log(since=None)
+@click.option("--out", default="report.html", type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
+@click.option("--compare", is_flag=True, help="Compare with the period of the same length before.")
+@click.option("--prices", multiple=True, type=options.Price(), help="Price of a rate type, or of an sms; repeatable.")
+def report(prices: tuple[tuple[str, float], ...], **arguments: Any) -> None:
+    """Write a report of deliveries as one HTML page, which needs no network."""
+    from viberkit.reporting.document import report as write_report
+
+    with _open_log(arguments) as log:
+        click.echo(repr(write_report(log, prices=dict(prices) or None, **arguments)))
+
+
+@commands.command()
+@options.log(since="1d")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
+def digest(as_json: bool, **arguments: Any) -> None:
+    """Print five lines about a period: messages, times, the promise, failures, and what needs action.
+
+    Exit codes: 0 the promise was met, or it is not certain; 1 it was missed; 2 there is no digest because of an error,
+    which is printed to standard error.
+    """
+    from viberkit.reporting.digest import digest as make_digest
+
+    try:
+        with _open_log(arguments) as log:
+            made = make_digest(log, **arguments)
+        click.echo(json.dumps(made.figures, indent=2, allow_nan=False) if as_json else repr(made))
+    except Exception as error:  # noqa: BLE001 - the exit code 1 is that of a missed promise
+        raise click.UsageError(str(error)) from None
+    sys.exit(made.missed)
+
+
+def _open_log(arguments: dict[str, Any]) -> contextlib.AbstractContextManager[Any]:
+    """Take the archive or the file of events from the arguments of a command, and open it."""
+    path, file, arguments["by"] = arguments.pop("archive_path"), arguments.pop("events"), [*arguments["by"]] or None
+    return options.existing_archive(path) if file is None else contextlib.nullcontext(_read_events(file))
+
+
+@commands.command()
 @click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--what", default="events", type=_table, help="Table to write.")
 @click.option("--raw", is_flag=True, help="Write texts to CSV unchanged, for programs that are no spreadsheets.")
@@ -304,7 +345,7 @@ def export(target: Path, what: str, archive_path: str, raw: bool, bom: bool) -> 
     if target.suffix == ".parquet":
         frame.to_parquet(target, index=False)
     else:
-        output.write_csv(frame, target, raw=raw, bom=bom)
+        write_csv(frame, target, raw=raw, bom=bom)
     click.echo(f"{len(frame):,} rows written to {target}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -40,6 +40,32 @@ workers = click.option("--workers", default=32, type=click.IntRange(1, 256), hel
 amount = click.FloatRange(0, 1e9)
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 event_file = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+
+
+class Price(click.ParamType[tuple[str, float]]):
+    """The price of a rate type, or of an SMS."""
+
+    name = "TYPE=AMOUNT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        kind, _, number = value.rpartition("=")
+        return kind, amount.convert(number, param, ctx)
+
+
+def log(since: str | None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add the options of :func:`open_log`, of a period, and of a promise to a command."""
+    period = 'A date, or a duration such as "7d" before the last observation.'
+    parameters = [
+        click.option("--events", type=event_file, help="Read events from a file (as latency) instead of the archive."),
+        click.option("--since", default=since, help=f"Beginning of the period. {period}"),
+        click.option("--until", help=f"End of the period. {period}"),
+        click.option("--by", multiple=True, help="Column to group by, e.g. rate_type; may be repeated."),
+        click.option("--within", default=60.0, help="The promise: time in seconds."),
+        click.option("--objective", default=0.95, help="The promise: share of all messages delivered in that time."),
+        click.option("--tz", default="UTC", help="Time zone, e.g. Europe/Berlin."),
+        archive,
+    ]
+    return lambda command: functools.reduce(lambda made, parameter: parameter(made), reversed(parameters), command)
 
 
 def decision(command: Callable[..., None]) -> Callable[..., None]:

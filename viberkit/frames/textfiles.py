@@ -28,8 +28,10 @@ _SCIENTIFIC_FORMAT = re.compile(r"[0#?](?:\.([0#?]*))?E[+-]", re.IGNORECASE)
 _ROUNDED = re.compile(r"\d{7,}0{5}|\d{12,}\.\d+")  # of at least 12 digits
 
 
-def read_text_table(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, str]:
+def read_text_table(file: str | os.PathLike[str] | bytes) -> tuple[pd.DataFrame, str]:
     """Read a delimited file or the first filled sheet of an Excel workbook; every column is text, empty cells missing.
+
+    ``file`` is a path, or the content of a file.
 
     The second result says what was detected, such as ``"Windows-1252, separator ';'"``. A delimited file may be in
     UTF-8, UTF-16 or a Windows code page, with ``;``, tab, ``,`` or ``|``. A table with a phone number in its first row
@@ -43,7 +45,7 @@ def read_text_table(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, str]:
     UnreadableRecord
         If it is not such a file, or a row has more cells than the header.
     """
-    data = Path(path).read_bytes()
+    data = file if isinstance(file, bytes) else Path(file).read_bytes()
     if data.startswith(b"\xd0\xcf\x11\xe0"):
         raise UnreadableRecord("it is an old or an encrypted Excel file; save it as .xlsx without a password")
     rows, detected = _read_workbook(data) if data.startswith(b"PK\x03\x04") else _read_delimited(data)

@@ -44,6 +44,11 @@ def error_text(error: BaseException) -> str:
     return mask_numbers(str(error) if isinstance(error, ViberkitError) else f"{type(error).__name__}: {error}")
 
 
+def set_shown(widget: w.Widget, shown: object) -> None:
+    """Show a widget, or hide it."""
+    widget.layout.display = "" if shown else "none"
+
+
 def close_widget(widget: w.Widget) -> None:
     """Close a widget, everything in it, and their layouts and styles."""
     for child in getattr(widget, "children", ()):
@@ -69,6 +74,7 @@ class Field:
     parse: Callable[[str], Any] = str.strip
     multiline: bool = False
     gap_above: bool = False
+    narrow: bool = False
     edited: bool = False  #: whether the user changed it
 
     @cached_property
@@ -80,7 +86,7 @@ class Field:
             placeholder=self.placeholder,
             rows=4 if self.multiline else 0,
             described_by=self.hint.element_id,
-            layout=_NARROW if self.parse is parse_number else _WIDE,
+            layout=_NARROW if self.narrow or self.parse is parse_number else _WIDE,
         )
 
     @cached_property
@@ -112,7 +118,7 @@ class Field:
         self.hint.value = "".join(notes)
         if not self.options:
             self.input.invalid = invalid
-        self.hint.layout.display = "" if self.hint.value else "none"
+        set_shown(self.hint, self.hint.value)
 
     def show_violations(self, violations: Sequence[Violation], cautions: Sequence[Violation]) -> None:
         """Show the violations below the input; the cautions if there is no violation."""
@@ -158,9 +164,21 @@ def assign_violations(
     return assigned, unassigned
 
 
+def show_all(
+    violations: Iterable[Violation], cautions: Iterable[Violation], fields: Mapping[str, Field], others: Html
+) -> None:
+    """Show each violation below its input once the user has changed it, and what has no input in ``others``."""
+    assigned, unassigned = assign_violations(violations, fields)
+    advised, other_cautions = assign_violations(cautions, fields)
+    for path, field in fields.items():
+        field.show_violations(assigned[path] if field.edited else [], advised[path])
+    notes = [note(str(violation), "error") for violation in unassigned]
+    others.value = "".join([*notes, *(note(str(caution), "caution") for caution in other_cautions)])
+
+
 def show_needed(fields: Mapping[str, Field]) -> None:
     """Show an option or card once the previous one is filled, and as long as it is filled itself."""
     filled = [path for path, field in fields.items() if field.typed]
     shown = {"", *filled, *(fields[path].after for path in filled)}
     for field in fields.values():
-        field.box.layout.display = "" if field.after in shown else "none"
+        set_shown(field.box, field.after in shown)

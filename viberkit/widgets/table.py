@@ -63,13 +63,17 @@ class Table(Unsaved):
         self.chosen = [label for label in self.chosen if label in frame.index]
         self._order()
 
+    def choose_all(self) -> None:
+        """Select the rows of all pages."""
+        self.chosen = list(self._frame.index)
+
     def sort_by(self, name: str) -> None:
         """Sort by a column; by the same one again in the other direction."""
         self._ascending = not self._ascending if name == self._sort else True
         self._sort, self._page = name, 0
         self._order()
 
-    def handle(self, message: Mapping[str, Any]) -> None:
+    def handle(self, message: Mapping[str, Any], *_: Any) -> None:
         if (name := message.get("sort")) in self._frame:
             self.sort_by(str(name))
         elif isinstance(page := message.get("page"), int):

@@ -6,7 +6,7 @@ notebook. The traits here are not synchronised: a page asks for them when it sho
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class Unsaved(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"  # the repr of a widget writes its traits
 
-    def handle(self, message: Mapping[str, Any]) -> None:
+    def handle(self, message: Mapping[str, Any], *buffers: Any) -> None:
         """Handle what a page reports."""
 
     @property
@@ -37,11 +37,11 @@ class Unsaved(anywidget.AnyWidget):
         """The id of its element in the page."""
         return f"viberkit-{self.model_id}"
 
-    def _receive(self, _: object, message: Any, __: object) -> None:
+    def _receive(self, _: object, message: Any, buffers: Sequence[Any]) -> None:
         if message == "ready":
             self.send({"id": self.element_id, **{name: getattr(self, name) for name in self.traits(shown=True)}})
         elif isinstance(message, dict):
-            self.handle(message)
+            self.handle(message, *buffers)
 
     def _send_change(self, change: Mapping[str, Any]) -> None:
         self.send({change["name"]: change["new"]})
@@ -56,10 +56,12 @@ class Html(Unsaved):
 
 
 class TextInput(Unsaved):
-    """An input for a text, of several lines if ``rows`` is not 0.
+    """An input for a text, of several lines if ``rows`` is not 0; a choice if there are ``options``.
 
     Parameters
     ----------
+    options : list of str
+        What can be chosen. Unlike those of a stock dropdown, they are not saved.
     described_by : str
         Id of the element that describes the input, its hint.
     invalid : bool
@@ -72,12 +74,13 @@ class TextInput(Unsaved):
     placeholder = traitlets.Unicode().tag(shown=True)
     described_by = traitlets.Unicode().tag(shown=True)
     rows = traitlets.Int(0).tag(shown=True)
+    options = traitlets.List(traitlets.Unicode()).tag(shown=True)
     disabled = traitlets.Bool(default_value=False).tag(shown=True)
     invalid = traitlets.Bool(default_value=False).tag(shown=True)
 
     _typed: Mapping[str, Any] | None = None
 
-    def handle(self, message: Mapping[str, Any]) -> None:
+    def handle(self, message: Mapping[str, Any], *_: Any) -> None:
         self._typed = message
         try:
             self.value = str(message["typed"])

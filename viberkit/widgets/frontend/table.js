@@ -1,3 +1,5 @@
+const SHORT = 40; // characters of a cell that is not wrapped
+
 const button = (text, onClick) => {
   const element = document.createElement("button");
   element.type = "button";
@@ -75,6 +77,7 @@ function render({ model, el }) {
       row.cells.forEach((text, index) => {
         const td = cell("td", text);
         if (content.right[index]) td.className = "viberkit-right";
+        else td.className = text.length > SHORT ? "viberkit-long" : "viberkit-short";
         tr.append(td);
       });
       return tr;
@@ -93,6 +96,7 @@ function render({ model, el }) {
     shown.textContent = content.total
       ? `${content.first.toLocaleString("en")}–${content.last.toLocaleString("en")} of ${content.total.toLocaleString("en")}`
       : "no rows";
+    table.tHead.hidden = previous.hidden = next.hidden = !content.total;
     previous.disabled = content.first <= 1;
     next.disabled = content.last >= content.total;
     pager.hidden = content.total > 0 && content.first === 1 && content.last === content.total;

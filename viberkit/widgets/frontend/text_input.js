@@ -13,7 +13,7 @@ function render({ model, el }) {
     model.send({ typed: input.value, view });
   };
   const create = (content) => {
-    input = document.createElement(content.rows ? "textarea" : "input");
+    input = document.createElement(content.options.length ? "select" : content.rows ? "textarea" : "input");
     if (content.rows) input.rows = content.rows;
     input.id = `${content.id}-${view}`;
     input.autocomplete = "off";
@@ -29,6 +29,12 @@ function render({ model, el }) {
   const show = (content) => {
     if (input === null && content.id) create(content);
     if (input === null) return;
+    if (content.options && input.localName === "select") {
+      const chosen = content.value ?? input.value;
+      input.replaceChildren(...content.options.map((name) => new Option(name)));
+      input.value = chosen;
+    }
+    if (content.do === "focus") input.focus();
     if (content.value !== undefined && content.except !== view) {
       clearTimeout(timer);
       timer = null;
