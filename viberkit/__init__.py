@@ -35,6 +35,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "campaigns.campaign": ["Campaign"],
         "campaigns.collector": ["collect"],
         "frames.reader": ["SkippedRowsWarning", "UncertainTimesWarning", "UnknownStatesWarning", "read_events"],
+        "lake.event_log": ["EventLog"],
         "models.content": ["Button", "Carousel", "CarouselItem", "File", "Image", "List", "Text", "Video"],
         "sandbox.sandbox": ["Sandbox"],
     },
@@ -77,6 +78,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and completion
         UnknownStatesWarning as UnknownStatesWarning,
         read_events as read_events,
     )
+    from viberkit.lake.event_log import EventLog as EventLog
     from viberkit.models.content import (
         Button as Button,
         Carousel as Carousel,

@@ -1,0 +1,135 @@
+"""Where the events of a log are, and what runs a query on them."""
+
+from __future__ import annotations
+
+import glob
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+_BUCKET = re.compile(r"bucket=(\w+)")
+_VIEW = "viberkit_events"
+
+
+class Engine(Protocol):
+    """An engine of SQL with one table of events, in parts each of which has all the events of its messages."""
+
+    #: What the table is called in a text for people; never with a password.
+    name: str
+
+    def parts(self) -> list[str]:
+        """The names of the parts in a query."""
+
+    def query(self, sql: str) -> pa.Table:
+        """The result of a query."""
+
+    def identifier(self, name: str) -> str:
+        return '"' + name.replace('"', '""') + '"'
+
+    def literal(self, value: Any) -> str:
+        return str(value) if isinstance(value, int | float) else "'" + str(value).replace("'", "''") + "'"
+
+
+class Files(Engine):
+    """Parquet files, read by a DuckDB of this process; the files of a bucket are a part."""
+
+    def __init__(self, pattern: str, memory_limit: str) -> None:
+        import duckdb
+
+        pattern = f"{pattern}/**/*.parquet" if Path(pattern).is_dir() else pattern
+        files = [file for file in sorted(glob.glob(pattern, recursive=True)) if "/messages/" not in Path(file).as_posix()]
+        if not files:
+            raise FileNotFoundError(f"EventLog: no Parquet file matches {pattern!r}; pass e.g. 'lake/**/*.parquet'")
+        self.name, self._buckets = pattern, {}
+        for file in files:
+            found = _BUCKET.search(file)
+            self._buckets.setdefault(found[1] if found else "", []).append(file)
+        self._folder = tempfile.TemporaryDirectory(prefix="viberkit-")
+        settings = {"memory_limit": memory_limit, "temp_directory": self._folder.name}
+        self._connection = duckdb.connect(config=settings | {"preserve_insertion_order": "false"})
+
+    def parts(self) -> list[str]:
+        lists = (", ".join(map(self.literal, files)) for files in self._buckets.values())
+        return [f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)" for files in lists]
+
+    def query(self, sql: str) -> pa.Table:
+        return self._connection.sql(sql).to_arrow_table()
+
+
+class Relation(Engine):
+    """A relation of DuckDB, on its own connection."""
+
+    def __init__(self, relation: Any) -> None:
+        self._relation, self.name = relation, "a relation of DuckDB"
+
+    def parts(self) -> list[str]:
+        return [_VIEW]
+
+    def query(self, sql: str) -> pa.Table:
+        return self._relation.query(_VIEW, sql).to_arrow_table()
+
+
+class Spark(Engine):
+    """A data frame of Spark, in its own session."""
+
+    def __init__(self, frame: Any) -> None:
+        self._frame, self.name = frame, "a data frame of Spark"
+
+    def parts(self) -> list[str]:
+        return ["{events}"]
+
+    def query(self, sql: str) -> pa.Table:
+        return self._frame.sparkSession.sql(sql, events=self._frame).toArrow()
+
+    def identifier(self, name: str) -> str:
+        return "`" + name.replace("`", "``") + "`"
+
+    def literal(self, value: Any) -> str:
+        if isinstance(value, int | float):
+            return str(value)
+        return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'").replace("{", "{{").replace("}", "}}") + "'"
+
+
+class Postgres(Engine):
+    """A table of PostgreSQL, by the address of the database or a connection of psycopg."""
+
+    def __init__(self, connection: Any, table: str) -> None:
+        self._connection, self._table = connection, table
+        self.name = f"the table {table!r} of PostgreSQL"
+
+    def parts(self) -> list[str]:
+        return [".".join(map(self.identifier, self._table.split(".")))]
+
+    def query(self, sql: str) -> pa.Table:
+        import psycopg
+
+        if isinstance(self._connection, str):
+            with psycopg.connect(self._connection) as connection:
+                return self._fetch(connection, sql)
+        return self._fetch(self._connection, sql)
+
+    def _fetch(self, connection: Any, sql: str) -> pa.Table:
+        cursor = connection.execute(sql)
+        names, columns = [column.name for column in cursor.description], list(zip(*cursor.fetchall(), strict=True))
+        return pa.table([pa.array(values) for values in columns or [()] * len(names)], names)
+
+
+def engine_of(source: Any, table: str, memory_limit: str) -> Engine:
+    """The engine of a path, an address, a relation, a data frame of Spark or a connection."""
+    if isinstance(source, str | Path):
+        text = str(source)
+        return Postgres(text, table) if text.startswith(("postgresql://", "postgres://")) else Files(text, memory_limit)
+    kind = type(source).__name__
+    module = type(source).__module__.partition(".")[0]
+    if kind == "DuckDBPyRelation":
+        return Relation(source)
+    if module == "pyspark":
+        return Spark(source)
+    if module == "psycopg":
+        return Postgres(source, table)
+    kinds = "Parquet files, a relation of DuckDB, a data frame of Spark, or a database of PostgreSQL"
+    raise TypeError(f"EventLog: {kind} is none of {kinds}; frames are passed to the functions themselves")
