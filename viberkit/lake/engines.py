@@ -38,8 +38,6 @@ class Files(Engine):
     """Parquet files, read by a DuckDB of this process; the files of a bucket are a part."""
 
     def __init__(self, pattern: str, memory_limit: str) -> None:
-        import duckdb
-
         pattern = f"{pattern}/**/*.parquet" if Path(pattern).is_dir() else pattern
         files = [file for file in sorted(glob.glob(pattern, recursive=True)) if "/messages/" not in Path(file).as_posix()]
         if not files:
@@ -48,16 +46,18 @@ class Files(Engine):
         for file in files:
             found = _BUCKET.search(file)
             self._buckets.setdefault(found[1] if found else "", []).append(file)
-        self._folder = tempfile.TemporaryDirectory(prefix="viberkit-")
-        settings = {"memory_limit": memory_limit, "temp_directory": self._folder.name}
-        self._connection = duckdb.connect(config=settings | {"preserve_insertion_order": "false"})
+        self._settings = {"memory_limit": memory_limit, "preserve_insertion_order": "false"}
 
     def parts(self) -> list[str]:
         lists = (", ".join(map(self.literal, files)) for files in self._buckets.values())
         return [f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)" for files in lists]
 
     def query(self, sql: str) -> pa.Table:
-        return self._connection.sql(sql).to_arrow_table()
+        import duckdb
+
+        with tempfile.TemporaryDirectory(prefix="viberkit-") as folder:
+            with duckdb.connect(config=self._settings | {"temp_directory": folder}) as connection:
+                return connection.sql(sql).to_arrow_table()
 
 
 class Relation(Engine):
