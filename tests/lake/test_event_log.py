@@ -76,13 +76,13 @@ def test_a_log_gives_the_frame_of_its_journeys(
     assert result.attrs == expected.attrs
 
 
-@pytest.mark.parametrize("options", [{}, {"by": "country"}, {"by": ["hour"], "cluster": None, "tz": "Asia/Kolkata"}])
+@pytest.mark.parametrize("options", [{}, {"by": ["country"]}, {"by": ["hour"], "cluster": None, "tz": "Asia/Kolkata"}])
 def test_a_log_gives_the_latency_table_of_its_events(
     options: dict[str, Any], campaign: pd.DataFrame, engines: Engines, engine: str
 ) -> None:
     result = vk.latency(vk.EventLog(engines.source(engine, campaign)), **options)
-    expected = expected_latency(campaign, **{"by": [], **options})
-    assert result["slowest_share"].isna().all()
+    expected = expected_latency(campaign, **{**options, "by": [*options.get("by", [])]})
+    assert result["slowest_share"].isna().eq(result["to_state"].notna()).all()
     assert_frame_equal(result.drop(columns="slowest_share"), expected.drop(columns="slowest_share"), rtol=1e-9)
     assert result.attrs.get("dependence_note") == expected.attrs.get("dependence_note")
 
@@ -109,6 +109,7 @@ def test_filters_are_those_of_a_frame(campaign: pd.DataFrame, engines: Engines, 
     assert_frame_equal(events[["message_id", "happened_at"]], expected[["message_id", "happened_at"]])
 
 
+@pytest.mark.filterwarnings("ignore::viberkit.analysis.comparison.UnequalFollowUpWarning")
 @pytest.mark.parametrize("function", [vk.time_to, vk.delivery_curve, vk.over_time, vk.slo, vk.compare, vk.latency])
 def test_a_large_log_is_counted_and_estimates_dependence_from_classes(
     function: Any, campaign: pd.DataFrame, engines: Engines, monkeypatch: pytest.MonkeyPatch
@@ -141,7 +142,7 @@ def logs(draw: st.DrawFn) -> pd.DataFrame:
     rows += draw(st.lists(st.sampled_from(rows), max_size=5))
     frame = pd.DataFrame(rows, columns=["message_id", "state", "offset", "is_observed"])
     at = (change + pd.to_timedelta(frame.pop("offset"), unit="us")).astype("datetime64[us, UTC]")
-    observed = (at + pd.Timedelta("90min")).where(frame.pop("is_observed"))
+    observed = (at + pd.Timedelta("97min")).where(frame.pop("is_observed"))
     country = frame["message_id"].map({"a": "AT", "b": "DE", "c": "AT"}).astype("str")
     return vk.read_events(frame.assign(happened_at=at, observed_until=observed)).assign(country=country)
 
@@ -158,9 +159,11 @@ def compare_generated(events: pd.DataFrame, tz: str, open_log: Callable[[pd.Data
     ):
         expected = function(journeys, **options | more)
         assert_frame_equal(function(log, **options | more), expected, rtol=1e-9)
-    expected = expected_latency(events, ["country"])
-    result = vk.latency(log, by="country")
-    assert_frame_equal(result.drop(columns="slowest_share"), expected.drop(columns="slowest_share"), rtol=1e-9)
+    tables = []  # unrecognised states are in another order
+    for table in (expected_latency(events, ["country"]), vk.latency(log, by="country")):
+        states = table.astype({"from_state": "str", "to_state": "str"}).drop(columns="slowest_share")
+        tables.append(states.sort_values(["country", "from_state", "to_state", "quantile"], ignore_index=True))
+    assert_frame_equal(*tables, rtol=1e-9)
 
 
 @pytest.mark.filterwarnings("ignore::viberkit.analysis.durations.DroppedMessagesWarning")

@@ -361,7 +361,7 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
             return query(source, request) if query is sql.waiting else query(source, request, steps)
 
         windows = [f"w{index}" for index in range(len(request.split) + request.late)]
-        coarse = [] if steps is None else [f"{name}_class" for name in classes]
+        coarse = [] if steps is None else ["slot", *(f"{name}_class" for name in classes)]
         keys = [*(f"f{index}" for index in range(len(request.by))), *windows, *shared, *classes, *coarse]
         table = self._collect(text, [*keys, "cluster", "is_coarse"] if steps else None)
         for name in classes if steps else ():

@@ -176,7 +176,7 @@ def _counts(
         derived += [f"{_in_classes(name, steps.parts)} as {name}_class" for name in classes]
         coarse = [f"{name}_class" for name in classes]
         grouped = f"grouping sets (({', '.join([*keys, *classes])}), ({', '.join([*keys, *coarse])}, slot, cluster))"
-        columns, is_coarse = f"{_list([*keys, *classes, *coarse])}cluster", "grouping(duration)"
+        columns, is_coarse = f"{_list([*keys, *classes, *coarse])}slot, cluster", "grouping(duration)"
     return f"""counted as (select {", ".join(["*", *derived])} from rounded)
 select {columns}, {is_coarse} as is_coarse, min({began}) as started{more}, count(*) as n
 from counted group by {grouped}"""
