@@ -36,6 +36,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "campaigns.collector": ["collect"],
         "frames.reader": ["SkippedRowsWarning", "UncertainTimesWarning", "UnknownStatesWarning", "read_events"],
         "lake.event_log": ["EventLog"],
+        "lake.parquet": ["export"],
         "models.content": ["Button", "Carousel", "CarouselItem", "File", "Image", "List", "Text", "Video"],
         "sandbox.sandbox": ["Sandbox"],
     },
@@ -79,6 +80,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and completion
         read_events as read_events,
     )
     from viberkit.lake.event_log import EventLog as EventLog
+    from viberkit.lake.parquet import export as export
     from viberkit.models.content import (
         Button as Button,
         Carousel as Carousel,

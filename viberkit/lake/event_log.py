@@ -26,12 +26,13 @@ from viberkit.lake.engines import Engine, engine_of
 from viberkit.models.states import ORDER, is_of_message, rank
 
 _REQUIRED = ("message_id", "state", "happened_us")
-_INSTANTS = {"happened_us": "happened_at", "received_us": "received_at", "observed_until_us": "observed_until"}
-_INSTANTS |= {"not_before_us": "not_before", "observed_from_us": "observed_from"}
+#: The columns of instants in a lake, and in a frame.
+INSTANTS = {"happened_us": "happened_at", "received_us": "received_at", "observed_until_us": "observed_until"}
+INSTANTS |= {"not_before_us": "not_before", "observed_from_us": "observed_from"}
 #: The columns that are no facts of the message.
-_OF_EVENT = {*EVENTS.names, *_INSTANTS, "state_rank", "source_rank", "inbound", "bucket", "month"}
+_OF_EVENT = {*EVENTS.names, *INSTANTS, "state_rank", "source_rank", "inbound", "bucket", "month"}
 _EXACT = 4_000_000  # events up to which dependence is estimated from each message
-_SLOTS, _SLOTS_OF_WINDOW = 1_024, 64  # stretches of time in a log, and in each of many windows
+_SLOTS, _SLOTS_OF_WINDOW = 256, 64  # stretches of time in a log, and in each of many windows
 _FEW = 10  # times of a clock whose resolution is not judged
 _DECADE = pd.Timedelta(3_653, unit="D") // pd.Timedelta("1us")
 
@@ -181,9 +182,9 @@ class EventLog:
             The columns of the log, with instants as such.
         """
         frame = self._collect(lambda rows: f"select * from ({rows}) rows", None).to_pandas()
-        for name in {*_INSTANTS} & {*frame.columns}:
+        for name in {*INSTANTS} & {*frame.columns}:
             values = frame.pop(name)
-            frame[_INSTANTS[name]] = pd.to_datetime(values.astype("Int64"), unit="us", utc=True).astype(INSTANT)
+            frame[INSTANTS[name]] = pd.to_datetime(values.astype("Int64"), unit="us", utc=True).astype(INSTANT)
         return frame
 
     def durations(self, request: Request) -> tuple[pd.DataFrame, int]:
@@ -317,6 +318,8 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
         """Warn of times that a frame would take as intervals."""
         many = self._states[(self._states["n_events"] >= _FEW) & (self._states["n_polled"] < self._states["n_events"])]
         is_coarse = (many["of_minute"] == 0) | (many["of_second"] == 0) & (many["of_second"].max() > 0)
+        finest = many.groupby("source")["of_second"].transform("max")
+        is_coarse &= (many["state"] != "accepted") | (finest == many["of_second"])  # of a schedule
         kinds = [*many["state"][is_coarse].unique(), *self._states["state"][self._states["n_polled"] > 0].unique()]
         if kinds:
             text = f"EventLog: times of {', '.join(map(repr, kinds[:3]))} are from polls or from a coarse clock and are"
@@ -329,7 +332,7 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
             return None
         slot = int(self._states["last"].max() - self._states["first"].min()) // _SLOTS + 1
         lengths = [length for length, period in request.split if period is None]
-        return sql.Steps(min([slot, *(length // _SLOTS_OF_WINDOW + 1 for length in lengths)]), 16 if lengths else 32)
+        return sql.Steps(min([slot, *(length // _SLOTS_OF_WINDOW + 1 for length in lengths)]), 8)
 
     def _counts(
         self,
