@@ -22,7 +22,7 @@ class Request:
     ``by``: columns of facts of the messages; ``split``: lengths and periods (microseconds, None for no period) of the
     windows on the clock of ``tz`` that messages with different starts are counted in; ``late``: whether windows are
     divided where as much of them has passed as of the last one; ``since``: the instant from which messages were
-    observed, if there is one; ``cluster``: a column.
+    observed, if there is one; ``cluster``: a column; ``is_dependent``: whether dependence is estimated.
     """
 
     function: str
@@ -33,6 +33,7 @@ class Request:
     late: bool = False
     since: int | None = None
     cluster: str | None = None
+    is_dependent: bool = True
     tz: str = "UTC"
 
 

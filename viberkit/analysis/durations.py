@@ -391,7 +391,9 @@ def _counted(
     split += tuple(PARTS_OF_TIME[name] for name in names if name not in facts)
     cluster = "campaign" if attrs["cluster"] == "auto" and "campaign" in log.columns else attrs["cluster"]
     cluster = None if cluster == "auto" else cluster
-    counts, dropped = log.durations(Request(function, facts, start, attrs["end"], split, late, since, cluster, tz))
+    is_dependent = attrs["cluster"] is not None
+    request = Request(function, facts, start, attrs["end"], split, late, since, cluster, is_dependent, tz)
+    counts, dropped = log.durations(request)
     n = counts["n"].to_numpy()
     if dropped and not len(counts):
         raise ValueError(f"start: no message has a time of {start!r}; pass another start, e.g. 'dispatched'")

@@ -158,7 +158,8 @@ def _counted(
     facts = [name for name in names if name not in PARTS_OF_TIME or name in log.columns]
     split = tuple(PARTS_OF_TIME[name] for name in names if name not in facts)
     column = "campaign" if cluster == "auto" and "campaign" in log.columns else cluster
-    request = Request("latency", facts, split=split, cluster=None if column == "auto" else column, tz=tz)
+    named = None if column == "auto" else column
+    request = Request("latency", facts, split=split, cluster=named, is_dependent=cluster is not None, tz=tz)
     transitions, waiting = log.transitions(request)
 
     def shaped(counts: pd.DataFrame, name: str) -> pd.DataFrame:

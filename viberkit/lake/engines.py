@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 _BUCKET = re.compile(r"bucket=(\w+)")
+_ROWS = 6_000_000  # of a part, if a bucket has no more
 _VIEW = "viberkit_events"
 
 
@@ -35,21 +37,29 @@ class Engine(Protocol):
 
 
 class Files(Engine):
-    """Parquet files, read by a DuckDB of this process; the files of a bucket are a part."""
+    """Parquet files, read by a DuckDB of this process; the files of some buckets are a part."""
 
     def __init__(self, pattern: str, memory_limit: str) -> None:
         pattern = f"{pattern}/**/*.parquet" if Path(pattern).is_dir() else pattern
         files = [file for file in sorted(glob.glob(pattern, recursive=True)) if "/messages/" not in Path(file).as_posix()]
         if not files:
             raise FileNotFoundError(f"EventLog: no Parquet file matches {pattern!r}; pass e.g. 'lake/**/*.parquet'")
-        self.name, self._buckets = pattern, {}
+        buckets: dict[str, list[str]] = {}
         for file in files:
             found = _BUCKET.search(file)
-            self._buckets.setdefault(found[1] if found else "", []).append(file)
+            buckets.setdefault(found[1] if found else "", []).append(file)
+        self.name, self._parts, rows = pattern, list[list[str]](), _ROWS
+        for bucket in buckets.values():
+            added = sum(pq.read_metadata(file).num_rows for file in bucket)
+            if rows + added > _ROWS:
+                self._parts.append([])
+                rows = 0
+            self._parts[-1] += bucket
+            rows += added
         self._settings = {"memory_limit": memory_limit, "preserve_insertion_order": "false"}
 
     def parts(self) -> list[str]:
-        lists = (", ".join(map(self.literal, files)) for files in self._buckets.values())
+        lists = (", ".join(map(self.literal, files)) for files in self._parts)
         return [f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)" for files in lists]
 
     def query(self, sql: str) -> pa.Table:

@@ -208,9 +208,9 @@ class EventLog:
     def transitions(self, request: Request) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the counts of transitions and waits; see :class:`viberkit.analysis.counts.EventCounts`."""
         steps, frames = self._steps(request), []
+        without = steps and sql.Steps(0, 0)
         for query, names in ((sql.transitions, ("state_code", "next_code")), (sql.waiting, ("state_code",))):
-            coarse = steps if query is sql.transitions else None
-            table = self._counts(query, request, coarse, list(names), ["duration"], self._now)
+            table = self._counts(query, request, steps if query is sql.transitions else without, list(names), ["duration"], self._now)
             frame = self._frame(table, request, steps).rename(columns={"duration": "time"})
             states = EVENTS["state"].cast(pd.Series([*self._codes], [*self._codes.values()]))
             for name, column in zip(names, ("from_state", "to_state"), strict=False):
@@ -330,13 +330,15 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
         """The steps of what dependence is estimated from; None for a small log."""
         if self._states["n_events"].sum() <= _EXACT:
             return None
+        if not request.is_dependent:
+            return sql.Steps(0, 0)
         slot = int(self._states["last"].max() - self._states["first"].min()) // _SLOTS + 1
         lengths = [length for length, period in request.split if period is None]
         return sql.Steps(min([slot, *(length // _SLOTS_OF_WINDOW + 1 for length in lengths)]), 8)
 
     def _counts(
         self,
-        query: Callable[..., str],
+        query: Callable[[sql.Source, Request, sql.Steps | None], str],
         request: Request,
         steps: sql.Steps | None,
         shared: list[str],
@@ -361,13 +363,13 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
             events = f"select message_id as id, happened_us as us, {code} as state_code, {self._observed} as observed,"
             events += f" {since} as since, {cluster} as cluster{facts} from ({rows}) rows"
             source = sql.Source(events, self._codes, first, last, now)
-            return query(source, request) if query is sql.waiting else query(source, request, steps)
+            return query(source, request, steps)
 
         windows = [f"w{index}" for index in range(len(request.split) + request.late)]
-        coarse = [] if steps is None else ["slot", *(f"{name}_class" for name in classes)]
+        coarse = ["slot", *(f"{name}_class" for name in classes)] if steps and steps.slot else []
         keys = [*(f"f{index}" for index in range(len(request.by))), *windows, *shared, *classes, *coarse]
         table = self._collect(text, [*keys, "cluster", "is_coarse"] if steps else None)
-        for name in classes if steps else ():
+        for name in classes if coarse else ():
             table = table.set_column(
                 table.column_names.index(name), name, pc.coalesce(table[name], table[f"{name}_class"])
             )
@@ -381,6 +383,8 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
             frame = frame.loc[frame.index.repeat(frame["n"])]
             order = [name for name in ("started", "duration", "cause", *request.by) if name in frame]
             return frame.sort_values(order, kind="stable", ignore_index=True).assign(n=1)
+        if not is_coarse.any():
+            return frame
         return frame.assign(n=frame["n"].where(~is_coarse, 0), dependent=frame["n"].where(is_coarse, 0))
 
 

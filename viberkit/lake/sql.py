@@ -54,7 +54,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Steps:
-    """What dependence is estimated from: stretches of ``slot`` microseconds, ``parts`` classes of time in an octave."""
+    """What dependence is estimated from: stretches of ``slot`` microseconds, ``parts`` classes of time in an octave.
+
+    With a slot of zero, nothing: messages are independent.
+    """
 
     slot: int
     parts: int
@@ -124,7 +127,7 @@ rounded as (select *, {_rounded("exact_duration")} as duration from exact),
 {_counts(facts, windows, ["state_code", "next_code"], ["duration"], "us", steps)}"""
 
 
-def waiting(source: Source, request: Request) -> str:
+def waiting(source: Source, request: Request, steps: Steps | None) -> str:
     """The counts of messages that wait in a state: not failed, and not seen in a log in which any message was."""
     count, facts = max(source.codes.values(), default=0) + 1, _facts(request)
     windows = [_window(source, request.tz, "began", *split) for split in request.split]
@@ -143,7 +146,7 @@ waits as (
       as state_code, {source.until} as until from messages where {waits}),
 rounded as (
   select *, {_rounded("(until - began)")} as duration from waits where state_code not in ({final}-1)),
-{_counts(facts, windows, ["state_code"], ["duration"], "began", None)}"""
+{_counts(facts, windows, ["state_code"], ["duration"], "began", steps)}"""
 
 
 def _facts(request: Request) -> list[str]:
@@ -171,6 +174,9 @@ def _counts(
     if steps is None:
         grouped = columns = f"{_list([*keys, *classes])}cluster"
         grouped, is_coarse = f"{grouped}, {began}", "0"
+    elif not steps.slot:
+        grouped = columns = ", ".join([*keys, *classes])
+        is_coarse = "0 as cluster, 0"
     else:
         derived += [f"{began} - {began} % {steps.slot} as slot"]
         derived += [f"{_in_classes(name, steps.parts)} as {name}_class" for name in classes]
