@@ -42,13 +42,15 @@ def campaign() -> pd.DataFrame:
     """The events of the example campaign, with more facts of its messages and with duplicates."""
     events = vk.read_events(ROOT / "data" / "campaign" / "events.parquet")
     code = events["message_id"].astype("category").cat.codes
-    country = pd.Series(["AT", "D'E", None, "ä {0} \\ \"%s"], dtype="str").take(code % 4).array
+    country = pd.Series(["AT", "D'E", None, 'ä {0} \\ "%s'], dtype="str").take(code % 4).array
     campaign = pd.Series([f"c{index}" for index in range(13)], dtype="str").take(code % 13).array
     events = events.assign(country=country, campaign=campaign)
     return pd.concat([events, events.sample(100, random_state=1)], ignore_index=True).sample(frac=1, random_state=2)
 
 
-def expected_latency(events: pd.DataFrame, by: list[str], cluster: str | None = "auto", tz: str = "UTC") -> pd.DataFrame:
+def expected_latency(
+    events: pd.DataFrame, by: list[str], cluster: str | None = "auto", tz: str = "UTC"
+) -> pd.DataFrame:
     """The table of a frame's transitions and waits with rounded times."""
     transitions, waiting = latency_module._prepare(events, by, None, tz)
     assert waiting is not None
@@ -93,7 +95,7 @@ def test_filters_are_those_of_a_frame(campaign: pd.DataFrame, engines: Engines, 
     assert dict(zip(values["country"].fillna("-"), values["n_events"], strict=True)) == dict(
         campaign["country"].fillna("-").value_counts()
     )
-    for country in ("ä {0} \\ \"%s", ["D'E", None], "nowhere"):
+    for country in ('ä {0} \\ "%s', ["D'E", None], "nowhere"):
         chosen = campaign["country"].isin(country if isinstance(country, list) else [country])
         assert log.where(country=country).values("state")["n_events"].sum() == chosen.sum()
     first = campaign.groupby("message_id")["happened_at"].transform("min")
@@ -121,14 +123,28 @@ def test_a_large_log_is_counted_and_estimates_dependence_from_classes(
     large = vk.EventLog(engines.source("files", campaign))
     assert_frame_equal(function(large, cluster=None, **options), independent, rtol=1e-9)
     result = function(large, **options)
-    values = [name for name in ("share", "value_s", "delivered", "n", "n_open", "window_at", "n_missed") if name in result]
+    values = [
+        name for name in ("share", "value_s", "delivered", "n", "n_open", "window_at", "n_missed") if name in result
+    ]
     assert_frame_equal(result[values], expected[values], rtol=1e-9)
     if "design_effect" in result:
         assert np.abs(np.log(result["design_effect"] / expected["design_effect"])).mean() < 0.05
 
 
 ZONES = ["UTC", "Europe/Berlin", "Australia/Lord_Howe", "America/St_Johns"]
-STATES = ["accepted", "routed", "dispatched", "channel_failed", "delivered", "seen", "failed", "expired", "odd", "b", "B"]
+STATES = [
+    "accepted",
+    "routed",
+    "dispatched",
+    "channel_failed",
+    "delivered",
+    "seen",
+    "failed",
+    "expired",
+    "odd",
+    "b",
+    "B",
+]
 
 
 @st.composite
@@ -137,7 +153,7 @@ def logs(draw: st.DrawFn) -> pd.DataFrame:
     change = pd.Timestamp(draw(st.sampled_from(["2026-03-29T01:00Z", "2026-10-25T01:00Z", "2026-04-04T15:00Z"])))
     offsets = st.integers(-7_200_000_000, 7_200_000_000) | st.sampled_from([0, 1_000, 1_500, 999, 3_600_000_000])
     event = st.tuples(st.sampled_from("abcdefgh"), st.sampled_from(STATES), offsets, st.booleans())
-    rows = draw(st.lists(event, min_size=3, max_size=40)) + [("a", "accepted", 0, True)]
+    rows = [*draw(st.lists(event, min_size=3, max_size=40)), ("a", "accepted", 0, True)]
     rows += draw(st.lists(st.sampled_from(rows), max_size=5))
     frame = pd.DataFrame(rows, columns=["message_id", "state", "offset", "is_observed"])
     at = (change + pd.to_timedelta(frame.pop("offset"), unit="us")).astype("datetime64[us, UTC]")

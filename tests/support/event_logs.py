@@ -76,7 +76,10 @@ def load_into_postgres(address: str, table: pa.Table) -> None:
     """Replace the table of events."""
     import psycopg
 
-    types = {name: "bigint" if pa.types.is_integer(kind) else "text" for name, kind in zip(table.column_names, table.schema.types, strict=True)}
+    types = {
+        name: "bigint" if pa.types.is_integer(kind) else "text"
+        for name, kind in zip(table.column_names, table.schema.types, strict=True)
+    }
     types |= {field.name: "boolean" for field in table.schema if pa.types.is_boolean(field.type)}
     columns = ", ".join(f'"{name}" {kind}' for name, kind in types.items())
     with psycopg.connect(address) as connection:

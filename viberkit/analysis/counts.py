@@ -47,14 +47,14 @@ class EventCounts(Protocol):
 
     columns: list[str]
 
-    def durations(self, request: Request) -> tuple[pd.DataFrame, int]:
+    def _count_durations(self, request: Request) -> tuple[pd.DataFrame, int]:
         """The counts, and the number of messages without the start.
 
         The columns are those of ``by``, ``started`` (the first of the entry), ``time``, ``cause``, ``earliest``,
         ``entry``, ``informative``, ``until`` (the last end of an observation), ``cluster``, ``n`` and ``dependent``.
         """
 
-    def transitions(self, request: Request) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def _count_transitions(self, request: Request) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The counts of transitions, and of messages that wait in a state.
 
         The columns are those of ``by``, ``from_state``, ``to_state``, ``started``, ``time``, ``cluster``, ``n`` and

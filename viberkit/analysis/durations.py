@@ -393,13 +393,15 @@ def _counted(
     cluster = None if cluster == "auto" else cluster
     is_dependent = attrs["cluster"] is not None
     request = Request(function, facts, start, attrs["end"], split, late, since, cluster, is_dependent, tz)
-    counts, dropped = log.durations(request)
+    counts, dropped = log._count_durations(request)
     n = counts["n"].to_numpy()
     if dropped and not len(counts):
         raise ValueError(f"start: no message has a time of {start!r}; pass another start, e.g. 'dispatched'")
     if dropped:
         _warn_of_dropped(function, start, dropped, dropped + int(n.sum()))
-    arrays = {name: counts[name].to_numpy() for name in ("started", "time", "cause", "entry", "informative")}
+    arrays: dict[str, Any] = {
+        name: counts[name].to_numpy() for name in ("started", "time", "cause", "entry", "informative")
+    }
     earliest = arrays["time"] if (counts["earliest"] == counts["time"]).all() else counts["earliest"].to_numpy()
     arrays["entry"] = arrays["entry"] if (arrays["entry"] >= 0).any() else None
     arrays["informative"] = arrays["informative"] if arrays["informative"].any() else None
@@ -411,7 +413,9 @@ def _counted(
     dependent = counts["dependent"].to_numpy() if "dependent" in counts else None
     is_single = dependent is None and (n == 1).all()
     more: dict[str, Any] = {"n": None if is_single else n, "cluster": codes, "dependent": dependent}
-    return Durations(**arrays, earliest=earliest, group=group, groups=groups, journeys=journeys, row=row, attrs=attrs, **more)
+    return Durations(
+        **arrays, earliest=earliest, group=group, groups=groups, journeys=journeys, row=row, attrs=attrs, **more
+    )
 
 
 def cluster_codes(

@@ -151,21 +151,20 @@ def latency(
     return as_result(result, attrs | result.attrs)
 
 
-def _counted(
-    log: EventCounts, names: list[str], cluster: str | None, tz: str
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _counted(log: EventCounts, names: list[str], cluster: str | None, tz: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The transitions and the waiting messages that an event log counts, with the columns to group by."""
     facts = [name for name in names if name not in PARTS_OF_TIME or name in log.columns]
     split = tuple(PARTS_OF_TIME[name] for name in names if name not in facts)
     column = "campaign" if cluster == "auto" and "campaign" in log.columns else cluster
     named = None if column == "auto" else column
     request = Request("latency", facts, split=split, cluster=named, is_dependent=cluster is not None, tz=tz)
-    transitions, waiting = log.transitions(request)
+    transitions, waiting = log._count_transitions(request)
 
     def shaped(counts: pd.DataFrame, name: str) -> pd.DataFrame:
         started, seconds = counts["started"].to_numpy(), counts["time"].to_numpy() / SECOND
         columns = group_columns(counts, names, started, None, "latency", tz)
-        return counts.assign(**{name: seconds, "started_at": instants(started)}, **dict(columns))
+        added: dict[str, Any] = {name: seconds, "started_at": instants(started), **columns}
+        return counts.assign(**added)
 
     if cluster is not None:
         codes = -1 if column == "auto" else pd.factorize(transitions["cluster"], sort=True)[0].astype(np.int64)

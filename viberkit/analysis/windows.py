@@ -530,7 +530,8 @@ def window_begins(started: Ints, length: pd.Timedelta, tz: str) -> pd.Series[Any
         return instants(started - elapsed)
     first = np.ones(len(started), dtype=bool)
     zoned = floored.dt.tz_localize(tz, ambiguous=first, nonexistent="shift_forward")
-    return zoned.dt.tz_convert("UTC").astype(INSTANT)
+    beginning: pd.Series[Any] = zoned.dt.tz_convert("UTC").astype(INSTANT)
+    return beginning
 
 
 def windows_of(every: str | None) -> tuple[tuple[int, int | None], ...]:

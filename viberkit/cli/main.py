@@ -284,7 +284,9 @@ def latency(file: Path | None, by: tuple[str, ...], archive_path: str) -> None:
 @commands.command()
 @click.argument("target", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--what", default="events", type=_table, help="Table to write.")
-@click.option("--lake", type=_folder, help="Folder to write events and messages to, for vk.EventLog; instead of TARGET.")
+@click.option(
+    "--lake", type=_folder, help="Folder to write events and messages to, for vk.EventLog; instead of TARGET."
+)
 @click.option("--since", help="With --lake: only messages from this instant on, e.g. 2026-03-01.")
 @click.option("--raw", is_flag=True, help="Write texts to CSV unchanged, for programs that are no spreadsheets.")
 @click.option("--bom", is_flag=True, help="Begin a CSV file with a byte order mark, so that Excel reads it as UTF-8.")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import re
 import tempfile
-from collections.abc import Iterator
+from glob import glob
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,7 +40,7 @@ class Files(Engine):
 
     def __init__(self, pattern: str, memory_limit: str) -> None:
         pattern = f"{pattern}/**/*.parquet" if Path(pattern).is_dir() else pattern
-        files = [file for file in sorted(glob.glob(pattern, recursive=True)) if "/messages/" not in Path(file).as_posix()]
+        files = [file for file in sorted(glob(pattern, recursive=True)) if "/messages/" not in Path(file).as_posix()]  # noqa: PTH207 - of any pattern
         if not files:
             raise FileNotFoundError(f"EventLog: no Parquet file matches {pattern!r}; pass e.g. 'lake/**/*.parquet'")
         buckets: dict[str, list[str]] = {}
@@ -56,7 +55,7 @@ class Files(Engine):
                 rows = 0
             self._parts[-1] += bucket
             rows += added
-        self._settings = {"memory_limit": memory_limit, "preserve_insertion_order": "false"}
+        self._settings: dict[str, Any] = {"memory_limit": memory_limit, "preserve_insertion_order": "false"}
 
     def parts(self) -> list[str]:
         lists = (", ".join(map(self.literal, files)) for files in self._parts)
@@ -65,9 +64,11 @@ class Files(Engine):
     def query(self, sql: str) -> pa.Table:
         import duckdb
 
-        with tempfile.TemporaryDirectory(prefix="viberkit-") as folder:
-            with duckdb.connect(config=self._settings | {"temp_directory": folder}) as connection:
-                return connection.sql(sql).to_arrow_table()
+        with (
+            tempfile.TemporaryDirectory(prefix="viberkit-") as folder,
+            duckdb.connect(config=self._settings | {"temp_directory": folder}) as connection,
+        ):
+            return connection.sql(sql).to_arrow_table()
 
 
 class Relation(Engine):

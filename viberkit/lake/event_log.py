@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -33,6 +31,8 @@ INSTANTS |= {"not_before_us": "not_before", "observed_from_us": "observed_from"}
 _OF_EVENT = {*EVENTS.names, *INSTANTS, "state_rank", "source_rank", "inbound", "bucket", "month"}
 _EXACT = 4_000_000  # events up to which dependence is estimated from each message
 _SLOTS, _SLOTS_OF_WINDOW = 256, 64  # stretches of time in a log, and in each of many windows
+_PARTS = 4  # classes of time in an octave
+_MANY = 6_000_000  # rows of counts that are added up before more are read
 _FEW = 10  # times of a clock whose resolution is not judged
 _DECADE = pd.Timedelta(3_653, unit="D") // pd.Timedelta("1us")
 
@@ -53,7 +53,7 @@ class EventLog:
         of the messages, which are the same in all events of a message.
     table : str, default "events"
         The table of a PostgreSQL database.
-    memory_limit : str, default "1GB"
+    memory_limit : str, default "600MB"
         The memory that DuckDB uses at most for Parquet files; beyond it uses a temporary folder.
     progress : bool, default False
         Whether to show a progress bar over the buckets of Parquet files.
@@ -82,14 +82,14 @@ class EventLog:
     Examples
     --------
     >>> import duckdb
-    >>> rows = [("a", "accepted", 0), ("a", "delivered", 2_000_000), ("b", "accepted", 0), ("b", "delivered", 4_000_000)]
+    >>> rows = [("a", "accepted", 0), ("a", "delivered", 2_000_000), ("b", "accepted", 0), ("b", "failed", 4_000_000)]
     >>> events = duckdb.from_df(pd.DataFrame(rows, columns=["message_id", "state", "happened_us"]))
     >>> vk.time_to(vk.EventLog(events), quantiles=0.5)["value_s"].tolist()
     [2.0]
     """
 
     def __init__(
-        self, source: Any, *, table: str = "events", memory_limit: str = "1GB", progress: bool = False
+        self, source: Any, *, table: str = "events", memory_limit: str = "600MB", progress: bool = False
     ) -> None:
         self._engine: Engine = engine_of(source, table, memory_limit)
         self._progress = progress
@@ -170,7 +170,7 @@ class EventLog:
         name = self._engine.identifier(column)
         query = f"select {name} as f0, count(*) as n_events from ({{rows}}) rows group by {name}"
         table = self._collect(lambda rows: query.format(rows=rows), ["f0"])
-        counts = table.to_pandas().rename(columns={"f0": column})
+        counts: pd.DataFrame = table.to_pandas().rename(columns={"f0": column})
         return counts.sort_values(["n_events", column], ascending=[False, True], ignore_index=True)
 
     def to_frame(self) -> pd.DataFrame:
@@ -181,13 +181,13 @@ class EventLog:
         DataFrame
             The columns of the log, with instants as such.
         """
-        frame = self._collect(lambda rows: f"select * from ({rows}) rows", None).to_pandas()
+        frame: pd.DataFrame = self._collect(lambda rows: f"select * from ({rows}) rows", None).to_pandas()
         for name in {*INSTANTS} & {*frame.columns}:
             values = frame.pop(name)
             frame[INSTANTS[name]] = pd.to_datetime(values.astype("Int64"), unit="us", utc=True).astype(INSTANT)
         return frame
 
-    def durations(self, request: Request) -> tuple[pd.DataFrame, int]:
+    def _count_durations(self, request: Request) -> tuple[pd.DataFrame, int]:
         """Return the counts of durations; see :class:`viberkit.analysis.counts.EventCounts`."""
         path = DELIVERY_PATH if request.end == "failed" else DELIVERY_PATH[: _index(request.end)]
         if request.start not in path:
@@ -205,12 +205,14 @@ class EventLog:
         frame = frame.rename(columns={"duration": "time", "entered": "entry"})
         return frame.astype({"informative": bool}), int(pc.sum(dropped["n"]).as_py() or 0)
 
-    def transitions(self, request: Request) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def _count_transitions(self, request: Request) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the counts of transitions and waits; see :class:`viberkit.analysis.counts.EventCounts`."""
         steps, frames = self._steps(request), []
         without = steps and sql.Steps(0, 0)
         for query, names in ((sql.transitions, ("state_code", "next_code")), (sql.waiting, ("state_code",))):
-            table = self._counts(query, request, steps if query is sql.transitions else without, list(names), ["duration"], self._now)
+            table = self._counts(
+                query, request, steps if query is sql.transitions else without, list(names), ["duration"], self._now
+            )
             frame = self._frame(table, request, steps).rename(columns={"duration": "time"})
             states = EVENTS["state"].cast(pd.Series([*self._codes], [*self._codes.values()]))
             for name, column in zip(names, ("from_state", "to_state"), strict=False):
@@ -234,7 +236,9 @@ class EventLog:
             texts += [f"{quote(name)} is null"] if None in values else []
             conditions.append(f"({' or '.join(texts or ['false'])})")
         groups = [
-            f"min(happened_us) {sign} {at}" for sign, at in zip((">=", "<"), self._started, strict=True) if at is not None
+            f"min(happened_us) {sign} {at}"
+            for sign, at in zip((">=", "<"), self._started, strict=True)
+            if at is not None
         ]
         if is_complete:
             if others := [state for state in self._states["state"].unique() if not is_of_message(state)]:
@@ -253,12 +257,16 @@ class EventLog:
         parts = self._engine.parts()
         rows = (self._rows(part, is_complete=is_complete) for part in parts)
         bar = tqdm(rows, total=len(parts), disable=not self._progress or len(parts) == 1, unit="bucket", leave=False)
-        tables = [self._engine.query(query(row)) for row in bar]
-        if len(tables) == 1 or keys is None:
+        tables: list[pa.Table] = []
+        many = _MANY
+        for row in bar:
+            tables.append(self._engine.query(query(row)))
+            if keys is not None and sum(table.num_rows for table in tables) > many and len(tables) > 1:
+                tables = [_add_up(tables, keys)]
+                many = max(_MANY, 2 * tables[0].num_rows)
+        if keys is None or len(tables) == 1:
             return pa.concat_tables(tables, promote_options="permissive")
-        how = {"n": "sum", "n_events": "sum", "n_polled": "sum"}
-        how |= dict.fromkeys(("started", "first", "min_rank"), "min")
-        return _add_up(tables, keys, {name: how.get(name, "max") for name in tables[0].column_names if name not in keys})
+        return _add_up(tables, keys)
 
     @cached_property
     def _states(self) -> pd.DataFrame:
@@ -272,7 +280,7 @@ class EventLog:
   max(happened_us % {SECOND}) as of_second, max(happened_us % {MINUTE}) as of_minute, {ranks}
 from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if name in self.columns)])}"""
         names = ["state", *keys]
-        states = self._collect(lambda rows: query.format(rows=rows), names, is_complete=False).to_pandas()
+        states: pd.DataFrame = self._collect(lambda rows: query.format(rows=rows), names, is_complete=False).to_pandas()
         if len(states) and states["last"].max() - states["first"].min() > _DECADE:
             raise ValueError("EventLog: happened_us: events are more than ten years apart; pass log.where(since=…)")
         return states
@@ -334,7 +342,7 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
             return sql.Steps(0, 0)
         slot = int(self._states["last"].max() - self._states["first"].min()) // _SLOTS + 1
         lengths = [length for length, period in request.split if period is None]
-        return sql.Steps(min([slot, *(length // _SLOTS_OF_WINDOW + 1 for length in lengths)]), 8)
+        return sql.Steps(min([slot, *(length // _SLOTS_OF_WINDOW + 1 for length in lengths)]), _PARTS)
 
     def _counts(
         self,
@@ -377,7 +385,9 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
 
     def _frame(self, table: pa.Table, request: Request, steps: sql.Steps | None) -> pd.DataFrame:
         """The counts as a frame: of a small log a row per message, else the numbers in two columns."""
-        frame = table.to_pandas().rename(columns={f"f{index}": name for index, name in enumerate(request.by)})
+        frame: pd.DataFrame = table.to_pandas().rename(
+            columns={f"f{index}": name for index, name in enumerate(request.by)}
+        )
         is_coarse = frame.pop("is_coarse").to_numpy() > 0
         if steps is None:
             frame = frame.loc[frame.index.repeat(frame["n"])]
@@ -392,8 +402,12 @@ def _index(state: str) -> int:
     return DELIVERY_PATH.index(state) if state in DELIVERY_PATH else 0
 
 
-def _add_up(tables: list[pa.Table], keys: list[str], how: dict[str, str]) -> pa.Table:
+def _add_up(tables: list[pa.Table], keys: list[str]) -> pa.Table:
     """The rows of tables with the same keys as one row."""
     table = pa.concat_tables(tables, promote_options="permissive")
+    how = {"n": "sum", "n_events": "sum", "n_polled": "sum", "started": "min", "first": "min", "min_rank": "min"}
+    how = {name: how.get(name, "max") for name in table.column_names if name not in keys}
     added = table.group_by(keys).aggregate([*how.items()])
-    return added.rename_columns([name.removesuffix(f"_{how.get(name.rpartition('_')[0])}") for name in added.column_names])
+    return added.rename_columns(
+        [name.removesuffix(f"_{how.get(name.rpartition('_')[0])}") for name in added.column_names]
+    )

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from viberkit.analysis.ordering import instants_of, order_events
 from viberkit.archive.archive import Archive
 from viberkit.frames.columns import EVENTS
+from viberkit.frames.schema import INSTANT
 from viberkit.lake.event_log import INSTANTS
 from viberkit.models.states import rank
 
@@ -100,18 +101,20 @@ def export(
     others = order_events(events, "export").others
     events = events[~events.index.isin(others.index)]
     events = events[events["happened_at"].notna()]
-    first = events.groupby("message_id", observed=True)["happened_at"].transform("min")
+    first = events.groupby("message_id", observed=True)["happened_at"].min()
     if since is not None:
         limit = EVENTS["happened_at"].cast(pd.Series([since], dtype=object))[0]
-        events, first = events[first >= limit], first[first >= limit]
+        events = events[events["message_id"].isin(first.index[first >= limit])]
         messages = messages[messages["message_id"].isin(events["message_id"])]
     tables = {"events": (_event_table(events), instants_of(events, "happened_at"))}
     began = messages["accepted_at"].fillna(messages["sent_at"])
-    began = began.fillna(messages["message_id"].map(first.groupby(events["message_id"]).first()))
+    began = began.fillna(pd.Series(first.reindex(messages["message_id"]).array, index=began.index, dtype=INSTANT))
     known = messages[began.notna()].drop(columns=[] if unmask else _CONTENT)
     tables["messages"] = _table(known), instants_of(began[began.notna()].to_frame("at"), "at")
     outcomes = [
-        changed for name, (table, at) in tables.items() for changed in _write_parts(folder / name, table, at, count, since)
+        changed
+        for name, (table, at) in tables.items()
+        for changed in _write_parts(folder / name, table, at, count, since)
     ]
     written = sum(outcomes)
     return ExportResult(folder, tables["events"][0].num_rows, len(known), written, len(outcomes) - written)
@@ -145,7 +148,9 @@ def _table(frame: pd.DataFrame) -> pa.Table:
     """A table with texts in place of categories."""
     texts = {name: "str" for name, dtype in frame.dtypes.items() if isinstance(dtype, pd.CategoricalDtype)}
     table = pa.Table.from_pandas(frame.astype(texts), preserve_index=False).replace_schema_metadata()
-    return table.cast(pa.schema([(f.name, pa.string() if f.type == pa.large_string() else f.type) for f in table.schema]))
+    return table.cast(
+        pa.schema([(f.name, pa.string() if f.type == pa.large_string() else f.type) for f in table.schema])
+    )
 
 
 def _write_parts(root: Path, table: pa.Table, at: Any, buckets: int, since: Any) -> Iterator[bool]:
@@ -153,10 +158,14 @@ def _write_parts(root: Path, table: pa.Table, at: Any, buckets: int, since: Any)
     ids = table["message_id"]
     bucket = np.array([zlib.crc32(str(text).encode()) % buckets for text in ids.to_pylist()], dtype=np.int64)
     months = np.asarray(at).astype("datetime64[us]").astype("datetime64[M]").astype(str)
-    names = np.array([f"month={month}/bucket={number:03}" for month, number in zip(months, bucket, strict=True)], dtype=str)
+    names = np.array(
+        [f"month={month}/bucket={number:03}" for month, number in zip(months, bucket, strict=True)], dtype=str
+    )
     for number in range(buckets):
         of_bucket, exported = np.flatnonzero(bucket == number), ids.filter(pa.array(bucket == number))
-        paths = {path.parent.relative_to(root).as_posix() for path in root.glob(f"month=*/bucket={number:03}/*.parquet")}
+        paths = {
+            path.parent.relative_to(root).as_posix() for path in root.glob(f"month=*/bucket={number:03}/*.parquet")
+        }
         for name in sorted(paths | {*names[of_bucket]}):
             path = root / name / f"{root.name}.parquet"
             part = table.take(pa.array(of_bucket[names[of_bucket] == name]))

@@ -64,14 +64,15 @@ class Steps:
 
 
 def durations(source: Source, request: Request, steps: Steps | None) -> str:
-    """The counts of durations; what has no duration are messages without the start. Without ``steps`` nothing is coarse.
+    """The counts of durations; messages without the start have none. Without ``steps`` each message is an entry.
 
     >>> source = Source("select 1", {"accepted": 0, "delivered": 4}, 0, 9, 9)
     >>> durations(source, Request("", [], "accepted", "delivered"), None).splitlines()[0]
     'with events as (select 1),'
     """
+    later: tuple[str, ...]
     if request.end in FAILED_STATES:
-        before, later, other, reached = "0", (), DELIVERED_STATES, source.at(FAILED_STATES)
+        before, later, other, reached = "0", DELIVERY_PATH[:0], DELIVERED_STATES, source.at(FAILED_STATES)
         is_reached = "other_at is null and reached_at is not null"
     else:
         index = DELIVERY_PATH.index(request.end)
@@ -97,8 +98,8 @@ ends as (
     case when {is_reached} then 1 when other_at is not null then 2 else 0 end as cause from messages),
 exact as (
   select *, case when began is not null then
-      greatest(case cause when 1 then coalesce(reached_at, proven_at) when 2 then other_at else until end - began, 0) end
-      as exact_duration,
+      greatest(case cause when 1 then coalesce(reached_at, proven_at) when 2 then other_at else until end - began, 0)
+    end as exact_duration,
     case when cause = 1 and reached_at is null then 1 else 0 end as informative,
     case when since > began then since - began else -1 end as exact_entered
   from ends),
@@ -249,4 +250,6 @@ def _in_classes(name: str, parts: int) -> str:
         f" when {name} < {2 * _MILLISECOND * parts << octave} then {_MILLISECOND << octave}"
         for octave in range(_OCTAVES)
     )
-    return f"case when {name} < 0 then {name} else {name} - {name} % (case{cases} else {_MILLISECOND << _OCTAVES} end) end"
+    return (
+        f"case when {name} < 0 then {name} else {name} - {name} % (case{cases} else {_MILLISECOND << _OCTAVES} end) end"
+    )
