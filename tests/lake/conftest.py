@@ -38,7 +38,9 @@ def _postgres() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(params=["files", "relation", "postgres", pytest.param("spark", marks=pytest.mark.slow)])
+@pytest.fixture(
+    params=["files", *(pytest.param(name, marks=pytest.mark.slow) for name in ("relation", "postgres", "spark"))]
+)
 def engine(request: pytest.FixtureRequest, _engines: Engines) -> str:
     """The name of an engine, whose server or session is running."""
     name = str(request.param)

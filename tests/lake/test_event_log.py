@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 from pandas.testing import assert_frame_equal
 from support.documents import ROOT
 from support.event_logs import Engines, lake_table, round_journeys, rounded
@@ -131,6 +132,7 @@ def test_a_large_log_is_counted_and_estimates_dependence_from_classes(
         assert np.abs(np.log(result["design_effect"] / expected["design_effect"])).mean() < 0.05
 
 
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "8"))
 ZONES = ["UTC", "Europe/Berlin", "Australia/Lord_Howe", "America/St_Johns"]
 STATES = [
     "accepted",
@@ -184,7 +186,19 @@ def compare_generated(events: pd.DataFrame, tz: str, open_log: Callable[[pd.Data
 @pytest.mark.filterwarnings("ignore::viberkit.analysis.durations.DroppedMessagesWarning")
 @pytest.mark.filterwarnings("ignore::viberkit.analysis.durations.IntervalTimesWarning")
 @pytest.mark.filterwarnings("ignore::viberkit.frames.reader.UnknownStatesWarning")
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
 @given(events=logs(), tz=st.sampled_from(ZONES))
 def test_any_log_gives_the_frames_of_its_journeys(events: pd.DataFrame, tz: str) -> None:
     compare_generated(events, tz, lambda frame: vk.EventLog(duckdb.connect().from_arrow(lake_table(frame))))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::viberkit.analysis.durations.DroppedMessagesWarning")
+@pytest.mark.filterwarnings("ignore::viberkit.analysis.durations.IntervalTimesWarning")
+@pytest.mark.filterwarnings("ignore::viberkit.frames.reader.UnknownStatesWarning")
+@settings(deadline=None, max_examples=3, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@given(events=logs(), tz=st.sampled_from(ZONES))
+def test_any_log_gives_the_same_frames_on_each_engine(
+    engines: Engines, engine: str, events: pd.DataFrame, tz: str
+) -> None:
+    compare_generated(events, tz, lambda frame: vk.EventLog(engines.source(engine, frame)))
