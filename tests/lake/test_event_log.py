@@ -202,3 +202,40 @@ def test_any_log_gives_the_same_frames_on_each_engine(
     engines: Engines, engine: str, events: pd.DataFrame, tz: str
 ) -> None:
     compare_generated(events, tz, lambda frame: vk.EventLog(engines.source(engine, frame)))
+
+
+def test_what_is_not_supported_is_an_error(campaign: pd.DataFrame, engines: Engines) -> None:
+    log = vk.EventLog(engines.source("files", campaign))
+    for function, options in ((vk.burn_rate, {}), (vk.changes, {}), (vk.fallback, {"viber_price": 1, "sms_price": 2})):
+        with pytest.raises(ValueError, match="does not support it with an EventLog; pass a frame"):
+            function(log, **options)
+    with pytest.raises(ValueError, match="other: compare does not support it"):
+        vk.compare(log, other=log)
+    with pytest.raises(ValueError, match="messages: time_to does not support it"):
+        vk.time_to(log, messages=campaign)
+    with pytest.raises(ValueError, match="start, end: 'seen' and 'delivered' have to be states"):
+        vk.time_to(log, start="seen")
+    with pytest.raises(ValueError, match="by: 'state' is a column of events"):
+        vk.time_to(log, by="state")
+    with pytest.raises(vk.errors.MissingColumn, match="no column 'contry'"):
+        vk.latency(log, by="contry")
+    for function in (vk.journeys, vk.transitions, vk.quality, vk.clocks):
+        with pytest.raises(TypeError):
+            function(log)
+    with pytest.raises(FileNotFoundError, match="no Parquet file matches"):
+        vk.EventLog("nowhere/*.parquet")
+    with pytest.raises(TypeError, match="DataFrame is none of"):
+        vk.EventLog(campaign)
+    with pytest.raises(vk.errors.MissingColumn, match="happened_us"):
+        vk.EventLog(duckdb.sql("select 'a' as message_id, 'accepted' as state"))
+
+
+def test_times_that_a_frame_takes_as_intervals_are_reported() -> None:
+    rows = [
+        (f"m{i}", state, i * 97_000_123 + more) for i in range(20) for state, more in (("accepted", 0), ("seen", 1))
+    ]
+    frame = pd.DataFrame(rows, columns=["message_id", "state", "happened_us"])
+    frame.loc[frame["state"] == "seen", "happened_us"] //= 60_000_000
+    frame.loc[frame["state"] == "seen", "happened_us"] *= 60_000_000
+    with pytest.warns(vk.IntervalTimesWarning, match="times of 'seen' are from polls or from a coarse clock"):
+        vk.time_to(vk.EventLog(duckdb.from_df(frame)), end="seen")
