@@ -13,6 +13,9 @@ import pyarrow.parquet as pq
 
 _BUCKET = re.compile(r"bucket=(\w+)")
 _ROWS = 6_000_000  # of a part, if a bucket has no more
+_TYPES = dict.fromkeys((20, 21, 23), pa.int64()) | dict.fromkeys(
+    (25, 1042, 1043), pa.string()
+)  # of PostgreSQL, by number
 _VIEW = "viberkit_events"
 
 
@@ -125,8 +128,10 @@ class Postgres(Engine):
 
     def _fetch(self, connection: Any, sql: str) -> pa.Table:
         cursor = connection.execute(sql)
-        names, columns = [column.name for column in cursor.description], list(zip(*cursor.fetchall(), strict=True))
-        return pa.table([pa.array(values) for values in columns or [()] * len(names)], names)
+        columns = list(zip(*cursor.fetchall(), strict=True)) or [()] * len(cursor.description)
+        types = [_TYPES.get(column.type_code) for column in cursor.description]  # of a column without values, too
+        arrays = [pa.array(values, kind) for values, kind in zip(columns, types, strict=True)]
+        return pa.table(arrays, [column.name for column in cursor.description])
 
 
 def engine_of(source: Any, table: str, memory_limit: str) -> Engine:
