@@ -35,6 +35,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "campaigns.campaign": ["Campaign"],
         "campaigns.collector": ["collect"],
         "frames.reader": ["SkippedRowsWarning", "UncertainTimesWarning", "UnknownStatesWarning", "read_events"],
+        "lake.event_log": ["EventLog"],
+        "lake.parquet": ["export"],
         "models.content": ["Button", "Carousel", "CarouselItem", "File", "Image", "List", "Text", "Video"],
         "reporting.digest": ["digest"],
         "reporting.document": ["report"],
@@ -79,6 +81,8 @@ if TYPE_CHECKING:  # the same names, for type checkers and completion
         UnknownStatesWarning as UnknownStatesWarning,
         read_events as read_events,
     )
+    from viberkit.lake.event_log import EventLog as EventLog
+    from viberkit.lake.parquet import export as export
     from viberkit.models.content import (
         Button as Button,
         Carousel as Carousel,

@@ -64,13 +64,16 @@ class Cells:
         return np.where(cluster < 0, cluster.max() + 1 + self.cell, cluster)
 
     @classmethod
-    def of(cls, started: Ints, n: int, cluster: Ints | None, are_tried: bool = True) -> Cells | None:
-        """The cells of entries that stand for ``n`` messages; None if there are too few for clusters."""
-        count = min(n // _MESSAGES + 1, _CELLS)
+    def of(
+        cls, started: Ints, total: int, cluster: Ints | None, are_tried: bool = True, n: Counts | None = None
+    ) -> Cells | None:
+        """The cells of entries that stand for ``total`` messages; None if there are too few for clusters."""
+        count = min(total // _MESSAGES + 1, _CELLS)
         if not len(started) or (count <= _MIN_CLUSTERS and cluster is None):
             return None
-        outside = [int(len(started) * _OUTSIDE), len(started) - 1 - int(len(started) * _OUTSIDE)]
-        begin, end = np.partition(started, outside)[outside].tolist()
+        size = len(started) if n is None else total
+        outside = np.array([int(size * _OUTSIDE), size - 1 - int(size * _OUTSIDE)])
+        begin, end = _order_statistics(started, outside, n).tolist()
         length = (end - begin + 1) / count
         cell = ((started - begin) * (1 / length)).astype(np.int64)  # much faster than a division of integers
         return cls(np.clip(cell, 0, count - 1), begin, length, cluster, are_tried)
@@ -175,7 +178,7 @@ def _influences(
     cells: Cells, time: Ints, cause: Ints, end: int, entry: Ints | None, n: Counts | None, classes: int = _CLASSES
 ) -> tuple[Ints, States, Floats]:
     """The times, the states, and the influence of each state on the cumulative incidence of an outcome by then."""
-    ends = _classes(time[cause > 0], cells, classes)
+    ends = _classes(time, cause > 0, cells, n, classes)
     states = States.of(ends, time, cause, entry, n)
     at_risk = np.maximum(states.weight @ states.risk, _SMALL)
     ended, all_ended = states.ended(end + 1), states.ended()
@@ -195,7 +198,7 @@ def score_effects(
     Each with its degrees of freedom: 1 and infinity where messages seem to be independent. In Gray's test messages
     with another outcome stay at risk, in the log-rank test they leave.
     """
-    ends = _classes(time[cause == 1], cells)
+    ends = _classes(time, cause == 1, cells, n)
     states = States.of(ends, time, cause, entry, n, group)
     stay = replace(states, last=np.where(states.cause > 1, len(ends), states.last))
     gray, log_rank = (_score_effect(cells, some, ends) for some in (stay, states))
@@ -214,13 +217,23 @@ def _score_effect(cells: Cells, states: States, ends: Ints) -> tuple[float, floa
     return (1.0, np.inf) if effect is None else (float(effect.variance[-1]), float(effect.size[-1]))
 
 
-def _classes(time: Ints, cells: Cells, most: int = _CLASSES) -> Ints:
+def _order_statistics(values: Ints, index: Ints, n: Counts | None) -> Ints:
+    """The values at an index, counted from 0 in ascending order, each as often as ``n``."""
+    if n is None:
+        return np.partition(values, index)[index]
+    order = np.argsort(values)
+    return values[order][np.minimum(np.searchsorted(np.cumsum(n[order]), index, side="right"), len(order) - 1)]
+
+
+def _classes(time: Ints, chosen: npt.NDArray[np.bool_], cells: Cells, n: Counts | None, most: int = _CLASSES) -> Ints:
     """The last times of classes of about equally many outcomes, more of them where few are left."""
+    time, n = time[chosen], None if n is None else n[chosen]
+    total = len(time) if n is None else int(n.sum())
     largest = most if cells.cluster is None else _SIZE // (3 * int(cells.cluster.max(initial=0)) + 3)
-    count = min(max(largest, 8), most, max(len(time) // _OUTCOMES * most // _CLASSES, 8), len(time))
+    count = min(max(largest, 8), most, max(total // _OUTCOMES * most // _CLASSES, 8), total)
     shares = 1 - (1 - np.linspace(0.0, 1.0, count + 1)[1:]) ** 1.5
-    index = np.clip((shares * len(time)).astype(np.int64) - 1, 0, None)
-    return np.unique(np.partition(time, index)[index]) if len(time) else time
+    index = np.clip((shares * total).astype(np.int64) - 1, 0, None)
+    return np.unique(_order_statistics(time, index, n)) if len(time) else time
 
 
 def _largest(

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from viberkit.analysis.counts import EventCounts, check_unsupported
 from viberkit.analysis.durations import (
     FRAME,
     OPEN,
@@ -197,6 +198,8 @@ def compare(
         raise ValueError("within, quantiles: both are empty; pass e.g. within=60 or quantiles=0.5")
     frame, columns = journeys, by
     if other is not None:
+        if isinstance(journeys, EventCounts):
+            check_unsupported("compare", other=other)
         if group_names(by):
             raise ValueError("by: two frames are compared as a whole; pass either other or by")
         frame, columns = _concatenate(journeys, other, names), FRAME
@@ -204,7 +207,7 @@ def compare(
     elif not group_names(by):
         raise ValueError("by: there is nothing to compare; pass e.g. by='rate_type', or a second frame as other")
     options: dict[str, Any] = {"observed_from": observed_from, "confidence": confidence, "cluster": cluster, "tz": tz}
-    data = durations(frame, "compare", by=columns, start=start, end=end, messages=messages, **options)
+    data = durations(frame, "compare", by=columns, start=start, end=end, messages=messages, split=(), **options)
     result = estimate_differences(data, baseline, limits, levels, adjust=adjust, shrink=shrink)
     result.attrs["by"] = group_names(by)
     if len(data.groups) == 2 and (note := _mix_note(data, result["baseline"].iloc[0], messages, limits, levels)):

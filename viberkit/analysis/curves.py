@@ -165,6 +165,7 @@ def delivery_curve(
             f"band: {band!r} is not a kind of band; {suggestion(band, BANDS)}pass one of {', '.join(BANDS)}"
         )
     options: dict[str, Any] = {"start": start, "end": end, "observed_from": observed_from, "cluster": cluster, "tz": tz}
+    options["split"] = ()
     data = durations(journeys, "delivery_curve", by=by, confidence=confidence, messages=messages, **options)
     return estimate_curve(data, band, None if simultaneous is None else (times[0], times[1]))
 
@@ -313,6 +314,7 @@ def time_to(
     """
     levels = check_shares(quantiles, "quantiles")
     options: dict[str, Any] = {"start": start, "end": end, "observed_from": observed_from, "cluster": cluster, "tz": tz}
+    options["split"] = ()
     data = durations(journeys, "time_to", by=by, confidence=confidence, messages=messages, **options)
     if of not in ("all", data.attrs["end"]):
         raise ValueError(f"of: {of!r} is not a choice of messages; pass 'all' or {data.attrs['end']!r}")

@@ -17,12 +17,13 @@ import pandas as pd
 
 from viberkit.analysis import journeys as journeys_module
 from viberkit.analysis.clusters import Cells, critical_value, design_effect, score_effects
+from viberkit.analysis.counts import PARTS_OF_TIME, EventCounts, Request, check_unsupported
 from viberkit.analysis.formatting import duration, group_name, percent
 from viberkit.analysis.grouping import BY, as_list, check_name_clash, factorize, group_columns, group_names
 from viberkit.analysis.incidence import Counts, DesignEffect, Incidence, incidence
 from viberkit.analysis.interval_censoring import interval_incidence
 from viberkit.analysis.journeys import DELIVERED_STATES, DELIVERY_PATH, FAILED_STATES
-from viberkit.analysis.ordering import NEVER, SECOND, Ints, by_message, instants_of
+from viberkit.analysis.ordering import NEVER, SECOND, Ints, by_message, instants, instants_of
 from viberkit.analysis.result import as_result
 from viberkit.errors import MissingColumn, quote, suggestion
 from viberkit.frames.schema import require
@@ -36,7 +37,7 @@ _JOURNEY_STATES = ORDER[:8]
 _FAILS_AFTER = DELIVERY_PATH.index("delivered")  # a failure follows the states before delivery
 _INDEPENDENT = 512  # sums of independent messages
 _COARSE_S = 2.0  # intervals wider than this are reported: clocks in seconds are common
-_ARRAYS = ("started", "time", "cause", "earliest", "entry", "group", "row", "n", "informative", "cluster")
+_ARRAYS = ("started", "time", "cause", "earliest", "entry", "group", "row", "n", "informative", "cluster", "dependent")
 
 
 class DroppedMessagesWarning(UserWarning):
@@ -57,8 +58,9 @@ class Durations:
     for the start state, None if that holds for all; ``group``: the row in ``groups``, the values of the columns grouped
     by; ``row``: the row in ``journeys``; ``n``: the number of messages, None for one each; ``informative``: whether the
     end of the interval depends on the time in it, as that of *seen* does, None if none does; ``cluster``: the value of
-    the column by which messages depend on one another, -1 for none, None without such a column; ``attrs``: those of
-    every result, with the confidence level.
+    the column by which messages depend on one another, -1 for none, None without such a column; ``dependent``: the
+    number of messages of each entry from which dependence is estimated, where it is not ``n``, None if it is;
+    ``attrs``: those of every result, with the confidence level.
     """
 
     started: Ints
@@ -74,6 +76,7 @@ class Durations:
     n: Counts | None = None
     informative: npt.NDArray[np.bool_] | None = None
     cluster: Ints | None = None
+    dependent: Counts | None = None
 
     def __len__(self) -> int:
         return len(self.time)
@@ -107,17 +110,25 @@ class Durations:
         extremes = late.incidence(cause, causes), early.incidence(cause, causes)
         count = np.ones(len(self)) if self.n is None else self.n
         known = (cause == REACHED) & ~bounded
-        if not known.any():
+        if not count[known].any():
             return replace(extremes[0], extremes=extremes, is_known=False)
         weight = np.where(cause == REACHED, count[cause == REACHED].sum() / count[known].sum(), 1.0)
-        others = replace(self, n=count * weight, informative=None).take(~bounded)
+        dependent = None if self.dependent is None else self.dependent * weight
+        others = replace(self, n=count * weight, dependent=dependent, informative=None).take(~bounded)
         return replace(others.incidence(cause[~bounded], causes), extremes=extremes)
+
+    @cached_property
+    def _grouped(self) -> Durations:
+        """The entries from which dependence is estimated."""
+        if self.dependent is None:
+            return self
+        return replace(self, n=self.dependent, dependent=None).take(self.dependent > 0)
 
     @cached_property
     def cells(self) -> Cells | None:
         """The clusters of the messages; None where they are taken as independent, or are too few."""
-        chosen = self.attrs.get("cluster")
-        return None if chosen is None else Cells.of(self.started, self.count(), self.cluster, chosen == "auto")
+        chosen, part = self.attrs.get("cluster"), self._grouped
+        return None if chosen is None else Cells.of(part.started, part.count(), part.cluster, chosen == "auto", part.n)
 
     def design_effects(self, cause: Ints) -> Callable[[int], DesignEffect | None]:
         """A function that returns how much larger the variance of an outcome is because messages are dependent."""
@@ -125,24 +136,29 @@ class Durations:
         def effect(end: int) -> DesignEffect | None:
             if self.cells is None:
                 return None
-            return design_effect(self.cells, self.time, cause, end, self.entry, self.n, self.attrs["confidence"])
+            part, causes = self._grouped, cause if self.dependent is None else cause[self.dependent > 0]
+            return design_effect(self.cells, part.time, causes, end, part.entry, part.n, self.attrs["confidence"])
 
         return cache(effect)
 
     def critical_values(self, times: tuple[float, float]) -> list[float]:
         """The normal quantiles with which the band of each outcome holds at all times (microseconds) at once."""
+        part, cells = self._grouped, self.cells
+        if cells is None and part.n is not None:
+            part = replace(part.take(np.repeat(np.arange(len(part)), part.n.astype(np.int64))), n=None)
         # Independent messages are added up in arbitrary cells, so that there are not too many of them.
-        cells = self.cells or Cells(np.arange(len(self)) % _INDEPENDENT, 0, 1.0, None, are_tried=False)
-        inside = np.clip(self.time, times[0], times[1]).astype(np.int64)
-        cause = np.where(self.time > times[1], OPEN, self.cause)
+        cells = cells or Cells(np.arange(len(part)) % _INDEPENDENT, 0, 1.0, None, are_tried=False)
+        inside = np.clip(part.time, times[0], times[1]).astype(np.int64)
+        cause = np.where(part.time > times[1], OPEN, part.cause)
         confidence = self.attrs["confidence"]
-        return [critical_value(cells, inside, cause, end, self.entry, self.n, confidence) for end in (0, 1)]
+        return [critical_value(cells, inside, cause, end, part.entry, part.n, confidence) for end in (0, 1)]
 
     def score_effects(self, group: Ints) -> tuple[tuple[float, float], tuple[float, float]]:
         """The design effects of Gray's and of the log-rank test, each with its degrees of freedom."""
         if self.cells is None:
             return (1.0, np.inf), (1.0, np.inf)
-        return score_effects(self.cells, self.time, self.cause, group, self.entry, self.n)
+        part, groups = self._grouped, group if self.dependent is None else group[self.dependent > 0]
+        return score_effects(self.cells, part.time, part.cause, groups, part.entry, part.n)
 
     def take(self, chosen: npt.NDArray[Any]) -> Durations:
         """Some of the entries, by a mask or by index."""
@@ -280,21 +296,29 @@ def durations(
     cluster: str | None = "auto",
     messages: pd.DataFrame | None = None,
     tz: str = "UTC",
+    split: tuple[tuple[int, int | None], ...] | None = None,
+    late: bool = False,
 ) -> Durations:
     """The durations of journeys (or events) from one state to another.
 
     A later state proves that a message passed ``end`` (seen without *delivered*): it did so between the last event
     before and the first after, ``earliest`` and ``time``. The same holds for a state observed by polling or read off a
     coarse clock (``<state>_not_before`` and ``<state>_not_after``), and for a failure without a time. Delivered
-    outweighs failed. Negative times (clock skew) count as zero.
+    outweighs failed. Negative times (clock skew) count as zero. ``split`` and ``late`` are those of a request to an
+    event log (:class:`~viberkit.analysis.counts.Request`);
+    without ``split`` it is refused.
     """
     names = group_names(by)
     confidence = check_share(confidence, "confidence")
     check_time_zone(tz)
-    journeys = as_journeys(frame, function)
     start, end = (_journey_state(field, state) for field, state in (("start", start), ("end", end)))
     if end == "expired":
         raise ValueError("end: 'expired' counts as a failure; pass 'failed', which includes it")
+    attrs = {"by": names, "start": start, "end": end, "confidence": confidence, "cluster": cluster, "tz": tz}
+    if isinstance(frame, EventCounts):
+        check_unsupported(function, messages=messages, journeys=frame if split is None else None)
+        return _counted(frame, function, attrs, observed_from, split or (), late)
+    journeys = as_journeys(frame, function)
     _require_outcome_times(journeys, function)
     at = {state: instants_of(journeys, f"{state}_at") for state in _JOURNEY_STATES if f"{state}_at" in journeys.columns}
     begin, begin_earliest = _entered(journeys, at, [start])
@@ -304,10 +328,7 @@ def durations(
         states = ", ".join(available) or "no state"
         raise ValueError(f"start: no message has a time of {start!r}; the journeys have times of {states}")
     if not started.all():
-        dropped = int((~started).sum())
-        text = f"{function}: dropped {dropped:,} of {len(journeys):,} messages without a time of {start!r}"
-        remedy = "pass another start if more messages have its time, e.g. start='dispatched'"
-        warnings.warn(f"{text}; {remedy}", DroppedMessagesWarning, stacklevel=3)
+        _warn_of_dropped(function, start, int((~started).sum()), len(journeys))
         journeys, at = journeys[started], {state: times[started] for state, times in at.items()}
         begin, begin_earliest = (begin[started], begin_earliest[started])
     other = DELIVERED_STATES if end in FAILED_STATES else FAILED_STATES
@@ -340,11 +361,60 @@ def durations(
     entry = _entry(journeys, begin, observed_from)
     recorded = at.get(start, begin)
     groups, group = factorize(group_columns(journeys, names, recorded, messages, function, tz), names)
-    attrs = {"by": names, "start": start, "end": end, "confidence": confidence, "cluster": cluster, "tz": tz}
     attrs |= interval_attrs(time, earliest, cause == REACHED, function, end)
     row, clusters = np.arange(len(journeys)), cluster_codes(journeys, cluster, recorded, messages, function, tz)
     return Durations(
         recorded, time, cause, earliest, entry, group, groups, journeys, row, attrs, None, informative, clusters
+    )
+
+
+def _warn_of_dropped(function: str, start: str, dropped: int, total: int) -> None:
+    text = f"{function}: dropped {dropped:,} of {total:,} messages without a time of {start!r}"
+    remedy = "pass another start if more messages have its time, e.g. start='dispatched'"
+    warnings.warn(f"{text}; {remedy}", DroppedMessagesWarning, stacklevel=4)
+
+
+def _counted(
+    log: EventCounts,
+    function: str,
+    attrs: dict[str, Any],
+    observed_from: Any,
+    split: tuple[tuple[int, int | None], ...],
+    late: bool,
+) -> Durations:
+    """The durations that an event log counts; groups by time of day are those of the first start of each entry."""
+    if isinstance(observed_from, pd.Series):
+        check_unsupported(function, observed_from=observed_from)
+    since = None if observed_from is None else int(by_message(observed_from, pd.Series(["0"]), "min")[0])
+    names, start, tz = attrs["by"], attrs["start"], attrs["tz"]
+    facts = [name for name in names if name not in PARTS_OF_TIME or name in log.columns]
+    split += tuple(PARTS_OF_TIME[name] for name in names if name not in facts)
+    cluster = "campaign" if attrs["cluster"] == "auto" and "campaign" in log.columns else attrs["cluster"]
+    cluster = None if cluster == "auto" else cluster
+    is_dependent = attrs["cluster"] is not None
+    request = Request(function, facts, start, attrs["end"], split, late, since, cluster, is_dependent, tz)
+    counts, dropped = log._count_durations(request)
+    n = counts["n"].to_numpy()
+    if dropped and not len(counts):
+        raise ValueError(f"start: no message has a time of {start!r}; pass another start, e.g. 'dispatched'")
+    if dropped:
+        _warn_of_dropped(function, start, dropped, dropped + int(n.sum()))
+    arrays: dict[str, Any] = {
+        name: counts[name].to_numpy() for name in ("started", "time", "cause", "entry", "informative")
+    }
+    earliest = arrays["time"] if (counts["earliest"] == counts["time"]).all() else counts["earliest"].to_numpy()
+    arrays["entry"] = arrays["entry"] if (arrays["entry"] >= 0).any() else None
+    arrays["informative"] = arrays["informative"] if arrays["informative"].any() else None
+    codes = None if cluster is None else pd.factorize(counts["cluster"], sort=True)[0].astype(np.int64)
+    codes = None if codes is None or not (codes >= 0).any() else codes
+    groups, group = factorize(group_columns(counts, names, arrays["started"], None, function, tz), names)
+    attrs |= interval_attrs(arrays["time"], earliest, arrays["cause"] == REACHED, function, attrs["end"], n)
+    journeys, row = pd.DataFrame({"observed_until": instants(counts["until"].to_numpy())}), np.arange(len(counts))
+    dependent = counts["dependent"].to_numpy() if "dependent" in counts else None
+    is_single = dependent is None and (n == 1).all()
+    more: dict[str, Any] = {"n": None if is_single else n, "cluster": codes, "dependent": dependent}
+    return Durations(
+        **arrays, earliest=earliest, group=group, groups=groups, journeys=journeys, row=row, attrs=attrs, **more
     )
 
 
@@ -362,11 +432,14 @@ def cluster_codes(
 
 
 def interval_attrs(
-    time: Ints, earliest: Ints, is_reached: npt.NDArray[np.bool_], function: str, end: str
+    time: Ints, earliest: Ints, is_reached: npt.NDArray[np.bool_], function: str, end: str, n: Counts | None = None
 ) -> dict[str, Any]:
     """The share of the messages that reached the end whose time is an interval, and a sentence about it."""
     if earliest is time or not (is_interval := is_reached & (earliest < time)).any():
         return {}
+    if n is not None:
+        rows = np.repeat(np.arange(len(n)), np.where(is_reached, n, 0))
+        time, earliest, is_reached, is_interval = time[rows], earliest[rows], is_reached[rows], is_interval[rows]
     share, width_s = is_interval.sum() / is_reached.sum(), float(np.median((time - earliest)[is_interval])) / SECOND
     note = f"{percent(share)} of the times to {end} are known only as intervals (median width {duration(width_s)})"
     if width_s > _COARSE_S:

@@ -406,6 +406,9 @@ def incidence(
         observed = entry < time
         time, cause, entry = time[observed], cause[observed], entry[observed]
         n = None if n is None else n[observed]
+    if n is not None and not n.all():
+        counted = n > 0
+        time, cause, entry, n = time[counted], cause[counted], None if entry is None else entry[counted], n[counted]
     bits = int(causes).bit_length()
     packed = np.asarray(time, dtype=np.int64) << bits | cause
     if n is None:

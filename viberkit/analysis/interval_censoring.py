@@ -57,10 +57,11 @@ def interval_incidence(
     ([0, 2, 3], [0.0, 0.375, 0.75])
     """
     weight: Floats = np.ones(len(time)) if n is None else n.astype(np.float64)
+    if entry is not None or not weight.all():
+        observed = (weight > 0) & (True if entry is None else entry < time)
+        earliest, time, cause, weight = earliest[observed], time[observed], cause[observed], weight[observed]
     if entry is not None:
-        observed = entry < time
-        earliest, time, cause, entry = earliest[observed], time[observed], cause[observed], entry[observed]
-        weight = weight[observed]
+        entry = entry[observed]
         earliest = np.maximum(earliest, np.minimum(entry, time))
     is_open, is_interval = cause == 0, (cause > 0) & (earliest < time)
     earliest, time = _round_outwards(earliest, time, is_interval)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from viberkit.analysis.clusters import Cells, design_effect
+from viberkit.analysis.counts import PARTS_OF_TIME, EventCounts, Request, check_unsupported
 from viberkit.analysis.durations import check_number, check_share, check_time_zone, cluster_codes, interval_attrs
 from viberkit.analysis.grouping import BY, as_list, check_name_clash, distinct, factorize, group_columns, group_names
 from viberkit.analysis.incidence import DesignEffect, Floats, Incidence, fractional_order
@@ -25,6 +26,7 @@ from viberkit.frames.schema import INSTANT, require
 _FEW_ROWS = 4_096  # up to this number, sorting the times of each row is faster than sorting all at once
 _SLOWEST = 0.05
 _CLUSTER = "_cluster"  # the column of the clusters of the transitions
+_DEPENDENT = "_dependent"  # the number of transitions from which dependence is estimated, where it is not n
 _COLUMNS = (
     "quantile value_s low_s high_s n n_waiting max_s total_s time_share slowest_share waiting_median_s waiting_max_s"
 ).split()
@@ -131,8 +133,14 @@ def latency(
         raise ValueError("quantiles: is empty; pass e.g. 0.95")
     confidence = check_share(confidence, "confidence")
     check_time_zone(tz)
-    transitions, waiting = _prepare(events, names, messages, tz)
     attrs: dict[str, Any] = {"by": names, "confidence": confidence, "cluster": cluster, "tz": tz}
+    if isinstance(events, EventCounts):
+        check_unsupported("latency", messages=messages)
+        transitions, waiting = _counted(events, names, cluster, tz)
+        options = {"n": transitions.pop("n").to_numpy(), "n_waiting": waiting.pop("n").to_numpy()}
+        result = _estimate(transitions, waiting, names, shares, confidence, are_tried=cluster == "auto", **options)
+        return as_result(result, attrs | result.attrs)
+    transitions, waiting = _prepare(events, names, messages, tz)
     low, high = _latency_bounds(transitions)
     attrs |= interval_attrs(high, low, np.ones(len(high), dtype=bool), "latency", "the next state")
     if cluster is not None and "started_at" in transitions.columns:
@@ -141,6 +149,28 @@ def latency(
         transitions = transitions.assign(**{_CLUSTER: -1 if codes is None else codes})
     result = _estimate(transitions, waiting, names, shares, confidence, are_tried=cluster == "auto")
     return as_result(result, attrs | result.attrs)
+
+
+def _counted(log: EventCounts, names: list[str], cluster: str | None, tz: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The transitions and the waiting messages that an event log counts, with the columns to group by."""
+    facts = [name for name in names if name not in PARTS_OF_TIME or name in log.columns]
+    split = tuple(PARTS_OF_TIME[name] for name in names if name not in facts)
+    column = "campaign" if cluster == "auto" and "campaign" in log.columns else cluster
+    named = None if column == "auto" else column
+    request = Request("latency", facts, split=split, cluster=named, is_dependent=cluster is not None, tz=tz)
+    transitions, waiting = log._count_transitions(request)
+
+    def shaped(counts: pd.DataFrame, name: str) -> pd.DataFrame:
+        started, seconds = counts["started"].to_numpy(), counts["time"].to_numpy() / SECOND
+        columns = group_columns(counts, names, started, None, "latency", tz)
+        added: dict[str, Any] = {name: seconds, "started_at": instants(started), **columns}
+        return counts.assign(**added)
+
+    if cluster is not None:
+        codes = -1 if column == "auto" else pd.factorize(transitions["cluster"], sort=True)[0].astype(np.int64)
+        transitions = transitions.assign(**{_CLUSTER: codes})
+    transitions = transitions.rename(columns={"dependent": _DEPENDENT})
+    return shaped(transitions, "latency_s"), shaped(waiting, "waited_s")
 
 
 def _prepare(
@@ -228,7 +258,8 @@ def _estimate(
     never_left = table.reindex(np.setdiff1d(pairs_waiting, rows // width) * width + len(states))
     never_left = never_left.assign(**dict.fromkeys(("n", "total_s", "time_share", "slowest_share"), 0.0))
     tables = [never_left.assign(quantile=share) for share in quantiles]
-    effects = _design_effects(transitions, row, n, confidence, are_tried)
+    counted = n if _DEPENDENT not in transitions else transitions[_DEPENDENT].to_numpy()
+    effects = _design_effects(transitions, row, counted, confidence, are_tried)
     curves = _interval_curves(transitions, row, n, effects)
     for share in quantiles:
         value = times.quantile(share)
@@ -282,8 +313,11 @@ def _design_effects(
     sizes = np.bincount(row)
     for index, part in enumerate(np.split(np.argsort(row, kind="stable"), np.cumsum(sizes)[:-1])):
         counts = None if n is None else n[part]
+        if counts is not None and not counts.all():
+            part, counts = part[counts > 0], counts[counts > 0]
         named = cluster[part] if (cluster[part] >= 0).any() else None
-        cells = Cells.of(started[part], len(part) if counts is None else int(counts.sum()), named, are_tried)
+        total = len(part) if counts is None else int(counts.sum())
+        cells = Cells.of(started[part], total, named, are_tried, counts)
         if cells is not None:
             cause = np.ones(len(part), dtype=np.int8)
             effect = design_effect(cells, time[part], cause, 0, None, counts, confidence)

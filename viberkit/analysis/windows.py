@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from viberkit.analysis.counts import HOUR, WEEK
 from viberkit.analysis.durations import (
     OPEN,
     REACHED,
@@ -26,7 +27,7 @@ from viberkit.analysis.durations import (
 from viberkit.analysis.formatting import UNITS, percent
 from viberkit.analysis.grouping import BY, check_name_clash, factorize, group_columns
 from viberkit.analysis.incidence import Incidence
-from viberkit.analysis.ordering import NEVER, SECOND, instants, instants_of, microseconds
+from viberkit.analysis.ordering import NEVER, SECOND, Ints, instants, instants_of, microseconds
 from viberkit.frames.schema import INSTANT
 
 _MONDAY = pd.Timestamp("1970-01-05")  # weeks begin on Mondays
@@ -146,6 +147,7 @@ def over_time(
     """
     limits, levels = check_within(within), check_shares(quantiles, "quantiles")
     options: dict[str, Any] = {"observed_from": observed_from, "confidence": confidence, "cluster": cluster, "tz": tz}
+    options["split"] = windows_of(every)
     data = durations(journeys, "over_time", by=by, start=start, end=end, messages=messages, **options)
     return estimate_windows(group_by_window(data, every), limits, levels)
 
@@ -233,6 +235,7 @@ def profile(
     """
     limits, levels = check_within(within), check_shares(quantiles, "quantiles")
     options: dict[str, Any] = {"observed_from": observed_from, "confidence": confidence, "cluster": cluster, "tz": tz}
+    options["split"] = ((HOUR, WEEK),)
     data = durations(journeys, "profile", by=by, start=start, end=end, messages=messages, **options)
     hours = group_columns(pd.DataFrame(index=range(len(data))), ("weekday", "hour"), data.started, None, "profile", tz)
     return estimate_windows(_regroup(data, hours), limits, levels)
@@ -363,6 +366,7 @@ def slo(
     """
     (share,), (limit,) = check_shares([target], "target"), check_within([within])
     options: dict[str, Any] = {"observed_from": observed_from, "confidence": confidence, "cluster": cluster, "tz": tz}
+    options |= {"split": windows_of(every), "late": True}
     data = durations(journeys, "slo", by=by, start=start, end=end, messages=messages, **options)
     return estimate_slo(group_by_window(data, every), limit, share)
 
@@ -512,18 +516,27 @@ def group_by_window(observed: Durations, every: str | None) -> Durations:
     if every is None:
         beginning = instants(np.full(len(observed), observed.started.min() if len(observed) else 0))
     else:
-        length, tz = window_length(every), observed.attrs["tz"]
-        local = instants(observed.started).dt.tz_convert(tz).dt.tz_localize(None)
-        floored = _MONDAY + (local - _MONDAY) // length * length
-        if length <= pd.Timedelta("1h"):  # an hour that is repeated in autumn is two windows
-            elapsed = ((local - floored) // pd.Timedelta("1us")).to_numpy(dtype=np.int64)
-            beginning = instants(observed.started - elapsed)
-        else:
-            first = np.ones(len(observed), dtype=bool)
-            zoned = floored.dt.tz_localize(tz, ambiguous=first, nonexistent="shift_forward")
-            beginning = zoned.dt.tz_convert("UTC").astype(INSTANT)
+        beginning = window_begins(observed.started, window_length(every), observed.attrs["tz"])
     windows = _regroup(observed, pd.DataFrame({"window_at": beginning.array}))
     return replace(windows, attrs=windows.attrs | {"every": every})
+
+
+def window_begins(started: Ints, length: pd.Timedelta, tz: str) -> pd.Series[Any]:
+    """The beginning of the window of each instant (microseconds)."""
+    local = instants(started).dt.tz_convert(tz).dt.tz_localize(None)
+    floored = _MONDAY + (local - _MONDAY) // length * length
+    if length <= pd.Timedelta("1h"):  # an hour that is repeated in autumn is two windows
+        elapsed = ((local - floored) // pd.Timedelta("1us")).to_numpy(dtype=np.int64)
+        return instants(started - elapsed)
+    first = np.ones(len(started), dtype=bool)
+    zoned = floored.dt.tz_localize(tz, ambiguous=first, nonexistent="shift_forward")
+    beginning: pd.Series[Any] = zoned.dt.tz_convert("UTC").astype(INSTANT)
+    return beginning
+
+
+def windows_of(every: str | None) -> tuple[tuple[int, int | None], ...]:
+    """The windows that an event log counts durations in."""
+    return () if every is None else ((window_length(every) // pd.Timedelta("1us"), None),)
 
 
 def window_length(every: Any, field: str = "every") -> pd.Timedelta:

@@ -325,18 +325,32 @@ def _open_log(arguments: dict[str, Any]) -> contextlib.AbstractContextManager[An
 
 
 @commands.command()
-@click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("target", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--what", default="events", type=_table, help="Table to write.")
+@click.option(
+    "--lake", type=_folder, help="Folder to write events and messages to, for vk.EventLog; instead of TARGET."
+)
+@click.option("--since", help="With --lake: only messages from this instant on, e.g. 2026-03-01.")
 @click.option("--raw", is_flag=True, help="Write texts to CSV unchanged, for programs that are no spreadsheets.")
 @click.option("--bom", is_flag=True, help="Begin a CSV file with a byte order mark, so that Excel reads it as UTF-8.")
 @options.archive
-def export(target: Path, what: str, archive_path: str, raw: bool, bom: bool) -> None:
-    """Write a table of the archive to TARGET (.parquet or .csv). Phone numbers are masked.
+def export(
+    target: Path | None, what: str, lake: Path | None, since: str | None, archive_path: str, raw: bool, bom: bool
+) -> None:
+    """Write a table of the archive to TARGET (.parquet or .csv), or all events to a folder. Phone numbers are masked.
 
     In CSV files, an apostrophe precedes texts that a spreadsheet would execute as formulas, unless --raw is passed.
     """
     from viberkit.analysis.journeys import journeys
 
+    if lake is not None:
+        from viberkit.lake.parquet import export as export_lake
+
+        with options.existing_archive(archive_path) as archive:
+            click.echo(repr(export_lake(archive, lake, since=since)))
+        return
+    if target is None:
+        raise click.UsageError("TARGET: is missing; pass a file (.parquet or .csv), or --lake FOLDER")
     if target.suffix not in (".parquet", ".csv"):
         rule = "does not end in .parquet or .csv; the archive is passed as --archive"
         raise click.UsageError(f"TARGET: {target.name!r} {rule}")

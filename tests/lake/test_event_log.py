@@ -1,0 +1,241 @@
+"""Event logs on each engine give the frames that the functions compute of frames with the same rounded times."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings, strategies as st
+from pandas.testing import assert_frame_equal
+from support.documents import ROOT
+from support.event_logs import Engines, lake_table, round_journeys, rounded
+
+import viberkit as vk
+from viberkit.analysis import latency as latency_module
+from viberkit.lake import event_log
+
+CALLS: list[tuple[Callable[..., pd.DataFrame], dict[str, Any]]] = [
+    (vk.time_to, {}),
+    (vk.time_to, {"by": ["country", "hour"], "of": "delivered", "tz": "Europe/Berlin"}),
+    (vk.time_to, {"by": "weekday", "end": "seen", "start": "dispatched"}),
+    (vk.delivery_curve, {"by": "country", "cluster": None}),
+    (vk.delivery_curve, {"end": "failed", "observed_from": "2026-01-07T00:00Z"}),
+    (vk.delivery_curve, {"end": "routed", "cluster": "country"}),
+    (vk.delivery_curve, {"simultaneous": (1, 600)}),
+    (vk.over_time, {"every": "1d", "tz": "Europe/Berlin", "by": "country"}),
+    (vk.over_time, {"every": "15min", "tz": "Asia/Kolkata"}),
+    (vk.profile, {"tz": "Europe/Berlin"}),
+    (vk.slo, {"tz": "America/New_York", "by": "country"}),
+    (vk.slo, {"every": "6h", "within": 5}),
+    (vk.compare, {"by": "country"}),
+    (vk.compare, {"by": "weekday", "shrink": True, "cluster": None}),
+]
+
+
+@pytest.fixture(scope="module")
+def campaign() -> pd.DataFrame:
+    """The events of the example campaign, with more facts of its messages and with duplicates."""
+    events = vk.read_events(ROOT / "data" / "campaign" / "events.parquet")
+    code = events["message_id"].astype("category").cat.codes
+    country = pd.Series(["AT", "D'E", None, 'ä {0} \\ "%s'], dtype="str").take(code % 4).array
+    campaign = pd.Series([f"c{index}" for index in range(13)], dtype="str").take(code % 13).array
+    events = events.assign(country=country, campaign=campaign)
+    return pd.concat([events, events.sample(100, random_state=1)], ignore_index=True).sample(frac=1, random_state=2)
+
+
+def expected_latency(
+    events: pd.DataFrame, by: list[str], cluster: str | None = "auto", tz: str = "UTC"
+) -> pd.DataFrame:
+    """The table of a frame's transitions and waits with rounded times."""
+    transitions, waiting = latency_module._prepare(events, by, None, tz)
+    assert waiting is not None
+    for frame, name in ((transitions, "latency_s"), (waiting, "waited_s")):
+        frame[name] = rounded(np.rint(frame[name] * 1e6).astype("int64")) / 1e6
+    if cluster is not None:
+        codes = pd.factorize(transitions["campaign"])[0] if "campaign" in transitions else -1
+        transitions["_cluster"] = codes
+    quantiles = [0.5, 0.9, 0.95, 0.99]
+    return latency_module._estimate(transitions, waiting, by, quantiles, 0.95, are_tried=cluster == "auto")
+
+
+@pytest.mark.parametrize(("function", "options"), CALLS, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_log_gives_the_frame_of_its_journeys(
+    function: Any, options: dict[str, Any], campaign: pd.DataFrame, engines: Engines, engine: str
+) -> None:
+    if engine == "spark" and function is vk.compare:
+        pytest.skip("the queries are those of other functions, which take Spark long enough")
+    journeys = round_journeys(vk.journeys(campaign), options.get("start", "accepted"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", (vk.DroppedMessagesWarning, vk.UnequalFollowUpWarning, vk.IntervalTimesWarning))
+        expected = function(journeys, **options)
+        result = function(vk.EventLog(engines.source(engine, campaign)), **options)
+    assert_frame_equal(result, expected, rtol=1e-9)
+    assert result.attrs == expected.attrs
+
+
+@pytest.mark.parametrize("options", [{}, {"by": ["country"]}, {"by": ["hour"], "cluster": None, "tz": "Asia/Kolkata"}])
+def test_a_log_gives_the_latency_table_of_its_events(
+    options: dict[str, Any], campaign: pd.DataFrame, engines: Engines, engine: str
+) -> None:
+    result = vk.latency(vk.EventLog(engines.source(engine, campaign)), **options)
+    expected = expected_latency(campaign, **{**options, "by": [*options.get("by", [])]})
+    assert result["slowest_share"].isna().eq(result["to_state"].notna()).all()
+    assert_frame_equal(result.drop(columns="slowest_share"), expected.drop(columns="slowest_share"), rtol=1e-9)
+    assert result.attrs.get("dependence_note") == expected.attrs.get("dependence_note")
+
+
+def test_filters_are_those_of_a_frame(campaign: pd.DataFrame, engines: Engines, engine: str) -> None:
+    log = vk.EventLog(engines.source(engine, campaign))
+    values = log.values("country")
+    assert dict(zip(values["country"].fillna("-"), values["n_events"], strict=True)) == dict(
+        campaign["country"].fillna("-").value_counts()
+    )
+    for country in ('ä {0} \\ "%s', ["D'E", None], "nowhere"):
+        chosen = campaign["country"].isin(country if isinstance(country, list) else [country])
+        assert log.where(country=country).values("state")["n_events"].sum() == chosen.sum()
+    first = campaign.groupby("message_id")["happened_at"].transform("min")
+    limits = pd.Timestamp("2026-01-08", tz="UTC"), pd.Timestamp("2026-01-10T07:30", tz="UTC")
+    part = log.where(since=limits[0], until="2026-01-10T07:30Z").where(country=["AT", "D'E"])
+    chosen = (first >= limits[0]) & (first < limits[1]) & campaign["country"].isin(["AT", "D'E"])
+    journeys = round_journeys(vk.journeys(campaign[chosen]))
+    assert_frame_equal(vk.time_to(part, by="country"), vk.time_to(journeys, by="country"), rtol=1e-9)
+    assert "since=2026-01-08" in repr(part)
+    assert "viberkit@" not in repr(part)
+    events = part.to_frame().sort_values(["message_id", "happened_at"], ignore_index=True)
+    expected = campaign[chosen].sort_values(["message_id", "happened_at"], ignore_index=True)
+    assert_frame_equal(events[["message_id", "happened_at"]], expected[["message_id", "happened_at"]])
+
+
+@pytest.mark.filterwarnings("ignore::viberkit.analysis.comparison.UnequalFollowUpWarning")
+@pytest.mark.parametrize("function", [vk.time_to, vk.delivery_curve, vk.over_time, vk.slo, vk.compare, vk.latency])
+def test_a_large_log_is_counted_and_estimates_dependence_from_classes(
+    function: Any, campaign: pd.DataFrame, engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = vk.EventLog(engines.source("files", campaign))
+    options = {"by": "country"} if function is vk.compare else {}
+    expected, independent = function(exact, **options), function(exact, cluster=None, **options)
+    monkeypatch.setattr(event_log, "_EXACT", 0)
+    large = vk.EventLog(engines.source("files", campaign))
+    assert_frame_equal(function(large, cluster=None, **options), independent, rtol=1e-9)
+    result = function(large, **options)
+    values = [
+        name for name in ("share", "value_s", "delivered", "n", "n_open", "window_at", "n_missed") if name in result
+    ]
+    assert_frame_equal(result[values], expected[values], rtol=1e-9)
+    if "design_effect" in result:
+        assert np.abs(np.log(result["design_effect"] / expected["design_effect"])).mean() < 0.05
+
+
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "8"))
+ZONES = ["UTC", "Europe/Berlin", "Australia/Lord_Howe", "America/St_Johns"]
+STATES = [
+    "accepted",
+    "routed",
+    "dispatched",
+    "channel_failed",
+    "delivered",
+    "seen",
+    "failed",
+    "expired",
+    "odd",
+    "b",
+    "B",
+]
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> pd.DataFrame:
+    """Events around a change to or from daylight saving time: ties, duplicates, disorder, unknown states."""
+    change = pd.Timestamp(draw(st.sampled_from(["2026-03-29T01:00Z", "2026-10-25T01:00Z", "2026-04-04T15:00Z"])))
+    offsets = st.integers(-7_200_000_000, 7_200_000_000) | st.sampled_from([0, 1_000, 1_500, 999, 3_600_000_000])
+    event = st.tuples(st.sampled_from("abcdefgh"), st.sampled_from(STATES), offsets, st.booleans())
+    rows = [*draw(st.lists(event, min_size=3, max_size=40)), ("a", "accepted", 0, True)]
+    rows += draw(st.lists(st.sampled_from(rows), max_size=5))
+    frame = pd.DataFrame(rows, columns=["message_id", "state", "offset", "is_observed"])
+    at = (change + pd.to_timedelta(frame.pop("offset"), unit="us")).astype("datetime64[us, UTC]")
+    observed = (at + pd.Timedelta("97min")).where(frame.pop("is_observed"))
+    country = frame["message_id"].map({"a": "AT", "b": "DE", "c": "AT"}).astype("str")
+    return vk.read_events(frame.assign(happened_at=at, observed_until=observed)).assign(country=country)
+
+
+def compare_generated(events: pd.DataFrame, tz: str, open_log: Callable[[pd.DataFrame], vk.EventLog]) -> None:
+    journeys, log = round_journeys(vk.journeys(events)), open_log(events)
+    options: dict[str, Any] = {"by": ["country", "hour"], "tz": tz}
+    for function, more in (
+        (vk.delivery_curve, {"end": "seen"}),
+        (vk.over_time, {"every": "1d"}),
+        (vk.over_time, {"every": "30min", "end": "dispatched"}),
+        (vk.slo, {"every": "2h", "end": "failed"}),
+        (vk.profile, {"by": "country"}),
+    ):
+        expected = function(journeys, **options | more)
+        assert_frame_equal(function(log, **options | more), expected, rtol=1e-9)
+    tables = []  # unrecognised states are in another order
+    for table in (expected_latency(events, ["country"]), vk.latency(log, by="country")):
+        states = table.astype({"from_state": "str", "to_state": "str"}).drop(columns="slowest_share")
+        tables.append(states.sort_values(["country", "from_state", "to_state", "quantile"], ignore_index=True))
+    assert_frame_equal(*tables, rtol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::viberkit.analysis.durations.DroppedMessagesWarning")
+@pytest.mark.filterwarnings("ignore::viberkit.analysis.durations.IntervalTimesWarning")
+@pytest.mark.filterwarnings("ignore::viberkit.frames.reader.UnknownStatesWarning")
+@settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
+@given(events=logs(), tz=st.sampled_from(ZONES))
+def test_any_log_gives_the_frames_of_its_journeys(events: pd.DataFrame, tz: str) -> None:
+    compare_generated(events, tz, lambda frame: vk.EventLog(duckdb.connect().from_arrow(lake_table(frame))))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::viberkit.analysis.durations.DroppedMessagesWarning")
+@pytest.mark.filterwarnings("ignore::viberkit.analysis.durations.IntervalTimesWarning")
+@pytest.mark.filterwarnings("ignore::viberkit.frames.reader.UnknownStatesWarning")
+@settings(deadline=None, max_examples=3, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@given(events=logs(), tz=st.sampled_from(ZONES))
+def test_any_log_gives_the_same_frames_on_each_engine(
+    engines: Engines, engine: str, events: pd.DataFrame, tz: str
+) -> None:
+    compare_generated(events, tz, lambda frame: vk.EventLog(engines.source(engine, frame)))
+
+
+def test_what_is_not_supported_is_an_error(campaign: pd.DataFrame, engines: Engines) -> None:
+    log = vk.EventLog(engines.source("files", campaign))
+    for function, options in ((vk.burn_rate, {}), (vk.changes, {}), (vk.fallback, {"viber_price": 1, "sms_price": 2})):
+        with pytest.raises(ValueError, match="does not support it with an EventLog; pass a frame"):
+            function(log, **options)
+    with pytest.raises(ValueError, match="other: compare does not support it"):
+        vk.compare(log, other=log)
+    with pytest.raises(ValueError, match="messages: time_to does not support it"):
+        vk.time_to(log, messages=campaign)
+    with pytest.raises(ValueError, match="start, end: 'seen' and 'delivered' have to be states"):
+        vk.time_to(log, start="seen")
+    with pytest.raises(ValueError, match="by: 'state' is a column of events"):
+        vk.time_to(log, by="state")
+    with pytest.raises(vk.errors.MissingColumn, match="no column 'contry'"):
+        vk.latency(log, by="contry")
+    for function in (vk.journeys, vk.transitions, vk.quality, vk.clocks):
+        with pytest.raises(TypeError):
+            function(log)
+    with pytest.raises(FileNotFoundError, match="no Parquet file matches"):
+        vk.EventLog("nowhere/*.parquet")
+    with pytest.raises(TypeError, match="DataFrame is none of"):
+        vk.EventLog(campaign)
+    with pytest.raises(vk.errors.MissingColumn, match="happened_us"):
+        vk.EventLog(duckdb.sql("select 'a' as message_id, 'accepted' as state"))
+
+
+def test_times_that_a_frame_takes_as_intervals_are_reported() -> None:
+    rows = [
+        (f"m{i}", state, i * 97_000_123 + more) for i in range(20) for state, more in (("accepted", 0), ("seen", 1))
+    ]
+    frame = pd.DataFrame(rows, columns=["message_id", "state", "happened_us"])
+    frame.loc[frame["state"] == "seen", "happened_us"] //= 60_000_000
+    frame.loc[frame["state"] == "seen", "happened_us"] *= 60_000_000
+    with pytest.warns(vk.IntervalTimesWarning, match="times of 'seen' are from polls or from a coarse clock"):
+        vk.time_to(vk.EventLog(duckdb.from_df(frame)), end="seen")

@@ -1,0 +1,142 @@
+"""Exports of an archive: what the files contain, exporting again, late events, and exports that are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from pandas.testing import assert_frame_equal
+
+import viberkit as vk
+from viberkit.models.callback import Callback
+from viberkit.models.records import Response, SendOutcome
+
+NOW = datetime(2026, 1, 31, 23, 50, tzinfo=UTC)
+KILLS = int(os.environ.get("VIBERKIT_KILLS", "5"))
+MESSAGES = int(os.environ.get("VIBERKIT_CAMPAIGN", "300"))
+REQUEST = {
+    "to": "+491701234567", "from": "S", "channel": "viber", "rateType": "promotion",
+    "content": {"contentType": "text", "text": "secret text"},
+}  # fmt: skip
+
+
+def callback(number: int, seconds: float) -> Callback:
+    at = NOW + timedelta(seconds=number + seconds)
+    body = {"messageId": f"m{number}", "event": "MessageStatus::delivered", "channel": "viber"}
+    body["timestamp"] = at.isoformat().replace("+00:00", "Z")
+    return Callback(json.dumps(body).encode(), at)
+
+
+def sent(number: int) -> tuple[str, SendOutcome, dict[str, object], Response]:
+    at = NOW + timedelta(seconds=number, milliseconds=number * 37 % 1000)
+    body = {"messageId": f"m{number}", "acceptedAt": at.isoformat()}
+    outcome = SendOutcome("accepted", message_id=f"m{number}", http_status=202)
+    return "", outcome, REQUEST, Response(202, json.dumps(body).encode(), at, {})
+
+
+@pytest.fixture
+def filled(archive: vk.Archive) -> vk.Archive:
+    """An archive whose messages begin in January and end in February."""
+    archive.recorder.settle([sent(number) for number in range(MESSAGES)])
+    delivered = [callback(number, 2.5 + number % 7) for number in range(MESSAGES) if number % 10]
+    archive.recorder.record_callbacks(delivered)
+    while archive.recorder.derive(500):
+        pass
+    return archive
+
+
+def stored(folder: Path, name: str = "events") -> pd.DataFrame:
+    return pd.concat([pq.ParquetFile(path).read().to_pandas() for path in folder.glob(f"{name}/**/*.parquet")])
+
+
+def modified(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
+
+
+def assert_complete(archive: vk.Archive, folder: Path) -> None:
+    events, expected = stored(folder), archive.events()
+    keys = ["message_id", "state", "happened_us"]
+    expected["happened_us"] = expected["happened_at"].astype("int64")
+    expected = expected.astype({"state": "str"})[keys].sort_values(keys, ignore_index=True)
+    assert_frame_equal(events[keys].sort_values(keys, ignore_index=True), expected, check_dtype=False)
+    assert set(stored(folder, "messages")["message_id"]) == set(archive.messages()["message_id"])
+
+
+def test_the_figures_of_an_export_are_those_of_the_archive(filled: vk.Archive, tmp_path: Path) -> None:
+    result = vk.export(filled, tmp_path / "lake", buckets=4)
+    assert (result.events, result.messages, result.unchanged) == (len(filled.events()), MESSAGES, 0)
+    assert_complete(filled, tmp_path / "lake")
+    log = vk.EventLog(tmp_path / "lake" / "**" / "*.parquet")
+    expected = vk.time_to(filled.events(), by="country").astype({"country": "str"})
+    assert_frame_equal(vk.time_to(log, by="country"), expected, check_exact=True)
+    assert_frame_equal(vk.time_to(log.where(country="DE")).drop(columns="summary").iloc[:, :4], expected.iloc[:, 1:5])
+    for path in (tmp_path / "lake").glob("events/*/*/*.parquet"):
+        ids = pq.ParquetFile(path).read(["message_id"])["message_id"].to_pylist()
+        assert {f"bucket={zlib.crc32(text.encode()) % 4:03}" for text in ids} == {path.parent.name}
+    assert {path.parent.parent.name for path in (tmp_path / "lake").glob("events/*/*/*")} == {
+        "month=2026-01",
+        "month=2026-02",
+    } or MESSAGES < 600
+
+
+def test_numbers_are_masked_and_texts_left_out_by_default(filled: vk.Archive, tmp_path: Path) -> None:
+    vk.export(filled, tmp_path / "lake")
+    vk.export(filled, tmp_path / "full", unmask=True)
+    for folder, is_secret in (("lake", True), ("full", False)):
+        text = stored(tmp_path / folder, "messages").to_csv() + stored(tmp_path / folder).to_csv()
+        assert ("1701234567" not in text) is is_secret
+        assert ("secret text" not in text) is is_secret
+
+
+def test_exporting_again_writes_only_what_changed(filled: vk.Archive, tmp_path: Path) -> None:
+    folder = tmp_path / "lake"
+    vk.export(filled, folder, buckets=4)
+    before = modified(folder)
+    assert vk.export(filled, folder).written == 0
+    assert modified(folder) == before
+    filled.recorder.record_callbacks([callback(0, 40 * 86_400)])  # a late event, in March
+    result = vk.export(filled, folder, since=NOW - timedelta(days=1))
+    changed = {path.relative_to(folder).as_posix() for path, at in modified(folder).items() if before.get(path) != at}
+    bucket = f"bucket={zlib.crc32(b'm0') % 4:03}"
+    assert f"events/month=2026-03/{bucket}/events.parquet" in changed
+    assert all(bucket in path for path in changed)
+    assert result.written == len(changed)
+    assert_complete(filled, folder)
+
+
+def test_another_archive_adds_its_messages(filled: vk.Archive, tmp_path: Path) -> None:
+    vk.export(filled, tmp_path / "lake")
+    with vk.Archive(tmp_path / "other.db", create=True) as other:
+        other.recorder.settle([sent(1_000_000)])
+        vk.export(other, tmp_path / "lake")
+    assert stored(tmp_path / "lake")["message_id"].nunique() == MESSAGES + 1
+    with pytest.raises(ValueError, match="buckets: 5 differs from the 16"):
+        vk.export(filled, tmp_path / "lake", buckets=5)
+
+
+@pytest.mark.slow
+def test_an_export_that_is_killed_is_completed_by_the_next_one(filled: vk.Archive, tmp_path: Path) -> None:
+    folder = tmp_path / "lake"
+    command = [sys.executable, "-m", "viberkit.cli", "export", "--archive", str(filled.path), "--lake", str(folder)]
+    for kill in range(KILLS):  # each a little later
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None and len(modified(folder)) <= kill * 3:
+                time.sleep(0.001)
+            process.send_signal(signal.SIGKILL)
+    if not any((tmp_path / "lake").rglob("*.parquet")):
+        pytest.fail("no export wrote a file")
+    finished = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
+    assert f"{MESSAGES:,} messages" in finished.stdout
+    assert_complete(filled, folder)
+    log = vk.EventLog(folder)
+    assert log.values("state")["n_events"].sum() == len(filled.events())

@@ -1,0 +1,151 @@
+"""Where the events of a log are, and what runs a query on them."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from glob import glob
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_BUCKET = re.compile(r"bucket=(\w+)")
+_ROWS = 6_000_000  # of a part, if a bucket has no more
+_TYPES = dict.fromkeys((20, 21, 23), pa.int64()) | dict.fromkeys(
+    (25, 1042, 1043), pa.string()
+)  # of PostgreSQL, by number
+_VIEW = "viberkit_events"
+
+
+class Engine(Protocol):
+    """An engine of SQL with one table of events, in parts each of which has all the events of its messages."""
+
+    #: What the table is called in a text for people; never with a password.
+    name: str
+
+    def parts(self) -> list[str]:
+        """The names of the parts in a query."""
+
+    def query(self, sql: str) -> pa.Table:
+        """The result of a query."""
+
+    def identifier(self, name: str) -> str:
+        return '"' + name.replace('"', '""') + '"'
+
+    def literal(self, value: Any) -> str:
+        return str(value) if isinstance(value, int | float) else "'" + str(value).replace("'", "''") + "'"
+
+
+class Files(Engine):
+    """Parquet files, read by a DuckDB of this process; the files of some buckets are a part."""
+
+    def __init__(self, pattern: str, memory_limit: str) -> None:
+        pattern = f"{pattern}/**/*.parquet" if Path(pattern).is_dir() else pattern
+        files = [file for file in sorted(glob(pattern, recursive=True)) if "/messages/" not in Path(file).as_posix()]  # noqa: PTH207 - of any pattern
+        if not files:
+            raise FileNotFoundError(f"EventLog: no Parquet file matches {pattern!r}; pass e.g. 'lake/**/*.parquet'")
+        buckets: dict[str, list[str]] = {}
+        for file in files:
+            found = _BUCKET.search(file)
+            buckets.setdefault(found[1] if found else "", []).append(file)
+        self.name, self._parts, rows = pattern, list[list[str]](), _ROWS
+        for bucket in buckets.values():
+            added = sum(pq.read_metadata(file).num_rows for file in bucket)
+            if rows + added > _ROWS:
+                self._parts.append([])
+                rows = 0
+            self._parts[-1] += bucket
+            rows += added
+        self._settings: dict[str, Any] = {"memory_limit": memory_limit, "preserve_insertion_order": "false"}
+
+    def parts(self) -> list[str]:
+        lists = (", ".join(map(self.literal, files)) for files in self._parts)
+        return [f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)" for files in lists]
+
+    def query(self, sql: str) -> pa.Table:
+        import duckdb
+
+        with (
+            tempfile.TemporaryDirectory(prefix="viberkit-") as folder,
+            duckdb.connect(config=self._settings | {"temp_directory": folder}) as connection,
+        ):
+            return connection.sql(sql).to_arrow_table()
+
+
+class Relation(Engine):
+    """A relation of DuckDB, on its own connection."""
+
+    def __init__(self, relation: Any) -> None:
+        self._relation, self.name = relation, "a relation of DuckDB"
+
+    def parts(self) -> list[str]:
+        return [_VIEW]
+
+    def query(self, sql: str) -> pa.Table:
+        return self._relation.query(_VIEW, sql).to_arrow_table()
+
+
+class Spark(Engine):
+    """A data frame of Spark, in its own session."""
+
+    def __init__(self, frame: Any) -> None:
+        self._frame, self.name = frame, "a data frame of Spark"
+
+    def parts(self) -> list[str]:
+        return ["{events}"]
+
+    def query(self, sql: str) -> pa.Table:
+        return self._frame.sparkSession.sql(sql, events=self._frame).toArrow()
+
+    def identifier(self, name: str) -> str:
+        return "`" + name.replace("`", "``") + "`"
+
+    def literal(self, value: Any) -> str:
+        if isinstance(value, int | float):
+            return str(value)
+        return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'").replace("{", "{{").replace("}", "}}") + "'"
+
+
+class Postgres(Engine):
+    """A table of PostgreSQL, by the address of the database or a connection of psycopg."""
+
+    def __init__(self, connection: Any, table: str) -> None:
+        self._connection, self._table = connection, table
+        self.name = f"the table {table!r} of PostgreSQL"
+
+    def parts(self) -> list[str]:
+        return [".".join(map(self.identifier, self._table.split(".")))]
+
+    def query(self, sql: str) -> pa.Table:
+        import psycopg
+
+        if isinstance(self._connection, str):
+            with psycopg.connect(self._connection) as connection:
+                return self._fetch(connection, sql)
+        return self._fetch(self._connection, sql)
+
+    def _fetch(self, connection: Any, sql: str) -> pa.Table:
+        cursor = connection.execute(sql)
+        columns = list(zip(*cursor.fetchall(), strict=True)) or [()] * len(cursor.description)
+        types = [_TYPES.get(column.type_code) for column in cursor.description]  # of a column without values, too
+        arrays = [pa.array(values, kind) for values, kind in zip(columns, types, strict=True)]
+        return pa.table(arrays, [column.name for column in cursor.description])
+
+
+def engine_of(source: Any, table: str, memory_limit: str) -> Engine:
+    """The engine of a path, an address, a relation, a data frame of Spark or a connection."""
+    if isinstance(source, str | Path):
+        text = str(source)
+        return Postgres(text, table) if text.startswith(("postgresql://", "postgres://")) else Files(text, memory_limit)
+    kind = type(source).__name__
+    module = type(source).__module__.partition(".")[0]
+    if kind == "DuckDBPyRelation":
+        return Relation(source)
+    if module == "pyspark":
+        return Spark(source)
+    if module == "psycopg":
+        return Postgres(source, table)
+    kinds = "Parquet files, a relation of DuckDB, a data frame of Spark, or a database of PostgreSQL"
+    raise TypeError(f"EventLog: {kind} is none of {kinds}; frames are passed to the functions themselves")

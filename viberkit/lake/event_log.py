@@ -1,0 +1,413 @@
+"""An event log that outgrows memory: the functions of the analysis take it in place of a frame."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from tqdm import tqdm
+
+from viberkit.analysis.counts import Request
+from viberkit.analysis.durations import IntervalTimesWarning
+from viberkit.analysis.journeys import DELIVERY_PATH
+from viberkit.analysis.ordering import MINUTE, SECOND, instants
+from viberkit.errors import MissingColumn, suggestion
+from viberkit.frames.columns import EVENTS
+from viberkit.frames.schema import INSTANT
+from viberkit.lake import sql
+from viberkit.lake.engines import Engine, engine_of
+from viberkit.models.states import ORDER, is_of_message, rank
+
+_REQUIRED = ("message_id", "state", "happened_us")
+#: The columns of instants in a lake, and in a frame.
+INSTANTS = {"happened_us": "happened_at", "received_us": "received_at", "observed_until_us": "observed_until"}
+INSTANTS |= {"not_before_us": "not_before", "observed_from_us": "observed_from"}
+#: The columns that are no facts of the message.
+_OF_EVENT = {*EVENTS.names, *INSTANTS, "state_rank", "source_rank", "inbound", "bucket", "month"}
+_EXACT = 4_000_000  # events up to which dependence is estimated from each message
+_SLOTS, _SLOTS_OF_WINDOW = 256, 64  # stretches of time in a log, and in each of many windows
+_PARTS = 4  # classes of time in an octave
+_MANY = 6_000_000  # rows of counts that are added up before more are read
+_FEW = 10  # times of a clock whose resolution is not judged
+_DECADE = pd.Timedelta(3_653, unit="D") // pd.Timedelta("1us")
+
+
+class EventLog:
+    """Events in Parquet files, DuckDB, Spark or PostgreSQL, for the functions that otherwise take a frame.
+
+    ``latency``, ``time_to``, ``delivery_curve``, ``compare``, ``over_time``, ``profile`` and ``slo`` take it as their
+    first argument. The engine counts how many messages have a duration; only these counts are read.
+
+    Parameters
+    ----------
+    source : str, Path, duckdb relation, Spark data frame or psycopg connection
+        Parquet files as a folder or a pattern such as ``"lake/**/*.parquet"``, the address of a PostgreSQL database
+        (``"postgresql://…"``), or an object of the engine, whose connection or session is used. Each row is an event
+        with ``message_id``, ``state`` and ``happened_us`` (microseconds since 1970, UTC). Optional columns are
+        ``observed_until_us``, ``received_us``, ``observed_from_us``, ``source``, ``channel``, ``inbound``, and facts
+        of the messages, which are the same in all events of a message.
+    table : str, default "events"
+        The table of a PostgreSQL database.
+    memory_limit : str, default "600MB"
+        The memory that DuckDB uses at most for Parquet files; beyond it uses a temporary folder.
+    progress : bool, default False
+        Whether to show a progress bar over the buckets of Parquet files.
+
+    Attributes
+    ----------
+    columns : list of str
+        The columns of the log.
+
+    Raises
+    ------
+    MissingColumn
+        If a column is missing.
+    FileNotFoundError
+        If there is no such file.
+
+    See Also
+    --------
+    viberkit.export : Writes the events of an archive as Parquet.
+
+    Notes
+    -----
+    Durations are rounded down to whole milliseconds, and above an hour to whole seconds. All times are taken as exact,
+    those of polls and of coarse clocks, too, with a warning. ``docs/big-logs.md`` says what differs from a frame.
+
+    Examples
+    --------
+    >>> import duckdb
+    >>> rows = [("a", "accepted", 0), ("a", "delivered", 2_000_000), ("b", "accepted", 0), ("b", "failed", 4_000_000)]
+    >>> events = duckdb.from_df(pd.DataFrame(rows, columns=["message_id", "state", "happened_us"]))
+    >>> vk.time_to(vk.EventLog(events), quantiles=0.5)["value_s"].tolist()
+    [2.0]
+    """
+
+    def __init__(
+        self, source: Any, *, table: str = "events", memory_limit: str = "600MB", progress: bool = False
+    ) -> None:
+        self._engine: Engine = engine_of(source, table, memory_limit)
+        self._progress = progress
+        self._filters: dict[str, list[Any]] = {}
+        self._started: tuple[int | None, int | None] = (None, None)
+        self.columns: list[str] = self._engine.query(f"select * from {self._engine.parts()[0]} limit 0").column_names
+        if missing := [name for name in _REQUIRED if name not in self.columns]:
+            raise MissingColumn("EventLog", missing, self.columns)
+
+    def __repr__(self) -> str:
+        texts = [f"{name}={values[0] if len(values) == 1 else values!r}" for name, values in self._filters.items()]
+        texts += [
+            f"{name}={instants(pd.Series([at]).to_numpy())[0].isoformat()}"
+            for name, at in zip(("since", "until"), self._started, strict=True)
+            if at is not None
+        ]
+        return f"EventLog({', '.join([self._engine.name, *texts])})"
+
+    def where(self, *, since: Any = None, until: Any = None, **columns: Any) -> EventLog:
+        """Return the log of some of the messages.
+
+        Parameters
+        ----------
+        since, until : instant, optional
+            Messages whose first event is at or after ``since``, and before ``until``.
+        **columns : value or list of values
+            Values of columns, such as ``country="AT"`` or ``country=["AT", "DE"]``; None for a missing value.
+
+        Returns
+        -------
+        EventLog
+            The same log with this condition, too.
+
+        Raises
+        ------
+        MissingColumn
+            If there is no such column.
+
+        Examples
+        --------
+        >>> import duckdb
+        >>> rows = [("a", "accepted", 0, "AT"), ("b", "accepted", 0, "DE")]
+        >>> events = pd.DataFrame(rows, columns=["message_id", "state", "happened_us", "country"])
+        >>> vk.EventLog(duckdb.from_df(events)).where(country="AT").values("country")
+          country  n_events
+        0      AT         1
+        """
+        self._check_columns("where", columns)
+        log = EventLog.__new__(EventLog)
+        log._engine, log._progress, log.columns = self._engine, self._progress, self.columns
+        lists = {name: values if isinstance(values, list | tuple) else [values] for name, values in columns.items()}
+        log._filters = self._filters | {name: [*values] for name, values in lists.items()}
+        given = [EVENTS["happened_at"].cast(pd.Series([at], dtype=object)).astype("int64")[0] for at in (since, until)]
+        limits = zip((since, until), given, self._started, strict=True)
+        first, last = (previous if at is None else int(number) for at, number, previous in limits)
+        log._started = (first, last)
+        return log
+
+    def values(self, column: str) -> pd.DataFrame:
+        """Return the distinct values of a column and the number of events of each, the most frequent first.
+
+        Parameters
+        ----------
+        column : str
+            A column of the log.
+
+        Returns
+        -------
+        DataFrame
+            ``column`` and ``n_events``.
+
+        Raises
+        ------
+        MissingColumn
+            If there is no such column.
+        """
+        self._check_columns("values", [column])
+        name = self._engine.identifier(column)
+        query = f"select {name} as f0, count(*) as n_events from ({{rows}}) rows group by {name}"
+        table = self._collect(lambda rows: query.format(rows=rows), ["f0"])
+        counts: pd.DataFrame = table.to_pandas().rename(columns={"f0": column})
+        return counts.sort_values(["n_events", column], ascending=[False, True], ignore_index=True)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the events as a frame, for functions that need one; it has to fit into memory.
+
+        Returns
+        -------
+        DataFrame
+            The columns of the log, with instants as such.
+        """
+        frame: pd.DataFrame = self._collect(lambda rows: f"select * from ({rows}) rows", None).to_pandas()
+        for name in {*INSTANTS} & {*frame.columns}:
+            values = frame.pop(name)
+            frame[INSTANTS[name]] = pd.to_datetime(values.astype("Int64"), unit="us", utc=True).astype(INSTANT)
+        return frame
+
+    def _count_durations(self, request: Request) -> tuple[pd.DataFrame, int]:
+        """Return the counts of durations; see :class:`viberkit.analysis.counts.EventCounts`."""
+        path = DELIVERY_PATH if request.end == "failed" else DELIVERY_PATH[: _index(request.end)]
+        if request.start not in path:
+            states = f"{request.start!r} and {request.end!r}"
+            rule = f"have to be states from {DELIVERY_PATH[0]} to {DELIVERY_PATH[-1]} in this order, or end in 'failed'"
+            raise ValueError(f"start, end: {states} {rule} with an EventLog; pass vk.journeys(log.to_frame())")
+        steps = self._steps(request)
+        classes = ["duration", "earliest", "entered"]
+        table, now = self._counts(sql.durations, request, steps, ["cause", "informative"], classes, self._now), 0
+        if request.late and table.num_rows and (now := pc.max(table["until"]).as_py()) != self._now:
+            table = self._counts(sql.durations, request, steps, ["cause", "informative"], classes, now)
+        is_dropped = pc.is_null(table["duration"])
+        dropped = table.filter(pc.and_(is_dropped, pc.equal(table["is_coarse"], 0)))
+        frame = self._frame(table.filter(pc.invert(is_dropped)), request, steps)
+        frame = frame.rename(columns={"duration": "time", "entered": "entry"})
+        return frame.astype({"informative": bool}), int(pc.sum(dropped["n"]).as_py() or 0)
+
+    def _count_transitions(self, request: Request) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the counts of transitions and waits; see :class:`viberkit.analysis.counts.EventCounts`."""
+        steps, frames = self._steps(request), []
+        without = steps and sql.Steps(0, 0)
+        for query, names in ((sql.transitions, ("state_code", "next_code")), (sql.waiting, ("state_code",))):
+            table = self._counts(
+                query, request, steps if query is sql.transitions else without, list(names), ["duration"], self._now
+            )
+            frame = self._frame(table, request, steps).rename(columns={"duration": "time"})
+            states = EVENTS["state"].cast(pd.Series([*self._codes], [*self._codes.values()]))
+            for name, column in zip(names, ("from_state", "to_state"), strict=False):
+                frame[column] = states.reindex(frame.pop(name)).array
+            frames.append(frame)
+        return frames[0], frames[1]
+
+    def _check_columns(self, function: str, names: Iterable[str]) -> None:
+        if missing := [name for name in names if name not in self.columns]:
+            raise MissingColumn(f"EventLog.{function}", missing, self.columns)
+
+    def _rows(self, part: str, *, is_complete: bool = True) -> str:
+        """The query for the events of a part that belong to the log."""
+        quote, literal = self._engine.identifier, self._engine.literal
+        conditions = [f"{name} is not null" for name in _REQUIRED]
+        if "inbound" in self.columns:
+            conditions.append("coalesce(inbound, false) = false")
+        for name, values in self._filters.items():
+            known = ", ".join(literal(value) for value in values if value is not None)
+            texts = [f"{quote(name)} in ({known})"] if known else []
+            texts += [f"{quote(name)} is null"] if None in values else []
+            conditions.append(f"({' or '.join(texts or ['false'])})")
+        groups = [
+            f"min(happened_us) {sign} {at}"
+            for sign, at in zip((">=", "<"), self._started, strict=True)
+            if at is not None
+        ]
+        if is_complete:
+            if others := [state for state in self._states["state"].unique() if not is_of_message(state)]:
+                conditions.append(f"state not in ({', '.join(map(literal, others))})")
+            if self._has_other_channels:
+                groups.append("max(case when lower(channel) like 'viber%' then 1 when channel is null then 0 end) = 1")
+                groups[-1] = f"({groups[-1]} or count(channel) = 0)"
+        text = f"select * from {part} part where {' and '.join(conditions)}"
+        if groups:
+            ids = f"select message_id from ({text}) part group by message_id having {' and '.join(groups)}"
+            text += f" and message_id in ({ids})"
+        return text
+
+    def _collect(self, query: Callable[[str], str], keys: list[str] | None, *, is_complete: bool = True) -> pa.Table:
+        """The results of a query for each part, added up by ``keys``; without keys one below the other."""
+        parts = self._engine.parts()
+        rows = (self._rows(part, is_complete=is_complete) for part in parts)
+        bar = tqdm(rows, total=len(parts), disable=not self._progress or len(parts) == 1, unit="bucket", leave=False)
+        tables: list[pa.Table] = []
+        many = _MANY
+        for row in bar:
+            tables.append(self._engine.query(query(row)))
+            if keys is not None and sum(table.num_rows for table in tables) > many and len(tables) > 1:
+                tables = [_add_up(tables, keys)]
+                many = max(_MANY, 2 * tables[0].num_rows)
+        if keys is None or len(tables) == 1:
+            return pa.concat_tables(tables, promote_options="permissive")
+        return _add_up(tables, keys)
+
+    @cached_property
+    def _states(self) -> pd.DataFrame:
+        """The number of events, their first and last instant and the last observation, by state, source and channel."""
+        keys = {name: name if name in self.columns else f"'' as {name}" for name in ("source", "channel")}
+        polled = "count(not_before_us)" if "not_before_us" in self.columns else "0"
+        has_rank = "state_rank" in self.columns
+        ranks = ", ".join(f"{name}({'state_rank' if has_rank else -1}) as {name}_rank" for name in ("min", "max"))
+        query = f"""select state, {", ".join(keys.values())}, count(*) as n_events, min(happened_us) as first,
+  max(happened_us) as last, max({self._observed}) as observed, {polled} as n_polled,
+  max(happened_us % {SECOND}) as of_second, max(happened_us % {MINUTE}) as of_minute, {ranks}
+from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if name in self.columns)])}"""
+        names = ["state", *keys]
+        states: pd.DataFrame = self._collect(lambda rows: query.format(rows=rows), names, is_complete=False).to_pandas()
+        if len(states) and states["last"].max() - states["first"].min() > _DECADE:
+            raise ValueError("EventLog: happened_us: events are more than ten years apart; pass log.where(since=…)")
+        return states
+
+    @cached_property
+    def _codes(self) -> dict[str, int]:
+        """The states with their codes, in the order in which events of one instant happened."""
+        states = sorted(filter(is_of_message, self._states["state"].unique()), key=lambda state: (rank(state), state))
+        self._warn_of_inexact_times()
+        if self._has_ranks:
+            return {state: rank(state) for state in states}
+        return {state: code for code, state in enumerate(states)}
+
+    @property
+    def _has_ranks(self) -> bool:
+        """Whether the column of ranks has the code of each state."""
+        known = self._states["state"].map(rank)
+        is_same = (self._states["min_rank"] == known) & (self._states["max_rank"] == known)
+        return bool((is_same & (known < len(ORDER))).all())
+
+    @property
+    def _has_other_channels(self) -> bool:
+        """Whether some events are on Viber and some are not."""
+        channels = [str(name).lower().startswith("viber") for name in self._states["channel"].dropna() if name]
+        return any(channels) and not all(channels)
+
+    @property
+    def _observed(self) -> str:
+        """The last observation by an event."""
+        names = [name for name in ("observed_until_us", "received_us") if name in self.columns]
+        if len(names) < 2:
+            return names[0] if names else "cast(null as bigint)"
+        return "greatest(coalesce({0}, {1}), coalesce({1}, {0}))".format(*names)
+
+    @property
+    def _now(self) -> int:
+        """The last observation of all."""
+        last = int(self._states["last"].max())
+        observed = self._states["observed"].fillna(last).max()
+        return int(observed if observed <= last + _DECADE else last)
+
+    def _warn_of_inexact_times(self) -> None:
+        """Warn of times that a frame would take as intervals."""
+        many = self._states[(self._states["n_events"] >= _FEW) & (self._states["n_polled"] < self._states["n_events"])]
+        is_coarse = (many["of_minute"] == 0) | (many["of_second"] == 0) & (many["of_second"].max() > 0)
+        finest = many.groupby("source")["of_second"].transform("max")
+        is_coarse &= (many["state"] != "accepted") | (finest == many["of_second"])  # of a schedule
+        kinds = [*many["state"][is_coarse].unique(), *self._states["state"][self._states["n_polled"] > 0].unique()]
+        if kinds:
+            text = f"EventLog: times of {', '.join(map(repr, kinds[:3]))} are from polls or from a coarse clock and are"
+            remedy = "functions take vk.journeys(log.to_frame()) as intervals"
+            warnings.warn(f"{text} taken as exact; {remedy}", IntervalTimesWarning, stacklevel=7)
+
+    def _steps(self, request: Request) -> sql.Steps | None:
+        """The steps of what dependence is estimated from; None for a small log."""
+        if self._states["n_events"].sum() <= _EXACT:
+            return None
+        if not request.is_dependent:
+            return sql.Steps(0, 0)
+        slot = int(self._states["last"].max() - self._states["first"].min()) // _SLOTS + 1
+        lengths = [length for length, period in request.split if period is None]
+        return sql.Steps(min([slot, *(length // _SLOTS_OF_WINDOW + 1 for length in lengths)]), _PARTS)
+
+    def _counts(
+        self,
+        query: Callable[[sql.Source, Request, sql.Steps | None], str],
+        request: Request,
+        steps: sql.Steps | None,
+        shared: list[str],
+        classes: list[str],
+        now: int,
+    ) -> pa.Table:
+        """The counts of a query, with the values of classes in the columns of exact ones."""
+        names = [*request.by, *([request.cluster] if request.cluster else [])]
+        self._check_columns(request.function, names)
+        if wrong := [name for name in names if name in _OF_EVENT]:
+            remedy = "pass a column of facts of the messages"
+            raise ValueError(f"by: {wrong[0]!r} is a column of events; {remedy}{suggestion(wrong[0], self.columns)}")
+        quote, literal = self._engine.identifier, self._engine.literal
+        cases = " ".join(f"when {literal(state)} then {code}" for state, code in self._codes.items())
+        facts = "".join(f", {quote(name)} as f{index}" for index, name in enumerate(request.by))
+        cluster = quote(request.cluster) if request.cluster else "0"
+        since = "observed_from_us" if "observed_from_us" in self.columns else "cast(null as bigint)"
+        first, last = int(self._states["first"].min()), int(self._states["last"].max())
+
+        def text(rows: str) -> str:
+            code = "state_rank" if self._has_ranks else f"case state {cases} end"
+            events = f"select message_id as id, happened_us as us, {code} as state_code, {self._observed} as observed,"
+            events += f" {since} as since, {cluster} as cluster{facts} from ({rows}) rows"
+            source = sql.Source(events, self._codes, first, last, now)
+            return query(source, request, steps)
+
+        windows = [f"w{index}" for index in range(len(request.split) + request.late)]
+        coarse = ["slot", *(f"{name}_class" for name in classes)] if steps and steps.slot else []
+        keys = [*(f"f{index}" for index in range(len(request.by))), *windows, *shared, *classes, *coarse]
+        table = self._collect(text, [*keys, "cluster", "is_coarse"] if steps else None)
+        for name in classes if coarse else ():
+            table = table.set_column(
+                table.column_names.index(name), name, pc.coalesce(table[name], table[f"{name}_class"])
+            )
+        return table.drop_columns([*windows, *coarse])
+
+    def _frame(self, table: pa.Table, request: Request, steps: sql.Steps | None) -> pd.DataFrame:
+        """The counts as a frame: of a small log a row per message, else the numbers in two columns."""
+        frame: pd.DataFrame = table.to_pandas().rename(
+            columns={f"f{index}": name for index, name in enumerate(request.by)}
+        )
+        is_coarse = frame.pop("is_coarse").to_numpy() > 0
+        if steps is None:
+            frame = frame.loc[frame.index.repeat(frame["n"])]
+            order = [name for name in ("started", "duration", "cause", *request.by) if name in frame]
+            return frame.sort_values(order, kind="stable", ignore_index=True).assign(n=1)
+        if not is_coarse.any():
+            return frame
+        return frame.assign(n=frame["n"].where(~is_coarse, 0), dependent=frame["n"].where(is_coarse, 0))
+
+
+def _index(state: str) -> int:
+    return DELIVERY_PATH.index(state) if state in DELIVERY_PATH else 0
+
+
+def _add_up(tables: list[pa.Table], keys: list[str]) -> pa.Table:
+    """The rows of tables with the same keys as one row."""
+    table = pa.concat_tables(tables, promote_options="permissive")
+    how = {"n": "sum", "n_events": "sum", "n_polled": "sum", "started": "min", "first": "min", "min_rank": "min"}
+    how = {name: how.get(name, "max") for name in table.column_names if name not in keys}
+    added = table.group_by(keys).aggregate([*how.items()])
+    return added.rename_columns(
+        [name.removesuffix(f"_{how.get(name.rpartition('_')[0])}") for name in added.column_names]
+    )

@@ -1,0 +1,194 @@
+"""Write the events and messages of an archive as Parquet files, by month and bucket."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from viberkit.analysis.ordering import instants_of, order_events
+from viberkit.archive.archive import Archive
+from viberkit.frames.columns import EVENTS
+from viberkit.frames.schema import INSTANT
+from viberkit.lake.event_log import INSTANTS
+from viberkit.models.states import rank
+
+_SOURCES = ("history", "callback", "status", "send")
+_CONTENT = ["text", "content", "context"]
+_SETTINGS = "viberkit-lake.json"
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export wrote: ``events`` and ``messages`` of the archive, and the Parquet files written and unchanged."""
+
+    folder: Path
+    events: int
+    messages: int
+    written: int
+    unchanged: int
+
+    def __repr__(self) -> str:
+        counts = f"{self.events:,} events of {self.messages:,} messages"
+        return f"{counts} in {self.folder}: {self.written:,} files written, {self.unchanged:,} unchanged"
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the numbers as a frame of one row."""
+        return pd.DataFrame([{name: getattr(self, name) for name in ("events", "messages", "written", "unchanged")}])
+
+
+def export(
+    archive: Archive, folder: str | Path, *, since: Any = None, unmask: bool = False, buckets: int = 16
+) -> ExportResult:
+    """Write the events and messages of an archive as Parquet files, for :class:`viberkit.EventLog`.
+
+    Exporting again replaces the files whose messages changed, and adds late events; it may be interrupted at any time
+    and repeated. Messages that the archive does not have, such as those of another archive, stay in the folder.
+
+    Parameters
+    ----------
+    archive : Archive
+        The archive.
+    folder : str or Path
+        The folder; it is created if it is missing.
+    since : instant, optional
+        Only messages whose first event is at or after this instant, which is faster. By default all.
+    unmask : bool, default False
+        Whether to write full phone numbers, and the contents of the messages, which are otherwise left out.
+    buckets : int, default 16
+        The number of files for each month, so that each fits into memory; fixed by the first export to a folder.
+
+    Returns
+    -------
+    ExportResult
+        The numbers of events and messages, and of files written and unchanged.
+
+    Raises
+    ------
+    ValueError
+        If the folder has another number of buckets.
+
+    See Also
+    --------
+    EventLog : Reads the files.
+
+    Notes
+    -----
+    ``events/month=2026-01/bucket=03/events.parquet`` has the columns of ``archive.events()``, with instants as whole
+    microseconds since 1970 (``happened_us``), and the ranks of states and sources as integers. The bucket is the CRC-32
+    of the message id modulo their number. Events that are not of sent messages are left out.
+
+    Examples
+    --------
+    >>> with vk.Archive("deliveries.db", create=True) as archive:
+    ...     vk.export(archive, "lake").events
+    0
+    """
+    folder = Path(folder)
+    count = _number_of_buckets(folder, buckets)
+    # The messages first: they are then not newer than the events.
+    messages, events = archive.messages(unmask=unmask), archive.events()
+    others = order_events(events, "export").others
+    events = events[~events.index.isin(others.index)]
+    events = events[events["happened_at"].notna()]
+    first = events.groupby("message_id", observed=True)["happened_at"].min()
+    if since is not None:
+        limit = EVENTS["happened_at"].cast(pd.Series([since], dtype=object))[0]
+        events = events[events["message_id"].isin(first.index[first >= limit])]
+        messages = messages[messages["message_id"].isin(events["message_id"])]
+    tables = {"events": (_event_table(events), instants_of(events, "happened_at"))}
+    began = messages["accepted_at"].fillna(messages["sent_at"])
+    began = began.fillna(pd.Series(first.reindex(messages["message_id"]).array, index=began.index, dtype=INSTANT))
+    known = messages[began.notna()].drop(columns=[] if unmask else _CONTENT)
+    tables["messages"] = _table(known), instants_of(began[began.notna()].to_frame("at"), "at")
+    outcomes = [
+        changed
+        for name, (table, at) in tables.items()
+        for changed in _write_parts(folder / name, table, at, count, since)
+    ]
+    written = sum(outcomes)
+    return ExportResult(folder, tables["events"][0].num_rows, len(known), written, len(outcomes) - written)
+
+
+def _number_of_buckets(folder: Path, buckets: int) -> int:
+    path = folder / _SETTINGS
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(path, lambda temporary: temporary.write_text(json.dumps({"buckets": buckets})))
+    stored = int(json.loads(path.read_text())["buckets"])
+    if buckets not in (16, stored):
+        raise ValueError(f"buckets: {buckets} differs from the {stored} of {str(folder)!r}; leave it out")
+    return stored
+
+
+def _event_table(events: pd.DataFrame) -> pa.Table:
+    """Events with instants as integers, and with ranks."""
+    table = _table(events.drop(columns=[*INSTANTS.values()], errors="ignore"))
+    columns = {name: pa.array(instants_of(events, column)) for name, column in INSTANTS.items() if column in events}
+    for name, values in columns.items():
+        missing = pc.less(values, pa.scalar(-(2**62)))
+        table = table.append_column(name, pc.if_else(missing, pa.scalar(None, pa.int64()), values))
+    states, sources = events["state"].astype("str"), events["source"].astype("str").str.split("+").str[0]
+    table = table.append_column("state_rank", pa.array(states.map(rank).astype("int32"), from_pandas=True))
+    ranks = sources.map({source: index for index, source in enumerate(_SOURCES)})
+    return table.append_column("source_rank", pa.array(ranks.astype("Int32"), from_pandas=True))
+
+
+def _table(frame: pd.DataFrame) -> pa.Table:
+    """A table with texts in place of categories."""
+    texts = {name: "str" for name, dtype in frame.dtypes.items() if isinstance(dtype, pd.CategoricalDtype)}
+    table = pa.Table.from_pandas(frame.astype(texts), preserve_index=False).replace_schema_metadata()
+    return table.cast(
+        pa.schema([(f.name, pa.string() if f.type == pa.large_string() else f.type) for f in table.schema])
+    )
+
+
+def _write_parts(root: Path, table: pa.Table, at: Any, buckets: int, since: Any) -> Iterator[bool]:
+    """Write each month and bucket with new, changed or moved rows; yields whether the file changed."""
+    ids = table["message_id"]
+    bucket = np.array([zlib.crc32(str(text).encode()) % buckets for text in ids.to_pylist()], dtype=np.int64)
+    months = np.asarray(at).astype("datetime64[us]").astype("datetime64[M]").astype(str)
+    names = np.array(
+        [f"month={month}/bucket={number:03}" for month, number in zip(months, bucket, strict=True)], dtype=str
+    )
+    for number in range(buckets):
+        of_bucket, exported = np.flatnonzero(bucket == number), ids.filter(pa.array(bucket == number))
+        paths = {
+            path.parent.relative_to(root).as_posix() for path in root.glob(f"month=*/bucket={number:03}/*.parquet")
+        }
+        for name in sorted(paths | {*names[of_bucket]}):
+            path = root / name / f"{root.name}.parquet"
+            part = table.take(pa.array(of_bucket[names[of_bucket] == name]))
+            if path.exists():
+                stored = pq.ParquetFile(path).read()
+                kept = stored.filter(pc.invert(pc.is_in(stored["message_id"], value_set=exported.combine_chunks())))
+                part = pa.concat_tables([part, kept], promote_options="permissive")
+            keys = [key for key in ("message_id", "happened_us", "state_rank", "state") if key in part.column_names]
+            part = part.sort_by([(key, "ascending") for key in keys]).combine_chunks()
+            changed = not path.exists() or not stored.combine_chunks().equals(part)
+            if changed:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _replace(path, lambda temporary, part=part: pq.write_table(part, temporary, compression="zstd"))
+            yield changed
+
+
+def _replace(path: Path, write: Any) -> None:
+    """Write a file so that a process that is killed leaves the old or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,255 @@
+"""The SQL that counts durations, the same text on each engine.
+
+It uses what all engines compute alike: ``min``, ``max``, ``count``, ``lead`` over a total order, grouping sets, and
+sums, differences and remainders of integers (microseconds since 1970). Rounding down is ``x - x % step`` of what is not
+negative, because a division of integers is not the same on each engine. Texts are compared for equality only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from viberkit.analysis.counts import HOUR, WEEK, Request
+from viberkit.analysis.journeys import DELIVERED_STATES, DELIVERY_PATH, FAILED_STATES
+from viberkit.analysis.ordering import NEVER, instants
+from viberkit.analysis.windows import window_begins
+
+_MILLISECOND, _SECOND = 1_000, 1_000_000
+_DECADE = 522 * WEEK  # observed later than this after all events is not plausible
+_SHIFT = 5_000 * WEEK - WEEK * 4 // 7  # makes instants positive; weeks begin on Mondays, 1970 on a Thursday
+_OCTAVES = 22  # from a millisecond on, to about an hour in classes of a second, and beyond
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is known of a log.
+
+    ``events`` is a query for id, us, state_code, observed (the last observation), since, cluster and f0, f1, …, the
+    facts that messages are grouped by. ``codes`` has the code of each state. All events are between ``first`` and
+    ``last``, and the last observation is at ``now``.
+    """
+
+    events: str
+    codes: dict[str, int]
+    first: int
+    last: int
+    now: int
+
+    def at(self, states: Sequence[str]) -> str:
+        """The first time of one of several states, of the events of a message."""
+        codes = ", ".join(str(self.codes[state]) for state in states if state in self.codes)
+        return f"min(case when state_code in ({codes or -1}) then us end)"
+
+    @property
+    def until(self) -> str:
+        """The end of the observation of a message."""
+        observed = f"case when observed <= {self.last + _DECADE} then observed else {self.last} end"
+        return f"greatest({observed}, last_us)"
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What dependence is estimated from: stretches of ``slot`` microseconds, ``parts`` classes of time in an octave.
+
+    With a slot of zero, nothing: messages are independent.
+    """
+
+    slot: int
+    parts: int
+
+
+def durations(source: Source, request: Request, steps: Steps | None) -> str:
+    """The counts of durations; messages without the start have none. Without ``steps`` each message is an entry.
+
+    >>> source = Source("select 1", {"accepted": 0, "delivered": 4}, 0, 9, 9)
+    >>> durations(source, Request("", [], "accepted", "delivered"), None).splitlines()[0]
+    'with events as (select 1),'
+    """
+    later: tuple[str, ...]
+    if request.end in FAILED_STATES:
+        before, later, other, reached = "0", DELIVERY_PATH[:0], DELIVERED_STATES, source.at(FAILED_STATES)
+        is_reached = "other_at is null and reached_at is not null"
+    else:
+        index = DELIVERY_PATH.index(request.end)
+        before = ", ".join(f"coalesce({source.at([state])}, 0)" for state in DELIVERY_PATH[:index])
+        before, later = f"greatest(0, {before})", DELIVERY_PATH[index + 1 :]
+        other, reached = FAILED_STATES, source.at([request.end])
+        is_reached = "coalesce(reached_at, proven_at) is not null"
+    facts = _facts(request)
+    windows = [_window(source, request.tz, "began", *split) for split in request.split]
+    if request.late:
+        windows.append(_is_late(source, request))
+    classes = ("duration", "earliest", "entered")
+    shared = ["cause", "informative"]
+    return f"""with events as ({source.events}),
+messages as (
+  select id, {_list(f"min({name}) as {name}" for name in facts)}min(cluster) as cluster,
+    {source.at([request.start])} as began, {reached} as reached_at, {source.at(later)} as proven_at,
+    {before} as before_at, {source.at(other)} as other_at, max(us) as last_us, max(observed) as observed,
+    {"max(since)" if request.since is None else request.since} as since
+  from events group by id),
+ends as (
+  select *, {source.until} as until,
+    case when {is_reached} then 1 when other_at is not null then 2 else 0 end as cause from messages),
+exact as (
+  select *, case when began is not null then
+      greatest(case cause when 1 then coalesce(reached_at, proven_at) when 2 then other_at else until end - began, 0)
+    end as exact_duration,
+    case when cause = 1 and reached_at is null then 1 else 0 end as informative,
+    case when since > began then since - began else -1 end as exact_entered
+  from ends),
+bounded as (
+  select *, case when informative = 1 then least(greatest(before_at - began, 0), exact_duration) else exact_duration end
+    as exact_earliest from exact),
+rounded as (
+  select {_list(facts)}began, until, cause, informative, cluster, {_rounded("exact_duration")} as duration,
+    {_rounded("exact_earliest")} as earliest,
+    case when exact_entered < 0 then -1 else {_rounded("exact_entered")} end as entered
+  from bounded),
+{_counts(facts, windows, shared, classes, "began", steps, ", max(until) as until")}"""
+
+
+def transitions(source: Source, request: Request, steps: Steps | None) -> str:
+    """The counts of transitions."""
+    facts = _facts(request)
+    windows = [_window(source, request.tz, "us", *split) for split in request.split]
+    return f"""with events as ({source.events}),
+pairs as (
+  select {_list(facts)}cluster, us, state_code, lead(us) over w as next_us, lead(state_code) over w as next_code
+  from events window w as (partition by id order by us, state_code)),
+exact as (
+  select *, next_us - us as exact_duration from pairs where next_us > us or next_code <> state_code),
+rounded as (select *, {_rounded("exact_duration")} as duration from exact),
+{_counts(facts, windows, ["state_code", "next_code"], ["duration"], "us", steps)}"""
+
+
+def waiting(source: Source, request: Request, steps: Steps | None) -> str:
+    """The counts of messages that wait in a state: not failed, and not seen in a log in which any message was."""
+    count, facts = max(source.codes.values(), default=0) + 1, _facts(request)
+    windows = [_window(source, request.tz, "began", *split) for split in request.split]
+    final = _list(str(source.codes[state]) for state in ("seen", *FAILED_STATES) if state in source.codes)
+    waits = "seen_at is null and (delivered_at is not null or failed_at is null)"
+    waits += "" if "seen" in source.codes else " and delivered_at is null"
+    return f"""with events as ({source.events}),
+messages as (
+  select id, {_list(f"min({name}) as {name}" for name in facts)}{source.at(["delivered"])} as delivered_at,
+    {source.at(["seen"])} as seen_at, {source.at(FAILED_STATES)} as failed_at, max(us) as last_us,
+    max(us * {count} + state_code) as last_event, max(observed) as observed
+  from events group by id),
+waits as (
+  select *, coalesce(delivered_at, last_us) as began, 0 as cluster,
+    case when delivered_at is null then last_event - last_us * {count} else {source.codes.get("delivered", -1)} end
+      as state_code, {source.until} as until from messages where {waits}),
+rounded as (
+  select *, {_rounded("(until - began)")} as duration from waits where state_code not in ({final}-1)),
+{_counts(facts, windows, ["state_code"], ["duration"], "began", steps)}"""
+
+
+def _facts(request: Request) -> list[str]:
+    return [f"f{index}" for index in range(len(request.by))]
+
+
+def _list(texts: Any) -> str:
+    """Columns of a list that continues."""
+    return "".join(f"{text}, " for text in texts)
+
+
+def _counts(
+    facts: list[str],
+    windows: list[str],
+    shared: list[str],
+    classes: Sequence[str],
+    began: str,
+    steps: Steps | None,
+    more: str = "",
+) -> str:
+    """The numbers of messages by exact duration, and by stretch of time, class of duration and cluster."""
+    names = [f"w{index}" for index in range(len(windows))]
+    keys = [*facts, *names, *shared]
+    derived = [f"{text} as {name}" for text, name in zip(windows, names, strict=True)]
+    if steps is None:
+        grouped = columns = f"{_list([*keys, *classes])}cluster"
+        grouped, is_coarse = f"{grouped}, {began}", "0"
+    elif not steps.slot:
+        grouped = columns = ", ".join([*keys, *classes])
+        is_coarse = "0 as cluster, 0"
+    else:
+        derived += [f"{began} - {began} % {steps.slot} as slot"]
+        derived += [f"{_in_classes(name, steps.parts)} as {name}_class" for name in classes]
+        coarse = [f"{name}_class" for name in classes]
+        grouped = f"grouping sets (({', '.join([*keys, *classes])}), ({', '.join([*keys, *coarse])}, slot, cluster))"
+        columns, is_coarse = f"{_list([*keys, *classes, *coarse])}slot, cluster", "grouping(duration)"
+    return f"""counted as (select {", ".join(["*", *derived])} from rounded)
+select {columns}, {is_coarse} as is_coarse, min({began}) as started{more}, count(*) as n
+from counted group by {grouped}"""
+
+
+def _window(source: Source, tz: str, instant: str, length: int, period: int | None) -> str:
+    """The beginning of the window in which an instant is on the local clock; within a period, if there is one."""
+    local = f"({instant} + {_offset(source, tz, instant)} + {_SHIFT})"
+    if period is not None:
+        return f"{local} % {period} - {local} % {length}"
+    if length <= HOUR:
+        return f"{instant} - {local} % {length}"  # an hour that is repeated in autumn is two windows
+    return f"{local} - {local} % {length} - {_SHIFT}"
+
+
+def _is_late(source: Source, request: Request) -> str:
+    """Whether more of the window of a message has passed than of the last one at the end of the log."""
+    length, tz = request.split[-1][0], request.tz
+    begin = int(window_begins(np.array([source.now]), pd.Timedelta(length, unit="us"), tz).astype("int64")[0])
+    window = _window(source, tz, "began", length, None)
+    if length > HOUR:
+        window = _utc(source, tz, f"({window})")
+    return f"case when began - ({window}) > {source.now - begin} then 1 else 0 end"
+
+
+def _changes(source: Source, tz: str) -> tuple[int, list[tuple[int, int]]]:
+    """The offset of local time at the beginning of a log, and the instants at which it changes, with the new one."""
+    margin = 2 * WEEK
+    at = np.arange(source.first - source.first % HOUR - margin, source.last + margin, HOUR // 4)
+    local = instants(at).dt.tz_convert(tz).dt.tz_localize(None).astype("int64").to_numpy()
+    offsets = local - at
+    changes = np.flatnonzero(np.diff(offsets)) + 1
+    return int(offsets[0]), [(int(at[index]), int(offsets[index])) for index in changes]
+
+
+def _offset(source: Source, tz: str, instant: str) -> str:
+    """The offset of local time at an instant."""
+    offset, changes = _changes(source, tz)
+    cases = ""
+    for at, following in changes:
+        cases, offset = f"{cases} when {instant} < {at} then {offset}", following
+    return f"case{cases} else {offset} end" if cases else str(offset)
+
+
+def _utc(source: Source, tz: str, local: str) -> str:
+    """The first instant of a local time, or the first after it if there is none."""
+    offset, changes = _changes(source, tz)
+    cases, at = "", NEVER
+    for change, following in changes:
+        cases += f" when {local} < {change + offset} then greatest({local} - {offset}, {max(at, -_DECADE * 10)})"
+        at, offset = change, following
+    last = f"greatest({local} - {offset}, {max(at, -_DECADE * 10)})"
+    return f"case{cases} else {last} end" if cases else last
+
+
+def _rounded(name: str) -> str:
+    """A duration in whole milliseconds, above an hour in whole seconds."""
+    return f"{name} - {name} % (case when {name} < {HOUR} then {_MILLISECOND} else {_SECOND} end)"
+
+
+def _in_classes(name: str, parts: int) -> str:
+    """A duration rounded down to one of ``parts`` classes in each octave."""
+    cases = "".join(
+        f" when {name} < {2 * _MILLISECOND * parts << octave} then {_MILLISECOND << octave}"
+        for octave in range(_OCTAVES)
+    )
+    return (
+        f"case when {name} < 0 then {name} else {name} - {name} % (case{cases} else {_MILLISECOND << _OCTAVES} end) end"
+    )
