@@ -93,7 +93,7 @@ def extend_listening(connection: Connection, period: int, at: int) -> int:
 
     It does not extend over callbacks that are not derived yet, because the tables do not show them.
     """
-    pending_from = connection.execute(select(least(_raw.first_seen)).where(tables.is_pending)).scalar()
+    pending_from = connection.execute(select(func.min(_raw.first_seen)).where(tables.is_pending)).scalar()
     listening, at = tables.listening, min(at, pending_from or at)
     later = update(listening).where(listening.c.id == period).values(last_at=greatest(listening.c.last_at, at))
     if connection.execute(later).rowcount:
