@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
-from support.archives import record_callback, record_sent
+from support.archives import record_callback, record_sent, url_of
 from support.callback_load import body
 from support.faults import FaultySandbox
 
@@ -69,7 +69,7 @@ def test_changes_begin_with_the_last_messages(archive: vk.Archive) -> None:
 
 def test_changes_of_other_connections_are_seen(archive: vk.Archive) -> None:
     position = archive.changes().position
-    with vk.Archive(archive.path) as other:
+    with vk.Archive(url_of(archive)) as other:
         call_back(other, range(8))
     assert len(read_all(archive, position).messages) == 2
 
@@ -119,7 +119,7 @@ def test_answers_of_any_id(archive: vk.Archive) -> None:
 
 
 def test_an_archive_knows_that_it_was_closed(archive: vk.Archive) -> None:
-    with vk.Archive(archive.path) as other:
+    with vk.Archive(url_of(archive)) as other:
         assert not other.is_closed
     assert other.is_closed
     archive.recorder.reconnect()
