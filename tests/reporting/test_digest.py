@@ -45,12 +45,12 @@ def test_five_lines(events: pd.DataFrame) -> None:
 
 
 def test_the_figures_are_those_of_the_functions(events: pd.DataFrame) -> None:
-    digest = vk.digest(events, since="2026-01-17", until="2026-01-19", by="country", within=5, objective=0.86)
+    digest = vk.digest(events, since="2026-01-17", until="2026-01-19", by="country", within=5, target=0.86)
     journeys = vk.journeys(events)
     day = journeys[journeys["accepted_at"].between("2026-01-17", "2026-01-19", inclusive="left")]
     before = journeys[journeys["accepted_at"].between("2026-01-15", "2026-01-17", inclusive="left")]
     figures = json.loads(json.dumps(digest.figures, allow_nan=False))
-    assert list(figures) == ["begin", "end", "start", "within", "objective", "verdict", "figures", "before", "groups",
+    assert list(figures) == ["begin", "end", "start", "within", "target", "verdict", "figures", "before", "groups",
                              "failure", "actions"]  # fmt: skip
     assert (figures["begin"], figures["end"]) == ("2026-01-17T00:00:00+00:00", "2026-01-19T00:00:00+00:00")
     for part, messages in (("figures", day), ("before", before)):
@@ -117,10 +117,10 @@ def test_exit_codes_tell_a_missed_promise_from_an_error(capsys: pytest.CaptureFi
     code, out, _ = run(capsys, *log, "--json", "--by", "country", "--tz", "Europe/Berlin")
     figures = json.loads(out)
     assert (code, figures["verdict"], len(figures["groups"])) == (1, "missed", 5)
-    code, out, _ = run(capsys, *log, "--within", "5", "--objective", "0.85")
+    code, out, _ = run(capsys, *log, "--within", "5", "--target", "0.85")
     assert (code, len(out.splitlines())) == (0, 5)
     assert "was neither clearly met nor clearly missed" in out
-    assert run(capsys, *log, "--objective", "0.5")[0] == 0
+    assert run(capsys, *log, "--target", "0.5")[0] == 0
     for wrong in (["--tz", "Mars"], ["--since", "soon"], ["--by", "nonsense"], ["--archive", "missing.db"]):
         arguments = log[:1] if wrong[0] == "--archive" else log
         code, out, err = run(capsys, *arguments, *wrong)

@@ -175,7 +175,7 @@ def test_a_period_is_relative_to_the_last_observation(events: pd.DataFrame) -> N
         ("2026-01-10", "2026-01-12T12:00", pd.Timestamp("2026-01-09T23:00Z"), pd.Timestamp("2026-01-12T11:00Z")),
         (pd.Timestamp("2026-01-10T00:00Z"), None, pd.Timestamp("2026-01-10T00:00Z"), last),
     ):
-        promise = {"start": "accepted", "within": 60, "objective": 0.95, "by": None, "tz": "Europe/Berlin"}
+        promise = {"start": "accepted", "within": 60, "target": 0.95, "by": None, "tz": "Europe/Berlin"}
         log = Log.read(events, "report", since=since, until=until, compare=True, **promise)
         sent = journeys["accepted_at"].between(begin, end, inclusive="left")
         assert log.journeys["message_id"].tolist() == journeys.loc[sent, "message_id"].tolist()
@@ -189,7 +189,7 @@ def test_a_period_is_relative_to_the_last_observation(events: pd.DataFrame) -> N
         ({"since": "soon"}, "since: 'soon' is neither a duration nor a date; pass e.g. '7d'"),
         ({"since": "2030-01-01"}, "since: '2030-01-01' is not before the end"),
         ({"within": -1}, "within: -1"),
-        ({"objective": 95}, "objective: 95"),
+        ({"target": 95}, "target: 95"),
         ({"tz": "Mars"}, "tz: 'Mars'"),
     ],
 )

@@ -137,6 +137,26 @@ def test_a_file_that_cannot_be_read_is_shown(form: CampaignForm) -> None:
     Path("empty.csv").touch()
     form.recipients.path.input.value = "empty.csv"
     assert "cannot be read: it is empty" in form.recipients.path.hint.value
+    Path("header.csv").write_text("phone,name\n")
+    form.recipients.path.input.value = "header.csv"
+    assert "✗ have no row below their header" in form.recipients.path.hint.value
+
+
+@pytest.mark.parametrize("path", ["x" * 5000, "~nobody-of-this-name/people.csv", "a\0b", "\ud800", "."])
+def test_a_path_that_cannot_be_looked_up_is_shown_and_forgets_the_file_before(form: CampaignForm, path: str) -> None:
+    people().to_csv("people.csv", index=False)
+    form.recipients.path.input.value = "people.csv"
+    form.recipients.path.input.value = path
+    assert re.search("✗ .*(is not a file in|cannot be read)", form.recipients.path.hint.value)
+    assert form.recipients.frame.empty
+
+
+def test_an_emptied_path_forgets_the_file(form: CampaignForm) -> None:
+    people().to_csv("people.csv", index=False)
+    form.recipients.path.input.value = "people.csv"
+    form.recipients.path.input.value = " "
+    assert form.recipients.frame.empty
+    assert "is missing; type the path of a file" in form.recipients.path.hint.value
 
 
 def test_the_column_of_the_numbers_is_asked_for_if_no_name_says_it(form: CampaignForm) -> None:

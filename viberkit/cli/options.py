@@ -61,7 +61,7 @@ def log(since: str | None) -> Callable[[Callable[..., None]], Callable[..., None
         click.option("--until", help=f"End of the period. {period}"),
         click.option("--by", multiple=True, help="Column to group by, e.g. rate_type; may be repeated."),
         click.option("--within", default=60.0, help="The promise: time in seconds."),
-        click.option("--objective", default=0.95, help="The promise: share of all messages delivered in that time."),
+        click.option("--target", default=0.95, help="The promise: share of all messages delivered in that time."),
         click.option("--tz", default="UTC", help="Time zone, e.g. Europe/Berlin."),
         archive,
     ]

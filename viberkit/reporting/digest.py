@@ -41,7 +41,7 @@ def digest(
     by: BY = None,
     start: str = "accepted",
     within: float = 60,
-    objective: float = 0.95,
+    target: float = 0.95,
     tz: str = "UTC",
 ) -> Digest:
     """Sum up a period in five lines: messages, times, the promise, the most frequent failure, and what needs action.
@@ -57,7 +57,7 @@ def digest(
         Columns to group by: the promise is measured for each group, too.
     start : str, default "accepted"
         The state from which time is measured.
-    within, objective : float, default 60 and 0.95
+    within, target : float, default 60 and 0.95
         The promise: which share of all messages is to be delivered within how many seconds.
     tz : str, default "UTC"
         The time zone of dates without one, and of all times in the digest.
@@ -68,7 +68,7 @@ def digest(
         The digest, with ``lines``, ``missed`` and ``figures``: a dict with the keys
 
         - ``begin``, ``end``: the period (ISO 8601)
-        - ``start``, ``within``, ``objective``: as passed; ``verdict``: met, missed or unclear
+        - ``start``, ``within``, ``target``: as passed; ``verdict``: met, missed or unclear
         - ``figures``: for ``sent``, ``delivered``, ``failed``, ``open`` (messages), ``share_within``, ``p50_s``,
           ``p90_s``, ``p95_s`` and ``p99_s`` (seconds) the ``value``, ``low`` and ``high``
         - ``before``: the same of the period of the same length before
@@ -102,10 +102,10 @@ def digest(
     >>> at = pd.date_range("2026-03-01T09:00:00Z", periods=60, freq="1min")
     >>> journeys = pd.DataFrame({"message_id": map(str, range(60)), "accepted_at": at, "outcome": "delivered",
     ...     "delivered_at": at + pd.Timedelta("2s"), "observed_until": at.max() + pd.Timedelta("1h")})
-    >>> vk.digest(journeys, objective=0.9).lines[2]
+    >>> vk.digest(journeys, target=0.9).lines[2]
     'The promise, 90 % delivered within 1 min, was met: 100 % (94 % – 100 %) were delivered in time.'
     """
-    promise: dict[str, Any] = {"start": start, "within": within, "objective": objective}
+    promise: dict[str, Any] = {"start": start, "within": within, "target": target}
     log = Log.read(source, "digest", since=since, until=until, compare=True, by=by, tz=tz, **promise)
     actions = [mask_numbers(action) for action in _actions(log)]
     instants = {"begin": log.begin, "end": log.end}

@@ -101,13 +101,13 @@ def report(
     by: BY = None,
     start: str = "accepted",
     within: float = 60,
-    objective: float = 0.95,
+    target: float = 0.95,
     prices: float | Mapping[str, float] | None = None,
     sms_within: float = 600,
     sms_curve: pd.DataFrame | None = None,
+    tz: str = "UTC",
     compare: bool = False,
     title: str = "Delivery report",
-    tz: str = "UTC",
 ) -> Report:
     """Write a report of deliveries as one HTML page: the answer first, then charts, tables and methods.
 
@@ -126,21 +126,21 @@ def report(
         Columns to group by; by default ``rate_type`` or ``country``, if there are at least two of them.
     start : str, default "accepted"
         The state from which time is measured.
-    within, objective : float, default 60 and 0.95
+    within, target : float, default 60 and 0.95
         The promise: which share of all messages is to be delivered within how many seconds.
     prices : float, or mapping of str to float, optional
         The price of one message, or the price by rate type; in a mapping, ``sms`` is the price of an SMS.
     sms_within : float, default 600
-        Time in seconds within which the share ``objective`` of the recipients is to be reached by message or SMS.
+        Time in seconds within which the share ``target`` of the recipients is to be reached by message or SMS.
     sms_curve : DataFrame, optional
         How fast SMS arrive, as for :func:`viberkit.fallback`.
+    tz : str, default "UTC"
+        The time zone of dates without one, of windows, and of all times in the report.
     compare : bool, default False
         Whether to compare with the period of the same length before; without ``since``, the second half of the log
         with the first.
     title : str, default "Delivery report"
         The title of the page.
-    tz : str, default "UTC"
-        The time zone of dates without one, of windows, and of all times in the report.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def report(
     TypeError
         If ``source`` is neither an archive nor a frame.
     ValueError
-        If ``since``, ``until``, ``within``, ``objective`` or ``tz`` is invalid.
+        If ``since``, ``until``, ``within``, ``target`` or ``tz`` is invalid.
 
     See Also
     --------
@@ -165,7 +165,7 @@ def report(
     >>> at = pd.date_range("2026-03-01T09:00:00Z", periods=60, freq="1min")
     >>> journeys = pd.DataFrame({"message_id": map(str, range(60)), "accepted_at": at, "outcome": "delivered",
     ...     "delivered_at": at + pd.Timedelta("2s"), "observed_until": at.max() + pd.Timedelta("1h")})
-    >>> result = vk.report(journeys, within=60, objective=0.9)
+    >>> result = vk.report(journeys, within=60, target=0.9)
     >>> print(result.answers[0])
     Half of the messages were delivered within 2 s (0 ms – 2 s), and 95 % within 2 s (0 ms or more).
     >>> result.to_frame().head(2)
@@ -173,7 +173,7 @@ def report(
     0       sent   60.0  NaN   NaN  messages
     1  delivered   60.0  NaN   NaN  messages
     """
-    options: dict[str, Any] = {"start": start, "within": within, "objective": objective, "tz": tz, "by": by}
+    options: dict[str, Any] = {"start": start, "within": within, "target": target, "tz": tz, "by": by}
     options |= {"since": since, "until": until, "compare": compare, "prices": prices}
     log = Log.read(source, "report", **options, sms={"within": sms_within, "sms_curve": sms_curve})
     names = ["how_long", "verdict", "what_matters", "against"][: 3 + compare] if len(log.journeys) else ["nothing"]

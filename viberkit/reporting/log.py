@@ -44,7 +44,7 @@ class Log:
     end: Any = pd.NaT
     start: str
     within: float
-    objective: float
+    target: float
     by: Any
     tz: str
     prices: Any = None
@@ -59,7 +59,7 @@ class Log:
         fields |= {} if archive is None else {"outbox": archive.outbox(), "listening": archive.listening()}
         log = cls(journeys=frame if events is None else journeys.journeys(events), events=events, **fields)
         durations.check_within([log.within])
-        durations.check_shares([log.objective], "objective")
+        durations.check_shares([log.target], "target")
         durations.check_time_zone(log.tz)
         require(durations.as_journeys(log.journeys, function), [f"{log.start}_at"], function)
         started, observed = log.started, log.journeys["observed_until"]
@@ -108,7 +108,7 @@ class Log:
 
     def slo(self, observed: durations.Durations, every: str | None) -> pd.DataFrame:
         limit = durations.check_within([self.within])[0]
-        return windows.estimate_slo(windows.group_by_window(observed, every), limit, self.objective)
+        return windows.estimate_slo(windows.group_by_window(observed, every), limit, self.target)
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -179,7 +179,7 @@ class Log:
         if not isinstance(self.prices, Mapping) or "sms" not in self.prices:
             return None
         prices = {"viber_price": self.cost["charged"].sum() / len(self.journeys), "sms_price": self.prices["sms"]}
-        options: dict[str, Any] = {"start": self.start, "target": self.objective, **prices, **self.sms}
+        options: dict[str, Any] = {"start": self.start, "target": self.target, **prices, **self.sms}
         return fallback.fallback(self.numbered, **options)
 
     @cached_property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ class RecipientsInput:
         self._read_note = Html(role="status", layout={"margin": f"4px 2px 8px {INDENT}"})
         self._files = w.VBox([self.path.box, self.upload])
         self.box = w.VBox([self._files, self._read_note, self.column.box, self.region.box, self.international])
-        self.path.on_change(self.read_path)
+        self.path.on_change(self._change_path)
         self.column.on_change(on_change)
         self.region.on_change(on_change)
         self.international.observe(lambda _: on_change(), "value")
@@ -60,11 +59,15 @@ class RecipientsInput:
     def read_path(self) -> None:
         """Read the file at the path, as it is now."""
         if typed := self.path.value:
-            path = os.path.expanduser(typed)  # noqa: PTH111 - raises nothing, unlike that of Path
-            if os.path.isfile(path):  # noqa: PTH113 - raises nothing
-                self._read(Path(path))
-            else:
-                self._fail(Violation("recipients", quote(typed), f"is not a file in {Path.cwd()}"))
+            try:
+                path = Path(typed).expanduser()
+                rule = "" if path.is_file() else f"is not a file in {Path.cwd()}"
+            except (OSError, RuntimeError) as error:  # a folder of another user, a name that is too long, ~ of nobody
+                rule = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+            self._fail(Violation("recipients", quote(typed), rule)) if rule else self._read(path)
+
+    def _change_path(self) -> None:
+        self.read_path() if self.path.value else self._fail(None)
 
     def _read_upload(self, name: str, content: bytes, size: int) -> None:
         self.path.input.value, self.path.edited = "", True
@@ -91,13 +94,14 @@ class RecipientsInput:
 
     def _show(self, frame: pd.DataFrame, source: str) -> None:
         self.frame = frame.rename(columns=str)
+        self._problem = None if len(frame) else Violation("recipients", "", "have no row below their header")
         self._read_note.value = note(f"{len(frame):,} rows. {source}", "good")
         self.column.input.options = ["", *self.frame.columns]
         if not self.column.value or self.column.value not in self.frame:
             self.column.input.value = number_column(self.frame) or ""
         self._on_change()
 
-    def _fail(self, problem: Violation) -> None:
+    def _fail(self, problem: Violation | None) -> None:
         self.frame, self._problem = pd.DataFrame(), problem
         self._read_note.value = ""
         self._on_change()
