@@ -151,6 +151,23 @@ def test_the_code_computes_what_is_shown(
     assert explorer._messages.page_content["total"] == len(chosen)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    "value", [NUMBER, int(NUMBER), f"from {NUMBER}", np.int64(5), np.inf, pd.Timestamp(NOW), ("a", 1), "", "all (300)"]
+)
+def test_the_code_runs_for_values_of_any_type(explorers: list[Explorer], value: Any) -> None:
+    names = pd.Series([value, "another"] * 150, dtype=object)
+    explorer = explore(explorers, make_events(campaign=names))
+    choose(explorer, campaign=explorer.filters["campaign"].options[1][1])
+    assert "<b>150</b>" in explorer._figures.value
+    code = explorer.code()
+    variables: dict[str, Any] = {"events": make_events(campaign=names)}
+    exec(code, variables)
+    plt.close("all")
+    assert variables["journeys"]["campaign"].tolist() == [value] * 150
+    assert NUMBER[1:] not in code
+
+
 def test_many_values_are_searched_by_text(explorers: list[Explorer]) -> None:
     events = make_events(campaign=[f"Week {number % 60:02} (+)" for number in range(300)])
     explorer = explore(explorers, events)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import operator
 import threading
@@ -11,6 +12,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 import ipywidgets as w
+import numpy as np
 import pandas as pd
 
 from viberkit.analysis.curves import delivery_curve, time_to
@@ -42,7 +44,7 @@ _LONGEST_ANSWER = 20_000  # characters
 _WITHIN_S = 60
 _WINDOWS = {"5min": 300, "1h": 3_600, "6h": 21_600, "1d": 86_400, "1w": 604_800}
 _MOST_WINDOWS, _FEWEST_MESSAGES = 72, 50  # per window, on average
-_MISSING = object()  # the choice of messages without a value
+_MISSING, _EMPTY = object(), object()  # the choices of messages without a value, and with an empty text
 _LAYOUT, _WIDE, _STYLE = {"width": "240px"}, {"width": "320px"}, {"description_width": "90px"}
 _FORMATS: dict[str, Callable[[Any], str]] = dict.fromkeys(("p50", "p95", "Longest", "Delivered after"), duration)
 _FORMATS |= dict.fromkeys(("Share", "Share of time"), percent)
@@ -50,13 +52,13 @@ _FORMATS |= dict.fromkeys(("Transition", "Code", "Message", "Last state"), mask_
 _FORMATS["Started (UTC)"] = _instant = "{:%Y-%m-%d %H:%M:%S}".format
 #: What a filter can ask of a column: a function of the column and a value, and the same as code.
 _CONDITIONS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
-    "is": (operator.eq, "{} == {!r}"),
-    "from": (operator.ge, "{} >= {!r}"),
-    "before": (operator.lt, "{} < {!r}"),
+    "is": (operator.eq, "{} == {}"),
+    "from": (operator.ge, "{} >= {}"),
+    "before": (operator.lt, "{} < {}"),
     "missing": (lambda column, _: column.isna(), "{}.isna()"),
     "contains": (
         lambda column, text: column.astype("str").str.contains(text, case=False, regex=False).fillna(value=False),
-        '{}.astype("str").str.contains({!r}, case=False, regex=False).fillna(False)',
+        '{}.astype("str").str.contains({}, case=False, regex=False).fillna(False)',
     ),
 }
 
@@ -120,7 +122,12 @@ class FrameData:
     def code(self, conditions: Sequence[Condition], every: str) -> str:
         """Return Python code that computes and draws what the explorer shows."""
         start = "" if self.start == "accepted" else f", start={self.start!r}"
-        filters = [_CONDITIONS[item.kind][1].format(f"journeys[{item.column!r}]", item.value) for item in conditions]
+        ids = (repr(message_id) for message_id in self.journeys(conditions)["message_id"])
+        example = next((message_id for message_id in ids if mask_numbers(message_id) == message_id), None)
+        filters = []
+        for name, kind, value in conditions:
+            same = f'journeys.set_index("message_id")[{name!r}][{example}]' if example and kind == "is" else ""
+            filters.append(_CONDITIONS[kind][1].format(f"journeys[{name!r}]", _as_code(value, same)))
         steps = 'steps = steps[steps["message_id"].isin(journeys["message_id"])]\n' if filters else ""
         return (
             "import viberkit as vk\n\n"
@@ -237,7 +244,7 @@ class Explorer(w.VBox):  # type: ignore[misc]
         Returns
         -------
         str
-            The code. Phone numbers in values are masked.
+            The code. A value with a phone number is that of a message; in a text to search for, the number is masked.
         """
         conditions = self._conditions()
         return mask_numbers(self._data.code(conditions, self._window(self._data.journeys(conditions))))
@@ -258,7 +265,8 @@ class Explorer(w.VBox):  # type: ignore[misc]
             elif isinstance(item, TextInput) and value:
                 conditions.append(Condition(name, "contains", value))
             elif isinstance(item, w.Dropdown) and item.index:  # the first one is all
-                conditions.append(Condition(name, "missing") if value is _MISSING else Condition(name, "is", value))
+                is_missing, text = value is _MISSING, "" if value is _EMPTY else value
+                conditions.append(Condition(name, "missing") if is_missing else Condition(name, "is", text))
         return conditions
 
     def _request(self, _: object = None) -> None:
@@ -402,8 +410,17 @@ def _choices(counts: Mapping[Any, int]) -> list[tuple[str, Any]]:
     choices: list[tuple[str, Any]] = [(f"all ({sum(counts.values()):,})", "")]
     for value, n in counts.items():
         label = "missing" if pd.isna(value) else mask_numbers(escape_controls(str(value)))[:60]
-        choices.append((f"{label} ({n:,})", _MISSING if pd.isna(value) else value))
+        choices.append((f"{label} ({n:,})", _MISSING if pd.isna(value) else _EMPTY if value == "" else value))
     return choices
+
+
+def _as_code(value: Any, same: str) -> str:
+    """Return a value as code; ``same``, which has this value, if it has no literal or contains a phone number."""
+    text = repr(value.item() if isinstance(value, np.generic) else value)
+    with suppress(ValueError, SyntaxError):
+        if mask_numbers(text) == text and ast.literal_eval(text) == value:
+            return text
+    return same or repr(mask_numbers(str(value)))
 
 
 def _text(text: str) -> str:
