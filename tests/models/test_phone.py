@@ -142,6 +142,14 @@ def test_a_mask_reveals_at_most_seven_characters(number: str) -> None:
             assert mask_numbers(text) == text.replace(number, masked)
 
 
+@pytest.mark.parametrize(
+    "written",
+    ["+49 170 1234567", "+49\u00a0170\u00a01234567", "+49\u202f170\t1234567", "x+49 170 1234567", "+491701234567x"],
+)
+def test_numbers_with_any_blanks_and_neighbours_are_masked(written: str) -> None:
+    assert "1234567" not in mask_numbers(f"code {written} of others")
+
+
 @many
 @given(anything)
 def test_any_text_can_be_masked(text: str) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import pandas as pd
 
 from viberkit.analysis.formatting import duration, percent, percentile
+from viberkit.errors import escape
+from viberkit.models.phone import mask_numbers
 
 _SHARE = re.compile(
     r"(.*_)?share(_difference|_low|_high)?|low|high|(delivered|seen|failed|open)(_(low|high|se|earliest|before|after))?"
@@ -35,7 +37,7 @@ def _to_html(reference: weakref.ref[pd.DataFrame], copy: pd.DataFrame) -> str:
     """The HTML of a frame, or of its copy if only this function is left of it."""
     found = reference()
     frame = copy if found is None else found
-    sentences = [str(sentence) for sentence in frame["summary"]] if "summary" in frame else []
+    sentences = [_shown(sentence) for sentence in frame["summary"]] if "summary" in frame else []
     if len(sentences) > _LONGEST:
         sentences = [*sentences[:_ENDS], f"… and {len(sentences) - _ENDS:,} more in the column summary"]
     notes = [
@@ -51,14 +53,19 @@ def _to_html(reference: weakref.ref[pd.DataFrame], copy: pd.DataFrame) -> str:
     cells = {name: [_cell("" if name in by else str(name), value) for value in shown[name]] for name in shown}
     table = pd.DataFrame(cells, index=shown.index).to_html(border=0)
     items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences)
-    paragraphs = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
+    paragraphs = "".join(f"<p>{html.escape(_shown(note))}</p>" for note in notes)
     return f"<ul>{items}</ul>{table}{paragraphs}" if items else table + paragraphs
+
+
+def _shown(text: object) -> str:
+    """A text of others: without control characters and phone numbers."""
+    return mask_numbers(escape(str(text)))
 
 
 def _cell(name: str, value: Any) -> str:
     """A value as text: seconds as durations, shares in per cent."""
     if not isinstance(value, float):
-        return "–" if value is None or value is pd.NaT else str(value)
+        return "–" if value is None or value is pd.NaT else _shown(value) if isinstance(value, str) else str(value)
     if not math.isfinite(value):
         return "–" if math.isnan(value) else f"{value}".replace("inf", "∞")
     if name.endswith("_s"):

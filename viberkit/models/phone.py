@@ -317,7 +317,10 @@ def mask(number: str) -> str:
     return bare[:5] + "*" * 5 + bare[-2:]
 
 
-_IN_TEXT = re.compile(r"(?<![\w-])(?:\+?\d{9,15}|\+\d[\d ().\-/]{6,18}\d)(?![\w-])", re.ASCII)
+_BLANKS = r" \t\u00a0\u2000-\u200f\u202f\u2060\u3000"  # those that do not break lines, or cannot be seen, too
+_IN_TEXT = re.compile(
+    rf"(?<![\w-])\+?\d{{9,15}}(?![\w-])|(?<!\d)\+\d[\d().\-/\u2011{_BLANKS}]{{6,18}}\d(?!\d)", re.ASCII
+)
 
 
 def mask_numbers(text: str) -> str:
