@@ -209,6 +209,36 @@ def test_many_groups_and_codes_are_cut(events: pd.DataFrame) -> None:
     assert len(report.html) < 500_000
 
 
+def test_long_names_are_cut(events: pd.DataFrame) -> None:
+    few = events[events["message_id"].isin(events["message_id"].unique()[:100])]
+    ids = few["message_id"].astype("category").cat.codes
+    names = [f"{'a name ' * 3_000}{number}" for number in ids.mod(25)]
+    log = few.assign(campaign=names, code=np.where(few["code"].notna(), names, None))
+    report = vk.report(log, by="campaign", title=names[0])
+    assert errors(report) == []
+    assert len(report.html) < 500_000
+    assert max(map(len, [*report.answers, *vk.digest(log, by="campaign").lines])) < 10_000
+
+
+def test_without_since_the_halves_of_the_time_of_sending_are_compared(events: pd.DataFrame) -> None:
+    journeys = vk.journeys(events)
+    sent, last = journeys["accepted_at"], journeys["accepted_at"].max() + pd.Timedelta(days=365)
+    report = vk.report(journeys.assign(observed_until=last), compare=True)
+    middle = sent.min() + (sent.max() - sent.min()) / 2
+    assert report.results.counts["sent"] == (sent >= middle).sum()
+    assert report.results.before is not None
+    assert report.results.before.counts["sent"] == (sent < middle).sum()
+
+
+def test_what_is_not_known_is_no_number(events: pd.DataFrame) -> None:
+    report = vk.report(events, within=86_400 * 365, compare=True)
+    assert errors(report) == []
+    assert "nan" not in re.sub("<style>.*?</style>", "", report.html, flags=re.DOTALL).replace("dominant", "")
+    untimed = vk.report(events[events["state"] != "accepted"])
+    assert untimed.answers[0] == "No message has a time of accepted; pass another start, e.g. start='dispatched'."
+    assert "of the messages failed" in untimed.answers[1]
+
+
 def test_what_was_planned_is_that_of_the_outbox(sandbox: vk.Sandbox, archive: vk.Archive) -> None:
     with sandbox.client(archive=archive) as client:
         for number in range(3):

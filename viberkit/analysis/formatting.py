@@ -32,9 +32,11 @@ def duration(seconds: float) -> str:
 def signed(seconds: float) -> str:
     """A difference of durations in seconds, with its sign.
 
-    >>> signed(0.9), signed(-7.4), signed(float("inf")), signed(0.0)
-    ('+900 ms', '−7.4 s', '+∞', '0')
+    >>> signed(0.9), signed(-7.4), signed(float("inf")), signed(0.0), signed(float("nan"))
+    ('+900 ms', '−7.4 s', '+∞', '0', '–')
     """
+    if math.isnan(seconds):
+        return "–"
     text = duration(abs(seconds)) if math.isfinite(seconds) else "∞"
     return ("+" if seconds > 0 else "−") + text if seconds else "0"
 
@@ -42,9 +44,11 @@ def signed(seconds: float) -> str:
 def points(share: float) -> str:
     """A difference of shares in percentage points, with its sign.
 
-    >>> points(-0.0667), points(0.1), points(-0.0003)
-    ('−6.7', '+10', '0')
+    >>> points(-0.0667), points(0.1), points(-0.0003), points(float("nan"))
+    ('−6.7', '+10', '0', '–')
     """
+    if math.isnan(share):
+        return "–"
     text = f"{100 * share:+.1f}".removesuffix(".0").replace("-", "−").replace("inf", "∞")
     return "0" if text in ("+0", "−0") else text
 

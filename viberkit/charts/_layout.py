@@ -37,6 +37,7 @@ MAX_HEIGHT, PANEL_HEADING, PANEL_GAP = 14.0, 0.26, 0.16
 #: More small multiples are illegible; a note below the axis counts those left out.
 MAX_PANELS = 30
 _TOP = 0.08
+_MEASURED = 300  # characters of a text, more than fit into any chart
 
 
 _without_pyplot: ContextVar[bool] = ContextVar("_without_pyplot", default=False)
@@ -112,8 +113,10 @@ class Layout:
     def width(self, text: str, size: float = SMALL) -> float:
         """Width of a text as a share of the width of the axes."""
         if (text, size) not in self._widths:
-            probe = self.ax.text(0.5, 0.5, text, fontsize=size, transform=self.ax.transAxes, parse_math=False)
-            self._widths[text, size] = probe.get_window_extent().width / self.ax.get_window_extent().width
+            part = text[:_MEASURED]
+            probe = self.ax.text(0.5, 0.5, part, fontsize=size, transform=self.ax.transAxes, parse_math=False)
+            width = probe.get_window_extent().width / self.ax.get_window_extent().width
+            self._widths[text, size] = width * len(text) / max(len(part), 1)
             probe.remove()
         return self._widths[text, size]
 

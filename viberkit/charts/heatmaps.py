@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -424,7 +425,11 @@ def _share_text(share: float, decimals: int, target: float) -> str:
 
     >>> _share_text(0.97, 0, 0.95), _share_text(0.9486, 0, 0.95), _share_text(0.9994, 0, 0.999)
     ('97 %', '94.9 %', '99.94 %')
+    >>> _share_text(float("nan"), 0, 0.95)
+    '–'
     """
+    if math.isnan(share):
+        return "–"
     while decimals < 2 and round(share, decimals + 2) in (target, 1) and share not in (target, 1):
         decimals += 1
     return f"{100 * share:.{decimals}f}".removesuffix(".0") + " %"

@@ -28,9 +28,12 @@ from viberkit.reporting.log import Log
 _UNIT = re.compile(r"(?<=\d) (?=(?:ms|s|min|h|d)\b|%)")
 
 
-def _show(value: Any) -> Any:
-    """A value of a template: without control characters and phone numbers, and escaped by the template."""
-    return value if isinstance(value, Markup) else mask_numbers(escape(str(value)))
+def _show(value: Any, most: int = 2_000) -> Any:
+    """A value of a template: without control characters and phone numbers, cut, and escaped by the template."""
+    if isinstance(value, Markup):
+        return value
+    text = mask_numbers(escape(str(value)))
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def _chart(chart: Callable[..., Any], *results: Any, description: str, **options: Any) -> Markup:
@@ -49,7 +52,7 @@ _environment = jinja2.Environment(
 )
 _environment.globals |= vars(formatting) | {"chart": _chart, "charts": charts, "rows": lambda frame: frame.itertuples()}
 _environment.tests |= {"missing": pd.isna, "empty": lambda frame: not len(frame)}
-_environment.filters |= {"units": lambda text: type(text)(_UNIT.sub("\u00a0", text))}
+_environment.filters |= {"short": partial(_show, most=200), "units": lambda text: type(text)(_UNIT.sub("\u00a0", text))}
 _sentences: Any = _environment.get_template("sentences.html.j2").module
 _sections: Any = _environment.get_template("sections.html.j2").module
 
@@ -176,7 +179,8 @@ def report(
     options: dict[str, Any] = {"start": start, "within": within, "target": target, "tz": tz, "by": by}
     options |= {"since": since, "until": until, "compare": compare, "prices": prices}
     log = Log.read(source, "report", **options, sms={"within": sms_within, "sms_curve": sms_curve})
-    names = ["how_long", "verdict", "what_matters", "against"][: 3 + compare] if len(log.journeys) else ["nothing"]
+    is_timed, known = log.started.notna().any(), ["what_matters"] if len(log.journeys) else []
+    names = ["how_long", "verdict", *known, "against"][: 3 + compare] if is_timed else ["nothing", *known]
     attempts = [_attempt(partial(sentence, name, log), str) for name in names]
     answers = list(dict.fromkeys(text for text, _ in attempts))
 
@@ -192,7 +196,7 @@ def report(
         section=section,
         versions={name: metadata.version(name) for name in ("viberkit", "pandas", "numpy")},
     )
-    html = re.sub(r"(?<=>)[^<]+(?=<)", lambda text: _show(text[0]), html)  # in charts, too
+    html = re.sub(r"(?<=>)[^<]+(?=<)", lambda text: mask_numbers(escape(text[0])), html)  # in charts, too
     if out is not None:
         Path(out).write_text(html, encoding="utf-8")
     return Report(answers, None if out is None else Path(out), html, log)

@@ -65,7 +65,8 @@ class Log:
         started, observed = log.started, log.journeys["observed_until"]
         log = replace(log, begin=started.min(), end=max(started.max(), observed.max()).floor("s") + pd.Timedelta("1s"))
         begin, end = (log._instant(value, field) for value, field in ((since, "since"), (until, "until")))
-        begin = log.begin + (end - log.begin) / 2 if compare and since is None else begin
+        if compare and since is None:  # the middle of the time in which messages were sent
+            begin += (min(end, started.max()) - begin) / 2
         if begin >= end:
             raise ValueError(f"since: {since!r} is not before the end of the period, {end}; pass e.g. '7d'")
         before = log._between(begin - (end - begin), begin) if compare else None
