@@ -295,7 +295,13 @@ def report(prices: tuple[tuple[str, float], ...], **arguments: Any) -> None:
     from viberkit.reporting.document import report as write_report
 
     with _open_log(arguments) as log:
-        click.echo(repr(write_report(log, prices=dict(prices) or None, **arguments)))
+        try:
+            made = write_report(log, prices=dict(prices) or None, **arguments)
+        except errors.ViberkitError:
+            raise
+        except ValueError as error:  # of an option
+            raise click.UsageError(str(error)) from None
+    click.echo(repr(made))
 
 
 @commands.command()

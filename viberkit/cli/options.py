@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,10 @@ class Price(click.ParamType[tuple[str, float]]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
         kind, _, number = value.rpartition("=")
-        return kind, amount.convert(number, param, ctx)
+        price = amount.convert(number, param, ctx) if kind else math.nan
+        if math.isnan(price):
+            self.fail(f"{value!r} is not a price; pass e.g. promotion=0.05", param, ctx)
+        return kind, price
 
 
 def log(since: str | None) -> Callable[[Callable[..., None]], Callable[..., None]]:
