@@ -12,9 +12,10 @@ import viberkit as vk
 
 #: Keyword-only parameters stand in this order; those of one function only stand between their neighbours.
 ORDER = """
-out since until other by start end within waits target quantiles of burn_rates baseline names adjust shrink max_changes every prices
-viber_price sms_price sms_within sms_curve advice viber_charged band simultaneous observed_from columns states confidence cluster
-messages tz provider ids time_format journeys observed_until offsets message_id changes counts compare title ax
+out since until other by start end within waits target quantiles of burn_rates baseline names adjust shrink
+max_changes every prices viber_price sms_price sms_within sms_curve advice viber_charged band simultaneous
+observed_from columns states confidence cluster messages tz provider ids time_format journeys observed_until offsets
+message_id changes counts compare title ax
 """.split()
 NOT_OF_FRAMES = {"collect", "export"}  # of an archive
 

@@ -142,7 +142,7 @@ def test_the_command_writes_a_report(capsys: pytest.CaptureFixture[str], tmp_pat
     code, _, err = run(capsys, "report", "--events", str(FILE), "--prices", "promotion=x")
     assert code == 2
     assert "'x'" in err
-    for wrong in ("--since soon", "--tz Mars", "--within 0", "--objective 95", "--prices promotion", "--prices a=nan"):
+    for wrong in ("--since soon", "--tz Mars", "--within 0", "--target 95", "--prices promotion", "--prices a=nan"):
         code, _, err = run(capsys, "report", "--events", str(FILE), *wrong.split())
         assert (code, "Usage:" in err, wrong.split()[1].partition("=")[0] in err) == (2, True, True)
     code, _, err = run(capsys, "report", "--events", str(FILE), "--out", str(tmp_path / "no" / "r.html"))

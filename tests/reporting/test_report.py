@@ -275,3 +275,21 @@ def test_hostile_texts_are_texts() -> None:
     digest = vk.digest(log, by="campaign", since="2d")
     assert "".join(digest.lines).isprintable()
     assert json.loads(json.dumps(digest.figures, allow_nan=False)) == digest.figures
+
+
+def test_times_without_a_zone_are_utc(events: pd.DataFrame) -> None:
+    journeys = vk.journeys(events)
+    naive = journeys.assign(
+        **{name: journeys[name].dt.tz_localize(None) for name in journeys.select_dtypes("datetimetz")}
+    )
+    assert vk.report(naive).answers == vk.report(journeys).answers
+    assert vk.digest(naive).figures == vk.digest(journeys).figures
+
+
+def test_a_code_of_any_length_is_looked_up() -> None:
+    at = pd.Timestamp("2026-03-01", tz="UTC")
+    long = "a_b:" * 50_000
+    codes = [long, f"{long}TIMEOUT", f"{long}NOT_VIBER_USER"]
+    journeys = pd.DataFrame({"message_id": list("abc"), "outcome": "failed", "observed_until": at, "code": codes})
+    found = vk.advise(journeys).set_index("code")["advice"]
+    assert found[codes].tolist() == ["fall back", "wait", "fall back"]

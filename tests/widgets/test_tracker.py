@@ -193,6 +193,20 @@ def test_a_displayed_tracker_lives(trackers: list[Tracker], archive: vk.Archive)
     assert threads()
 
 
+@pytest.mark.sqlite
+@pytest.mark.parametrize("what", ["removed", "replaced"])
+def test_a_file_that_is_gone_is_said(trackers: list[Tracker], archive: vk.Archive, what: str) -> None:
+    tracker = track(trackers, archive, every_s=0.05)
+    content = archive.path.read_bytes()
+    archive.path.unlink()
+    if what == "replaced":
+        other = archive.path.with_name("other")
+        other.write_bytes(content)
+        other.rename(archive.path)
+    wait_for(lambda: "the archive was removed or replaced" in page(tracker))
+    wait_for(lambda: not threads())
+
+
 def test_a_closed_archive_ends_it(trackers: list[Tracker], archive: vk.Archive) -> None:
     with vk.Archive(archive.path) as other:
         tracker = track(trackers, other, every_s=0.05)

@@ -129,6 +129,7 @@ def _normalize(code: str) -> str:
 
 
 def _lookup(code: str, table: Mapping[str, Advice]) -> Advice:
-    parts = _normalize(code).split("_")
+    most = 1 + max(name.count("_") for name in table)  # a code may be a text of any length
+    parts = _normalize(code).split("_")[-most:]
     suffixes = ("_".join(parts[index:]) for index in range(len(parts)))  # the longest first
     return next((table[suffix] for suffix in suffixes if suffix in table), UNKNOWN)

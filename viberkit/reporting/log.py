@@ -57,6 +57,10 @@ class Log:
         frame: Any = source if archive is None else archive.events()
         events: Any = None if "outcome" in getattr(frame, "columns", ()) else order_events(frame, function)
         fields |= {} if archive is None else {"outbox": archive.outbox(), "listening": archive.listening()}
+        if events is None:
+            frame = frame.assign(
+                **{name: frame[name].dt.tz_localize("UTC") for name in frame.select_dtypes("datetime")}
+            )
         log = cls(journeys=frame if events is None else journeys.journeys(events), events=events, **fields)
         durations.check_within([log.within])
         durations.check_shares([log.target], "target")

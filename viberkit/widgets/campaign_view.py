@@ -50,7 +50,7 @@ class CampaignView(Form):
         self.decision = Field("decision", "Decision", options=("abandon", "resend"))
         self.reason = Field("reason", "Reason", "e.g. the customer did not get it")
         self.send_button = button("Send", self._confirm, "danger")
-        self.pause_button = button("Pause", lambda _: self._pause.set(), "primary")
+        self.pause_button = button("Pause", self._pause_sending, "primary")
         self.resume_button = button("Resume", self._resume, "primary")
         self.resolve_button = button("Decide", self._resolve, "danger")
 
@@ -146,6 +146,12 @@ class CampaignView(Form):
     @show_errors
     def _resume(self, _: object) -> None:
         self._start(self._campaign.confirmed or "")
+
+    @show_errors
+    def _pause_sending(self, _: object) -> None:
+        self._pause.set()
+        if self.is_sending:
+            self._report("Pausing: messages in flight are waited for.")
 
     def _start(self, confirm: str) -> None:
         if self.is_sending:

@@ -102,6 +102,7 @@ class Tracker:
         self._position: tuple[int, int] | None = None
         self._messages: pd.DataFrame | None = None  # by id
         self._drawn: tuple[Any, ...] = ()
+        self._file = _file_of(archive)
         self._errors: dict[str, str] = {}
         self._lock, self._is_closed = threading.Lock(), False
         self._stop, self._threads = threading.Event(), list[threading.Thread]()
@@ -185,9 +186,10 @@ class Tracker:
             raise ViberkitError(f"{result.failed:,} of {result.requested:,} histories: {reasons}")
 
     def _update(self) -> None:
-        if self._archive.is_closed:
+        if self._archive.is_closed or _file_of(self._archive) != self._file:
             self.stop()
-            raise ArchiveError("the archive was closed; open it and make a new tracker")
+            what = "closed" if self._archive.is_closed else "removed or replaced"
+            raise ArchiveError(f"the archive was {what}; open it and make a new tracker")
         with self._lock:
             messages = self._read()
             listening, now = self._archive.listening(), pd.Timestamp(self._now())
@@ -257,6 +259,14 @@ def _call(reference: weakref.ref[Tracker], name: str) -> bool:
     if (tracker := reference()) is not None:
         tracker._try(name)
     return tracker is not None
+
+
+def _file_of(archive: Archive) -> tuple[int, int] | None:
+    """Return what identifies the file of an archive; None if there is none."""
+    if archive.path is None or not archive.path.exists():
+        return None
+    status = archive.path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _repeat(reference: weakref.ref[Tracker], name: str, every_s: float, stop: threading.Event) -> None:
