@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as w
@@ -55,7 +56,7 @@ def explorers() -> Iterator[list[Explorer]]:
         explorer.close()
 
 
-def explore(explorers: list[Explorer], source: pd.DataFrame | vk.Archive) -> Explorer:
+def explore(explorers: list[Explorer], source: pd.DataFrame | vk.Archive | vk.EventLog) -> Explorer:
     explorers.append(Explorer(source))
     return ready(explorers[-1])
 
@@ -317,3 +318,20 @@ def test_arguments(explorers: list[Explorer]) -> None:
     ready(explorer)
     explorer.close()
     assert set(w.Widget.get_manager_state()["state"]) == before
+
+
+def test_an_event_log_is_shown_like_its_events(explorers: list[Explorer], archive: vk.Archive, tmp_path: Path) -> None:
+    with vk.Sandbox(seed=3, speed=0) as sandbox, sandbox.client(archive=archive) as client:
+        for number in range(12):
+            client.send(f"+4917012345{number:02}", vk.Text("Hi"), rate_type=("session", "transaction")[number % 2])
+        sandbox.advance(hours=1)
+        vk.collect(client, archive, progress=False)
+    vk.export(archive, tmp_path / "lake")
+    log = vk.EventLog(tmp_path / "lake" / "events")
+    shown, expected = explore(explorers, log), explore(explorers, archive.events())
+    choose(shown, rate_type="session")
+    choose(expected, rate_type="session")
+    assert shown._figures.value == expected._figures.value
+    variables: dict[str, Any] = {"log": log}
+    exec(shown.code(), variables)
+    assert len(variables["journeys"]) == 6

@@ -26,6 +26,7 @@ from viberkit.charts.curves import curve as draw_curve
 from viberkit.charts.transitions import time_share as draw_time_share
 from viberkit.charts.trends import over_time as draw_over_time
 from viberkit.errors import escape as escape_controls
+from viberkit.lake.event_log import EventLog
 from viberkit.models.phone import mask_numbers
 from viberkit.models.records import Event
 from viberkit.widgets.drawing import chart_html, count_messages, describe_curve, figures_html, recorded_warnings
@@ -72,11 +73,17 @@ class Condition(NamedTuple):
 
 
 class FrameData:
-    """What an explorer reads, from a frame of events or an archive; another source has the same methods."""
+    """What an explorer reads, from a frame of events, an archive, or an event log, which has to fit into memory."""
 
-    def __init__(self, source: pd.DataFrame | Archive) -> None:
+    def __init__(self, source: pd.DataFrame | Archive | EventLog) -> None:
         self.archive = source if isinstance(source, Archive) else None
-        self._events = source.events() if isinstance(source, Archive) else source
+        self._origin = "# events: as passed to the explorer"
+        if isinstance(source, Archive):
+            self._events, self._origin = source.events(), "events = archive.events()"
+        elif isinstance(source, EventLog):
+            self._events, self._origin = source.to_frame(), "events = log.to_frame()"
+        else:
+            self._events = source
         with recorded_warnings():
             self._journeys, self._transitions = journeys(self._events), transitions(self._events)
         if self.archive:
@@ -131,8 +138,7 @@ class FrameData:
         steps = 'steps = steps[steps["message_id"].isin(journeys["message_id"])]\n' if filters else ""
         return (
             "import viberkit as vk\n\n"
-            f"{'events = archive.events()' if self.archive else '# events: as passed to the explorer'}\n"
-            f"journeys = vk.journeys(events)\n{''.join(f'journeys = journeys[{item}]{chr(10)}' for item in filters)}"
+            f"{self._origin}\njourneys = vk.journeys(events)\n{''.join(f'journeys = journeys[{item}]{chr(10)}' for item in filters)}"
             f"steps = vk.transitions(events)\n{steps}\n"
             f"figures = vk.time_to(journeys, quantiles=(0.5, 0.95){start})\n"
             f"curve = vk.delivery_curve(journeys{start})\n"
@@ -149,9 +155,10 @@ class Explorer(w.VBox):  # type: ignore[misc]
 
     Parameters
     ----------
-    source : DataFrame or Archive
-        Events as ``vk.read_events`` and ``archive.events`` return them, or an archive, which adds masked recipients and
-        the stored responses and callbacks of each message. It is read once.
+    source : DataFrame, Archive or EventLog
+        Events as ``vk.read_events`` and ``archive.events`` return them; an archive, which adds masked recipients and
+        the stored responses and callbacks of each message; or an event log, whose events have to fit into memory, such
+        as ``log.where(since="2026-03-01")``. It is read once.
 
     Attributes
     ----------
@@ -182,7 +189,7 @@ class Explorer(w.VBox):  # type: ignore[misc]
     >>> explorer.close()
     """
 
-    def __init__(self, source: pd.DataFrame | Archive) -> None:
+    def __init__(self, source: pd.DataFrame | Archive | EventLog) -> None:
         self._data = FrameData(source)
         self._lock, self._idle = threading.Lock(), threading.Event()
         self._wanted: tuple[Sequence[Condition], int] | None = None
