@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, Row, Select, Table, create_engine, literal_column, text
 from sqlalchemy.exc import DBAPIError
@@ -143,7 +143,10 @@ class PostgresDatabase(Database):
         return {name: Secret(value) if "password" in name else value for name, value in parameters.items()}
 
     def _connect(self) -> psycopg.Connection[Any]:
-        connection = self._driver.connect(**{name: _reveal(value) for name, value in self._parameters.items()})
+        # In no variable, which a traceback could show.
+        connection = self._driver.connect(
+            **cast(Any, {name: _reveal(value) for name, value in self._parameters.items()})
+        )
         wrong = connection.execute(_PREPARE).fetchall()[0][-1]
         connection.commit()
         if wrong:

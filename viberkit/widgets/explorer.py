@@ -138,7 +138,8 @@ class FrameData:
         steps = 'steps = steps[steps["message_id"].isin(journeys["message_id"])]\n' if filters else ""
         return (
             "import viberkit as vk\n\n"
-            f"{self._origin}\njourneys = vk.journeys(events)\n{''.join(f'journeys = journeys[{item}]{chr(10)}' for item in filters)}"
+            f"{self._origin}\n"
+            f"journeys = vk.journeys(events)\n{''.join(f'journeys = journeys[{item}]{chr(10)}' for item in filters)}"
             f"steps = vk.transitions(events)\n{steps}\n"
             f"figures = vk.time_to(journeys, quantiles=(0.5, 0.95){start})\n"
             f"curve = vk.delivery_curve(journeys{start})\n"
