@@ -30,10 +30,10 @@ def journeys(n: int, group: str = "a") -> pd.DataFrame:
 
 
 def test_it_is_one_element_without_pyplot_settings_or_addresses() -> None:
-    before = dict(mpl.rcParams)
+    before, figures = dict(mpl.rcParams), plt.get_fignums()
     text = as_svg(vk.charts.curve, vk.delivery_curve(journeys(300)), description='a "b" <c>')
     assert dict(mpl.rcParams) == before
-    assert plt.get_fignums() == []
+    assert plt.get_fignums() == figures
     root = ElementTree.fromstring(text)
     assert root.get("aria-label") == 'a "b" <c>'
     assert set(re.findall(r"https?://[^\"]+", text)) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
@@ -58,6 +58,7 @@ def test_the_same_chart_is_the_same_text_in_any_thread() -> None:
 
 
 def test_a_caller_s_figure_keeps_pyplot() -> None:
+    plt.close("all")
     as_svg(vk.charts.curve, vk.delivery_curve(journeys(3)), description="x")
     vk.charts.curve(vk.delivery_curve(journeys(3)))
     assert len(plt.get_fignums()) == 1

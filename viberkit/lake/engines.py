@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from viberkit.models.secret import Secret
+
 _BUCKET = re.compile(r"bucket=(\w+)")
 _ROWS = 6_000_000  # of a part, if a bucket has no more
 _TYPES = dict.fromkeys((20, 21, 23), pa.int64()) | dict.fromkeys(
@@ -122,7 +124,7 @@ class Postgres(Engine):
         import psycopg
 
         if isinstance(self._connection, str):
-            with psycopg.connect(self._connection) as connection:
+            with psycopg.connect(self._connection.encode().decode()) as connection:  # the text of a secret
                 return self._fetch(connection, sql)
         return self._fetch(self._connection, sql)
 
@@ -137,8 +139,7 @@ class Postgres(Engine):
 def engine_of(source: Any, table: str, memory_limit: str) -> Engine:
     """The engine of a path, an address, a relation, a data frame of Spark or a connection."""
     if isinstance(source, str | Path):
-        text = str(source)
-        return Postgres(text, table) if text.startswith(("postgresql://", "postgres://")) else Files(text, memory_limit)
+        return Postgres(source, table) if isinstance(source, Secret) else Files(str(source), memory_limit)
     kind = type(source).__name__
     module = type(source).__module__.partition(".")[0]
     if kind == "DuckDBPyRelation":

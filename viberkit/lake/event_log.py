@@ -21,6 +21,7 @@ from viberkit.frames.columns import EVENTS
 from viberkit.frames.schema import INSTANT
 from viberkit.lake import sql
 from viberkit.lake.engines import Engine, engine_of
+from viberkit.models.secret import hide_url
 from viberkit.models.states import ORDER, is_of_message, rank
 
 _REQUIRED = ("message_id", "state", "happened_us")
@@ -91,6 +92,7 @@ class EventLog:
     def __init__(
         self, source: Any, *, table: str = "events", memory_limit: str = "600MB", progress: bool = False
     ) -> None:
+        source = hide_url(source)  # before anything can fail
         self._engine: Engine = engine_of(source, table, memory_limit)
         self._progress = progress
         self._filters: dict[str, list[Any]] = {}
