@@ -125,6 +125,7 @@ def test_another_archive_adds_its_messages(filled: vk.Archive, tmp_path: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.sqlite
 def test_an_export_that_is_killed_is_completed_by_the_next_one(filled: vk.Archive, tmp_path: Path) -> None:
     folder = tmp_path / "lake"
     command = [sys.executable, "-m", "viberkit.cli", "export", "--archive", str(filled.path), "--lake", str(folder)]
