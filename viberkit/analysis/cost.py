@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from viberkit.analysis.durations import as_journeys, check_number, check_time_zone
@@ -110,14 +111,14 @@ def cost(
     return as_result(result, {"by": names, "viber_charged": viber_charged, "tz": tz})
 
 
-def _price_of(rate_type: pd.Series[Any], prices: Mapping[str, Any]) -> pd.Series[Any]:
+def _price_of(rate_type: pd.Series[Any], prices: Mapping[str, Any]) -> npt.NDArray[np.float64]:
     known = {str(name): _price(f"prices[{name!r}]", price) for name, price in prices.items()}
-    types = rate_type.astype("str")
-    for name in types.unique():
+    codes, types = pd.factorize(rate_type.astype("category"), use_na_sentinel=False)
+    for name in types:
         if name not in known:
             text = "messages without a rate type" if pd.isna(name) else f"rate type {quote(name)}"
             raise ValueError(f"prices: no price for {text}; {suggestion(name, known)}pass one for each rate type")
-    return types.map(known)
+    return np.array([known[name] for name in types])[codes]
 
 
 def _price(field: str, price: Any) -> float:
