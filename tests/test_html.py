@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from support.hostile import CANARY, HOSTILE
+from support.jupyter import browser
 
 import viberkit as vk
 
 NUMBER = "+491701234506"
-HOSTILE = "<script>alert(1)</script>\u202e"
+SCRIPT = "<script>alert(1)</script>\u202e"
 
 
 class _Cells(HTMLParser):
@@ -43,7 +47,7 @@ def facts(shown: Any) -> dict[str, str]:
 
 
 def test_a_sent_message(client: vk.Client) -> None:
-    sent = client.send(NUMBER, vk.Text(HOSTILE), rate_type="transaction")
+    sent = client.send(NUMBER, vk.Text(SCRIPT), rate_type="transaction")
     shown = facts(sent)
     assert shown["to"] == "+4917*****06"
     assert shown["message id"] == sent.message_id
@@ -72,9 +76,9 @@ def test_an_archive_and_a_collected_history(client: vk.Client, archive: vk.Archi
 
 
 def test_a_campaign(client: vk.Client, archive: vk.Archive) -> None:
-    people = [{"to": NUMBER, "name": HOSTILE}, {"to": "+491701234507", "name": "Bo"}, {"to": "12", "name": "Cy"}]
+    people = [{"to": NUMBER, "name": SCRIPT}, {"to": "+491701234507", "name": "Bo"}, {"to": "12", "name": "Cy"}]
     text = vk.Text("Hi {name}")
-    campaign = vk.Campaign.plan(archive, HOSTILE, people, text, rate_type="promotion", price=0.05)
+    campaign = vk.Campaign.plan(archive, SCRIPT, people, text, rate_type="promotion", price=0.05)
     preview = campaign.preview()
     shown = facts(preview)
     assert shown["messages to send"] == "2"
@@ -94,3 +98,29 @@ def test_an_archive_that_is_gone_raises_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "a.db").unlink()
     with pytest.raises(vk.errors.ArchiveError):
         archive._repr_html_()
+
+
+@pytest.mark.browser
+def test_nothing_hostile_is_executed(tmp_path: Path) -> None:
+    at = pd.Timestamp("2026-03-01T09:00:00Z")
+    frame = pd.DataFrame({"message_id": [*map(str, range(len(HOSTILE)))], "campaign": HOSTILE, "code": HOSTILE})
+    frame = frame.assign(accepted_at=at, delivered_at=pd.NaT, failed_at=at, observed_until=at, outcome="failed")
+    results = [vk.time_to(frame, by="campaign"), vk.cost(frame, prices=1), vk.slo(frame, within=60, by="campaign")]
+    with vk.Archive(tmp_path / "a.db", create=True) as archive:
+        for number, text in enumerate(filter(str.strip, HOSTILE)):
+            name, content = f"{number} {text}"[:120], vk.Text(f"{text[:900]} x")
+            results.append(vk.Client("a-key-of-nobody", text))
+            with suppress(vk.errors.ViberkitError):  # some are no name or no text of a campaign
+                campaign = vk.Campaign.plan(archive, name, [NUMBER], content, rate_type="promotion")
+                results += [campaign, campaign.preview()]
+    assert sum(isinstance(result, vk.Campaign) for result in results) > 100
+    page = "".join(result._repr_html_() for result in results)
+    with browser() as chromium:
+        shown, requests, dialogs = chromium.new_page(), [], []
+        shown.on("request", lambda request: requests.append(request.url))
+        shown.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+        shown.set_content(page)
+        shown.evaluate("document.querySelectorAll('*').forEach(e => e.focus?.())")
+        assert (requests, dialogs) == ([], [])
+        assert shown.evaluate(f"window.{CANARY}") is None
+        assert shown.locator("table").count() == len(results)
