@@ -50,6 +50,14 @@ def fill(form: CampaignForm, frame: pd.DataFrame | None = None, text: str = "Hi 
     form.fields["text"].input.value = text
 
 
+def checked_form(archive: vk.Archive, client: vk.Client) -> CampaignForm:
+    """A form that has checked 60 recipients, and takes more than half a second to send to them."""
+    form = CampaignForm(archive, client, recipients=people(60), per_second=100)
+    form.name.input.value, form.fields["text"].input.value = "spring", "Hi {name}"
+    form.check_button.click()
+    return form
+
+
 def send(form: CampaignForm, clicks: int = 1) -> None:
     assert form.view is not None
     form.view.confirmation.input.value = form.campaign.preview().confirm
@@ -295,9 +303,7 @@ def test_many_clicks_send_once(form: CampaignForm, sandbox: FaultySandbox) -> No
 
 def test_pause_and_resume(archive: vk.Archive) -> None:
     with FaultySandbox(seed=1, speed=0, latency_s=0.05) as sandbox, sandbox.client() as client:
-        form = CampaignForm(archive, client, recipients=people(60), per_second=100)
-        form.name.input.value, form.fields["text"].input.value = "spring", "Hi {name}"
-        form.check_button.click()
+        form = checked_form(archive, client)
         send(form)
         wait_for(lambda: len(numbers(sandbox)) > 5)
         assert "messages have an outcome" in page(form)
@@ -320,9 +326,7 @@ def test_pause_and_resume(archive: vk.Archive) -> None:
 def test_a_closed_form_ends_sending_after_the_messages_in_flight(archive: vk.Archive) -> None:
     before = set(w.Widget.get_manager_state()["state"])
     with FaultySandbox(seed=1, speed=0, latency_s=0.05) as sandbox, sandbox.client() as client:
-        form = CampaignForm(archive, client, recipients=people(60), per_second=100)
-        form.name.input.value, form.fields["text"].input.value = "spring", "Hi {name}"
-        form.check_button.click()
+        form = checked_form(archive, client)
         view, campaign = form.view, form.campaign
         send(form)
         wait_for(lambda: len(numbers(sandbox)) > 5)
@@ -413,9 +417,7 @@ def test_errors_are_shown(form: CampaignForm, archive: vk.Archive, sandbox: Faul
 
 def test_an_archive_that_is_gone_while_messages_are_sent(archive: vk.Archive) -> None:
     with FaultySandbox(seed=1, speed=0, latency_s=0.05) as sandbox, sandbox.client() as client:
-        form = CampaignForm(archive, client, recipients=people(60), per_second=100)
-        form.name.input.value, form.fields["text"].input.value = "spring", "Hi {name}"
-        form.check_button.click()
+        form = checked_form(archive, client)
         send(form)
         wait_for(lambda: len(numbers(sandbox)) > 5)
         archive.close()

@@ -148,7 +148,7 @@ class Archive:
         n, last, n_open, n_unknown = (self._database.fetch(query)[0][0] for query in queries)
         heard = self.listening()["last_at"].max()
         facts = {
-            "file": self._database.name,
+            "stored in": self._database.name,
             "messages": n,
             "not final": n_open,
             "sends with unknown outcome": n_unknown,

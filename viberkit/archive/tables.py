@@ -37,9 +37,8 @@ raw = Table(
     "raw",
     metadata,
     Column("id", _Id, primary_key=True),
-    *_columns(
-        text_type, "kind", "message_id", "digest", nullable=False
-    ),  # send, bulk, status, events, message, callback
+    # kind: send, bulk, status, events, message or callback
+    *_columns(text_type, "kind", "message_id", "digest", nullable=False),
     Column("http_status", Integer, nullable=False),
     Column("body", sa.LargeBinary, nullable=False),
     Column("request", sa.LargeBinary),

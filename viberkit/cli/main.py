@@ -296,12 +296,12 @@ def report(prices: tuple[tuple[str, float], ...], **arguments: Any) -> None:
 
     with _open_log(arguments) as log:
         try:
-            made = write_report(log, prices=dict(prices) or None, **arguments)
+            result = write_report(log, prices=dict(prices) or None, **arguments)
         except errors.ViberkitError:
             raise
         except ValueError as error:  # of an option
             raise click.UsageError(str(error)) from None
-    click.echo(repr(made))
+    click.echo(repr(result))
 
 
 @commands.command()
@@ -317,11 +317,11 @@ def digest(as_json: bool, **arguments: Any) -> None:
 
     try:
         with _open_log(arguments) as log:
-            made = make_digest(log, **arguments)
-        click.echo(json.dumps(made.figures, indent=2, allow_nan=False) if as_json else repr(made))
+            result = make_digest(log, **arguments)
+        click.echo(json.dumps(result.figures, indent=2, allow_nan=False) if as_json else repr(result))
     except Exception as error:  # noqa: BLE001 - the exit code 1 is that of a missed promise
         raise click.UsageError(str(error)) from None
-    sys.exit(made.missed)
+    sys.exit(result.missed)
 
 
 def _open_log(arguments: dict[str, Any]) -> contextlib.AbstractContextManager[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +69,7 @@ def log(since: str | None) -> Callable[[Callable[..., None]], Callable[..., None
         click.option("--tz", default="UTC", help="Time zone, e.g. Europe/Berlin."),
         archive,
     ]
-    return lambda command: functools.reduce(lambda made, parameter: parameter(made), reversed(parameters), command)
+    return lambda command: _add(parameters, command)
 
 
 def decision(command: Callable[..., None]) -> Callable[..., None]:
@@ -81,6 +81,10 @@ def decision(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--reason", default="", show_default=False, help="Reason for the decision; stored with it."),
         archive,
     ]
+    return _add(parameters, command)
+
+
+def _add(parameters: Sequence[Callable[..., Any]], command: Callable[..., None]) -> Callable[..., None]:
     return functools.reduce(lambda command, parameter: parameter(command), reversed(parameters), command)
 
 

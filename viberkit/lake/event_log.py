@@ -284,7 +284,7 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
         names = ["state", *keys]
         states: pd.DataFrame = self._collect(lambda rows: query.format(rows=rows), names, is_complete=False).to_pandas()
         if len(states) and states["last"].max() - states["first"].min() > _DECADE:
-            raise ValueError("EventLog: happened_us: events are more than ten years apart; pass log.where(since=…)")
+            raise ValueError("EventLog: happened_us: the events span more than ten years; pass log.where(since=…)")
         return states
 
     @cached_property

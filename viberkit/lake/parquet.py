@@ -171,8 +171,8 @@ def _write_parts(root: Path, table: pa.Table, at: Any, buckets: int, since: Any)
             part = table.take(pa.array(of_bucket[names[of_bucket] == name]))
             if path.exists():
                 stored = pq.ParquetFile(path).read()
-                kept = stored.filter(pc.invert(pc.is_in(stored["message_id"], value_set=exported.combine_chunks())))
-                part = pa.concat_tables([part, kept], promote_options="permissive")
+                others = stored.filter(pc.invert(pc.is_in(stored["message_id"], value_set=exported.combine_chunks())))
+                part = pa.concat_tables([part, others], promote_options="permissive")
             keys = [key for key in ("message_id", "happened_us", "state_rank", "state") if key in part.column_names]
             part = part.sort_by([(key, "ascending") for key in keys]).combine_chunks()
             changed = not path.exists() or not stored.combine_chunks().equals(part)

@@ -207,8 +207,8 @@ def _attempt(make: Callable[[], Any], show: Callable[[str], Any]) -> tuple[Any, 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            made = make()
+            result = make()
         except Exception as error:  # noqa: BLE001 - what else is known is to be shown
-            made = show(f"This is not available: {type(error).__name__}: {error}")
+            result = show(f"This is not available: {type(error).__name__}: {error}")
     own = (f"{warning.message}." for warning in caught if warning.category.__module__.startswith("viberkit."))
-    return made, list(dict.fromkeys(own))
+    return result, list(dict.fromkeys(own))

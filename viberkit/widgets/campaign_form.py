@@ -28,7 +28,7 @@ _STORED = "is stored already: checking replaces it, or adds recipients to it if 
 
 
 class CampaignForm(ContentForm):
-    """A form that plans, confirms and sends a campaign, and shows what became of each message.
+    """A form that plans, confirms and sends a campaign, and shows the state of each message.
 
     *Check recipients* sends nothing: it shows the rows that are left out, three of the messages, their number and their
     cost. Sending needs the text that the check shows. Sending can be paused and resumed; it continues while the page is

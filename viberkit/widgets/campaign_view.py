@@ -176,7 +176,7 @@ class CampaignView(Form):
             self._show_progress(0, 0)
 
     def _send_messages(self, confirm: str) -> None:
-        """Send, and show what became of it. A kernel that is shut down waits for the messages in flight."""
+        """Send, and show the result. A kernel that is shut down waits for the messages in flight."""
         options = {"progress": False, "stop": self._pause.is_set, **self._options}
         try:
             status = self._campaign.send(self._client, confirm=confirm, **options)

@@ -193,7 +193,7 @@ class Explorer(w.VBox):  # type: ignore[misc]
     def __init__(self, source: pd.DataFrame | Archive | EventLog) -> None:
         self._data = FrameData(source)
         self._lock, self._idle = threading.Lock(), threading.Event()
-        self._wanted: tuple[Sequence[Condition], int] | None = None
+        self._requested: tuple[Sequence[Condition], int] | None = None
         self._is_running = False
         self._shown: Sequence[Condition] | None = None
         self._journeys, self._drawn, self._is_timed = pd.DataFrame(), set[int](), False
@@ -280,7 +280,7 @@ class Explorer(w.VBox):  # type: ignore[misc]
     def _request(self, _: object = None) -> None:
         """Have the views computed; a change that comes meanwhile replaces the one that waits."""
         with self._lock:
-            self._wanted = self._conditions(), self.tabs.selected_index or 0
+            self._requested = self._conditions(), self.tabs.selected_index or 0
             self._idle.clear()
             if self._is_running:
                 return
@@ -291,23 +291,23 @@ class Explorer(w.VBox):  # type: ignore[misc]
     def _work(self) -> None:
         while True:
             with self._lock:
-                wanted, self._wanted = self._wanted, None
-                if wanted is None:
+                requested, self._requested = self._requested, None
+                if requested is None:
                     self._is_running = False
                     self._idle.set()
                     return
             notes: list[str] = []
             try:
                 with recorded_warnings() as notes:
-                    self._show(*wanted)
+                    self._show(*requested)
                 text = "".join(note(text) for text in notes)
             except Exception as error:  # noqa: BLE001 - shown in the view; nothing else shows a thread's error
                 self._shown, text = None, note(error_text(error), "error")
-            if self._wanted is None:
+            if self._requested is None:
                 self._status.value = text
 
     def _show(self, conditions: Sequence[Condition], view: int) -> None:
-        """Show what conditions choose, unless something else is wanted by now."""
+        """Show what conditions choose, unless something else is requested by now."""
         if conditions != self._shown:
             self._shown, self._drawn = None, set()
             self._journeys = self._data.journeys(conditions)
@@ -315,7 +315,7 @@ class Explorer(w.VBox):  # type: ignore[misc]
             self._figures.value = self._key_figures()
             self._messages.chosen = []
             self._shown = conditions
-        if view not in self._drawn and self._wanted is None:
+        if view not in self._drawn and self._requested is None:
             draw = [self._draw_curve, self._draw_steps, self._draw_windows, self._draw_codes, self._draw_messages]
             if not self._is_timed and view < _CHARTS:
                 self._htmls[view].value = note(f"No message with a time of {self._data.start!r}: change a filter.")

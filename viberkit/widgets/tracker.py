@@ -216,8 +216,8 @@ class Tracker:
                 self._heading.value = note(f"Reading the archive: {count_messages(sum(map(len, parts)))} …")
         changed = pd.concat(parts)
         changed = changed[~changed.index.duplicated(keep="last")]
-        if self._messages is not None and len(kept := self._messages[~self._messages.index.isin(changed.index)]):
-            changed = pd.concat([kept, changed]) if len(changed) else kept
+        if self._messages is not None and len(unchanged := self._messages[~self._messages.index.isin(changed.index)]):
+            changed = pd.concat([unchanged, changed]) if len(changed) else unchanged
         self._messages, self._position = changed.iloc[-self._last :], position
         return self._messages
 
