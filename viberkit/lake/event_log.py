@@ -209,14 +209,17 @@ class EventLog:
 
     def _count_transitions(self, request: Request) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the counts of transitions and waits; see :class:`viberkit.analysis.counts.EventCounts`."""
-        steps, frames = self._steps(request), []
-        without = steps and sql.Steps(0, 0)
-        for query, names in ((sql.transitions, ("state_code", "next_code")), (sql.waiting, ("state_code",))):
-            table = self._counts(
-                query, request, steps if query is sql.transitions else without, list(names), ["duration"], self._now
-            )
-            frame = self._frame(table, request, steps).rename(columns={"duration": "time"})
-            states = EVENTS["state"].cast(pd.Series([*self._codes], [*self._codes.values()]))
+        steps, names = self._steps(request), ("state_code", "next_code")
+        table = self._counts(sql.transitions, request, steps, names, ["duration"], self._now)
+        if pc.any(pc.equal(table["next_code"], -2)).as_py():
+            more = self._counts(sql.repeated, request, steps, names, ["duration"], self._now)
+            table = pa.concat_tables([table, more], promote_options="permissive")
+        transitions = table.filter(pc.greater_equal(table["next_code"], 0))
+        waiting = table.filter(pc.and_(pc.equal(table["next_code"], -1), pc.equal(table["is_coarse"], 0)))
+        frames = []
+        states = EVENTS["state"].cast(pd.Series([*self._codes], [*self._codes.values()]))
+        for part in (transitions, waiting):
+            frame = self._frame(part, request, steps).rename(columns={"duration": "time"})
             for name, column in zip(names, ("from_state", "to_state"), strict=False):
                 frame[column] = states.reindex(frame.pop(name)).array
             frames.append(frame)

@@ -1,8 +1,9 @@
 """The SQL that counts durations, the same text on each engine.
 
-It uses what all engines compute alike: ``min``, ``max``, ``count``, ``lead`` over a total order, grouping sets, and
-sums, differences and remainders of integers (microseconds since 1970). Rounding down is ``x - x % step`` of what is not
-negative, because a division of integers is not the same on each engine. Texts are compared for equality only.
+It uses what all engines compute alike: ``min``, ``max``, ``count``, ``least``, ``greatest``, ``lead`` over a total
+order, grouping sets, and sums, differences and remainders of integers (microseconds since 1970). Rounding down is
+``x - x % step`` of what is not negative, because a division of integers is not the same on each engine. Texts are
+compared for equality only.
 """
 
 from __future__ import annotations
@@ -40,10 +41,23 @@ class Source:
     last: int
     now: int
 
+    @property
+    def base(self) -> int:
+        """A number above all codes, so that an instant times it, plus a code, is in the order of the events."""
+        return max(self.codes.values(), default=0) + 1
+
+    def messages(self, request: Request) -> str:
+        """The queries for the messages: the first time of each state, t0, t1, …; and what is the same in each event."""
+        times = _list(f"min(case when state_code = {code} then us end) as t{code}" for code in self.codes.values())
+        return f"""with events as ({self.events}),
+messages as (
+  select id, {_list(f"min({name}) as {name}" for name in _facts(request))}{times}min(cluster) as cluster,
+    {"max(since)" if request.since is None else request.since} as since, count(*) as n_events, max(us) as last_us,
+    max(us * {self.base} + state_code) as last_event, max(observed) as observed from events group by id)"""
+
     def at(self, states: Sequence[str]) -> str:
-        """The first time of one of several states, of the events of a message."""
-        codes = ", ".join(str(self.codes[state]) for state in states if state in self.codes)
-        return f"min(case when state_code in ({codes or -1}) then us end)"
+        """The first time of one of several states of a message."""
+        return _least([f"t{self.codes[state]}" for state in states if state in self.codes])
 
     @property
     def until(self) -> str:
@@ -86,16 +100,12 @@ def durations(source: Source, request: Request, steps: Steps | None) -> str:
         windows.append(_is_late(source, request))
     classes = ("duration", "earliest", "entered")
     shared = ["cause", "informative"]
-    return f"""with events as ({source.events}),
-messages as (
-  select id, {_list(f"min({name}) as {name}" for name in facts)}min(cluster) as cluster,
-    {source.at([request.start])} as began, {reached} as reached_at, {source.at(later)} as proven_at,
-    {before} as before_at, {source.at(other)} as other_at, max(us) as last_us, max(observed) as observed,
-    {"max(since)" if request.since is None else request.since} as since
-  from events group by id),
+    return f"""{source.messages(request)},
+times as (
+  select *, {source.at([request.start])} as began, {reached} as reached_at, {source.at(later)} as proven_at,
+    {before} as before_at, {source.at(other)} as other_at, {source.until} as until from messages),
 ends as (
-  select *, {source.until} as until,
-    case when {is_reached} then 1 when other_at is not null then 2 else 0 end as cause from messages),
+  select *, case when {is_reached} then 1 when other_at is not null then 2 else 0 end as cause from times),
 exact as (
   select *, case when began is not null then
       greatest(case cause when 1 then coalesce(reached_at, proven_at) when 2 then other_at else until end - began, 0)
@@ -115,43 +125,64 @@ rounded as (
 
 
 def transitions(source: Source, request: Request, steps: Steps | None) -> str:
-    """The counts of transitions."""
+    """The counts of transitions, of messages that wait in a state (next_code -1), and of other messages (-2).
+
+    Messages wait that did not fail and, in a log in which any message was seen, were not seen. The transitions of
+    messages that were in a state more than once, which have -2, are those of :func:`repeated`.
+    """
+    facts, codes = _facts(request), sorted(source.codes.values())
+    windows = [_window(source, request.tz, "us", *split) for split in request.split]
+    delivered, seen, failed = (source.at(states) for states in (["delivered"], ["seen"], FAILED_STATES))
+    waits = f"{seen} is null and ({delivered} is not null or {failed} is null)"
+    waits += "" if "seen" in source.codes else f" and {delivered} is null"
+    final = [source.codes[state] for state in ("seen", *FAILED_STATES) if state in source.codes]
+    rows = " union all ".join(f"select {code} as code" for code in (*codes, -1, -2))
+    follows = {code: f"(t{code} > us or t{code} = us and {code} > code)" for code in codes}
+    following = _least([f"case when {condition} then t{code} end" for code, condition in follows.items()])
+    codes_of = " ".join(f"when t{code} = next_us and {condition} then {code}" for code, condition in follows.items())
+    states = " + ".join(["0", *(f"case when t{code} is null then 0 else 1 end" for code in codes)])
+    return f"""{source.messages(request)},
+ends as (
+  select *, {source.until} as until, n_events > {states} as is_repeated, case when {delivered} is null
+    then last_event - last_us * {source.base} else {source.codes.get("delivered", -1)} end as waits_in,
+    case when {waits} then coalesce({delivered}, last_us) end as waits_from from messages),
+entries as (
+  select *, case code {" ".join(f"when {code} then t{code}" for code in codes)}
+    when -1 then waits_from else last_us end as us,
+    case when code < 0 then waits_in else code end as state_code from ends cross join ({rows}) states),
+following as (
+  select *, case when code < 0 then until else {following} end as next_us from entries where us is not null
+    and case code when -2 then is_repeated when -1 then waits_in not in ({_list(map(str, final))}-1)
+      else not is_repeated end),
+exact as (
+  select *, case when code < 0 then code {codes_of} end as next_code, next_us - us as exact_duration
+  from following where next_us is not null),
+rounded as (select *, {_rounded("exact_duration")} as duration from exact),
+{_counts(facts, windows, ["state_code", "next_code"], ["duration"], "us", steps)}"""
+
+
+def repeated(source: Source, request: Request, steps: Steps | None) -> str:
+    """The counts of transitions of messages that were in a state more than once."""
     facts = _facts(request)
     windows = [_window(source, request.tz, "us", *split) for split in request.split]
     return f"""with events as ({source.events}),
+ids as (select id from events group by id having count(*) > count(distinct state_code)),
 pairs as (
   select {_list(facts)}cluster, us, state_code, lead(us) over w as next_us, lead(state_code) over w as next_code
-  from events window w as (partition by id order by us, state_code)),
+  from events where id in (select id from ids) window w as (partition by id order by us, state_code)),
 exact as (
   select *, next_us - us as exact_duration from pairs where next_us > us or next_code <> state_code),
 rounded as (select *, {_rounded("exact_duration")} as duration from exact),
 {_counts(facts, windows, ["state_code", "next_code"], ["duration"], "us", steps)}"""
 
 
-def waiting(source: Source, request: Request, steps: Steps | None) -> str:
-    """The counts of messages that wait in a state: not failed, and not seen in a log in which any message was."""
-    count, facts = max(source.codes.values(), default=0) + 1, _facts(request)
-    windows = [_window(source, request.tz, "began", *split) for split in request.split]
-    final = _list(str(source.codes[state]) for state in ("seen", *FAILED_STATES) if state in source.codes)
-    waits = "seen_at is null and (delivered_at is not null or failed_at is null)"
-    waits += "" if "seen" in source.codes else " and delivered_at is null"
-    return f"""with events as ({source.events}),
-messages as (
-  select id, {_list(f"min({name}) as {name}" for name in facts)}{source.at(["delivered"])} as delivered_at,
-    {source.at(["seen"])} as seen_at, {source.at(FAILED_STATES)} as failed_at, max(us) as last_us,
-    max(us * {count} + state_code) as last_event, max(observed) as observed
-  from events group by id),
-waits as (
-  select *, coalesce(delivered_at, last_us) as began, 0 as cluster,
-    case when delivered_at is null then last_event - last_us * {count} else {source.codes.get("delivered", -1)} end
-      as state_code, {source.until} as until from messages where {waits}),
-rounded as (
-  select *, {_rounded("(until - began)")} as duration from waits where state_code not in ({final}-1)),
-{_counts(facts, windows, ["state_code"], ["duration"], "began", steps)}"""
-
-
 def _facts(request: Request) -> list[str]:
     return [f"f{index}" for index in range(len(request.by))]
+
+
+def _least(texts: Sequence[str]) -> str:
+    """The least of several columns that may be null."""
+    return f"least({', '.join(texts)})" if len(texts) > 1 else texts[0] if texts else "cast(null as bigint)"
 
 
 def _list(texts: Any) -> str:
