@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
+import weakref
+from collections.abc import Callable, Iterable, Sequence
 from glob import glob
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +22,9 @@ _TYPES = dict.fromkeys((20, 21, 23), pa.int64()) | dict.fromkeys(
     (25, 1042, 1043), pa.string()
 )  # of PostgreSQL, by number
 _VIEW = "viberkit_events"
+_STORED = 4  # tables of messages, of the last figures
+#: Shows the progress of queries.
+Progress = Callable[[Sequence[str]], Iterable[str]]
 
 
 class Engine(Protocol):
@@ -33,6 +39,10 @@ class Engine(Protocol):
     def query(self, sql: str) -> pa.Table:
         """The result of a query."""
 
+    def messages(self, queries: Sequence[str], progress: Progress) -> str:
+        """A query for the rows of some queries, one for each part; whether they run now or with it."""
+        return queries[0]
+
     def identifier(self, name: str) -> str:
         return '"' + name.replace('"', '""') + '"'
 
@@ -41,7 +51,10 @@ class Engine(Protocol):
 
 
 class Files(Engine):
-    """Parquet files, read by a DuckDB of this process; the files of some buckets are a part."""
+    """Parquet files, read by a DuckDB of this process; the files of some buckets are a part.
+
+    The messages of the last figures are stored in a temporary folder.
+    """
 
     def __init__(self, pattern: str, memory_limit: str) -> None:
         pattern = f"{pattern}/**/*.parquet" if Path(pattern).is_dir() else pattern
@@ -61,6 +74,9 @@ class Files(Engine):
             self._parts[-1] += bucket
             rows += added
         self._settings: dict[str, Any] = {"memory_limit": memory_limit, "preserve_insertion_order": "false"}
+        self._folder = tempfile.mkdtemp(prefix="viberkit-")
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._messages: dict[tuple[str, ...], Path] = {}
 
     def parts(self) -> list[str]:
         lists = (", ".join(map(self.literal, files)) for files in self._parts)
@@ -69,11 +85,18 @@ class Files(Engine):
     def query(self, sql: str) -> pa.Table:
         import duckdb
 
-        with (
-            tempfile.TemporaryDirectory(prefix="viberkit-") as folder,
-            duckdb.connect(config=self._settings | {"temp_directory": folder}) as connection,
-        ):
+        with duckdb.connect(config=self._settings | {"temp_directory": self._folder}) as connection:
             return connection.sql(sql).to_arrow_table()
+
+    def messages(self, queries: Sequence[str], progress: Progress) -> str:
+        if (key := tuple(queries)) not in self._messages:
+            while len(self._messages) >= _STORED:
+                shutil.rmtree(self._messages.pop(next(iter(self._messages))))
+            folder = Path(tempfile.mkdtemp(dir=self._folder))
+            for index, query in enumerate(progress(queries)):
+                self.query(f"copy ({query}) to '{folder / str(index)}.parquet' (format parquet)")
+            self._messages[key] = folder
+        return f"select * from read_parquet('{self._messages[key]}/*.parquet')"
 
 
 class Relation(Engine):

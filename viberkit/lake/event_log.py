@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -33,7 +34,6 @@ _OF_EVENT = {*EVENTS.names, *INSTANTS, "state_rank", "source_rank", "inbound", "
 _EXACT = 4_000_000  # events up to which dependence is estimated from each message
 _SLOTS, _SLOTS_OF_WINDOW = 256, 64  # stretches of time in a log, and in each of many windows
 _PARTS = 4  # classes of time in an octave
-_MANY = 6_000_000  # rows of counts that are added up before more are read
 _FEW = 10  # times of a clock whose resolution is not judged
 _DECADE = pd.Timedelta(3_653, unit="D") // pd.Timedelta("1us")
 
@@ -170,9 +170,11 @@ class EventLog:
         """
         self._check_columns("values", [column])
         name = self._engine.identifier(column)
-        query = f"select {name} as f0, count(*) as n_events from ({{rows}}) rows group by {name}"
-        table = self._collect(lambda rows: query.format(rows=rows), ["f0"])
-        counts: pd.DataFrame = table.to_pandas().rename(columns={"f0": column})
+        queries = (f"select {name} as f0, count(*) as n from ({rows}) rows group by {name}" for rows in self._parts())
+        table = (
+            self._concatenated(queries).group_by("f0").aggregate([("n", "sum")]).rename_columns([column, "n_events"])
+        )
+        counts: pd.DataFrame = table.to_pandas()
         return counts.sort_values(["n_events", column], ascending=[False, True], ignore_index=True)
 
     def to_frame(self) -> pd.DataFrame:
@@ -183,7 +185,7 @@ class EventLog:
         DataFrame
             The columns of the log, with instants as such.
         """
-        frame: pd.DataFrame = self._collect(lambda rows: f"select * from ({rows}) rows", None).to_pandas()
+        frame: pd.DataFrame = self._concatenated(self._parts()).to_pandas()
         for name in {*INSTANTS} & {*frame.columns}:
             values = frame.pop(name)
             frame[INSTANTS[name]] = pd.to_datetime(values.astype("Int64"), unit="us", utc=True).astype(INSTANT)
@@ -212,7 +214,7 @@ class EventLog:
         steps, names = self._steps(request), ("state_code", "next_code")
         table = self._counts(sql.transitions, request, steps, names, ["duration"], self._now)
         if pc.any(pc.equal(table["next_code"], -2)).as_py():
-            more = self._counts(sql.repeated, request, steps, names, ["duration"], self._now)
+            more = self._counts(sql.repeated, request, steps, names, ["duration"], None)
             table = pa.concat_tables([table, more], promote_options="permissive")
         transitions = table.filter(pc.greater_equal(table["next_code"], 0))
         waiting = table.filter(pc.and_(pc.equal(table["next_code"], -1), pc.equal(table["is_coarse"], 0)))
@@ -257,21 +259,18 @@ class EventLog:
             text += f" and message_id in ({ids})"
         return text
 
-    def _collect(self, query: Callable[[str], str], keys: list[str] | None, *, is_complete: bool = True) -> pa.Table:
-        """The results of a query for each part, added up by ``keys``; without keys one below the other."""
-        parts = self._engine.parts()
-        rows = (self._rows(part, is_complete=is_complete) for part in parts)
-        bar = tqdm(rows, total=len(parts), disable=not self._progress or len(parts) == 1, unit="bucket", leave=False)
-        tables: list[pa.Table] = []
-        many = _MANY
-        for row in bar:
-            tables.append(self._engine.query(query(row)))
-            if keys is not None and sum(table.num_rows for table in tables) > many and len(tables) > 1:
-                tables = [_add_up(tables, keys)]
-                many = max(_MANY, 2 * tables[0].num_rows)
-        if keys is None or len(tables) == 1:
-            return pa.concat_tables(tables, promote_options="permissive")
-        return _add_up(tables, keys)
+    def _parts(self, *, is_complete: bool = True) -> list[str]:
+        """The queries for the events of each part that belong to the log."""
+        return [self._rows(part, is_complete=is_complete) for part in self._engine.parts()]
+
+    def _bar(self, queries: Sequence[str]) -> Iterable[str]:
+        bar: Iterable[str] = tqdm(queries, disable=not self._progress or len(queries) == 1, unit="bucket", leave=False)
+        return bar
+
+    def _concatenated(self, queries: Iterable[str]) -> pa.Table:
+        """The results of queries of the parts, one below the other."""
+        tables = [self._engine.query(query) for query in self._bar([*queries])]
+        return pa.concat_tables(tables, promote_options="permissive")
 
     @cached_property
     def _states(self) -> pd.DataFrame:
@@ -284,8 +283,10 @@ class EventLog:
   max(happened_us) as last, max({self._observed}) as observed, {polled} as n_polled,
   max(happened_us % {SECOND}) as of_second, max(happened_us % {MINUTE}) as of_minute, {ranks}
 from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if name in self.columns)])}"""
-        names = ["state", *keys]
-        states: pd.DataFrame = self._collect(lambda rows: query.format(rows=rows), names, is_complete=False).to_pandas()
+        table = self._concatenated(query.format(rows=rows) for rows in self._parts(is_complete=False))
+        how = {"n_events": "sum", "n_polled": "sum", "first": "min", "min_rank": "min"}
+        grouped = table.to_pandas().groupby(["state", *keys], dropna=False, as_index=False, sort=False)
+        states: pd.DataFrame = grouped.agg({name: how.get(name, "max") for name in table.column_names[3:]})
         if len(states) and states["last"].max() - states["first"].min() > _DECADE:
             raise ValueError("EventLog: happened_us: the events span more than ten years; pass log.where(since=…)")
         return states
@@ -351,14 +352,14 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
 
     def _counts(
         self,
-        query: Callable[[sql.Source, Request, sql.Steps | None], str],
+        query: Callable[..., str],
         request: Request,
         steps: sql.Steps | None,
-        shared: list[str],
-        classes: list[str],
-        now: int,
+        shared: Sequence[str],
+        classes: Sequence[str],
+        now: int | None,
     ) -> pa.Table:
-        """The counts of a query, with the values of classes in the columns of exact ones."""
+        """The counts of a query of messages, without ``now`` of events; values of classes are in the exact columns."""
         names = [*request.by, *([request.cluster] if request.cluster else [])]
         self._check_columns(request.function, names)
         if wrong := [name for name in names if name in _OF_EVENT]:
@@ -366,22 +367,22 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
             raise ValueError(f"by: {wrong[0]!r} is a column of events; {remedy}{suggestion(wrong[0], self.columns)}")
         quote, literal = self._engine.identifier, self._engine.literal
         cases = " ".join(f"when {literal(state)} then {code}" for state, code in self._codes.items())
+        code = "state_rank" if self._has_ranks else f"case state {cases} end"
         facts = "".join(f", {quote(name)} as f{index}" for index, name in enumerate(request.by))
         cluster = quote(request.cluster) if request.cluster else "0"
         since = "observed_from_us" if "observed_from_us" in self.columns else "cast(null as bigint)"
+        events = f"select message_id as id, happened_us as us, {code} as state_code, {self._observed} as observed,"
+        parts = [f"{events} {since} as since, {cluster} as cluster{facts} from ({rows}) rows" for rows in self._parts()]
         first, last = int(self._states["first"].min()), int(self._states["last"].max())
-
-        def text(rows: str) -> str:
-            code = "state_rank" if self._has_ranks else f"case state {cases} end"
-            events = f"select message_id as id, happened_us as us, {code} as state_code, {self._observed} as observed,"
-            events += f" {since} as since, {cluster} as cluster{facts} from ({rows}) rows"
-            source = sql.Source(events, self._codes, first, last, now)
-            return query(source, request, steps)
-
+        source = sql.Source("", self._codes, first, last, now or 0)
+        if now is None:
+            table = self._concatenated(query(part, source, request, steps) for part in parts)
+        else:
+            queries = [sql.messages(part, self._codes, len(request.by)) for part in parts]
+            source = replace(source, messages=self._engine.messages(queries, self._bar))
+            table = self._engine.query(query(source, request, steps))
         windows = [f"w{index}" for index in range(len(request.split) + request.late)]
         coarse = ["slot", *(f"{name}_class" for name in classes)] if steps and steps.slot else []
-        keys = [*(f"f{index}" for index in range(len(request.by))), *windows, *shared, *classes, *coarse]
-        table = self._collect(text, [*keys, "cluster", "is_coarse"] if steps else None)
         for name in classes if coarse else ():
             table = table.set_column(
                 table.column_names.index(name), name, pc.coalesce(table[name], table[f"{name}_class"])
@@ -405,14 +406,3 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
 
 def _index(state: str) -> int:
     return DELIVERY_PATH.index(state) if state in DELIVERY_PATH else 0
-
-
-def _add_up(tables: list[pa.Table], keys: list[str]) -> pa.Table:
-    """The rows of tables with the same keys as one row."""
-    table = pa.concat_tables(tables, promote_options="permissive")
-    how = {"n": "sum", "n_events": "sum", "n_polled": "sum", "started": "min", "first": "min", "min_rank": "min"}
-    how = {name: how.get(name, "max") for name in table.column_names if name not in keys}
-    added = table.group_by(keys).aggregate([*how.items()])
-    return added.rename_columns(
-        [name.removesuffix(f"_{how.get(name.rpartition('_')[0])}") for name in added.column_names]
-    )

@@ -30,30 +30,15 @@ _OCTAVES = 22  # from a millisecond on, to about an hour in classes of a second,
 class Source:
     """What is known of a log.
 
-    ``events`` is a query for id, us, state_code, observed (the last observation), since, cluster and f0, f1, …, the
-    facts that messages are grouped by. ``codes`` has the code of each state. All events are between ``first`` and
-    ``last``, and the last observation is at ``now``.
+    ``messages`` is the query of :func:`messages`, or for its result. ``codes`` has the code of each state. All events
+    are between ``first`` and ``last``, and the last observation is at ``now``.
     """
 
-    events: str
+    messages: str
     codes: dict[str, int]
     first: int
     last: int
     now: int
-
-    @property
-    def base(self) -> int:
-        """A number above all codes, so that an instant times it, plus a code, is in the order of the events."""
-        return max(self.codes.values(), default=0) + 1
-
-    def messages(self, request: Request) -> str:
-        """The queries for the messages: the first time of each state, t0, t1, …; and what is the same in each event."""
-        times = _list(f"min(case when state_code = {code} then us end) as t{code}" for code in self.codes.values())
-        return f"""with events as ({self.events}),
-messages as (
-  select id, {_list(f"min({name}) as {name}" for name in _facts(request))}{times}min(cluster) as cluster,
-    {"max(since)" if request.since is None else request.since} as since, count(*) as n_events, max(us) as last_us,
-    max(us * {self.base} + state_code) as last_event, max(observed) as observed from events group by id)"""
 
     def at(self, states: Sequence[str]) -> str:
         """The first time of one of several states of a message."""
@@ -77,12 +62,25 @@ class Steps:
     parts: int
 
 
+def messages(events: str, codes: dict[str, int], facts: int) -> str:
+    """The messages: the first time of each state, t0, t1, …; the last event; and what all events have in common.
+
+    ``events`` is a query for id, us, state_code, observed (the last observation), since, cluster and f0, f1, …, the
+    facts that messages are grouped by.
+    """
+    times = _list(f"min(case when state_code = {code} then us end) as t{code}" for code in codes.values())
+    named = _list(f"min({name}) as {name}" for name in _facts(facts))
+    return f"""select {named}{times}min(cluster) as cluster, max(since) as since, count(*) as n_events,
+  max(us) as last_us, max(us * {_base(codes)} + state_code) as last_event, max(observed) as observed
+from ({events}) events group by id"""
+
+
 def durations(source: Source, request: Request, steps: Steps | None) -> str:
     """The counts of durations; messages without the start have none. Without ``steps`` each message is an entry.
 
     >>> source = Source("select 1", {"accepted": 0, "delivered": 4}, 0, 9, 9)
     >>> durations(source, Request("", [], "accepted", "delivered"), None).splitlines()[0]
-    'with events as (select 1),'
+    'with messages as (select 1),'
     """
     later: tuple[str, ...]
     if request.end in FAILED_STATES:
@@ -94,13 +92,13 @@ def durations(source: Source, request: Request, steps: Steps | None) -> str:
         before, later = f"greatest(0, {before})", DELIVERY_PATH[index + 1 :]
         other, reached = FAILED_STATES, source.at([request.end])
         is_reached = "coalesce(reached_at, proven_at) is not null"
-    facts = _facts(request)
+    facts = _facts(len(request.by))
     windows = [_window(source, request.tz, "began", *split) for split in request.split]
     if request.late:
         windows.append(_is_late(source, request))
     classes = ("duration", "earliest", "entered")
-    shared = ["cause", "informative"]
-    return f"""{source.messages(request)},
+    shared, since = ["cause", "informative"], "since" if request.since is None else str(request.since)
+    return f"""with messages as ({source.messages}),
 times as (
   select *, {source.at([request.start])} as began, {reached} as reached_at, {source.at(later)} as proven_at,
     {before} as before_at, {source.at(other)} as other_at, {source.until} as until from messages),
@@ -111,7 +109,7 @@ exact as (
       greatest(case cause when 1 then coalesce(reached_at, proven_at) when 2 then other_at else until end - began, 0)
     end as exact_duration,
     case when cause = 1 and reached_at is null then 1 else 0 end as informative,
-    case when since > began then since - began else -1 end as exact_entered
+    case when {since} > began then {since} - began else -1 end as exact_entered
   from ends),
 bounded as (
   select *, case when informative = 1 then least(greatest(before_at - began, 0), exact_duration) else exact_duration end
@@ -130,7 +128,7 @@ def transitions(source: Source, request: Request, steps: Steps | None) -> str:
     Messages wait that did not fail and, in a log in which any message was seen, were not seen. The transitions of
     messages that were in a state more than once, which have -2, are those of :func:`repeated`.
     """
-    facts, codes = _facts(request), sorted(source.codes.values())
+    facts, codes = _facts(len(request.by)), sorted(source.codes.values())
     windows = [_window(source, request.tz, "us", *split) for split in request.split]
     delivered, seen, failed = (source.at(states) for states in (["delivered"], ["seen"], FAILED_STATES))
     waits = f"{seen} is null and ({delivered} is not null or {failed} is null)"
@@ -141,10 +139,10 @@ def transitions(source: Source, request: Request, steps: Steps | None) -> str:
     following = _least([f"case when {condition} then t{code} end" for code, condition in follows.items()])
     codes_of = " ".join(f"when t{code} = next_us and {condition} then {code}" for code, condition in follows.items())
     states = " + ".join(["0", *(f"case when t{code} is null then 0 else 1 end" for code in codes)])
-    return f"""{source.messages(request)},
+    return f"""with messages as ({source.messages}),
 ends as (
   select *, {source.until} as until, n_events > {states} as is_repeated, case when {delivered} is null
-    then last_event - last_us * {source.base} else {source.codes.get("delivered", -1)} end as waits_in,
+    then last_event - last_us * {_base(source.codes)} else {source.codes.get("delivered", -1)} end as waits_in,
     case when {waits} then coalesce({delivered}, last_us) end as waits_from from messages),
 entries as (
   select *, case code {" ".join(f"when {code} then t{code}" for code in codes)}
@@ -161,11 +159,11 @@ rounded as (select *, {_rounded("exact_duration")} as duration from exact),
 {_counts(facts, windows, ["state_code", "next_code"], ["duration"], "us", steps)}"""
 
 
-def repeated(source: Source, request: Request, steps: Steps | None) -> str:
-    """The counts of transitions of messages that were in a state more than once."""
-    facts = _facts(request)
+def repeated(events: str, source: Source, request: Request, steps: Steps | None) -> str:
+    """The counts of transitions of messages that were in a state more than once; ``events`` as of :func:`messages`."""
+    facts = _facts(len(request.by))
     windows = [_window(source, request.tz, "us", *split) for split in request.split]
-    return f"""with events as ({source.events}),
+    return f"""with events as ({events}),
 ids as (select id from events group by id having count(*) > count(distinct state_code)),
 pairs as (
   select {_list(facts)}cluster, us, state_code, lead(us) over w as next_us, lead(state_code) over w as next_code
@@ -176,8 +174,13 @@ rounded as (select *, {_rounded("exact_duration")} as duration from exact),
 {_counts(facts, windows, ["state_code", "next_code"], ["duration"], "us", steps)}"""
 
 
-def _facts(request: Request) -> list[str]:
-    return [f"f{index}" for index in range(len(request.by))]
+def _facts(count: int) -> list[str]:
+    return [f"f{index}" for index in range(count)]
+
+
+def _base(codes: dict[str, int]) -> int:
+    """A number above all codes, so that an instant times it, plus a code, is in the order of the events."""
+    return max(codes.values(), default=0) + 1
 
 
 def _least(texts: Sequence[str]) -> str:
