@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from viberkit.analysis.counts import EventCounts, check_unsupported
 from viberkit.analysis.durations import (
     FRAME,
     OPEN,
@@ -198,11 +197,10 @@ def compare(
         raise ValueError("within, quantiles: both are empty; pass e.g. within=60 or quantiles=0.5")
     frame, columns = journeys, by
     if other is not None:
-        if isinstance(journeys, EventCounts):
-            check_unsupported("compare", other=other)
         if group_names(by):
             raise ValueError("by: two frames are compared as a whole; pass either other or by")
-        frame, columns = _concatenate(journeys, other, names), FRAME
+        read = ["campaign" if cluster == "auto" else cluster, *MIX_COLUMNS, "message_id"]
+        frame, columns = _concatenate(journeys, other, names, read), FRAME
         baseline = names[0] if baseline is None else baseline
     elif not group_names(by):
         raise ValueError("by: there is nothing to compare; pass e.g. by='rate_type', or a second frame as other")
@@ -331,12 +329,14 @@ def _shrink(estimates: Floats, confidence: float) -> Floats:
     return np.where(np.isfinite(estimates[:, 0]), result, estimates[:, 0])
 
 
-def _concatenate(journeys: pd.DataFrame, other: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:
+def _concatenate(
+    journeys: pd.DataFrame, other: pd.DataFrame, names: tuple[str, str], columns: list[str | None]
+) -> pd.DataFrame:
     if len(names) != 2 or names[0] == names[1]:
         raise ValueError(f"names: {names!r} are not two different names; pass e.g. ('before', 'after')")
     frames = zip((journeys, other), names, strict=True)
     return pd.concat(
-        [as_journeys(frame, "compare").assign(**{FRAME: name}) for frame, name in frames], ignore_index=True
+        [as_journeys(frame, "compare", columns).assign(**{FRAME: name}) for frame, name in frames], ignore_index=True
     )
 
 

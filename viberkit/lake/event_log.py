@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from viberkit.analysis.counts import Request
 from viberkit.analysis.durations import IntervalTimesWarning
-from viberkit.analysis.journeys import DELIVERY_PATH
-from viberkit.analysis.ordering import MINUTE, SECOND, instants
+from viberkit.analysis.journeys import ERROR_STATES, JOURNEY_STATES, outcomes
+from viberkit.analysis.ordering import MINUTE, NEVER, SECOND, instants
 from viberkit.errors import MissingColumn, suggestion
 from viberkit.frames.columns import EVENTS
 from viberkit.frames.schema import INSTANT
@@ -28,8 +28,9 @@ _REQUIRED = ("message_id", "state", "happened_us")
 #: The columns of instants in a lake, and in a frame.
 INSTANTS = {"happened_us": "happened_at", "received_us": "received_at", "observed_until_us": "observed_until"}
 INSTANTS |= {"not_before_us": "not_before", "observed_from_us": "observed_from"}
-#: The columns that are no facts of the message.
-_OF_EVENT = {*EVENTS.names, *INSTANTS, "state_rank", "source_rank", "inbound", "bucket", "month"}
+#: The columns that are no facts of the message; the code is that of its last failure.
+_OF_EVENT = {*EVENTS.names, *INSTANTS, "state_rank", "source_rank", "inbound", "bucket", "month"} - {"code"}
+_OF_FACTS = ("string", "large_string", "dictionary", "bool")  # types in Arrow
 _EXACT = 4_000_000  # events up to which dependence is estimated from each message
 _SLOTS, _SLOTS_OF_WINDOW = 256, 64  # stretches of time in a log, and in each of many windows
 _PARTS = 4  # classes of time in an octave
@@ -183,7 +184,9 @@ class EventLog:
         DataFrame
             The columns of the log, with instants as such.
         """
-        frame: pd.DataFrame = self._collect(lambda rows: f"select * from ({rows}) rows", None).to_pandas()
+        table = self._collect(lambda rows: f"select * from ({rows}) rows", None, is_complete=None)
+        order = [(name, "ascending") for name in ("message_id", "happened_us", "state")]
+        frame: pd.DataFrame = table.sort_by(order).to_pandas()
         for name in {*INSTANTS} & {*frame.columns}:
             values = frame.pop(name)
             frame[INSTANTS[name]] = pd.to_datetime(values.astype("Int64"), unit="us", utc=True).astype(INSTANT)
@@ -191,11 +194,6 @@ class EventLog:
 
     def _count_durations(self, request: Request) -> tuple[pd.DataFrame, int]:
         """Return the counts of durations; see :class:`viberkit.analysis.counts.EventCounts`."""
-        path = DELIVERY_PATH if request.end == "failed" else DELIVERY_PATH[: _index(request.end)]
-        if request.start not in path:
-            states = f"{request.start!r} and {request.end!r}"
-            rule = f"have to be states from {DELIVERY_PATH[0]} to {DELIVERY_PATH[-1]} in this order, or end in 'failed'"
-            raise ValueError(f"start, end: {states} {rule} with an EventLog; pass vk.journeys(log.to_frame())")
         steps = self._steps(request)
         classes = ["duration", "earliest", "entered"]
         table, now = self._counts(sql.durations, request, steps, ["cause", "informative"], classes, self._now), 0
@@ -216,21 +214,62 @@ class EventLog:
                 query, request, steps if query is sql.transitions else without, list(names), ["duration"], self._now
             )
             frame = self._frame(table, request, steps).rename(columns={"duration": "time"})
-            states = EVENTS["state"].cast(pd.Series([*self._codes], [*self._codes.values()]))
             for name, column in zip(names, ("from_state", "to_state"), strict=False):
-                frame[column] = states.reindex(frame.pop(name)).array
+                frame[column] = self._named(frame.pop(name))
             frames.append(frame)
         return frames[0], frames[1]
+
+    def _journeys(self, function: str, columns: Iterable[str | None]) -> pd.DataFrame:
+        """Return journeys; see :class:`viberkit.analysis.counts.EventCounts`."""
+        wanted = {*columns}
+        facts = [name for name in self.columns if name in wanted and name not in _OF_EVENT]
+        table = self._counts(sql.journeys, Request(function, facts), None, [], [], self._now)
+        table = table.sort_by([("first_us", "ascending"), ("id", "ascending")])
+        frame: dict[str, Any] = {"message_id": table["id"].to_pandas()} if "message_id" in wanted else {}
+
+        def times(name: str) -> pd.Series[Any]:
+            return instants(pc.fill_null(table[name].cast(pa.int64()), NEVER).to_numpy())
+
+        frame |= {f"{state}_at": times(state) for state in JOURNEY_STATES if state in self._codes}
+        frame |= {"outcome": outcomes(frame, table.num_rows), "last_state": self._named(table["last_code"].to_pandas())}
+        frame |= {name: table[f"f{index}"].to_pandas() for index, name in enumerate(facts)}
+        frame |= {"observed_until": times("until")}
+        frame |= {"observed_from": times("since")} if "observed_from_us" in self.columns else {}
+        return pd.DataFrame(frame, copy=False)
+
+    def _facts(self, largest: int) -> list[str]:
+        """Return names of columns; see :class:`viberkit.analysis.counts.EventCounts`."""
+
+        def values(name: str) -> pa.ChunkedArray:
+            query = f"select distinct {self._engine.identifier(name)} as f0 from ("
+            return self._collect(lambda rows: f"{query}{rows}) rows limit {largest + 1}", None)["f0"]
+
+        columns = {name: values(name) for name in self.columns if name not in _OF_EVENT}
+        few = [name for name, column in columns.items() if len(column.unique()) <= largest]
+        return [name for name in few if str(columns[name].type).startswith(_OF_FACTS)]
+
+    def _with_codes(self, rows: str) -> str:
+        """The query for events with the code of the last failure of their message."""
+        states = ", ".join(map(self._engine.literal, ERROR_STATES))
+        last = "row_number() over (partition by message_id order by happened_us desc, code desc)"
+        failures = f"select message_id as failed_id, code as last_code, {last} as place from ({rows}) rows"
+        failures += f" where state in ({states}) and code is not null"
+        return f"select * from ({rows}) rows left join ({failures}) failures on message_id = failed_id and place = 1"
+
+    def _named(self, codes: pd.Series[Any]) -> Any:
+        """The states of codes."""
+        states = EVENTS["state"].cast(pd.Series([*self._codes], [*self._codes.values()]))
+        return states.reindex(codes).array
 
     def _check_columns(self, function: str, names: Iterable[str]) -> None:
         if missing := [name for name in names if name not in self.columns]:
             raise MissingColumn(f"EventLog.{function}", missing, self.columns)
 
-    def _rows(self, part: str, *, is_complete: bool = True) -> str:
-        """The query for the events of a part that belong to the log."""
+    def _rows(self, part: str, *, is_complete: bool | None = True) -> str:
+        """The query for the events of a part that belong to the log; with None, also those not of sent messages."""
         quote, literal = self._engine.identifier, self._engine.literal
         conditions = [f"{name} is not null" for name in _REQUIRED]
-        if "inbound" in self.columns:
+        if "inbound" in self.columns and is_complete is not None:
             conditions.append("coalesce(inbound, false) = false")
         for name, values in self._filters.items():
             known = ", ".join(literal(value) for value in values if value is not None)
@@ -254,7 +293,9 @@ class EventLog:
             text += f" and message_id in ({ids})"
         return text
 
-    def _collect(self, query: Callable[[str], str], keys: list[str] | None, *, is_complete: bool = True) -> pa.Table:
+    def _collect(
+        self, query: Callable[[str], str], keys: list[str] | None, *, is_complete: bool | None = True
+    ) -> pa.Table:
         """The results of a query for each part, added up by ``keys``; without keys one below the other."""
         parts = self._engine.parts()
         rows = (self._rows(part, is_complete=is_complete) for part in parts)
@@ -363,12 +404,14 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
             raise ValueError(f"by: {wrong[0]!r} is a column of events; {remedy}{suggestion(wrong[0], self.columns)}")
         quote, literal = self._engine.identifier, self._engine.literal
         cases = " ".join(f"when {literal(state)} then {code}" for state, code in self._codes.items())
-        facts = "".join(f", {quote(name)} as f{index}" for index, name in enumerate(request.by))
+        columns = ["last_code" if name == "code" else quote(name) for name in request.by]
+        facts = "".join(f", {column} as f{index}" for index, column in enumerate(columns))
         cluster = quote(request.cluster) if request.cluster else "0"
         since = "observed_from_us" if "observed_from_us" in self.columns else "cast(null as bigint)"
         first, last = int(self._states["first"].min()), int(self._states["last"].max())
 
         def text(rows: str) -> str:
+            rows = self._with_codes(rows) if "code" in request.by else rows
             code = "state_rank" if self._has_ranks else f"case state {cases} end"
             events = f"select message_id as id, happened_us as us, {code} as state_code, {self._observed} as observed,"
             events += f" {since} as since, {cluster} as cluster{facts} from ({rows}) rows"
@@ -398,10 +441,6 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
         if not is_coarse.any():
             return frame
         return frame.assign(n=frame["n"].where(~is_coarse, 0), dependent=frame["n"].where(is_coarse, 0))
-
-
-def _index(state: str) -> int:
-    return DELIVERY_PATH.index(state) if state in DELIVERY_PATH else 0
 
 
 def _add_up(tables: list[pa.Table], keys: list[str]) -> pa.Table:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from viberkit.analysis.counts import HOUR, WEEK, Request
-from viberkit.analysis.journeys import DELIVERED_STATES, DELIVERY_PATH, FAILED_STATES
+from viberkit.analysis.journeys import DELIVERED_STATES, DELIVERY_PATH, FAILED_STATES, JOURNEY_STATES
 from viberkit.analysis.ordering import NEVER, instants
 from viberkit.analysis.windows import window_begins
 
@@ -112,6 +112,18 @@ rounded as (
     case when exact_entered < 0 then -1 else {_rounded("exact_entered")} end as entered
   from bounded),
 {_counts(facts, windows, shared, classes, "began", steps, ", max(until) as until")}"""
+
+
+def journeys(source: Source, request: Request, _steps: Steps | None) -> str:
+    """The first time of each state, the last state, and the beginning and end of the observation, of each message."""
+    count = max(source.codes.values(), default=0) + 1
+    times = (f"{source.at([state])} as {state}" for state in JOURNEY_STATES if state in source.codes)
+    return f"""with events as ({source.events}),
+messages as (
+  select id, {_list(f"min({name}) as {name}" for name in _facts(request))}{_list(times)}min(us) as first_us,
+    max(us) as last_us, max(us * {count} + state_code) as last_event, max(observed) as observed, max(since) as since
+  from events group by id)
+select *, last_event - last_us * {count} as last_code, {source.until} as until from messages"""
 
 
 def transitions(source: Source, request: Request, steps: Steps | None) -> str:
