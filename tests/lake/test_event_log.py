@@ -18,7 +18,7 @@ from support.event_logs import Engines, lake_table, round_journeys, rounded, sor
 
 import viberkit as vk
 from viberkit.analysis import latency as latency_module
-from viberkit.lake import event_log
+from viberkit.lake import engines as files, event_log
 
 CALLS: list[tuple[Callable[..., pd.DataFrame], dict[str, Any]]] = [
     (vk.time_to, {}),
@@ -292,6 +292,34 @@ def test_any_log_gives_the_same_frames_on_each_engine(
     engines: Engines, engine: str, events: pd.DataFrame, tz: str
 ) -> None:
     compare_generated(events, tz, lambda frame: vk.EventLog(engines.source(engine, frame)))
+
+
+def test_findings_of_the_parts_of_a_log_are_added_up(
+    campaign: pd.DataFrame, engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = np.arange(len(campaign))
+    moved = pd.to_timedelta(np.where(number % 50 == 0, -number, 0), unit="s")
+    faulty = campaign.assign(
+        happened_at=campaign["happened_at"] + moved,
+        received_at=campaign["happened_at"] + pd.to_timedelta(number % 7 - 2, unit="s"),
+        source=np.where(number % 3 > 0, "callback", "history"),
+        state=campaign["state"].astype("str").where(number % 90 > 0, "odd"),
+        inbound=number % 100 == 0,
+        naive=number % 110 == 0,
+    )
+    source = engines.source("files", faulty)
+    ordered = faulty.sort_values(["message_id", "happened_at", "state"], ignore_index=True)
+    whole, log = vk.quality(vk.EventLog(source)), vk.quality(ordered)
+    assert_frame_equal(whole, log, check_categorical=False)
+    monkeypatch.setattr(files, "_ROWS", 1)
+    parts = vk.quality(vk.EventLog(source))
+    of_whole = ["silence", "ids_alike", "clock_resolution", "clock_offset"]
+    is_added = ~parts["check"].isin(of_whole)
+    assert parts["effect"][~is_added].str.startswith("Not checked: the log is read in parts").all()
+    added, expected = parts[is_added], whole[~whole["check"].isin(of_whole)]
+    assert (added["count"] > 0).sum() > 12
+    expected = expected.assign(value_s=expected["value_s"].mask(expected["check"].isin(["clock_skew", "polled"])))
+    assert_frame_equal(added.reset_index(drop=True), expected.reset_index(drop=True), check_categorical=False)
 
 
 def test_what_is_not_supported_is_an_error(campaign: pd.DataFrame, engines: Engines) -> None:

@@ -5,7 +5,7 @@ The estimators take counts as they take rows, so that a log of any size, on any 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -72,5 +72,8 @@ class EventCounts(Protocol):
     def _facts(self, largest: int) -> list[str]:
         """The columns of facts of text, categories or truth values that have at most so many values."""
 
+    def _frames(self) -> Iterator[pd.DataFrame]:
+        """The events without facts in parts, each with all events of its messages, sorted by message and time."""
+
     def to_frame(self) -> pd.DataFrame:
-        """The events."""
+        """The events, sorted by message and time."""

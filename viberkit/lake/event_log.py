@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -182,9 +182,19 @@ class EventLog:
         Returns
         -------
         DataFrame
-            The columns of the log, with instants as such.
+            The columns of the log, with instants as such, sorted by message and time.
         """
-        table = self._collect(lambda rows: f"select * from ({rows}) rows", None, is_complete=None)
+        return self._events_of(self._collect(lambda rows: f"select * from ({rows}) rows", None, is_complete=None))
+
+    def _frames(self) -> Iterator[pd.DataFrame]:
+        """Yield the events; see :class:`viberkit.analysis.counts.EventCounts`."""
+        names = ", ".join(self._engine.identifier(name) for name in self.columns if name in {*_OF_EVENT, "code"})
+        for part in tqdm(self._engine.parts(), disable=not self._progress, unit="bucket", leave=False):
+            yield self._events_of(
+                self._engine.query(f"select {names} from ({self._rows(part, is_complete=None)}) rows")
+            )
+
+    def _events_of(self, table: pa.Table) -> pd.DataFrame:
         order = [(name, "ascending") for name in ("message_id", "happened_us", "state")]
         frame: pd.DataFrame = table.sort_by(order).to_pandas()
         for name in {*INSTANTS} & {*frame.columns}:
