@@ -23,6 +23,7 @@ from viberkit.lake import engines as files, event_log
 CALLS: list[tuple[Callable[..., pd.DataFrame], dict[str, Any]]] = [
     (vk.time_to, {}),
     (vk.time_to, {"by": ["country", "hour"], "of": "delivered", "tz": "Europe/Berlin"}),
+    (vk.time_to, {"by": "is_test", "cluster": "is_test"}),
     (vk.time_to, {"by": "weekday", "end": "seen", "start": "dispatched"}),
     (vk.delivery_curve, {"by": "country", "cluster": None}),
     (vk.delivery_curve, {"end": "failed", "observed_from": "2026-01-07T00:00Z"}),
@@ -35,7 +36,9 @@ CALLS: list[tuple[Callable[..., pd.DataFrame], dict[str, Any]]] = [
     (vk.slo, {"every": "6h", "within": 5}),
     (vk.compare, {"by": "country"}),
     (vk.compare, {"by": "weekday", "shrink": True, "cluster": None}),
-    (vk.fallback, {"viber_price": 1, "sms_price": 2, "by": "country", "tz": "Asia/Kolkata"}),
+    pytest.param(  # type: ignore[list-item]
+        vk.fallback, {"viber_price": 1, "sms_price": 2, "by": ["country", "hour"]}, marks=pytest.mark.slow
+    ),
     (vk.fallback, {"viber_price": 1, "sms_price": 2, "advice": {"USER_BLOCKED": "wait"}, "cluster": None}),
 ]
 #: Functions for which the journeys are read, so that times are not rounded; "other" stands for a part of the log.
@@ -65,6 +68,8 @@ OF_EVENTS: list[tuple[Callable[..., pd.DataFrame], dict[str, Any]]] = [
     (vk.latency, {"messages": "messages", "by": "sender"}),
     (vk.latency, {"by": "source"}),
 ]
+#: Compared in plain runs of the tests, too; what others read of a log is the same.
+QUICK = (vk.journeys, vk.changes, vk.cost, vk.time_to, vk.quality)
 IGNORED = (vk.DroppedMessagesWarning, vk.UnequalFollowUpWarning, vk.IntervalTimesWarning, vk.MixShiftWarning)
 
 
@@ -76,7 +81,7 @@ def campaign() -> pd.DataFrame:
     country = pd.Series(["AT", "D'E", None, 'ä {0} \\ "%s'], dtype="str").take(code % 4).array
     campaign = pd.Series([f"c{index}" for index in range(13)], dtype="str").take(code % 13).array
     facts = {"rate_type": "str", "content_type": "str"}
-    events = events.astype(facts).assign(country=country, campaign=campaign)
+    events = events.astype(facts).assign(country=country, campaign=campaign, is_test=(code % 3 == 0).array)
     return pd.concat([events, events.sample(100, random_state=1)], ignore_index=True).sample(frac=1, random_state=2)
 
 
@@ -119,7 +124,13 @@ def with_frames(options: dict[str, Any], events: pd.DataFrame, other: Any) -> di
     return {name: frames.get(name, value) for name, value in options.items()}
 
 
-@pytest.mark.parametrize(("function", "options"), OF_JOURNEYS, ids=lambda value: getattr(value, "__name__", ""))
+def cases(calls: list[tuple[Callable[..., pd.DataFrame], dict[str, Any]]]) -> list[Any]:
+    quick = {function: options for function, options in reversed(calls) if function in QUICK}
+    marks = [[] if options is quick.get(function) else [pytest.mark.slow] for function, options in calls]
+    return [pytest.param(*call, marks=mark, id=call[0].__name__) for call, mark in zip(calls, marks, strict=True)]
+
+
+@pytest.mark.parametrize(("function", "options"), cases(OF_JOURNEYS))
 def test_a_log_gives_the_frame_of_its_exact_journeys(
     function: Any, options: dict[str, Any], campaign: pd.DataFrame, engines: Engines, engine: str
 ) -> None:
@@ -140,7 +151,7 @@ def test_a_log_gives_the_frame_of_its_exact_journeys(
     assert len(result) or function is vk.changes
 
 
-@pytest.mark.parametrize(("function", "options"), OF_EVENTS, ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize(("function", "options"), cases(OF_EVENTS))
 def test_a_log_gives_the_frame_of_its_events(
     function: Any, options: dict[str, Any], campaign: pd.DataFrame, engines: Engines, engine: str
 ) -> None:
@@ -215,7 +226,7 @@ def test_a_large_log_is_counted_and_estimates_dependence_from_classes(
 
 
 TEXTS = {"last_state": "str", "code": "str"}  # their categories are in another order
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "5"))
 ZONES = ["UTC", "Europe/Berlin", "Australia/Lord_Howe", "America/St_Johns"]
 STATES = [
     "accepted",
@@ -297,7 +308,7 @@ def test_any_log_gives_the_same_frames_on_each_engine(
 def test_findings_of_the_parts_of_a_log_are_added_up(
     campaign: pd.DataFrame, engines: Engines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    number = np.arange(len(campaign))
+    campaign, number = campaign[:4_000], np.arange(4_000)
     moved = pd.to_timedelta(np.where(number % 50 == 0, -number, 0), unit="s")
     faulty = campaign.assign(
         happened_at=campaign["happened_at"] + moved,
@@ -317,7 +328,7 @@ def test_findings_of_the_parts_of_a_log_are_added_up(
     is_added = ~parts["check"].isin(of_whole)
     assert parts["effect"][~is_added].str.startswith("Not checked: the log is read in parts").all()
     added, expected = parts[is_added], whole[~whole["check"].isin(of_whole)]
-    assert (added["count"] > 0).sum() > 12
+    assert (added["count"] > 0).sum() >= 12
     expected = expected.assign(value_s=expected["value_s"].mask(expected["check"].isin(["clock_skew", "polled"])))
     assert_frame_equal(added.reset_index(drop=True), expected.reset_index(drop=True), check_categorical=False)
 

@@ -69,7 +69,7 @@ def changes(
 
     Parameters
     ----------
-    journeys : DataFrame
+    journeys : DataFrame or EventLog
         Journeys as returned by ``vk.journeys``, or events.
     by : str or sequence of str, optional
         Columns to group by: columns of ``journeys`` or ``messages``, ``hour`` or ``weekday``. Each group is searched

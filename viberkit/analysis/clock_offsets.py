@@ -198,7 +198,7 @@ def clocks(events: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    events : DataFrame
+    events : DataFrame or EventLog
         Events with ``message_id``, ``state`` and ``happened_at``. With several sources
         (``archive.events(all_sources=True)``) and ``received_at``, more can be found.
 
@@ -279,7 +279,7 @@ def correct_clocks(events: pd.DataFrame, *, offsets: pd.DataFrame | None = None)
 
     Parameters
     ----------
-    events : DataFrame
+    events : DataFrame or EventLog
         Events with ``message_id``, ``state`` and ``happened_at``.
     offsets : DataFrame, optional
         The clocks to correct, as :func:`clocks` returns them: all of its rows, or some. By default they are estimated

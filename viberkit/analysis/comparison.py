@@ -73,9 +73,9 @@ def compare(
 
     Parameters
     ----------
-    journeys : DataFrame
+    journeys : DataFrame or EventLog
         Journeys as ``vk.journeys`` returns them, or events.
-    other : DataFrame, optional
+    other : DataFrame or EventLog, optional
         A second frame to compare with ``journeys``, instead of ``by``.
     by : str or sequence of str, optional
         Columns to group by: of ``journeys``, of ``messages``, or ``hour`` or ``weekday`` of the start.

@@ -62,9 +62,9 @@ def explain(
 
     Parameters
     ----------
-    journeys : DataFrame
+    journeys : DataFrame or EventLog
         Journeys as ``vk.journeys`` returns them, or events: the messages before.
-    other : DataFrame
+    other : DataFrame or EventLog
         Those after, whose difference from ``journeys`` is explained.
     start : str, default "accepted"
         The state from which time is measured, in any dialect. Messages without it are dropped.

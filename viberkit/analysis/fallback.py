@@ -62,7 +62,7 @@ def fallback(
 
     Parameters
     ----------
-    journeys : DataFrame
+    journeys : DataFrame or EventLog
         Journeys as returned by ``vk.journeys``, or events.
     by : str or sequence of str, optional
         Columns to group by: columns of ``journeys`` or ``messages``, ``hour`` or ``weekday``.
@@ -198,7 +198,7 @@ def replay(
 
     Parameters
     ----------
-    journeys : DataFrame
+    journeys : DataFrame or EventLog
         Journeys as returned by ``vk.journeys``, or events.
     by : str or sequence of str, optional
         Columns to group by: columns of ``journeys`` or ``messages``, ``hour`` or ``weekday``. A wait is chosen for each

@@ -35,7 +35,7 @@ def transitions(events: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    events : DataFrame
+    events : DataFrame or EventLog
         Events with ``message_id``, ``state`` and ``happened_at``, in any order. Events without one of them are
         ignored, duplicates (the same message, state and instant) count once.
 

@@ -46,7 +46,7 @@ def latency(
 
     Parameters
     ----------
-    events : DataFrame
+    events : DataFrame or EventLog
         Events, or transitions as returned by ``vk.transitions``.
     by : str or sequence of str, optional
         Columns to group by: columns of ``events`` or ``messages``, or ``hour`` and ``weekday`` of the beginning of the

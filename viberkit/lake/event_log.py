@@ -42,8 +42,9 @@ _DECADE = pd.Timedelta(3_653, unit="D") // pd.Timedelta("1us")
 class EventLog:
     """Events in Parquet files, DuckDB, Spark or PostgreSQL, for the functions that otherwise take a frame.
 
-    ``latency``, ``time_to``, ``delivery_curve``, ``compare``, ``over_time``, ``profile`` and ``slo`` take it as their
-    first argument. The engine counts how many messages have a duration; only these counts are read.
+    The functions of the analysis take it as their first argument. For ``latency``, ``time_to``, ``delivery_curve``,
+    ``compare``, ``over_time``, ``profile``, ``slo`` and ``fallback`` the engine counts how many messages have a
+    duration, and only these counts are read; for others one row per message, or the events.
 
     Parameters
     ----------
@@ -78,8 +79,9 @@ class EventLog:
 
     Notes
     -----
-    Durations are rounded down to whole milliseconds, and above an hour to whole seconds. All times are taken as exact,
-    those of polls and of coarse clocks, too, with a warning. ``docs/big-logs.md`` says what differs from a frame.
+    Durations that are counted are rounded down to whole milliseconds, and above an hour to whole seconds. All times are
+    taken as exact, those of polls and of coarse clocks, too, with a warning, except by functions of events.
+    ``docs/big-logs.md`` says what differs from a frame, and what has to fit into memory.
 
     Examples
     --------
@@ -98,7 +100,9 @@ class EventLog:
         self._progress = progress
         self._filters: dict[str, list[Any]] = {}
         self._started: tuple[int | None, int | None] = (None, None)
-        self.columns: list[str] = self._engine.query(f"select * from {self._engine.parts()[0]} limit 0").column_names
+        schema = self._engine.query(f"select * from {self._engine.parts()[0]} limit 0").schema
+        self.columns: list[str] = schema.names
+        self._booleans = {field.name for field in schema if pa.types.is_boolean(field.type)}
         if missing := [name for name in _REQUIRED if name not in self.columns]:
             raise MissingColumn("EventLog", missing, self.columns)
 
@@ -143,6 +147,7 @@ class EventLog:
         self._check_columns("where", columns)
         log = EventLog.__new__(EventLog)
         log._engine, log._progress, log.columns = self._engine, self._progress, self.columns
+        log._booleans = self._booleans
         lists = {name: values if isinstance(values, list | tuple) else [values] for name, values in columns.items()}
         log._filters = self._filters | {name: [*values] for name, values in lists.items()}
         given = [EVENTS["happened_at"].cast(pd.Series([at], dtype=object)).astype("int64")[0] for at in (since, until)]
@@ -235,14 +240,18 @@ class EventLog:
         facts = [name for name in self.columns if name in wanted and name not in _OF_EVENT]
         table = self._counts(sql.journeys, Request(function, facts), None, [], [], self._now)
         table = table.sort_by([("first_us", "ascending"), ("id", "ascending")])
-        frame: dict[str, Any] = {"message_id": table["id"].to_pandas()} if "message_id" in wanted else {}
+        table = table if "message_id" in wanted else table.drop_columns(["id"])
+        read = dict(zip(table.column_names, table.columns, strict=True))
+        del table  # each column is freed once it is converted
 
         def times(name: str) -> pd.Series[Any]:
-            return instants(pc.fill_null(table[name].cast(pa.int64()), NEVER).to_numpy())
+            return instants(pc.fill_null(read.pop(name).cast(pa.int64()), NEVER).to_numpy())
 
+        frame: dict[str, Any] = {"message_id": read.pop("id").to_pandas()} if "message_id" in wanted else {}
         frame |= {f"{state}_at": times(state) for state in JOURNEY_STATES if state in self._codes}
-        frame |= {"outcome": outcomes(frame, table.num_rows), "last_state": self._named(table["last_code"].to_pandas())}
-        frame |= {name: table[f"f{index}"].to_pandas() for index, name in enumerate(facts)}
+        frame["outcome"] = outcomes(frame, len(read["last_code"]))
+        frame["last_state"] = self._named(read.pop("last_code").to_pandas())
+        frame |= {name: read.pop(f"f{index}").to_pandas() for index, name in enumerate(facts)}
         frame |= {"observed_until": times("until")}
         frame |= {"observed_from": times("since")} if "observed_from_us" in self.columns else {}
         return pd.DataFrame(frame, copy=False)
@@ -414,9 +423,10 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
             raise ValueError(f"by: {wrong[0]!r} is a column of events; {remedy}{suggestion(wrong[0], self.columns)}")
         quote, literal = self._engine.identifier, self._engine.literal
         cases = " ".join(f"when {literal(state)} then {code}" for state, code in self._codes.items())
-        columns = ["last_code" if name == "code" else quote(name) for name in request.by]
+        numbers = {name: f"cast({quote(name)} as int)" for name in self._booleans}  # booleans have no least value
+        columns = ["last_code" if name == "code" else numbers.get(name, quote(name)) for name in request.by]
         facts = "".join(f", {column} as f{index}" for index, column in enumerate(columns))
-        cluster = quote(request.cluster) if request.cluster else "0"
+        cluster = numbers.get(request.cluster, quote(request.cluster)) if request.cluster else "0"
         since = "observed_from_us" if "observed_from_us" in self.columns else "cast(null as bigint)"
         first, last = int(self._states["first"].min()), int(self._states["last"].max())
 
@@ -432,6 +442,8 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
         coarse = ["slot", *(f"{name}_class" for name in classes)] if steps and steps.slot else []
         keys = [*(f"f{index}" for index in range(len(request.by))), *windows, *shared, *classes, *coarse]
         table = self._collect(text, [*keys, "cluster", "is_coarse"] if steps else None)
+        for name in (f"f{index}" for index, name in enumerate(request.by) if name in self._booleans):
+            table = table.set_column(table.column_names.index(name), name, table[name].cast(pa.bool_()))
         for name in classes if coarse else ():
             table = table.set_column(
                 table.column_names.index(name), name, pc.coalesce(table[name], table[f"{name}_class"])

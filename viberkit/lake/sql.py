@@ -1,4 +1,4 @@
-"""The SQL that counts durations, the same text on each engine.
+"""The SQL that counts durations and computes journeys, the same text on each engine.
 
 It uses what all engines compute alike: ``min``, ``max``, ``count``, ``lead`` over a total order, grouping sets, and
 sums, differences and remainders of integers (microseconds since 1970). Rounding down is ``x - x % step`` of what is not
@@ -117,13 +117,15 @@ rounded as (
 def journeys(source: Source, request: Request, _steps: Steps | None) -> str:
     """The first time of each state, the last state, and the beginning and end of the observation, of each message."""
     count = max(source.codes.values(), default=0) + 1
-    times = (f"{source.at([state])} as {state}" for state in JOURNEY_STATES if state in source.codes)
+    states, facts = [state for state in JOURNEY_STATES if state in source.codes], _facts(request)
+    times = _list(f"{source.at([state])} as {state}" for state in states)
     return f"""with events as ({source.events}),
 messages as (
-  select id, {_list(f"min({name}) as {name}" for name in _facts(request))}{_list(times)}min(us) as first_us,
-    max(us) as last_us, max(us * {count} + state_code) as last_event, max(observed) as observed, max(since) as since
-  from events group by id)
-select *, last_event - last_us * {count} as last_code, {source.until} as until from messages"""
+  select id, {_list(f"min({name}) as {name}" for name in facts)}{times}
+    min(us) as first_us, max(us) as last_us, max(us * {count} + state_code) as last_event, max(observed) as observed,
+    max(since) as since from events group by id)
+select id, {_list([*facts, *states])}first_us, since, {source.until} as until,
+  last_event - last_us * {count} as last_code from messages"""
 
 
 def transitions(source: Source, request: Request, steps: Steps | None) -> str:
