@@ -333,6 +333,18 @@ def test_findings_of_the_parts_of_a_log_are_added_up(
     assert_frame_equal(added.reset_index(drop=True), expected.reset_index(drop=True), check_categorical=False)
 
 
+def test_a_log_without_events_gives_the_frames_of_no_events(campaign: pd.DataFrame, engines: Engines) -> None:
+    log, none = vk.EventLog(engines.source("files", campaign)).where(country="nowhere"), campaign.iloc[:0]
+    prices = {"viber_price": 1, "sms_price": 2}
+    functions = (vk.time_to, vk.delivery_curve, vk.over_time, vk.slo, vk.changes, vk.burn_rate, vk.advise)
+    calls = [(vk.latency, {}), (vk.quality, {}), (vk.fallback, prices), (vk.cost, {"prices": 1})]
+    for function, options in [*((function, {}) for function in functions), *calls]:
+        expected = function(none, **options)
+        assert_frame_equal(function(log, **options), expected, check_categorical=False)
+    states = [name for name in vk.journeys(none) if name.endswith("_at")]
+    assert_frame_equal(vk.journeys(log)[states], vk.journeys(none)[states])
+
+
 def test_what_is_not_supported_is_an_error(campaign: pd.DataFrame, engines: Engines) -> None:
     log = vk.EventLog(engines.source("files", campaign))
     with pytest.raises(ValueError, match="by: 'state' is a column of events"):

@@ -200,7 +200,8 @@ def compare(
         if group_names(by):
             raise ValueError("by: two frames are compared as a whole; pass either other or by")
         read = ["campaign" if cluster == "auto" else cluster, *MIX_COLUMNS, "message_id"]
-        frame, columns = _concatenate(journeys, other, names, read), FRAME
+        journeys, other = (as_journeys(frame, "compare", read) for frame in (journeys, other))
+        frame, columns = _concatenate(journeys, other, names), FRAME
         baseline = names[0] if baseline is None else baseline
     elif not group_names(by):
         raise ValueError("by: there is nothing to compare; pass e.g. by='rate_type', or a second frame as other")
@@ -329,15 +330,11 @@ def _shrink(estimates: Floats, confidence: float) -> Floats:
     return np.where(np.isfinite(estimates[:, 0]), result, estimates[:, 0])
 
 
-def _concatenate(
-    journeys: pd.DataFrame, other: pd.DataFrame, names: tuple[str, str], columns: list[str | None]
-) -> pd.DataFrame:
+def _concatenate(journeys: pd.DataFrame, other: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:
     if len(names) != 2 or names[0] == names[1]:
         raise ValueError(f"names: {names!r} are not two different names; pass e.g. ('before', 'after')")
     frames = zip((journeys, other), names, strict=True)
-    return pd.concat(
-        [as_journeys(frame, "compare", columns).assign(**{FRAME: name}) for frame, name in frames], ignore_index=True
-    )
+    return pd.concat([frame.assign(**{FRAME: name}) for frame, name in frames], ignore_index=True)
 
 
 def _find_baseline(groups: list[tuple[str, Durations]], baseline: Any) -> tuple[str, Durations]:

@@ -322,18 +322,12 @@ def durations(
     if end == "expired":
         raise ValueError("end: 'expired' counts as a failure; pass 'failed', which includes it")
     attrs = {"by": names, "start": start, "end": end, "confidence": confidence, "cluster": cluster, "tz": tz}
-    joined = messages is not None or isinstance(observed_from, pd.Series)
-    path = (*DELIVERY_PATH, "failed")
-    is_ordered = {start, end} <= {*path} and path.index(start) < path.index(end)
-    if (
-        isinstance(frame, EventCounts)
-        and is_ordered
-        and split is not None
-        and not (joined or {*names} & {*JOURNEYS.names})
-    ):
+    path, joined = (*DELIVERY_PATH, "failed"), messages is not None or isinstance(observed_from, pd.Series)
+    is_counted = not joined and {start, end} <= {*path} and path.index(start) < path.index(end)
+    if isinstance(frame, EventCounts) and split is not None and is_counted and not {*names} & {*JOURNEYS.names}:
         return _counted(frame, function, attrs, columns, observed_from, split, late)
-    of_clusters = "campaign" if cluster == "auto" else cluster
-    journeys = as_journeys(frame, function, [*names, of_clusters, *columns, *["message_id"] * joined])
+    read = [*names, "campaign" if cluster == "auto" else cluster, *columns, *["message_id"] * joined]
+    journeys = as_journeys(frame, function, read)
     _require_outcome_times(journeys, function)
     at = {state: instants_of(journeys, f"{state}_at") for state in JOURNEY_STATES if f"{state}_at" in journeys.columns}
     begin, begin_earliest = _entered(journeys, at, [start])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -200,7 +200,7 @@ def build_journeys(ordered: OrderedEvents, observed_until: Any = None) -> pd.Dat
     return JOURNEYS.frame(pd.DataFrame(columns, copy=False))
 
 
-def outcomes(columns: Mapping[str, pd.Series[Any]], count: int) -> pd.Categorical[Any]:
+def outcomes(columns: dict[str, pd.Series[Any]], count: int) -> pd.Categorical[Any]:
     """The outcome of each message, from the instants at which it entered its states."""
     code = np.full(count, 2)
     for outcome, states in ((1, FAILED_STATES), (0, DELIVERED_STATES)):

@@ -189,23 +189,16 @@ class EventLog:
         DataFrame
             The columns of the log, with instants as such, sorted by message and time.
         """
-        return self._events_of(self._collect(lambda rows: f"select * from ({rows}) rows", None, is_complete=None))
+        return _events_of(pa.concat_tables(self._tables(self.columns), promote_options="permissive"))
 
     def _frames(self) -> Iterator[pd.DataFrame]:
-        """Yield the events; see :class:`viberkit.analysis.counts.EventCounts`."""
-        names = ", ".join(self._engine.identifier(name) for name in self.columns if name in {*_OF_EVENT, "code"})
-        for part in tqdm(self._engine.parts(), disable=not self._progress, unit="bucket", leave=False):
-            yield self._events_of(
-                self._engine.query(f"select {names} from ({self._rows(part, is_complete=None)}) rows")
-            )
+        """Return the events; see :class:`viberkit.analysis.counts.EventCounts`."""
+        return map(_events_of, self._tables([name for name in self.columns if name in {*_OF_EVENT, "code"}]))
 
-    def _events_of(self, table: pa.Table) -> pd.DataFrame:
-        order = [(name, "ascending") for name in ("message_id", "happened_us", "state")]
-        frame: pd.DataFrame = table.sort_by(order).to_pandas()
-        for name in {*INSTANTS} & {*frame.columns}:
-            values = frame.pop(name)
-            frame[INSTANTS[name]] = pd.to_datetime(values.astype("Int64"), unit="us", utc=True).astype(INSTANT)
-        return frame
+    def _tables(self, columns: list[str]) -> Iterator[pa.Table]:
+        names = ", ".join(map(self._engine.identifier, columns))
+        for part in tqdm(self._engine.parts(), disable=not self._progress, unit="bucket", leave=False):
+            yield self._engine.query(f"select {names} from ({self._rows(part, is_complete=None)}) rows")
 
     def _count_durations(self, request: Request) -> tuple[pd.DataFrame, int]:
         """Return the counts of durations; see :class:`viberkit.analysis.counts.EventCounts`."""
@@ -312,9 +305,7 @@ class EventLog:
             text += f" and message_id in ({ids})"
         return text
 
-    def _collect(
-        self, query: Callable[[str], str], keys: list[str] | None, *, is_complete: bool | None = True
-    ) -> pa.Table:
+    def _collect(self, query: Callable[[str], str], keys: list[str] | None, *, is_complete: bool = True) -> pa.Table:
         """The results of a query for each part, added up by ``keys``; without keys one below the other."""
         parts = self._engine.parts()
         rows = (self._rows(part, is_complete=is_complete) for part in parts)
@@ -361,7 +352,7 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
         """Whether the column of ranks has the code of each state."""
         known = self._states["state"].map(rank)
         is_same = (self._states["min_rank"] == known) & (self._states["max_rank"] == known)
-        return bool((is_same & (known < len(ORDER))).all())
+        return len(known) > 0 and bool((is_same & (known < len(ORDER))).all())
 
     @property
     def _has_other_channels(self) -> bool:
@@ -380,6 +371,8 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
     @property
     def _now(self) -> int:
         """The last observation of all."""
+        if not len(self._states):
+            return 0
         last = int(self._states["last"].max())
         observed = self._states["observed"].fillna(last).max()
         return int(observed if observed <= last + _DECADE else last)
@@ -423,12 +416,14 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
             raise ValueError(f"by: {wrong[0]!r} is a column of events; {remedy}{suggestion(wrong[0], self.columns)}")
         quote, literal = self._engine.identifier, self._engine.literal
         cases = " ".join(f"when {literal(state)} then {code}" for state, code in self._codes.items())
+        cases = cases or "when '' then 0"  # of a log without events
         numbers = {name: f"cast({quote(name)} as int)" for name in self._booleans}  # booleans have no least value
         columns = ["last_code" if name == "code" else numbers.get(name, quote(name)) for name in request.by]
         facts = "".join(f", {column} as f{index}" for index, column in enumerate(columns))
         cluster = numbers.get(request.cluster, quote(request.cluster)) if request.cluster else "0"
         since = "observed_from_us" if "observed_from_us" in self.columns else "cast(null as bigint)"
-        first, last = int(self._states["first"].min()), int(self._states["last"].max())
+        times = (self._states["first"].min(), self._states["last"].max()) if len(self._states) else (0, 0)
+        first, last = map(int, times)
 
         def text(rows: str) -> str:
             rows = self._with_codes(rows) if "code" in request.by else rows
@@ -463,6 +458,16 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
         if not is_coarse.any():
             return frame
         return frame.assign(n=frame["n"].where(~is_coarse, 0), dependent=frame["n"].where(is_coarse, 0))
+
+
+def _events_of(table: pa.Table) -> pd.DataFrame:
+    """The events of a table, sorted."""
+    order = [(name, "ascending") for name in ("message_id", "happened_us", "state")]
+    frame: pd.DataFrame = table.sort_by(order).to_pandas()
+    for name in {*INSTANTS} & {*frame.columns}:
+        values = frame.pop(name)
+        frame[INSTANTS[name]] = pd.to_datetime(values.astype("Int64"), unit="us", utc=True).astype(INSTANT)
+    return frame
 
 
 def _add_up(tables: list[pa.Table], keys: list[str]) -> pa.Table:
