@@ -14,15 +14,16 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 from pandas.testing import assert_frame_equal
 from support.documents import ROOT
-from support.event_logs import Engines, lake_table, round_journeys, rounded
+from support.event_logs import Engines, lake_table, round_journeys, rounded, sort_journeys
 
 import viberkit as vk
 from viberkit.analysis import latency as latency_module
-from viberkit.lake import event_log
+from viberkit.lake import engines as files, event_log
 
 CALLS: list[tuple[Callable[..., pd.DataFrame], dict[str, Any]]] = [
     (vk.time_to, {}),
     (vk.time_to, {"by": ["country", "hour"], "of": "delivered", "tz": "Europe/Berlin"}),
+    (vk.time_to, {"by": "is_test", "cluster": "is_test"}),
     (vk.time_to, {"by": "weekday", "end": "seen", "start": "dispatched"}),
     (vk.delivery_curve, {"by": "country", "cluster": None}),
     (vk.delivery_curve, {"end": "failed", "observed_from": "2026-01-07T00:00Z"}),
@@ -35,7 +36,41 @@ CALLS: list[tuple[Callable[..., pd.DataFrame], dict[str, Any]]] = [
     (vk.slo, {"every": "6h", "within": 5}),
     (vk.compare, {"by": "country"}),
     (vk.compare, {"by": "weekday", "shrink": True, "cluster": None}),
+    pytest.param(  # type: ignore[list-item]
+        vk.fallback, {"viber_price": 1, "sms_price": 2, "by": ["country", "hour"]}, marks=pytest.mark.slow
+    ),
+    (vk.fallback, {"viber_price": 1, "sms_price": 2, "advice": {"USER_BLOCKED": "wait"}, "cluster": None}),
 ]
+#: Functions for which the journeys are read, so that times are not rounded; "other" stands for a part of the log.
+OF_JOURNEYS: list[tuple[Callable[..., pd.DataFrame], dict[str, Any]]] = [
+    (vk.journeys, {}),
+    (vk.changes, {}),
+    (vk.changes, {"by": "country", "columns": ["hour", "rate_type"], "tz": "Europe/Berlin"}),
+    (vk.burn_rate, {"by": "rate_type", "within": 5}),
+    (vk.explain, {"other": "other"}),
+    (vk.explain, {"other": "other", "columns": ["country", "campaign"], "cluster": "country", "quantiles": 0.5}),
+    (vk.compare, {"other": "other"}),
+    (vk.replay, {"viber_price": 1, "sms_price": 2}),
+    (vk.replay, {"viber_price": 1, "sms_price": 2, "by": "country", "every": "1w"}),
+    (vk.advise, {}),
+    (vk.cost, {"prices": {"transaction": 1, "promotion": 2}, "by": ["country", "weekday"]}),
+    (vk.time_to, {"start": "channel_failed", "end": "failed"}),
+    (vk.time_to, {"messages": "messages", "by": "sender"}),
+    (vk.time_to, {"observed_from": "observed_from"}),
+]
+#: Functions for which the events are read.
+OF_EVENTS: list[tuple[Callable[..., pd.DataFrame], dict[str, Any]]] = [
+    (vk.transitions, {}),
+    (vk.quality, {}),
+    (vk.clocks, {}),
+    (vk.correct_clocks, {}),
+    (vk.journeys, {"observed_until": pd.Timestamp("2027-01-01", tz="UTC")}),
+    (vk.latency, {"messages": "messages", "by": "sender"}),
+    (vk.latency, {"by": "source"}),
+]
+#: Compared in plain runs of the tests, too; what others read of a log is the same.
+QUICK = (vk.journeys, vk.changes, vk.cost, vk.time_to, vk.quality)
+IGNORED = (vk.DroppedMessagesWarning, vk.UnequalFollowUpWarning, vk.IntervalTimesWarning, vk.MixShiftWarning)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +80,8 @@ def campaign() -> pd.DataFrame:
     code = events["message_id"].astype("category").cat.codes
     country = pd.Series(["AT", "D'E", None, 'ä {0} \\ "%s'], dtype="str").take(code % 4).array
     campaign = pd.Series([f"c{index}" for index in range(13)], dtype="str").take(code % 13).array
-    events = events.assign(country=country, campaign=campaign)
+    facts = {"rate_type": "str", "content_type": "str"}
+    events = events.astype(facts).assign(country=country, campaign=campaign, is_test=(code % 3 == 0).array)
     return pd.concat([events, events.sample(100, random_state=1)], ignore_index=True).sample(frac=1, random_state=2)
 
 
@@ -72,11 +108,60 @@ def test_a_log_gives_the_frame_of_its_journeys(
         pytest.skip("the queries are those of other functions, which take Spark long enough")
     journeys = round_journeys(vk.journeys(campaign), options.get("start", "accepted"))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", (vk.DroppedMessagesWarning, vk.UnequalFollowUpWarning, vk.IntervalTimesWarning))
+        warnings.simplefilter("ignore", IGNORED)
         expected = function(journeys, **options)
         result = function(vk.EventLog(engines.source(engine, campaign)), **options)
     assert_frame_equal(result, expected, rtol=1e-9)
     assert result.attrs == expected.attrs
+
+
+def with_frames(options: dict[str, Any], events: pd.DataFrame, other: Any) -> dict[str, Any]:
+    """The options with frames in place of their names."""
+    ids = pd.Series(sorted(events["message_id"].unique()), dtype="str")
+    sender = pd.Series(["a", "b", None], dtype="str").take(np.arange(len(ids)) % 3).array
+    frames = {"other": other, "messages": pd.DataFrame({"message_id": ids, "sender": sender})}
+    frames["observed_from"] = pd.Series(pd.Timestamp("2026-01-08", tz="UTC"), index=ids[::2])
+    return {name: frames.get(name, value) for name, value in options.items()}
+
+
+def cases(calls: list[tuple[Callable[..., pd.DataFrame], dict[str, Any]]]) -> list[Any]:
+    quick = {function: options for function, options in reversed(calls) if function in QUICK}
+    marks = [[] if options is quick.get(function) else [pytest.mark.slow] for function, options in calls]
+    return [pytest.param(*call, marks=mark, id=call[0].__name__) for call, mark in zip(calls, marks, strict=True)]
+
+
+@pytest.mark.parametrize(("function", "options"), cases(OF_JOURNEYS))
+def test_a_log_gives_the_frame_of_its_exact_journeys(
+    function: Any, options: dict[str, Any], campaign: pd.DataFrame, engines: Engines, engine: str
+) -> None:
+    if engine == "spark" and function not in (vk.journeys, vk.changes, vk.cost):
+        pytest.skip("the queries are those of other functions, which take Spark long enough")
+    journeys, log = sort_journeys(vk.journeys(campaign), campaign), vk.EventLog(engines.source(engine, campaign))
+    half = journeys.filter(regex="_at$").min(axis=1)[2_500]
+    begin = journeys.filter(regex="_at$").min(axis=1) < half
+    arguments = [(campaign if function is vk.journeys else journeys, None), (log, None)]
+    if "other" in options:
+        arguments = [(journeys[begin], journeys[~begin]), (log.where(until=half), log.where(since=half))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IGNORED)
+        expected, result = (function(value, **with_frames(options, campaign, other)) for value, other in arguments)
+    expected = sort_journeys(expected, campaign) if function is vk.journeys else expected
+    assert_frame_equal(result, expected, rtol=1e-9, check_categorical=function is not vk.journeys)
+    assert result.attrs == expected.attrs
+    assert len(result) or function is vk.changes
+
+
+@pytest.mark.parametrize(("function", "options"), cases(OF_EVENTS))
+def test_a_log_gives_the_frame_of_its_events(
+    function: Any, options: dict[str, Any], campaign: pd.DataFrame, engines: Engines, engine: str
+) -> None:
+    if engine == "spark" and function is not vk.quality:
+        pytest.skip("the query is that of other functions, which take Spark long enough")
+    events = campaign.sort_values(["message_id", "happened_at", "state"], ignore_index=True)
+    options = with_frames(options, campaign, None)
+    expected, result = function(events, **options), function(vk.EventLog(engines.source(engine, campaign)), **options)
+    columns = [name for name in expected if name in result]  # facts may be categories
+    assert_frame_equal(result[columns], expected[columns], rtol=1e-9, check_dtype=False, check_categorical=False)
 
 
 @pytest.mark.parametrize("options", [{}, {"by": ["country"]}, {"by": ["hour"], "cluster": None, "tz": "Asia/Kolkata"}])
@@ -113,26 +198,35 @@ def test_filters_are_those_of_a_frame(campaign: pd.DataFrame, engines: Engines, 
 
 
 @pytest.mark.filterwarnings("ignore::viberkit.analysis.comparison.UnequalFollowUpWarning")
-@pytest.mark.parametrize("function", [vk.time_to, vk.delivery_curve, vk.over_time, vk.slo, vk.compare, vk.latency])
+@pytest.mark.parametrize(
+    "function", [vk.time_to, vk.delivery_curve, vk.over_time, vk.slo, vk.compare, vk.latency, vk.fallback]
+)
 def test_a_large_log_is_counted_and_estimates_dependence_from_classes(
     function: Any, campaign: pd.DataFrame, engines: Engines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact = vk.EventLog(engines.source("files", campaign))
-    options = {"by": "country"} if function is vk.compare else {}
+    options: dict[str, Any] = {"by": "country"} if function is vk.compare else {}
+    options = {"viber_price": 1, "sms_price": 2} if function is vk.fallback else options
     expected, independent = function(exact, **options), function(exact, cluster=None, **options)
     monkeypatch.setattr(event_log, "_EXACT", 0)
     large = vk.EventLog(engines.source("files", campaign))
     assert_frame_equal(function(large, cluster=None, **options), independent, rtol=1e-9)
     result = function(large, **options)
     values = [
-        name for name in ("share", "value_s", "delivered", "n", "n_open", "window_at", "n_missed") if name in result
+        name
+        for name in ("share", "value_s", "delivered", "n", "n_open", "window_at", "n_missed", "cost", "chosen")
+        if name in result
     ]
     assert_frame_equal(result[values], expected[values], rtol=1e-9)
     if "design_effect" in result:
         assert np.abs(np.log(result["design_effect"] / expected["design_effect"])).mean() < 0.05
+    if "cost_low" in result:
+        widths = [(frame["cost_high"] - frame["cost_low"]).dropna() for frame in (result, expected)]
+        assert np.abs(np.log(widths[0] / widths[1])).mean() < 0.05
 
 
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "8"))
+TEXTS = {"last_state": "str", "code": "str"}  # their categories are in another order
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "5"))
 ZONES = ["UTC", "Europe/Berlin", "Australia/Lord_Howe", "America/St_Johns"]
 STATES = [
     "accepted",
@@ -154,10 +248,11 @@ def logs(draw: st.DrawFn) -> pd.DataFrame:
     """Events around a change to or from daylight saving time: ties, duplicates, disorder, unknown states."""
     change = pd.Timestamp(draw(st.sampled_from(["2026-03-29T01:00Z", "2026-10-25T01:00Z", "2026-04-04T15:00Z"])))
     offsets = st.integers(-7_200_000_000, 7_200_000_000) | st.sampled_from([0, 1_000, 1_500, 999, 3_600_000_000])
-    event = st.tuples(st.sampled_from("abcdefgh"), st.sampled_from(STATES), offsets, st.booleans())
-    rows = [*draw(st.lists(event, min_size=3, max_size=40)), ("a", "accepted", 0, True)]
+    codes = st.sampled_from([None, "", "TIMEOUT", "b", "ä"])
+    event = st.tuples(st.sampled_from("abcdefgh"), st.sampled_from(STATES), offsets, st.booleans(), codes)
+    rows = [*draw(st.lists(event, min_size=3, max_size=40)), ("a", "accepted", 0, True, None)]
     rows += draw(st.lists(st.sampled_from(rows), max_size=5))
-    frame = pd.DataFrame(rows, columns=["message_id", "state", "offset", "is_observed"])
+    frame = pd.DataFrame(rows, columns=["message_id", "state", "offset", "is_observed", "code"])
     at = (change + pd.to_timedelta(frame.pop("offset"), unit="us")).astype("datetime64[us, UTC]")
     observed = (at + pd.Timedelta("97min")).where(frame.pop("is_observed"))
     country = frame["message_id"].map({"a": "AT", "b": "DE", "c": "AT"}).astype("str")
@@ -173,9 +268,15 @@ def compare_generated(events: pd.DataFrame, tz: str, open_log: Callable[[pd.Data
         (vk.over_time, {"every": "30min", "end": "dispatched"}),
         (vk.slo, {"every": "2h", "end": "failed"}),
         (vk.profile, {"by": "country"}),
+        (vk.fallback, {"viber_price": 1, "sms_price": 2}),
     ):
         expected = function(journeys, **options | more)
         assert_frame_equal(function(log, **options | more), expected, rtol=1e-9)
+    exact = sort_journeys(vk.journeys(events), events)
+    assert_frame_equal(vk.journeys(log).astype(TEXTS), exact.astype(TEXTS), check_categorical=False)
+    assert_frame_equal(vk.advise(log), vk.advise(exact))
+    ordered = events.sort_values(["message_id", "happened_at", "state"], ignore_index=True)
+    assert_frame_equal(vk.quality(log), vk.quality(ordered), check_categorical=False)
     tables = []  # unrecognised states are in another order
     for table in (expected_latency(events, ["country"]), vk.latency(log, by="country")):
         states = table.astype({"from_state": "str", "to_state": "str"}).drop(columns="slowest_share")
@@ -204,24 +305,54 @@ def test_any_log_gives_the_same_frames_on_each_engine(
     compare_generated(events, tz, lambda frame: vk.EventLog(engines.source(engine, frame)))
 
 
+def test_findings_of_the_parts_of_a_log_are_added_up(
+    campaign: pd.DataFrame, engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign, number = campaign[:4_000], np.arange(4_000)
+    moved = pd.to_timedelta(np.where(number % 50 == 0, -number, 0), unit="s")
+    faulty = campaign.assign(
+        happened_at=campaign["happened_at"] + moved,
+        received_at=campaign["happened_at"] + pd.to_timedelta(number % 7 - 2, unit="s"),
+        source=np.where(number % 3 > 0, "callback", "history"),
+        state=campaign["state"].astype("str").where(number % 90 > 0, "odd"),
+        inbound=number % 100 == 0,
+        naive=number % 110 == 0,
+    )
+    source = engines.source("files", faulty)
+    ordered = faulty.sort_values(["message_id", "happened_at", "state"], ignore_index=True)
+    whole, log = vk.quality(vk.EventLog(source)), vk.quality(ordered)
+    assert_frame_equal(whole, log, check_categorical=False)
+    monkeypatch.setattr(files, "_ROWS", 1)
+    parts = vk.quality(vk.EventLog(source))
+    of_whole = ["silence", "ids_alike", "clock_resolution", "clock_offset"]
+    is_added = ~parts["check"].isin(of_whole)
+    assert parts["effect"][~is_added].str.startswith("Not checked: the log is read in parts").all()
+    added, expected = parts[is_added], whole[~whole["check"].isin(of_whole)]
+    assert (added["count"] > 0).sum() >= 12
+    expected = expected.assign(value_s=expected["value_s"].mask(expected["check"].isin(["clock_skew", "polled"])))
+    assert_frame_equal(added.reset_index(drop=True), expected.reset_index(drop=True), check_categorical=False)
+
+
+def test_a_log_without_events_gives_the_frames_of_no_events(campaign: pd.DataFrame, engines: Engines) -> None:
+    log, none = vk.EventLog(engines.source("files", campaign)).where(country="nowhere"), campaign.iloc[:0]
+    prices = {"viber_price": 1, "sms_price": 2}
+    functions = (vk.time_to, vk.delivery_curve, vk.over_time, vk.slo, vk.changes, vk.burn_rate, vk.advise)
+    calls = [(vk.latency, {}), (vk.quality, {}), (vk.fallback, prices), (vk.cost, {"prices": 1})]
+    for function, options in [*((function, {}) for function in functions), *calls]:
+        expected = function(none, **options)
+        assert_frame_equal(function(log, **options), expected, check_categorical=False)
+    states = [name for name in vk.journeys(none) if name.endswith("_at")]
+    assert_frame_equal(vk.journeys(log)[states], vk.journeys(none)[states])
+
+
 def test_what_is_not_supported_is_an_error(campaign: pd.DataFrame, engines: Engines) -> None:
     log = vk.EventLog(engines.source("files", campaign))
-    for function, options in ((vk.burn_rate, {}), (vk.changes, {}), (vk.fallback, {"viber_price": 1, "sms_price": 2})):
-        with pytest.raises(ValueError, match="does not support it with an EventLog; pass a frame"):
-            function(log, **options)
-    with pytest.raises(ValueError, match="other: compare does not support it"):
-        vk.compare(log, other=log)
-    with pytest.raises(ValueError, match="messages: time_to does not support it"):
-        vk.time_to(log, messages=campaign)
-    with pytest.raises(ValueError, match="start, end: 'seen' and 'delivered' have to be states"):
-        vk.time_to(log, start="seen")
     with pytest.raises(ValueError, match="by: 'state' is a column of events"):
         vk.time_to(log, by="state")
     with pytest.raises(vk.errors.MissingColumn, match="no column 'contry'"):
         vk.latency(log, by="contry")
-    for function in (vk.journeys, vk.transitions, vk.quality, vk.clocks):
-        with pytest.raises(TypeError):
-            function(log)
+    with pytest.raises(vk.errors.MissingColumn, match="no column 'contry'"):
+        vk.burn_rate(log, by="contry")
     with pytest.raises(FileNotFoundError, match="no Parquet file matches"):
         vk.EventLog("nowhere/*.parquet")
     with pytest.raises(TypeError, match="DataFrame is none of"):

@@ -18,17 +18,18 @@ import pyarrow.parquet as pq
 
 HOUR = 3_600_000_000
 INSTANTS = {"happened_at": "happened_us", "observed_until": "observed_until_us", "observed_from": "observed_from_us"}
+INSTANTS |= {"received_at": "received_us"}
 PROGRAMS = next(Path("/usr/lib/postgresql").glob("*/bin"), None)
 
 
 def lake_table(events: pd.DataFrame) -> pa.Table:
     """Events with the columns of a lake: instants as whole numbers of microseconds."""
-    frame = events.astype({"state": "str"})
+    categories = {name for name, dtype in events.dtypes.items() if isinstance(dtype, pd.CategoricalDtype)}
+    frame = events.astype(dict.fromkeys(categories, "str"))
     for name in {*INSTANTS} & {*frame}:
         values = pd.to_datetime(frame.pop(name), utc=True).astype("datetime64[us, UTC]")
         frame[INSTANTS[name]] = values.astype("int64").astype("Int64").where(values.notna())
-    known = ["source", "naive", "channel", "code", "detail", "not_before", "received_at"]
-    return pa.Table.from_pandas(frame.drop(columns=known, errors="ignore"), preserve_index=False)
+    return pa.Table.from_pandas(frame.drop(columns="not_before", errors="ignore"), preserve_index=False)
 
 
 def rounded(microseconds: Any) -> Any:
@@ -47,6 +48,13 @@ def round_journeys(journeys: pd.DataFrame, start: str = "accepted") -> pd.DataFr
         moved = begin + pd.to_timedelta(rounded(since), unit="us").astype("timedelta64[us]")
         result[name] = moved.where(since >= 0, result[name]).astype("datetime64[us, UTC]")
     return result
+
+
+def sort_journeys(journeys: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:
+    """Journeys in the order of those of an event log: by their first event, then by id."""
+    first = events.groupby("message_id")["happened_at"].min().reindex(journeys["message_id"])
+    order = journeys.assign(_first=first.array).sort_values(["_first", "message_id"]).index
+    return journeys.loc[order].reset_index(drop=True)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from viberkit.analysis.counts import EventCounts
 from viberkit.analysis.durations import (
     COMPETING,
     REACHED,
@@ -68,7 +69,7 @@ def changes(
 
     Parameters
     ----------
-    journeys : DataFrame
+    journeys : DataFrame or EventLog
         Journeys as returned by ``vk.journeys``, or events.
     by : str or sequence of str, optional
         Columns to group by: columns of ``journeys`` or ``messages``, ``hour`` or ``weekday``. Each group is searched
@@ -181,7 +182,11 @@ def changes(
     """
     quantiles = check_shares(quantiles, "quantiles")
     options: dict[str, Any] = {"start": start, "end": end, "observed_from": observed_from, "tz": tz}
-    observed = durations(journeys, "changes", by=by, confidence=confidence, cluster=None, messages=messages, **options)
+    options |= {"confidence": confidence, "messages": messages, "cluster": None}
+    options["columns"] = group_names(columns)
+    if columns is None and isinstance(journeys, EventCounts):
+        options["columns"] = journeys._facts(_MAX_VALUES)
+    observed = durations(journeys, "changes", by=by, **options)
     del observed.attrs["cluster"]  # dependence is taken into account below
     if not quantiles:
         raise ValueError("quantiles: is empty; pass e.g. 0.5")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from viberkit.analysis.counts import EventCounts
 from viberkit.analysis.formatting import duration
 from viberkit.analysis.incidence import Floats
 from viberkit.analysis.journeys import DELIVERY_PATH, ERROR_STATES
@@ -197,7 +198,7 @@ def clocks(events: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    events : DataFrame
+    events : DataFrame or EventLog
         Events with ``message_id``, ``state`` and ``happened_at``. With several sources
         (``archive.events(all_sources=True)``) and ``received_at``, more can be found.
 
@@ -278,7 +279,7 @@ def correct_clocks(events: pd.DataFrame, *, offsets: pd.DataFrame | None = None)
 
     Parameters
     ----------
-    events : DataFrame
+    events : DataFrame or EventLog
         Events with ``message_id``, ``state`` and ``happened_at``.
     offsets : DataFrame, optional
         The clocks to correct, as :func:`clocks` returns them: all of its rows, or some. By default they are estimated
@@ -315,6 +316,7 @@ def correct_clocks(events: pd.DataFrame, *, offsets: pd.DataFrame | None = None)
     >>> round(float(np.median(took)), 1), vk.time_to(corrected, quantiles=0.5)["value_s"].round(1).tolist()
     (1.6, [1.6])
     """
+    events = events.to_frame() if isinstance(events, EventCounts) else events
     found = clocks(events) if offsets is None else offsets
     found = found[found[["offset_s", "drift_s_per_day", "step_s"]].abs().max(axis=1) > 0]
     source, state = (column_of(events, EVENTS[name]).astype(object).fillna("") for name in ("source", "state"))

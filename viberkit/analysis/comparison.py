@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from viberkit.analysis.counts import EventCounts, check_unsupported
 from viberkit.analysis.durations import (
     FRAME,
     OPEN,
@@ -74,9 +73,9 @@ def compare(
 
     Parameters
     ----------
-    journeys : DataFrame
+    journeys : DataFrame or EventLog
         Journeys as ``vk.journeys`` returns them, or events.
-    other : DataFrame, optional
+    other : DataFrame or EventLog, optional
         A second frame to compare with ``journeys``, instead of ``by``.
     by : str or sequence of str, optional
         Columns to group by: of ``journeys``, of ``messages``, or ``hour`` or ``weekday`` of the start.
@@ -198,10 +197,10 @@ def compare(
         raise ValueError("within, quantiles: both are empty; pass e.g. within=60 or quantiles=0.5")
     frame, columns = journeys, by
     if other is not None:
-        if isinstance(journeys, EventCounts):
-            check_unsupported("compare", other=other)
         if group_names(by):
             raise ValueError("by: two frames are compared as a whole; pass either other or by")
+        read = ["campaign" if cluster == "auto" else cluster, *MIX_COLUMNS, "message_id"]
+        journeys, other = (as_journeys(frame, "compare", read) for frame in (journeys, other))
         frame, columns = _concatenate(journeys, other, names), FRAME
         baseline = names[0] if baseline is None else baseline
     elif not group_names(by):
@@ -335,9 +334,7 @@ def _concatenate(journeys: pd.DataFrame, other: pd.DataFrame, names: tuple[str, 
     if len(names) != 2 or names[0] == names[1]:
         raise ValueError(f"names: {names!r} are not two different names; pass e.g. ('before', 'after')")
     frames = zip((journeys, other), names, strict=True)
-    return pd.concat(
-        [as_journeys(frame, "compare").assign(**{FRAME: name}) for frame, name in frames], ignore_index=True
-    )
+    return pd.concat([frame.assign(**{FRAME: name}) for frame, name in frames], ignore_index=True)
 
 
 def _find_baseline(groups: list[tuple[str, Durations]], baseline: Any) -> tuple[str, Durations]:

@@ -33,7 +33,7 @@ def cost(
 
     Parameters
     ----------
-    journeys : DataFrame
+    journeys : DataFrame or EventLog
         Journeys as returned by ``vk.journeys``, or events.
     by : str or sequence of str, optional
         Columns to group by: columns of ``journeys`` or ``messages``, ``hour`` or ``weekday`` of acceptance.
@@ -91,9 +91,10 @@ def cost(
     check_time_zone(tz)
     if viber_charged not in ("sent", "delivered"):
         raise ValueError(f"viber_charged: {viber_charged!r} is not valid; pass 'sent' or 'delivered'")
-    journeys = as_journeys(journeys, "cost").reset_index(drop=True)
     rate_type = ["rate_type"] if isinstance(prices, Mapping) else []
     needed = list(dict.fromkeys([*names, *rate_type]))
+    read = [*needed, "code", *([] if messages is None else ["message_id"])]
+    journeys = as_journeys(journeys, "cost", read).reset_index(drop=True)
     columns = group_columns(journeys, needed, instants_of(journeys, "accepted_at"), messages, "cost", tz)
     outcome = journeys["outcome"].astype("str")
     price = _price_of(columns["rate_type"], prices) if isinstance(prices, Mapping) else _price("prices", prices)

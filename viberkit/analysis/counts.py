@@ -1,12 +1,13 @@
-"""What an event log outside of memory returns instead of journeys or transitions: how many messages have a duration.
+"""What an event log outside of memory returns: journeys, or instead of them how many messages have a duration.
 
 The estimators take counts as they take rows, so that a log of any size, on any engine, gives the result of a frame.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import pandas as pd
 
@@ -41,8 +42,9 @@ class Request:
 class EventCounts(Protocol):
     """An event log that counts durations.
 
-    Both methods return microseconds and numbers of messages, ``n``; ``dependent`` is the number from which dependence
-    is estimated, where times are rounded more coarsely, so that an entry has one of the two; None if both are ``n``.
+    The methods that count return microseconds and numbers of messages, ``n``; ``dependent`` is the number from which
+    dependence is estimated, where times are rounded more coarsely, so that an entry has one of the two; None if both
+    are ``n``.
     """
 
     columns: list[str]
@@ -61,9 +63,17 @@ class EventCounts(Protocol):
         ``dependent``; of the second ``from_state``, ``time`` and ``n``.
         """
 
+    def _journeys(self, function: str, columns: Iterable[str | None]) -> pd.DataFrame:
+        """The journeys in order of their first event, with those of ``columns`` that the log has.
 
-def check_unsupported(function: str, **arguments: Any) -> None:
-    """Raise a ``ValueError`` if an argument is passed that an event log does not support."""
-    if passed := [name for name, value in arguments.items() if value is not None]:
-        remedy = "pass a frame, e.g. vk.journeys(log.where(campaign='spring').to_frame())"
-        raise ValueError(f"{passed[0]}: {function} does not support it with an EventLog; {remedy}")
+        ``message_id`` and ``code`` are among them only if they are passed; states that no message entered are missing.
+        """
+
+    def _facts(self, largest: int) -> list[str]:
+        """The columns of facts of text, categories or truth values that have at most so many values."""
+
+    def _frames(self) -> Iterator[pd.DataFrame]:
+        """The events without facts in parts, each with all events of its messages, sorted by message and time."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """The events, sorted by message and time."""

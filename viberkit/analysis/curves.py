@@ -46,7 +46,7 @@ def delivery_curve(
 
     Parameters
     ----------
-    journeys : DataFrame
+    journeys : DataFrame or EventLog
         Journeys as ``vk.journeys`` returns them, or events.
     by : str or sequence of str, optional
         Columns to group by: of ``journeys``, of ``messages``, or ``hour`` or ``weekday`` of the start.
@@ -223,7 +223,7 @@ def time_to(
 
     Parameters
     ----------
-    journeys : DataFrame
+    journeys : DataFrame or EventLog
         Journeys as ``vk.journeys`` returns them, or events.
     by : str or sequence of str, optional
         Columns to group by: of ``journeys``, of ``messages``, or ``hour`` or ``weekday`` of the start.

@@ -17,23 +17,23 @@ import pandas as pd
 
 from viberkit.analysis import journeys as journeys_module
 from viberkit.analysis.clusters import Cells, critical_value, design_effect, score_effects
-from viberkit.analysis.counts import PARTS_OF_TIME, EventCounts, Request, check_unsupported
+from viberkit.analysis.counts import PARTS_OF_TIME, EventCounts, Request
 from viberkit.analysis.formatting import duration, group_name, percent
 from viberkit.analysis.grouping import BY, as_list, check_name_clash, factorize, group_columns, group_names
 from viberkit.analysis.incidence import Counts, DesignEffect, Incidence, incidence
 from viberkit.analysis.interval_censoring import interval_incidence
-from viberkit.analysis.journeys import DELIVERED_STATES, DELIVERY_PATH, FAILED_STATES
+from viberkit.analysis.journeys import DELIVERED_STATES, DELIVERY_PATH, FAILED_STATES, JOURNEY_STATES
 from viberkit.analysis.ordering import NEVER, SECOND, Ints, by_message, instants, instants_of
 from viberkit.analysis.result import as_result
 from viberkit.errors import MissingColumn, quote, suggestion
+from viberkit.frames.columns import JOURNEYS
 from viberkit.frames.schema import require
-from viberkit.models.states import ORDER, parse_state
+from viberkit.models.states import parse_state
 
 #: The column that holds the name of the frame of each message, where two frames are compared.
 FRAME = "_frame"
 #: The causes: right-censored, the end state, or the outcome that competes with it.
 OPEN, REACHED, COMPETING = 0, 1, 2
-_JOURNEY_STATES = ORDER[:8]
 _FAILS_AFTER = DELIVERY_PATH.index("delivered")  # a failure follows the states before delivery
 _INDEPENDENT = 512  # sums of independent messages
 _COARSE_S = 2.0  # intervals wider than this are reported: clocks in seconds are common
@@ -118,7 +118,7 @@ class Durations:
         return replace(others.incidence(cause[~bounded], causes), extremes=extremes)
 
     @cached_property
-    def _grouped(self) -> Durations:
+    def grouped(self) -> Durations:
         """The entries from which dependence is estimated."""
         if self.dependent is None:
             return self
@@ -127,7 +127,7 @@ class Durations:
     @cached_property
     def cells(self) -> Cells | None:
         """The clusters of the messages; None where they are taken as independent, or are too few."""
-        chosen, part = self.attrs.get("cluster"), self._grouped
+        chosen, part = self.attrs.get("cluster"), self.grouped
         return None if chosen is None else Cells.of(part.started, part.count(), part.cluster, chosen == "auto", part.n)
 
     def design_effects(self, cause: Ints) -> Callable[[int], DesignEffect | None]:
@@ -136,14 +136,14 @@ class Durations:
         def effect(end: int) -> DesignEffect | None:
             if self.cells is None:
                 return None
-            part, causes = self._grouped, cause if self.dependent is None else cause[self.dependent > 0]
+            part, causes = self.grouped, cause if self.dependent is None else cause[self.dependent > 0]
             return design_effect(self.cells, part.time, causes, end, part.entry, part.n, self.attrs["confidence"])
 
         return cache(effect)
 
     def critical_values(self, times: tuple[float, float]) -> list[float]:
         """The normal quantiles with which the band of each outcome holds at all times (microseconds) at once."""
-        part, cells = self._grouped, self.cells
+        part, cells = self.grouped, self.cells
         if cells is None and part.n is not None:
             part = replace(part.take(np.repeat(np.arange(len(part)), part.n.astype(np.int64))), n=None)
         # Independent messages are added up in arbitrary cells, so that there are not too many of them.
@@ -157,7 +157,7 @@ class Durations:
         """The design effects of Gray's and of the log-rank test, each with its degrees of freedom."""
         if self.cells is None:
             return (1.0, np.inf), (1.0, np.inf)
-        part, groups = self._grouped, group if self.dependent is None else group[self.dependent > 0]
+        part, groups = self.grouped, group if self.dependent is None else group[self.dependent > 0]
         return score_effects(self.cells, part.time, part.cause, groups, part.entry, part.n)
 
     def take(self, chosen: npt.NDArray[Any]) -> Durations:
@@ -234,8 +234,13 @@ def dependence_attrs(groups: list[tuple[dict[str, Any], Durations]]) -> dict[str
     return {}
 
 
-def as_journeys(frame: pd.DataFrame, function: str) -> pd.DataFrame:
-    """Journeys as they are, events as journeys; a message in several rows would count several times."""
+def as_journeys(frame: pd.DataFrame | EventCounts, function: str, columns: Iterable[str | None] = ()) -> pd.DataFrame:
+    """Journeys as they are, events as journeys; a message in several rows would count several times.
+
+    ``columns``: those that are read of an event log, beside the times of the states.
+    """
+    if isinstance(frame, EventCounts):
+        return frame._journeys(function, columns)
     if isinstance(frame, pd.DataFrame) and "outcome" not in frame and {"state", "happened_at"} <= {*frame.columns}:
         return journeys_module.journeys(frame)
     require(frame, ("message_id", "outcome", "observed_until"), f"{function} (pass vk.journeys(events))")
@@ -296,6 +301,7 @@ def durations(
     cluster: str | None = "auto",
     messages: pd.DataFrame | None = None,
     tz: str = "UTC",
+    columns: Iterable[str] = (),
     split: tuple[tuple[int, int | None], ...] | None = None,
     late: bool = False,
 ) -> Durations:
@@ -304,9 +310,10 @@ def durations(
     A later state proves that a message passed ``end`` (seen without *delivered*): it did so between the last event
     before and the first after, ``earliest`` and ``time``. The same holds for a state observed by polling or read off a
     coarse clock (``<state>_not_before`` and ``<state>_not_after``), and for a failure without a time. Delivered
-    outweighs failed. Negative times (clock skew) count as zero. ``split`` and ``late`` are those of a request to an
-    event log (:class:`~viberkit.analysis.counts.Request`);
-    without ``split`` it is refused.
+    outweighs failed. Negative times (clock skew) count as zero.
+
+    An event log counts them, with ``split`` and ``late`` (:class:`~viberkit.analysis.counts.Request`), unless ``split``
+    is None or counts do not have what is passed: then its journeys are read. Either has the further ``columns``.
     """
     names = group_names(by)
     confidence = check_share(confidence, "confidence")
@@ -315,12 +322,14 @@ def durations(
     if end == "expired":
         raise ValueError("end: 'expired' counts as a failure; pass 'failed', which includes it")
     attrs = {"by": names, "start": start, "end": end, "confidence": confidence, "cluster": cluster, "tz": tz}
-    if isinstance(frame, EventCounts):
-        check_unsupported(function, messages=messages, journeys=frame if split is None else None)
-        return _counted(frame, function, attrs, observed_from, split or (), late)
-    journeys = as_journeys(frame, function)
+    path, joined = (*DELIVERY_PATH, "failed"), messages is not None or isinstance(observed_from, pd.Series)
+    is_counted = not joined and {start, end} <= {*path} and path.index(start) < path.index(end)
+    if isinstance(frame, EventCounts) and split is not None and is_counted and not {*names} & {*JOURNEYS.names}:
+        return _counted(frame, function, attrs, columns, observed_from, split, late)
+    read = [*names, "campaign" if cluster == "auto" else cluster, *columns, *["message_id"] * joined]
+    journeys = as_journeys(frame, function, read)
     _require_outcome_times(journeys, function)
-    at = {state: instants_of(journeys, f"{state}_at") for state in _JOURNEY_STATES if f"{state}_at" in journeys.columns}
+    at = {state: instants_of(journeys, f"{state}_at") for state in JOURNEY_STATES if f"{state}_at" in journeys.columns}
     begin, begin_earliest = _entered(journeys, at, [start])
     started = (begin != NEVER) & (begin_earliest != 0)  # 1970: it was polled first when the message had long started
     if len(journeys) and not started.any():
@@ -378,13 +387,12 @@ def _counted(
     log: EventCounts,
     function: str,
     attrs: dict[str, Any],
+    columns: Iterable[str],
     observed_from: Any,
     split: tuple[tuple[int, int | None], ...],
     late: bool,
 ) -> Durations:
     """The durations that an event log counts; groups by time of day are those of the first start of each entry."""
-    if isinstance(observed_from, pd.Series):
-        check_unsupported(function, observed_from=observed_from)
     since = None if observed_from is None else int(by_message(observed_from, pd.Series(["0"]), "min")[0])
     names, start, tz = attrs["by"], attrs["start"], attrs["tz"]
     facts = [name for name in names if name not in PARTS_OF_TIME or name in log.columns]
@@ -392,7 +400,8 @@ def _counted(
     cluster = "campaign" if attrs["cluster"] == "auto" and "campaign" in log.columns else attrs["cluster"]
     cluster = None if cluster == "auto" else cluster
     is_dependent = attrs["cluster"] is not None
-    request = Request(function, facts, start, attrs["end"], split, late, since, cluster, is_dependent, tz)
+    columns = [name for name in columns if name in log.columns and name not in facts]
+    request = Request(function, [*facts, *columns], start, attrs["end"], split, late, since, cluster, is_dependent, tz)
     counts, dropped = log._count_durations(request)
     n = counts["n"].to_numpy()
     if dropped and not len(counts):
@@ -405,11 +414,10 @@ def _counted(
     earliest = arrays["time"] if (counts["earliest"] == counts["time"]).all() else counts["earliest"].to_numpy()
     arrays["entry"] = arrays["entry"] if (arrays["entry"] >= 0).any() else None
     arrays["informative"] = arrays["informative"] if arrays["informative"].any() else None
-    codes = None if cluster is None else pd.factorize(counts["cluster"], sort=True)[0].astype(np.int64)
-    codes = None if codes is None or not (codes >= 0).any() else codes
+    codes = None if cluster is None else _number_clusters(counts["cluster"], arrays["started"])
     groups, group = factorize(group_columns(counts, names, arrays["started"], None, function, tz), names)
     attrs |= interval_attrs(arrays["time"], earliest, arrays["cause"] == REACHED, function, attrs["end"], n)
-    journeys, row = pd.DataFrame({"observed_until": instants(counts["until"].to_numpy())}), np.arange(len(counts))
+    journeys, row = counts[columns].assign(observed_until=instants(counts["until"].to_numpy())), np.arange(len(counts))
     dependent = counts["dependent"].to_numpy() if "dependent" in counts else None
     is_single = dependent is None and (n == 1).all()
     more: dict[str, Any] = {"n": None if is_single else n, "cluster": codes, "dependent": dependent}
@@ -426,9 +434,15 @@ def cluster_codes(
     if cluster is None or (cluster == "auto" and "campaign" not in columns):
         return None
     name = "campaign" if cluster == "auto" else cluster
-    values = group_columns(frame, [name], started, messages, f"{function} (cluster)", tz)[name]
-    codes = pd.factorize(values)[0].astype(np.int64)
-    return codes if (codes >= 0).any() else None
+    return _number_clusters(group_columns(frame, [name], started, messages, f"{function} (cluster)", tz)[name], started)
+
+
+def _number_clusters(values: pd.Series[Any], started: Ints) -> Ints | None:
+    """The number of the cluster of each row, in order of the first starts; -1 for none, None if no row has one."""
+    codes, names = pd.factorize(values, sort=True)
+    first = pd.Series(started).groupby(codes).min().reindex(range(len(names)))
+    place = np.append(np.argsort(np.argsort(first, kind="stable")), -1)
+    return place[codes] if len(names) else None
 
 
 def interval_attrs(
@@ -452,8 +466,8 @@ def interval_attrs(
 
 def _journey_state(field: str, text: str) -> str:
     state = parse_state(text) if isinstance(text, str) else text
-    if state not in _JOURNEY_STATES:
-        remedy = f"{suggestion(text, _JOURNEY_STATES)}pass one of {', '.join(_JOURNEY_STATES)}"
+    if state not in JOURNEY_STATES:
+        remedy = f"{suggestion(text, JOURNEY_STATES)}pass one of {', '.join(JOURNEY_STATES)}"
         raise ValueError(f"{field}: {text!r} is not a state of a journey; {remedy}")
     return state
 

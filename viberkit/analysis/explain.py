@@ -62,9 +62,9 @@ def explain(
 
     Parameters
     ----------
-    journeys : DataFrame
+    journeys : DataFrame or EventLog
         Journeys as ``vk.journeys`` returns them, or events: the messages before.
-    other : DataFrame
+    other : DataFrame or EventLog
         Those after, whose difference from ``journeys`` is explained.
     start : str, default "accepted"
         The state from which time is measured, in any dialect. Messages without it are dropped.
@@ -171,10 +171,10 @@ def explain(
     (limit,), level = check_within([within]), None if quantiles is None else check_share(quantiles, "quantiles")
     options: dict[str, Any] = {"observed_from": observed_from, "confidence": confidence, "cluster": cluster, "tz": tz}
     options |= {"start": start, "end": end, "messages": messages}
-    parts = [durations(frame, "explain", **options) for frame in (journeys, other)]
     of_messages = () if messages is None else messages.columns
     known = {"hour"} | ({*journeys.columns, *of_messages} & {*other.columns, *of_messages})
     names = [name for name in (*MIX_COLUMNS, "hour") if name in known] if columns is None else group_names(columns)
+    parts = [durations(frame, "explain", columns=names, **options) for frame in (journeys, other)]
     frames = [group_columns(part.journeys, names, part.started, messages, "explain", tz) for part in parts]
     groups, codes = _groups(pd.concat(frames, ignore_index=True), names)
     column, curves, hops = groups["column"].to_numpy(), [part.curve for part in parts], _hops(parts)

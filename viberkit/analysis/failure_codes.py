@@ -54,7 +54,7 @@ def advise(journeys: pd.DataFrame, *, advice: Mapping[str, str] | None = None) -
 
     Parameters
     ----------
-    journeys : DataFrame
+    journeys : DataFrame or EventLog
         Journeys as returned by ``vk.journeys``, or events.
     advice : mapping of str to str, optional
         Advice by code; it replaces or extends the built-in advice.
@@ -94,7 +94,7 @@ def advise(journeys: pd.DataFrame, *, advice: Mapping[str, str] | None = None) -
     1  viber::error::TIMEOUT  1    0.5             wait
     """
     table = _table(advice)
-    journeys = as_journeys(journeys, "advise")
+    journeys = as_journeys(journeys, "advise", ["code"])
     codes = column_of(journeys[journeys["outcome"] == "failed"], JOURNEYS["code"])
     counts = codes.astype("str").value_counts(dropna=False)
     result = pd.DataFrame({"code": counts.index.astype("str"), "n": counts.to_numpy(dtype=np.int64)})

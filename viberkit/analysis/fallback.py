@@ -62,7 +62,7 @@ def fallback(
 
     Parameters
     ----------
-    journeys : DataFrame
+    journeys : DataFrame or EventLog
         Journeys as returned by ``vk.journeys``, or events.
     by : str or sequence of str, optional
         Columns to group by: columns of ``journeys`` or ``messages``, ``hour`` or ``weekday``.
@@ -167,7 +167,8 @@ def fallback(
     """
     policy = _policy(waits, within, target, viber_price, sms_price, sms_curve, viber_charged)
     options: dict[str, Any] = {"by": by, "start": start, "observed_from": observed_from, "messages": messages, "tz": tz}
-    observed = durations(journeys, "fallback", confidence=confidence, cluster=cluster, **options)
+    options |= {"confidence": confidence, "cluster": cluster}
+    observed = durations(journeys, "fallback", columns=["code"], split=(), **options)
     return _estimate(observed, falls_back_at_once(observed.journeys, advice), policy)
 
 
@@ -197,7 +198,7 @@ def replay(
 
     Parameters
     ----------
-    journeys : DataFrame
+    journeys : DataFrame or EventLog
         Journeys as returned by ``vk.journeys``, or events.
     by : str or sequence of str, optional
         Columns to group by: columns of ``journeys`` or ``messages``, ``hour`` or ``weekday``. A wait is chosen for each
@@ -290,7 +291,7 @@ def replay(
     """
     policy = _policy(waits, within, target, viber_price, sms_price, sms_curve, viber_charged)
     options: dict[str, Any] = {"by": by, "start": start, "observed_from": observed_from, "messages": messages, "tz": tz}
-    observed = durations(journeys, "replay", confidence=confidence, **options)
+    observed = durations(journeys, "replay", confidence=confidence, columns=["code"], **options)
     at_once, name = falls_back_at_once(observed.journeys, advice), "campaign"
     if every is None and observed.cluster is not None:
         names = group_columns(observed.journeys, [name], observed.started, messages, "replay", tz)[name].astype("str")
@@ -459,6 +460,8 @@ def _resample(part: Durations, cause: Ints, curve: Incidence, policy: _Policy) -
     Independent messages are drawn one by one, values of a column as a whole, and stretches of time as blocks of a
     circular log.
     """
+    if (dependent := part.dependent) is not None:
+        part, cause = part.grouped, cause[dependent > 0]
     total = np.cumsum(curve.ended.sum(axis=0) + curve.censored)
     rows = np.searchsorted(total, (1 - np.linspace(1.0, 0.0, _CLASSES) ** 2) * total[-1])  # more where few are left
     ends = np.unique(np.concatenate([curve.time[rows], policy.waits, [policy.within]]))

@@ -10,12 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from viberkit.analysis.counts import EventCounts
 from viberkit.analysis.ordering import NEVER, SECOND, OrderedEvents, by_message, instants, instants_of, order_events
 from viberkit.frames.columns import EVENTS, JOURNEYS
 
 #: The states of a message that is delivered, and of one that failed for good.
 DELIVERED_STATES = ("delivered", "seen")
 FAILED_STATES = ("failed", "expired")
+#: The states of which a journey has the time.
+JOURNEY_STATES = tuple(name.removesuffix("_at") for name in JOURNEYS.names if name.endswith("_at"))
 #: The states whose events carry an error code.
 ERROR_STATES = ("channel_failed", *FAILED_STATES)
 _DECADE = 10 * 366 * 86_400 * SECOND
@@ -32,7 +35,7 @@ def transitions(events: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    events : DataFrame
+    events : DataFrame or EventLog
         Events with ``message_id``, ``state`` and ``happened_at``, in any order. Events without one of them are
         ignored, duplicates (the same message, state and instant) count once.
 
@@ -110,12 +113,12 @@ def categorical(codes: npt.NDArray[Any], dtype: Any) -> pd.Categorical[Any]:
     return pd.Categorical.from_codes(codes, dtype=dtype, validate=False)
 
 
-def journeys(events: pd.DataFrame, *, observed_until: Any = None) -> pd.DataFrame:
+def journeys(events: pd.DataFrame | EventCounts, *, observed_until: Any = None) -> pd.DataFrame:
     """Compute the journey of each message: the time of each state, and the outcome.
 
     Parameters
     ----------
-    events : DataFrame
+    events : DataFrame or EventLog
         Events with ``message_id``, ``state`` and ``happened_at``, in any order. Events without one of them are
         ignored, duplicates (the same message, state and instant) count once.
     observed_until : instant or Series of instants by message id, optional
@@ -126,13 +129,13 @@ def journeys(events: pd.DataFrame, *, observed_until: Any = None) -> pd.DataFram
     Returns
     -------
     DataFrame
-        One row per message, in order of first appearance:
+        One row per message, in order of first appearance (of an event log, of their first events):
 
         - ``message_id``
         - ``accepted_at`` to ``expired_at``: instants at which each state was first entered (UTC), NaT if never
         - ``outcome``: delivered (or seen), else failed (or expired), else open
         - ``last_state``: latest state in time
-        - ``code``: code of the last failure
+        - ``code``: code of the last failure; of several at one instant the last in the alphabet
         - ``observed_until``: end of the observation (UTC)
         - ``<state>_not_before``: for states observed by polling (events with ``not_before``), the last instant at which
           the message had not entered the state (UTC), NaT where the time is exact; only if there are any
@@ -169,6 +172,8 @@ def journeys(events: pd.DataFrame, *, observed_until: Any = None) -> pd.DataFram
     0          a  delivered  delivered 2020-07-13 12:19:18.967+00:00
     1          b       open   accepted 2020-07-13 12:19:18.967+00:00
     """
+    if isinstance(events, EventCounts) and observed_until is None:
+        return JOURNEYS.frame(events._journeys("journeys", ["message_id", *events.columns]))
     return build_journeys(order_events(events, "journeys"), observed_until)
 
 
@@ -176,7 +181,7 @@ def build_journeys(ordered: OrderedEvents, observed_until: Any = None) -> pd.Dat
     """The journeys of ordered events."""
     columns: dict[str, Any] = {"message_id": ordered.ids}
     bounds, not_before = dict[str, Any](), _not_before(ordered)
-    for state in (name.removesuffix("_at") for name in JOURNEYS.names if name.endswith("_at")):
+    for state in JOURNEY_STATES:
         entries = np.flatnonzero(ordered.state == list(ordered.states.categories).index(state))
         first = entries[np.diff(ordered.message[entries], prepend=-1) > 0]
         columns[f"{state}_at"] = instants(_by_message(ordered, ordered.time, first))
@@ -184,10 +189,7 @@ def build_journeys(ordered: OrderedEvents, observed_until: Any = None) -> pd.Dat
             bounds[f"{state}_not_before"] = instants(_by_message(ordered, not_before, first))
         if ordered.until is not None and len(coarse := first[ordered.until[first] > ordered.time[first]]):
             bounds[f"{state}_not_after"] = instants(_by_message(ordered, ordered.until, coarse))
-    reached = {state: columns[f"{state}_at"].notna() for state in (*DELIVERED_STATES, *FAILED_STATES)}
-    delivered, failed = reached["delivered"] | reached["seen"], reached["failed"] | reached["expired"]
-    outcome = np.select([delivered, failed], [0, 1], 2)
-    columns["outcome"] = categorical(outcome, pd.CategoricalDtype(list(JOURNEYS["outcome"].categories)))
+    columns["outcome"] = outcomes(columns, len(ordered.ids))
     last = np.flatnonzero(np.diff(ordered.message, append=-1))
     columns["last_state"] = categorical(ordered.state[last], ordered.states)
     columns["code"] = _failure_codes(ordered)
@@ -196,6 +198,15 @@ def build_journeys(ordered: OrderedEvents, observed_until: Any = None) -> pd.Dat
     for name in ordered.extra_columns(columns):
         columns[name] = ordered.events[name].array.take(ordered.first_row)
     return JOURNEYS.frame(pd.DataFrame(columns, copy=False))
+
+
+def outcomes(columns: dict[str, pd.Series[Any]], count: int) -> pd.Categorical[Any]:
+    """The outcome of each message, from the instants at which it entered its states."""
+    code = np.full(count, 2)
+    for outcome, states in ((1, FAILED_STATES), (0, DELIVERED_STATES)):
+        for state in {f"{state}_at" for state in states} & {*columns}:
+            code[columns[state].notna()] = outcome
+    return categorical(code, pd.CategoricalDtype(list(JOURNEYS["outcome"].categories)))
 
 
 def _by_message(ordered: OrderedEvents, times: npt.NDArray[Any], entries: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
@@ -231,7 +242,8 @@ def _failure_codes(ordered: OrderedEvents) -> pd.Series[Any]:
         return JOURNEYS["code"].cast(pd.Series([None] * len(result), dtype=object))
     codes = EVENTS["code"].cast(ordered.events["code"]).cat
     rows = np.flatnonzero((codes.codes >= 0) & ordered.events["state"].isin(ERROR_STATES))
-    rows = rows[np.argsort(ordered.events["happened_at"].iloc[rows].to_numpy(), kind="stable")]
+    place = np.argsort(np.argsort(codes.categories))[codes.codes.to_numpy()[rows]]
+    rows = rows[np.lexsort((place, ordered.events["happened_at"].iloc[rows].to_numpy()))]
     result[ordered.row_message[rows]] = codes.codes.to_numpy()[rows]  # the last one is assigned last
     return pd.Series(categorical(result, pd.CategoricalDtype(codes.categories)))
 

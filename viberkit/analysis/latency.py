@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from viberkit.analysis.clusters import Cells, design_effect
-from viberkit.analysis.counts import PARTS_OF_TIME, EventCounts, Request, check_unsupported
+from viberkit.analysis.counts import PARTS_OF_TIME, EventCounts, Request
 from viberkit.analysis.durations import check_number, check_share, check_time_zone, cluster_codes, interval_attrs
 from viberkit.analysis.grouping import BY, as_list, check_name_clash, distinct, factorize, group_columns, group_names
 from viberkit.analysis.incidence import DesignEffect, Floats, Incidence, fractional_order
@@ -46,7 +46,7 @@ def latency(
 
     Parameters
     ----------
-    events : DataFrame
+    events : DataFrame or EventLog
         Events, or transitions as returned by ``vk.transitions``.
     by : str or sequence of str, optional
         Columns to group by: columns of ``events`` or ``messages``, or ``hour`` and ``weekday`` of the beginning of the
@@ -134,8 +134,7 @@ def latency(
     confidence = check_share(confidence, "confidence")
     check_time_zone(tz)
     attrs: dict[str, Any] = {"by": names, "confidence": confidence, "cluster": cluster, "tz": tz}
-    if isinstance(events, EventCounts):
-        check_unsupported("latency", messages=messages)
+    if isinstance(events, EventCounts) and messages is None and not {*names} & {*EVENTS.names, *TRANSITIONS.names}:
         transitions, waiting = _counted(events, names, cluster, tz)
         options = {"n": transitions.pop("n").to_numpy(), "n_waiting": waiting.pop("n").to_numpy()}
         result = _estimate(transitions, waiting, names, shares, confidence, are_tried=cluster == "auto", **options)

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from viberkit.analysis.counts import EventCounts
 from viberkit.frames.clocks import SECOND as SECOND, resolutions
 from viberkit.frames.columns import EVENTS
 from viberkit.frames.schema import INSTANT, Column, require
@@ -63,15 +64,15 @@ class OrderedEvents:
         return [name for name in self.events.columns if name not in excluded]
 
 
-def order_events(events: pd.DataFrame | OrderedEvents, function: str) -> OrderedEvents:
-    """Sort events and drop duplicates.
+def order_events(events: pd.DataFrame | EventCounts | OrderedEvents, function: str) -> OrderedEvents:
+    """Sort events and drop duplicates; those of an event log are read into memory.
 
     Events without a message, a state or an instant are ignored, and so are events that are not of sent messages.
     Ordered events remain as they are, so that several functions can share them.
     """
     if isinstance(events, OrderedEvents):
         return events
-    frame = events
+    frame = events.to_frame() if isinstance(events, EventCounts) else events
     require(frame, ("message_id", "state", "happened_at"), function)
     ids = EVENTS["message_id"].cast(frame["message_id"])
     at = instants_of(frame, "happened_at")

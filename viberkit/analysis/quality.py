@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from viberkit.analysis.clock_offsets import find_clocks
+from viberkit.analysis.counts import EventCounts
 from viberkit.analysis.incidence import Floats
 from viberkit.analysis.journeys import DELIVERY_PATH, build_journeys
 from viberkit.analysis.ordering import NEVER, SECOND, Ints, column_of, instants_of, order_events
@@ -27,6 +29,8 @@ from viberkit.models.validation import EVENTS as CALLBACK_EVENTS
 _REMEDY_FOR_SOURCES = "pass archive.events(all_sources=True)"
 _AROUND = " \t\r\n{}\"'"  # what may surround an id
 _EPOCH = 0  # a not_before of 1970-01-01: no earlier poll is known
+_OF_WHOLE = ("silence", "ids_alike", "clock_resolution", "clock_offset")  # checks of all messages together
+_MEDIANS = ("clock_skew", "polled")  # value_s is a median
 _CALLBACK_STATES = [state in {parse_state(event) for event in CALLBACK_EVENTS} for state in ORDER]
 
 
@@ -467,9 +471,10 @@ def quality(events: pd.DataFrame, *, journeys: pd.DataFrame | None = None) -> pd
 
     Parameters
     ----------
-    events : DataFrame
+    events : DataFrame or EventLog
         Events with ``message_id``, ``state`` and ``happened_at``. With ``archive.events(all_sources=True)``, missed
-        callbacks are counted, too.
+        callbacks are counted, too. An event log in several buckets of Parquet is checked some buckets at a time; four
+        checks that need all messages are not made, and there are no medians.
     journeys : DataFrame, optional
         Journeys of the same messages, for example with their own ``observed_until``. By default they are derived
         from the events.
@@ -518,13 +523,30 @@ def quality(events: pd.DataFrame, *, journeys: pd.DataFrame | None = None) -> pd
     12         no_routed      2   2       a      NaN
     13       no_accepted      1   2       b      NaN
     """
-    log = _Log(events, journeys)
-    rows = []
+    parts = events._frames() if isinstance(events, EventCounts) and journeys is None else [events]
+    found = [*map(partial(_check_part, journeys=journeys), parts)]  # map has one part at a time in memory
+    result = found[0] if len(found) == 1 else _add_up(pd.concat(found, ignore_index=True))
+    return QUALITY.frame(result.assign(share=result["count"] / result["of"].where(result["of"] > 0)))
+
+
+def _check_part(events: pd.DataFrame, journeys: pd.DataFrame | None) -> pd.DataFrame:
+    log, rows = _Log(events, journeys), []
     for name, (find, effect, remedy) in _CHECKS.items():
-        for finding in find(log):
-            share = finding["count"] / finding["of"] if finding["of"] else np.nan
-            rows.append({"check": name, "share": share, "effect": effect, "remedy": remedy, **finding})
-    return QUALITY.frame(rows)
+        rows += [{"check": name, "effect": effect, "remedy": remedy, **finding} for finding in find(log)]
+    return pd.DataFrame(rows)
+
+
+def _add_up(found: pd.DataFrame) -> pd.DataFrame:
+    """The findings in parts of a log, which have different messages, as those in the whole log."""
+    of_whole = found["check"].isin(_OF_WHOLE)
+    remedy = "pass the events of a time, e.g. log.where(since='2026-03-01').to_frame()"
+    found.loc[of_whole, ["count", "of", "effect"]] = 0, 0, f"Not checked: the log is read in parts; {remedy}."
+    found.loc[of_whole, ["source", "state", "example"]] = None
+    found.loc[of_whole | found["check"].isin(_MEDIANS), "value_s"] = np.nan
+    number = found.groupby(["check", "source"], dropna=False, sort=False).ngroup()
+    largest = np.lexsort((found["example"].fillna(""), -found["value_s"].abs().fillna(0), found["of"] == 0))
+    columns = dict.fromkeys(found.columns, "first") | {"count": "sum", "of": "sum"}
+    return found.iloc[largest].groupby(number).agg(columns)
 
 
 if quality.__doc__:  # None under python -OO

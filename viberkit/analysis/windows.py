@@ -57,7 +57,7 @@ def over_time(
 
     Parameters
     ----------
-    journeys : DataFrame
+    journeys : DataFrame or EventLog
         Journeys as ``vk.journeys`` returns them, or events.
     by : str or sequence of str, optional
         Columns to group by: of ``journeys``, of ``messages``, or ``hour`` or ``weekday`` of the start.
@@ -170,7 +170,7 @@ def profile(
 
     Parameters
     ----------
-    journeys : DataFrame
+    journeys : DataFrame or EventLog
         Journeys as ``vk.journeys`` returns them, or events.
     by : str or sequence of str, optional
         Further columns to group by: of ``journeys`` or of ``messages``.
@@ -260,7 +260,7 @@ def slo(
 
     Parameters
     ----------
-    journeys : DataFrame
+    journeys : DataFrame or EventLog
         Journeys as ``vk.journeys`` returns them, or events.
     by : str or sequence of str, optional
         Columns to group by: of ``journeys``, of ``messages``, or ``hour`` or ``weekday`` of the start.
@@ -396,7 +396,7 @@ def burn_rate(
 
     Parameters
     ----------
-    journeys : DataFrame
+    journeys : DataFrame or EventLog
         Journeys as ``vk.journeys`` returns them, or events.
     by : str or sequence of str, optional
         Columns to group by: of ``journeys``, of ``messages``, or ``hour`` or ``weekday`` of the start.

@@ -18,9 +18,8 @@ from viberkit.models.secret import Secret
 
 _BUCKET = re.compile(r"bucket=(\w+)")
 _ROWS = 6_000_000  # of a part, if a bucket has no more
-_TYPES = dict.fromkeys((20, 21, 23), pa.int64()) | dict.fromkeys(
-    (25, 1042, 1043), pa.string()
-)  # of PostgreSQL, by number
+# Of PostgreSQL, by number.
+_TYPES = dict.fromkeys((20, 21, 23), pa.int64()) | dict.fromkeys((25, 1042, 1043), pa.string()) | {16: pa.bool_()}
 _VIEW = "viberkit_events"
 _STORED = 4  # tables of messages, of the last figures
 #: Shows the progress of queries.

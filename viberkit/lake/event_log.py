@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -15,8 +14,8 @@ from tqdm import tqdm
 
 from viberkit.analysis.counts import Request
 from viberkit.analysis.durations import IntervalTimesWarning
-from viberkit.analysis.journeys import DELIVERY_PATH
-from viberkit.analysis.ordering import MINUTE, SECOND, instants
+from viberkit.analysis.journeys import ERROR_STATES, JOURNEY_STATES, outcomes
+from viberkit.analysis.ordering import MINUTE, NEVER, SECOND, instants
 from viberkit.errors import MissingColumn, suggestion
 from viberkit.frames.columns import EVENTS
 from viberkit.frames.schema import INSTANT
@@ -29,8 +28,9 @@ _REQUIRED = ("message_id", "state", "happened_us")
 #: The columns of instants in a lake, and in a frame.
 INSTANTS = {"happened_us": "happened_at", "received_us": "received_at", "observed_until_us": "observed_until"}
 INSTANTS |= {"not_before_us": "not_before", "observed_from_us": "observed_from"}
-#: The columns that are no facts of the message.
-_OF_EVENT = {*EVENTS.names, *INSTANTS, "state_rank", "source_rank", "inbound", "bucket", "month"}
+#: The columns that are no facts of the message; the code is that of its last failure.
+_OF_EVENT = {*EVENTS.names, *INSTANTS, "state_rank", "source_rank", "inbound", "bucket", "month"} - {"code"}
+_OF_FACTS = ("string", "large_string", "dictionary", "bool")  # types in Arrow
 _EXACT = 4_000_000  # events up to which dependence is estimated from each message
 _SLOTS, _SLOTS_OF_WINDOW = 256, 64  # stretches of time in a log, and in each of many windows
 _PARTS = 4  # classes of time in an octave
@@ -41,8 +41,9 @@ _DECADE = pd.Timedelta(3_653, unit="D") // pd.Timedelta("1us")
 class EventLog:
     """Events in Parquet files, DuckDB, Spark or PostgreSQL, for the functions that otherwise take a frame.
 
-    ``latency``, ``time_to``, ``delivery_curve``, ``compare``, ``over_time``, ``profile`` and ``slo`` take it as their
-    first argument. The engine counts how many messages have a duration; only these counts are read.
+    The functions of the analysis take it as their first argument. For ``latency``, ``time_to``, ``delivery_curve``,
+    ``compare``, ``over_time``, ``profile``, ``slo`` and ``fallback`` the engine counts how many messages have a
+    duration, and only these counts are read; for others one row per message, or the events.
 
     Parameters
     ----------
@@ -77,8 +78,9 @@ class EventLog:
 
     Notes
     -----
-    Durations are rounded down to whole milliseconds, and above an hour to whole seconds. All times are taken as exact,
-    those of polls and of coarse clocks, too, with a warning. ``docs/big-logs.md`` says what differs from a frame.
+    Durations that are counted are rounded down to whole milliseconds, and above an hour to whole seconds. All times are
+    taken as exact, those of polls and of coarse clocks, too, with a warning, except by functions of events.
+    ``docs/big-logs.md`` says what differs from a frame, and what has to fit into memory.
 
     Examples
     --------
@@ -97,7 +99,9 @@ class EventLog:
         self._progress = progress
         self._filters: dict[str, list[Any]] = {}
         self._started: tuple[int | None, int | None] = (None, None)
-        self.columns: list[str] = self._engine.query(f"select * from {self._engine.parts()[0]} limit 0").column_names
+        schema = self._engine.query(f"select * from {self._engine.parts()[0]} limit 0").schema
+        self.columns: list[str] = schema.names
+        self._booleans = {field.name for field in schema if pa.types.is_boolean(field.type)}
         if missing := [name for name in _REQUIRED if name not in self.columns]:
             raise MissingColumn("EventLog", missing, self.columns)
 
@@ -142,6 +146,7 @@ class EventLog:
         self._check_columns("where", columns)
         log = EventLog.__new__(EventLog)
         log._engine, log._progress, log.columns = self._engine, self._progress, self.columns
+        log._booleans = self._booleans
         lists = {name: values if isinstance(values, list | tuple) else [values] for name, values in columns.items()}
         log._filters = self._filters | {name: [*values] for name, values in lists.items()}
         given = [EVENTS["happened_at"].cast(pd.Series([at], dtype=object)).astype("int64")[0] for at in (since, until)]
@@ -183,26 +188,27 @@ class EventLog:
         Returns
         -------
         DataFrame
-            The columns of the log, with instants as such.
+            The columns of the log, with instants as such, sorted by message and time.
         """
-        frame: pd.DataFrame = self._concatenated(self._parts()).to_pandas()
-        for name in {*INSTANTS} & {*frame.columns}:
-            values = frame.pop(name)
-            frame[INSTANTS[name]] = pd.to_datetime(values.astype("Int64"), unit="us", utc=True).astype(INSTANT)
-        return frame
+        return _events_of(self._concatenated(self._queries(self.columns)))
+
+    def _frames(self) -> Iterator[pd.DataFrame]:
+        """Return the events; see :class:`viberkit.analysis.counts.EventCounts`."""
+        queries = self._queries([name for name in self.columns if name in {*_OF_EVENT, "code"}])
+        return (_events_of(self._engine.query(query)) for query in self._bar(queries))
+
+    def _queries(self, columns: list[str]) -> list[str]:
+        """The queries for columns of the events of each part, also those that are not of sent messages."""
+        names = ", ".join(map(self._engine.identifier, columns))
+        return [f"select {names} from ({rows}) rows" for rows in self._parts(is_complete=None)]
 
     def _count_durations(self, request: Request) -> tuple[pd.DataFrame, int]:
         """Return the counts of durations; see :class:`viberkit.analysis.counts.EventCounts`."""
-        path = DELIVERY_PATH if request.end == "failed" else DELIVERY_PATH[: _index(request.end)]
-        if request.start not in path:
-            states = f"{request.start!r} and {request.end!r}"
-            rule = f"have to be states from {DELIVERY_PATH[0]} to {DELIVERY_PATH[-1]} in this order, or end in 'failed'"
-            raise ValueError(f"start, end: {states} {rule} with an EventLog; pass vk.journeys(log.to_frame())")
         steps = self._steps(request)
-        classes = ["duration", "earliest", "entered"]
-        table, now = self._counts(sql.durations, request, steps, ["cause", "informative"], classes, self._now), 0
+        classes = ("duration", "earliest", "entered")
+        table, now = self._counts(sql.durations, request, steps, classes, self._now), 0
         if request.late and table.num_rows and (now := pc.max(table["until"]).as_py()) != self._now:
-            table = self._counts(sql.durations, request, steps, ["cause", "informative"], classes, now)
+            table = self._counts(sql.durations, request, steps, classes, now)
         is_dropped = pc.is_null(table["duration"])
         dropped = table.filter(pc.and_(is_dropped, pc.equal(table["is_coarse"], 0)))
         frame = self._frame(table.filter(pc.invert(is_dropped)), request, steps)
@@ -212,30 +218,81 @@ class EventLog:
     def _count_transitions(self, request: Request) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the counts of transitions and waits; see :class:`viberkit.analysis.counts.EventCounts`."""
         steps, names = self._steps(request), ("state_code", "next_code")
-        table = self._counts(sql.transitions, request, steps, names, ["duration"], self._now)
+        table = self._counts(sql.transitions, request, steps, ["duration"], self._now)
         if pc.any(pc.equal(table["next_code"], -2)).as_py():
-            more = self._counts(sql.repeated, request, steps, names, ["duration"], None)
-            table = pa.concat_tables([table, more], promote_options="permissive")
+            source = self._source("", self._now)
+            repeated = self._concatenated(
+                sql.repeated(events, source, request, steps) for events in self._events(request)
+            )
+            tables = table, self._shaped(repeated, request, steps, ["duration"])
+            table = pa.concat_tables(tables, promote_options="permissive")
         transitions = table.filter(pc.greater_equal(table["next_code"], 0))
         waiting = table.filter(pc.and_(pc.equal(table["next_code"], -1), pc.equal(table["is_coarse"], 0)))
         frames = []
-        states = EVENTS["state"].cast(pd.Series([*self._codes], [*self._codes.values()]))
         for part in (transitions, waiting):
             frame = self._frame(part, request, steps).rename(columns={"duration": "time"})
             for name, column in zip(names, ("from_state", "to_state"), strict=False):
-                frame[column] = states.reindex(frame.pop(name)).array
+                frame[column] = self._named(frame.pop(name))
             frames.append(frame)
         return frames[0], frames[1]
+
+    def _journeys(self, function: str, columns: Iterable[str | None]) -> pd.DataFrame:
+        """Return journeys; see :class:`viberkit.analysis.counts.EventCounts`."""
+        wanted = {*columns}
+        facts = [name for name in self.columns if name in wanted and name not in _OF_EVENT]
+        request, source = Request(function, facts), self._source("", self._now)
+        queries = (sql.journeys(events, source, len(facts)) for events in self._events(request))
+        table = self._shaped(self._concatenated(queries), request, None, ())
+        table = table.sort_by([("first_us", "ascending"), ("id", "ascending")])
+        table = table if "message_id" in wanted else table.drop_columns(["id"])
+        read = dict(zip(table.column_names, table.columns, strict=True))
+        del table  # each column is freed once it is converted
+
+        def times(name: str) -> pd.Series[Any]:
+            return instants(pc.fill_null(read.pop(name).cast(pa.int64()), NEVER).to_numpy())
+
+        frame: dict[str, Any] = {"message_id": read.pop("id").to_pandas()} if "message_id" in wanted else {}
+        frame |= {f"{state}_at": times(state) for state in JOURNEY_STATES if state in self._codes}
+        frame["outcome"] = outcomes(frame, len(read["last_code"]))
+        frame["last_state"] = self._named(read.pop("last_code").to_pandas())
+        frame |= {name: read.pop(f"f{index}").to_pandas() for index, name in enumerate(facts)}
+        frame |= {"observed_until": times("until")}
+        frame |= {"observed_from": times("since")} if "observed_from_us" in self.columns else {}
+        return pd.DataFrame(frame, copy=False)
+
+    def _facts(self, largest: int) -> list[str]:
+        """Return names of columns; see :class:`viberkit.analysis.counts.EventCounts`."""
+
+        def values(name: str) -> pa.ChunkedArray:
+            query = f"select distinct {self._engine.identifier(name)} as f0 from ("
+            return self._concatenated(f"{query}{rows}) rows limit {largest + 1}" for rows in self._parts())["f0"]
+
+        columns = {name: values(name) for name in self.columns if name not in _OF_EVENT}
+        few = [name for name, column in columns.items() if len(column.unique()) <= largest]
+        return [name for name in few if str(columns[name].type).startswith(_OF_FACTS)]
+
+    def _with_codes(self, rows: str) -> str:
+        """The query for events with the code of the last failure of their message."""
+        states = ", ".join(map(self._engine.literal, ERROR_STATES))
+        last = "row_number() over (partition by message_id order by happened_us desc, code desc)"
+        failures = f"select message_id as failed_id, code as last_code, {last} as place from ({rows}) rows"
+        failures += f" where state in ({states}) and code is not null"
+        return f"select * from ({rows}) rows left join ({failures}) failures on message_id = failed_id and place = 1"
+
+    def _named(self, codes: pd.Series[Any]) -> Any:
+        """The states of codes."""
+        states = EVENTS["state"].cast(pd.Series([*self._codes], [*self._codes.values()]))
+        return states.reindex(codes).array
 
     def _check_columns(self, function: str, names: Iterable[str]) -> None:
         if missing := [name for name in names if name not in self.columns]:
             raise MissingColumn(f"EventLog.{function}", missing, self.columns)
 
-    def _rows(self, part: str, *, is_complete: bool = True) -> str:
-        """The query for the events of a part that belong to the log."""
+    def _rows(self, part: str, *, is_complete: bool | None = True) -> str:
+        """The query for the events of a part that belong to the log; with None, also those not of sent messages."""
         quote, literal = self._engine.identifier, self._engine.literal
         conditions = [f"{name} is not null" for name in _REQUIRED]
-        if "inbound" in self.columns:
+        if "inbound" in self.columns and is_complete is not None:
             conditions.append("coalesce(inbound, false) = false")
         for name, values in self._filters.items():
             known = ", ".join(literal(value) for value in values if value is not None)
@@ -259,7 +316,7 @@ class EventLog:
             text += f" and message_id in ({ids})"
         return text
 
-    def _parts(self, *, is_complete: bool = True) -> list[str]:
+    def _parts(self, *, is_complete: bool | None = True) -> list[str]:
         """The queries for the events of each part that belong to the log."""
         return [self._rows(part, is_complete=is_complete) for part in self._engine.parts()]
 
@@ -305,7 +362,7 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
         """Whether the column of ranks has the code of each state."""
         known = self._states["state"].map(rank)
         is_same = (self._states["min_rank"] == known) & (self._states["max_rank"] == known)
-        return bool((is_same & (known < len(ORDER))).all())
+        return len(known) > 0 and bool((is_same & (known < len(ORDER))).all())
 
     @property
     def _has_other_channels(self) -> bool:
@@ -324,6 +381,8 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
     @property
     def _now(self) -> int:
         """The last observation of all."""
+        if not len(self._states):
+            return 0
         last = int(self._states["last"].max())
         observed = self._states["observed"].fillna(last).max()
         return int(observed if observed <= last + _DECADE else last)
@@ -352,14 +411,34 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
 
     def _counts(
         self,
-        query: Callable[..., str],
+        query: Callable[[sql.Source, Request, sql.Steps | None], str],
         request: Request,
         steps: sql.Steps | None,
-        shared: Sequence[str],
         classes: Sequence[str],
-        now: int | None,
+        now: int,
     ) -> pa.Table:
-        """The counts of a query of messages, without ``now`` of events; values of classes are in the exact columns."""
+        """The counts of a query, with the values of classes in the columns of exact ones."""
+        queries = [sql.messages(events, self._codes, len(request.by)) for events in self._events(request)]
+        source = self._source(self._engine.messages(queries, self._bar), now)
+        return self._shaped(self._engine.query(query(source, request, steps)), request, steps, classes)
+
+    def _shaped(self, table: pa.Table, request: Request, steps: sql.Steps | None, classes: Sequence[str]) -> pa.Table:
+        for name in (f"f{index}" for index, name in enumerate(request.by) if name in self._booleans):
+            table = table.set_column(table.column_names.index(name), name, table[name].cast(pa.bool_()))
+        table = table.drop_columns([f"w{index}" for index in range(len(request.split) + request.late)])
+        if not (steps and steps.slot):
+            return table
+        for name in classes:
+            column = pc.coalesce(table[name], table[f"{name}_class"])
+            table = table.set_column(table.column_names.index(name), name, column)
+        return table.drop_columns(["slot", *(f"{name}_class" for name in classes)])
+
+    def _source(self, messages: str, now: int) -> sql.Source:
+        times = (self._states["first"].min(), self._states["last"].max()) if len(self._states) else (0, 0)
+        return sql.Source(messages, self._codes, int(times[0]), int(times[1]), now)
+
+    def _events(self, request: Request) -> list[str]:
+        """The queries for the events of each part, with the columns of a request."""
         names = [*request.by, *([request.cluster] if request.cluster else [])]
         self._check_columns(request.function, names)
         if wrong := [name for name in names if name in _OF_EVENT]:
@@ -367,27 +446,16 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
             raise ValueError(f"by: {wrong[0]!r} is a column of events; {remedy}{suggestion(wrong[0], self.columns)}")
         quote, literal = self._engine.identifier, self._engine.literal
         cases = " ".join(f"when {literal(state)} then {code}" for state, code in self._codes.items())
+        cases = cases or "when '' then 0"  # of a log without events
         code = "state_rank" if self._has_ranks else f"case state {cases} end"
-        facts = "".join(f", {quote(name)} as f{index}" for index, name in enumerate(request.by))
-        cluster = quote(request.cluster) if request.cluster else "0"
+        numbers = {name: f"cast({quote(name)} as int)" for name in self._booleans}  # booleans have no least value
+        columns = ["last_code" if name == "code" else numbers.get(name, quote(name)) for name in request.by]
+        facts = "".join(f", {column} as f{index}" for index, column in enumerate(columns))
+        cluster = numbers.get(request.cluster, quote(request.cluster)) if request.cluster else "0"
         since = "observed_from_us" if "observed_from_us" in self.columns else "cast(null as bigint)"
+        parts = (self._with_codes(rows) if "code" in request.by else rows for rows in self._parts())
         events = f"select message_id as id, happened_us as us, {code} as state_code, {self._observed} as observed,"
-        parts = [f"{events} {since} as since, {cluster} as cluster{facts} from ({rows}) rows" for rows in self._parts()]
-        first, last = int(self._states["first"].min()), int(self._states["last"].max())
-        source = sql.Source("", self._codes, first, last, now or 0)
-        if now is None:
-            table = self._concatenated(query(part, source, request, steps) for part in parts)
-        else:
-            queries = [sql.messages(part, self._codes, len(request.by)) for part in parts]
-            source = replace(source, messages=self._engine.messages(queries, self._bar))
-            table = self._engine.query(query(source, request, steps))
-        windows = [f"w{index}" for index in range(len(request.split) + request.late)]
-        coarse = ["slot", *(f"{name}_class" for name in classes)] if steps and steps.slot else []
-        for name in classes if coarse else ():
-            table = table.set_column(
-                table.column_names.index(name), name, pc.coalesce(table[name], table[f"{name}_class"])
-            )
-        return table.drop_columns([*windows, *coarse])
+        return [f"{events} {since} as since, {cluster} as cluster{facts} from ({rows}) rows" for rows in parts]
 
     def _frame(self, table: pa.Table, request: Request, steps: sql.Steps | None) -> pd.DataFrame:
         """The counts as a frame: of a small log a row per message, else the numbers in two columns."""
@@ -404,5 +472,11 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
         return frame.assign(n=frame["n"].where(~is_coarse, 0), dependent=frame["n"].where(is_coarse, 0))
 
 
-def _index(state: str) -> int:
-    return DELIVERY_PATH.index(state) if state in DELIVERY_PATH else 0
+def _events_of(table: pa.Table) -> pd.DataFrame:
+    """The events of a table, sorted."""
+    order = [(name, "ascending") for name in ("message_id", "happened_us", "state")]
+    frame: pd.DataFrame = table.sort_by(order).to_pandas()
+    for name in {*INSTANTS} & {*frame.columns}:
+        values = frame.pop(name)
+        frame[INSTANTS[name]] = pd.to_datetime(values.astype("Int64"), unit="us", utc=True).astype(INSTANT)
+    return frame

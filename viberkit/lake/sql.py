@@ -1,4 +1,4 @@
-"""The SQL that counts durations, the same text on each engine.
+"""The SQL that counts durations and computes journeys, the same text on each engine.
 
 It uses what all engines compute alike: ``min``, ``max``, ``count``, ``least``, ``greatest``, ``lead`` over a total
 order, grouping sets, and sums, differences and remainders of integers (microseconds since 1970). Rounding down is
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from viberkit.analysis.counts import HOUR, WEEK, Request
-from viberkit.analysis.journeys import DELIVERED_STATES, DELIVERY_PATH, FAILED_STATES
+from viberkit.analysis.journeys import DELIVERED_STATES, DELIVERY_PATH, FAILED_STATES, JOURNEY_STATES
 from viberkit.analysis.ordering import NEVER, instants
 from viberkit.analysis.windows import window_begins
 
@@ -62,7 +62,7 @@ class Steps:
     parts: int
 
 
-def messages(events: str, codes: dict[str, int], facts: int) -> str:
+def messages(events: str, codes: dict[str, int], facts: int, more: str = "") -> str:
     """The messages: the first time of each state, t0, t1, …; the last event; and what all events have in common.
 
     ``events`` is a query for id, us, state_code, observed (the last observation), since, cluster and f0, f1, …, the
@@ -70,7 +70,7 @@ def messages(events: str, codes: dict[str, int], facts: int) -> str:
     """
     times = _list(f"min(case when state_code = {code} then us end) as t{code}" for code in codes.values())
     named = _list(f"min({name}) as {name}" for name in _facts(facts))
-    return f"""select {named}{times}min(cluster) as cluster, max(since) as since, count(*) as n_events,
+    return f"""select {more}{named}{times}min(cluster) as cluster, max(since) as since, count(*) as n_events,
   max(us) as last_us, max(us * {_base(codes)} + state_code) as last_event, max(observed) as observed
 from ({events}) events group by id"""
 
@@ -120,6 +120,14 @@ rounded as (
     case when exact_entered < 0 then -1 else {_rounded("exact_entered")} end as entered
   from bounded),
 {_counts(facts, windows, shared, classes, "began", steps, ", max(until) as until")}"""
+
+
+def journeys(events: str, source: Source, facts: int) -> str:
+    """The first time of each state, the last state, and the beginning and end of the observation, of each message."""
+    times = _list(f"t{source.codes[state]} as {state}" for state in JOURNEY_STATES if state in source.codes)
+    return f"""with messages as ({messages(events, source.codes, facts, "id, min(us) as first_us, ")})
+select id, {_list(_facts(facts))}{times}first_us, since, {source.until} as until,
+  last_event - last_us * {_base(source.codes)} as last_code from messages"""
 
 
 def transitions(source: Source, request: Request, steps: Steps | None) -> str:
