@@ -203,7 +203,6 @@ class Archive:
             query = select(event.message_id, event.state, event.source, event.received_at)
             callbacks = self._frame(query.where(event.source == "callback"), tables.events, EVENTS)
             frame["observed_until"] = events.observed_until(frame, callbacks, listening)
-        frame["country"] = events.recipient_countries(frame["to"])
         return frame
 
     def statuses(self) -> pd.DataFrame:
@@ -305,7 +304,6 @@ class Archive:
             observed, polls = (frame[frame["message_id"].isin(untimed)] for frame in (statuses, self._polls(ids)))
             polled = events.polled_states(reported, observed, polls, messages)
             reported = pd.concat([reported, polled], ignore_index=True)
-        messages["country"] = events.recipient_countries(messages["to"])
         return events.add_message_facts(EVENTS.frame(reported), messages)
 
     def changes(self, since: tuple[int, int] | None = None, *, last: int = 100_000) -> Changes:
@@ -348,7 +346,6 @@ class Archive:
             ids |= dict.fromkeys(row.message_id for row in self._database.fetch(query))
         columns = [column for column in tables.messages.c if column.name not in ("text", "content")]
         frame = self._frame(select(*columns), tables.messages, MESSAGES, "sent_at", ids=list(ids))
-        frame["country"] = events.recipient_countries(frame["to"])
         merged = events.merge_sources(self._events(list(ids)))
         return Changes((position[0], position[1]), _masked(frame, "to"), merged, position == newest)
 
@@ -629,8 +626,7 @@ class Archive:
             Name of the role.
         access : {"read", "write"}
             "read" is for notebooks: views in which phone numbers are masked, without bodies of requests and callbacks;
-            countries are missing, and replies are paired only with messages that they name. "write" is for senders,
-            listeners and collectors.
+            replies are paired only with messages that they name. "write" is for senders, listeners and collectors.
 
         Raises
         ------

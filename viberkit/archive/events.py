@@ -12,27 +12,19 @@ import pandas as pd
 
 from viberkit.frames.columns import EVENTS, GAPS, MESSAGES
 from viberkit.frames.schema import INSTANT, Schema
-from viberkit.models.phone import country
 from viberkit.models.states import FINAL, parse_state, rank
 from viberkit.models.validation import EVENTS as CALLBACK_EVENTS
 
 _FACTS = ("rate_type", "content_type", "service_id", "campaign", "country")
 #: The columns of messages that are read to add facts to events.
 MESSAGE_FACTS = Schema(
-    "messages", tuple(MESSAGES[name] for name in ("message_id", "to", "sent_at", "observed_until", *_FACTS))
+    "messages", tuple(MESSAGES[name] for name in ("message_id", "sent_at", "observed_until", *_FACTS))
 )
 _CALLBACK_STATES = [parse_state(text) for text in CALLBACK_EVENTS]
 _KEY = ["message_id", "state"]
 _CLOCK_DIFFERENCE_S = 60.0  # between this computer and the API, at most
 _NEVER_OBSERVED = pd.Timestamp(0, tz="UTC")
 _FIRST_UNORDERED = rank("deleted")  # states with a lower rank follow one another
-
-
-def recipient_countries(numbers: pd.Series[Any]) -> pd.Series[Any]:
-    """Return the country of each phone number (:func:`~viberkit.models.phone.country`), as a category."""
-    codes, unique = pd.factorize(numbers)
-    countries = pd.Series([*map(country, unique), None], dtype="str")
-    return MESSAGES["country"].cast(countries.take(codes).set_axis(numbers.index))
 
 
 def observed_until(messages: pd.DataFrame, events: pd.DataFrame, listening: pd.DataFrame) -> pd.Series[Any]:

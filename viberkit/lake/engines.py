@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from viberkit.archive.roles import MASKED
 from viberkit.models.secret import Secret
 
 _BUCKET = re.compile(r"bucket=(\w+)")
@@ -19,6 +20,7 @@ _TYPES = dict.fromkeys((20, 21, 23), pa.int64()) | dict.fromkeys(
     (25, 1042, 1043), pa.string()
 )  # of PostgreSQL, by number
 _VIEW = "viberkit_events"
+_IS_ARCHIVE = f"select count(*) as found from pg_views where schemaname = '{MASKED}' and viewname = 'event_log'"
 
 
 class Engine(Protocol):
@@ -114,8 +116,9 @@ class Postgres(Engine):
     """A table of PostgreSQL, by the address of the database or a connection of psycopg."""
 
     def __init__(self, connection: Any, table: str) -> None:
-        self._connection, self._table = connection, table
-        self.name = f"the table {table!r} of PostgreSQL"
+        self._connection, self._table, self.name = connection, table, f"the table {table!r} of PostgreSQL"
+        if table == "events" and self.query(_IS_ARCHIVE)["found"][0].as_py():
+            self._table, self.name = f"{MASKED}.event_log", "an archive in PostgreSQL"
 
     def parts(self) -> list[str]:
         return [".".join(map(self.identifier, self._table.split(".")))]
