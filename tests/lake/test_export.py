@@ -1,4 +1,8 @@
-"""Exports of an archive: what the files contain, exporting again, late events, and exports that are killed."""
+"""Exports of an archive: what the files contain, exporting again, late events, and exports that are killed.
+
+``VIBERKIT_CAMPAIGN=1000000 VIBERKIT_KILLS=10 pytest tests/lake/test_export.py -s -k killed`` kills those of a large
+one.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,11 @@ import subprocess
 import sys
 import time
 import zlib
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -18,6 +25,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 import viberkit as vk
+from viberkit.archive import archive as archive_module
 from viberkit.models.callback import Callback
 from viberkit.models.records import Response, SendOutcome
 
@@ -47,11 +55,12 @@ def sent(number: int) -> tuple[str, SendOutcome, dict[str, object], Response]:
 @pytest.fixture
 def filled(archive: vk.Archive) -> vk.Archive:
     """An archive whose messages begin in January and end in February."""
-    archive.recorder.settle([sent(number) for number in range(MESSAGES)])
-    delivered = [callback(number, 2.5 + number % 7) for number in range(MESSAGES) if number % 10]
-    archive.recorder.record_callbacks(delivered)
-    while archive.recorder.derive(500):
-        pass
+    for start in range(0, MESSAGES, 10_000):
+        numbers = range(start, min(start + 10_000, MESSAGES))
+        archive.recorder.settle([sent(number) for number in numbers])
+        archive.recorder.record_callbacks([callback(number, 2.5 + number % 7) for number in numbers if number % 10])
+        while archive.recorder.derive(5_000):
+            pass
     return archive
 
 
@@ -63,13 +72,22 @@ def modified(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
 
 
+def contents(folder: Path) -> dict[str, pd.DataFrame]:
+    return {
+        str(path.relative_to(folder)): pq.ParquetFile(path).read().to_pandas() for path in folder.rglob("*.parquet")
+    }
+
+
 def assert_complete(archive: vk.Archive, folder: Path) -> None:
     events, expected = stored(folder), archive.events()
     keys = ["message_id", "state", "happened_us"]
+    assert not events.duplicated(keys).any()
     expected["happened_us"] = expected["happened_at"].astype("int64")
     expected = expected.astype({"state": "str"})[keys].sort_values(keys, ignore_index=True)
     assert_frame_equal(events[keys].sort_values(keys, ignore_index=True), expected, check_dtype=False)
-    assert set(stored(folder, "messages")["message_id"]) == set(archive.messages()["message_id"])
+    ids = stored(folder, "messages")["message_id"]
+    assert ids.is_unique
+    assert {*ids} == {*archive.messages()["message_id"]}
 
 
 def test_the_figures_of_an_export_are_those_of_the_archive(filled: vk.Archive, tmp_path: Path) -> None:
@@ -124,19 +142,78 @@ def test_another_archive_adds_its_messages(filled: vk.Archive, tmp_path: Path) -
         vk.export(filled, tmp_path / "lake", buckets=5)
 
 
+def test_an_export_in_parts_is_that_of_the_whole_archive(
+    filled: vk.Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also until when messages were observed, which depends on callbacks about others while a listener ran."""
+    other = sent(MESSAGES)
+    filled.recorder.settle([(*other[:2], {**REQUEST, "from": "OTHER"}, other[3])])
+    period = 0
+    for seconds in (0, 40, 80, 120, 200, 240):  # two periods
+        period = period if seconds != 200 else 0
+        period = filled.recorder.record_callbacks([], NOW + timedelta(seconds=seconds), period)
+    vk.export(filled, tmp_path / "whole", buckets=4)
+    monkeypatch.setattr(archive_module, "_RANGE", 7)
+    result = vk.export(filled, tmp_path / "parts", buckets=4)
+    assert (result.messages, result.events) == (MESSAGES + 1, len(filled.events()))
+    whole, parts = contents(tmp_path / "whole"), contents(tmp_path / "parts")
+    assert whole.keys() == parts.keys()
+    for name, frame in whole.items():
+        assert_frame_equal(parts[name], frame)
+    for name, frame in (("events", filled.events()), ("messages", filled.messages())):
+        keys = ["message_id", "state"] if name == "events" else ["message_id"]
+        frame = frame.astype({"state": "str"}).set_index(keys)["observed_until"]
+        until = stored(tmp_path / "parts", name).set_index(keys).loc[frame.index]
+        until = until["observed_until_us"] if name == "events" else until["observed_until"].astype("int64")
+        assert until.tolist() == frame.astype("int64").tolist()
+    limit = NOW + timedelta(seconds=MESSAGES // 2)
+    vk.export(filled, tmp_path / "since", since=limit)
+    first = filled.events().groupby("message_id")["happened_at"].min()
+    assert {*stored(tmp_path / "since")["message_id"]} == {*first.index[first >= limit]}
+
+
+def test_an_event_that_arrives_during_an_export_is_in_the_next_one(
+    filled: vk.Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive_module, "_RANGE", 50)
+    read_parts = filled._parts
+
+    def parts(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for index, part in enumerate(read_parts(*arguments, **options)):
+            yield part
+            filled.recorder.record_callbacks([callback(index, 40 * 86_400)])  # about messages of the first part
+            filled.recorder.settle([sent(MESSAGES + index)])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(filled, "_parts", parts)
+        vk.export(filled, tmp_path / "lake")
+    with pytest.raises(AssertionError):
+        assert_complete(filled, tmp_path / "lake")
+    vk.export(filled, tmp_path / "lake")
+    assert_complete(filled, tmp_path / "lake")
+
+
 @pytest.mark.slow
 @pytest.mark.sqlite
 def test_an_export_that_is_killed_is_completed_by_the_next_one(filled: vk.Archive, tmp_path: Path) -> None:
-    folder = tmp_path / "lake"
+    """Callbacks arrive meanwhile; moments of the kills are spread over the time that an export takes."""
+    folder, random = tmp_path / "lake", Random(1)
     command = [sys.executable, "-m", "viberkit.cli", "export", "--archive", str(filled.path), "--lake", str(folder)]
-    for kill in range(KILLS):  # each a little later
+    began = time.monotonic()
+    subprocess.run([*command[:-1], str(tmp_path / "first")], check=True, capture_output=True)
+    seconds, files = time.monotonic() - began, list[int]()
+    for kill in range(KILLS):
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            while process.poll() is None and len(modified(folder)) <= kill * 3:
-                time.sleep(0.001)
+            time.sleep(seconds * (kill + random.random()) / KILLS / 2)
+            late = [random.randrange(MESSAGES) for _ in range(20)]
+            filled.recorder.record_callbacks([callback(number, 40 * 86_400 + kill) for number in late])
+            time.sleep(seconds * (kill + random.random()) / KILLS / 2)
             process.send_signal(signal.SIGKILL)
-    if not any((tmp_path / "lake").rglob("*.parquet")):
+        files.append(len(modified(folder)))
+    if not files[-1]:
         pytest.fail("no export wrote a file")
-    finished = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
+    print(f"an export takes {seconds:.0f} s; files after each kill: {files}")
+    finished = subprocess.run(command, capture_output=True, text=True, check=True, timeout=3_600)
     assert f"{MESSAGES:,} messages" in finished.stdout
     assert_complete(filled, folder)
     log = vk.EventLog(folder)

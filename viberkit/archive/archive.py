@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from sqlalchemy import ColumnElement, Select, Table, and_, func, literal_column, select
+from sqlalchemy import ColumnElement, Select, Table, and_, func, literal_column, select, true
 
 from viberkit.archive import events, outbox, roles, tables
 from viberkit.archive.derive import RawRecord, derive_rows
@@ -28,10 +28,12 @@ from viberkit.frames.schema import INSTANT, Schema
 from viberkit.models.html import facts_table
 from viberkit.models.phone import mask, mask_numbers
 from viberkit.models.secret import Secret, hide_url
+from viberkit.models.states import FINAL
 
 _CHANGES = 10_000  # messages and events in one part of the changes
 _IDS = 500  # messages whose rows are read in one transaction, in milliseconds
 _RECENT = 500  # callbacks whose times are read
+_RANGE = 20_000  # rows in one part of a table
 
 
 class Changes(NamedTuple):
@@ -203,7 +205,6 @@ class Archive:
             query = select(event.message_id, event.state, event.source, event.received_at)
             callbacks = self._frame(query.where(event.source == "callback"), tables.events, EVENTS)
             frame["observed_until"] = events.observed_until(frame, callbacks, listening)
-        frame["country"] = events.recipient_countries(frame["to"])
         return frame
 
     def statuses(self) -> pd.DataFrame:
@@ -288,25 +289,55 @@ class Archive:
         frame = self._events()
         return frame if all_sources else events.merge_sources(frame)
 
-    def _events(self, ids: Sequence[str] | None = None) -> pd.DataFrame:
+    def _events(self, ids: Sequence[str] | None = None, listening: Any = None, final: Any = None) -> pd.DataFrame:
         """Return the events of all messages or of some, one row per event and source."""
         event, message = tables.events, tables.messages
         columns = [event.c[name] for name in EVENTS.names if name in event.c]
         facts = [message.c[name] for name in events.MESSAGE_FACTS.names if name in message.c]
         # The messages first: events that are stored meanwhile were then observed later than the messages.
         # The listening periods before both: a callback that is stored meanwhile is not within them.
-        listening = self.listening()
+        listening = self.listening() if listening is None else listening
         messages = self._frame(select(*facts), message, events.MESSAGE_FACTS, "sent_at", "message_id", ids=ids)
         reported = self._frame(select(*columns), event, EVENTS, ids=ids)
-        messages["observed_until"] = events.observed_until(messages, reported, listening)
+        messages["observed_until"] = events.observed_until(messages, reported, listening, final)
         statuses = self._frame(select(tables.statuses), tables.statuses, STATUSES, "observed_at", ids=ids)
         untimed = statuses.loc[statuses["since"] == statuses["observed_at"], "message_id"].unique()
         if len(untimed):
             observed, polls = (frame[frame["message_id"].isin(untimed)] for frame in (statuses, self._polls(ids)))
             polled = events.polled_states(reported, observed, polls, messages)
             reported = pd.concat([reported, polled], ignore_index=True)
-        messages["country"] = events.recipient_countries(messages["to"])
         return events.add_message_facts(EVENTS.frame(reported), messages)
+
+    def _parts(self, since: int | None, *, unmask: bool) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+        """Yield messages and their events, some thousand messages at a time.
+
+        Some of the messages that have an event before ``since``, in microseconds, are left out.
+        """
+        self._check_unmask(unmask)
+        event, message, period, listening = tables.events.c, tables.messages.c, tables.listening.c, self.listening()
+        called = and_(event.message_id == message.message_id, event.source == "callback", event.state.in_(FINAL))
+        heard = event.received_at.between(period.began_at, period.last_at)
+        query = select(message.service_id, period.began_at).where(called, heard).distinct()
+        ranges = self._ranges(tables.events) if len(listening) else ()
+        rows = [tuple(row) for part in ranges for row in self._database.fetch(query.where(part))]
+        final = pd.DataFrame({"service_id": pd.Series([row[0] for row in rows], dtype="str")})
+        final["received_at"] = _instants([row[1] for row in rows])
+        earlier = select(event.state).where(event.message_id == message.message_id).group_by(event.state)
+        is_earlier = earlier.having(func.max(event.happened_at) < (since or 0)).exists()
+        for part in self._ranges(tables.messages):
+            query = select(message.message_id).where(part, true() if since is None else ~is_earlier)
+            ids = [row.message_id for row in self._database.fetch(query)]
+            frame = self._frame(select(tables.messages), tables.messages, MESSAGES, ids=ids)
+            reported = self._events(ids, listening, final)
+            frame["observed_until"] = events.observed_until(frame, reported, listening, final)
+            yield frame if unmask else _masked(frame, "to"), events.merge_sources(reported)
+
+    def _ranges(self, table: Table) -> Iterator[ColumnElement[bool]]:
+        """Yield conditions that each select some thousand rows, in the order of insertion."""
+        rowid: ColumnElement[int] = literal_column(f"{table.name}.rowid")
+        newest = self._database.fetch(select(func.coalesce(func.max(rowid), 0)).select_from(table))[0][0]
+        for start in range(0, newest, _RANGE):
+            yield and_(rowid > start, rowid <= start + _RANGE)
 
     def changes(self, since: tuple[int, int] | None = None, *, last: int = 100_000) -> Changes:
         """Return messages that are new, or have new events, and their events; for views that follow an archive.
@@ -348,7 +379,6 @@ class Archive:
             ids |= dict.fromkeys(row.message_id for row in self._database.fetch(query))
         columns = [column for column in tables.messages.c if column.name not in ("text", "content")]
         frame = self._frame(select(*columns), tables.messages, MESSAGES, "sent_at", ids=list(ids))
-        frame["country"] = events.recipient_countries(frame["to"])
         merged = events.merge_sources(self._events(list(ids)))
         return Changes((position[0], position[1]), _masked(frame, "to"), merged, position == newest)
 
@@ -629,8 +659,7 @@ class Archive:
             Name of the role.
         access : {"read", "write"}
             "read" is for notebooks: views in which phone numbers are masked, without bodies of requests and callbacks;
-            countries are missing, and replies are paired only with messages that they name. "write" is for senders,
-            listeners and collectors.
+            replies are paired only with messages that they name. "write" is for senders, listeners and collectors.
 
         Raises
         ------

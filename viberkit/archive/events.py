@@ -12,14 +12,13 @@ import pandas as pd
 
 from viberkit.frames.columns import EVENTS, GAPS, MESSAGES
 from viberkit.frames.schema import INSTANT, Schema
-from viberkit.models.phone import country
 from viberkit.models.states import FINAL, parse_state, rank
 from viberkit.models.validation import EVENTS as CALLBACK_EVENTS
 
 _FACTS = ("rate_type", "content_type", "service_id", "campaign", "country")
 #: The columns of messages that are read to add facts to events.
 MESSAGE_FACTS = Schema(
-    "messages", tuple(MESSAGES[name] for name in ("message_id", "to", "sent_at", "observed_until", *_FACTS))
+    "messages", tuple(MESSAGES[name] for name in ("message_id", "sent_at", "observed_until", *_FACTS))
 )
 _CALLBACK_STATES = [parse_state(text) for text in CALLBACK_EVENTS]
 _KEY = ["message_id", "state"]
@@ -28,18 +27,14 @@ _NEVER_OBSERVED = pd.Timestamp(0, tz="UTC")
 _FIRST_UNORDERED = rank("deleted")  # states with a lower rank follow one another
 
 
-def recipient_countries(numbers: pd.Series[Any]) -> pd.Series[Any]:
-    """Return the country of each phone number (:func:`~viberkit.models.phone.country`), as a category."""
-    codes, unique = pd.factorize(numbers)
-    countries = pd.Series([*map(country, unique), None], dtype="str")
-    return MESSAGES["country"].cast(countries.take(codes).set_axis(numbers.index))
-
-
-def observed_until(messages: pd.DataFrame, events: pd.DataFrame, listening: pd.DataFrame) -> pd.Series[Any]:
+def observed_until(
+    messages: pd.DataFrame, events: pd.DataFrame, listening: pd.DataFrame, final: pd.DataFrame | None = None
+) -> pd.Series[Any]:
     """Return until when messages were observed: by the API, or by a listener that would have received callbacks.
 
     That is the end of the listening period in which the API was last seen to report the message, if callbacks are
-    received about it, or callbacks of final states about other messages of its service id in the same period.
+    received about it, or callbacks of final states about other messages of its service id in the same period. These are
+    in ``final`` (service_id, received_at) if there are more messages than those that are passed.
     """
     until: pd.Series[Any] = messages["observed_until"]
     if listening.empty:
@@ -54,9 +49,11 @@ def observed_until(messages: pd.DataFrame, events: pd.DataFrame, listening: pd.D
         return np.where((index >= 0) & (instants <= end), period.take(index), -1), end
 
     callbacks = events[events["source"] == "callback"]
-    final = callbacks[callbacks["state"].isin(FINAL)]
     service_id = messages["service_id"].astype("str").set_axis(messages["message_id"])
-    reporting = pd.MultiIndex.from_arrays([service_id.reindex(final["message_id"]), find(final["received_at"])[0]])
+    if final is None:
+        final = callbacks[callbacks["state"].isin(FINAL)]
+        final = final.assign(service_id=service_id.reindex(final["message_id"]).array)
+    reporting = pd.MultiIndex.from_arrays([final["service_id"], find(final["received_at"])[0]])
     last, end = find(until)
     called = messages["message_id"].isin(callbacks["message_id"])
     called |= pd.MultiIndex.from_arrays([service_id, last]).isin(reporting)

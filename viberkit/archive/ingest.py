@@ -16,6 +16,7 @@ from viberkit.archive.derive import DerivedRows, RawRecord, content_facts, deriv
 from viberkit.archive.dialect import Insert, greatest, insert, json_each, least
 from viberkit.archive.engine import lock
 from viberkit.models.callback import Callback
+from viberkit.models.phone import country
 from viberkit.models.records import AcceptanceEvidence, Response, SendOutcome
 from viberkit.models.states import FINAL, rank
 
@@ -197,7 +198,8 @@ def _upsert_messages(connection: Connection, rows: Iterable[dict[str, Any]]) -> 
     """
     rows_by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        rows_by_columns.setdefault(tuple(row), []).append(row)
+        full = {**row, "country": country(row["to"])} if "to" in row else row
+        rows_by_columns.setdefault(tuple(full), []).append(full)
     for names, group in rows_by_columns.items():
         connection.execute(_upsert_statement(names), group)
 

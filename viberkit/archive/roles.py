@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sqlalchemy import Connection, MetaData, func, select, text
 
 from viberkit.errors import ArchiveError
 
 #: The schema of the views.
 MASKED = "viberkit_masked"
-#: As viberkit.models.phone.mask, and as its mask_numbers, but without the ends of a number.
-_FUNCTIONS = """
-CREATE FUNCTION {0}.mask(number text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE WHEN length(bare) < 9 THEN left(bare, 2) || repeat('*', least(3, greatest(0, length(bare) - 2)))
-    ELSE left(bare, 5) || '*****' || right(bare, 2) END
-    FROM (SELECT regexp_replace(number, '[\\s().\\-/\u00a0\u2011\u2013]+', '', 'g') AS bare) AS digits $$;
-CREATE FUNCTION {0}.mask_numbers(shown text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
-    SELECT regexp_replace(shown, '\\+?\\d[\\d ().\\-/]{{7,}}\\d', '*****', 'g') $$
-"""
+_SCRIPT = Path(__file__).with_name("views.sql")
 _TEXTS = ("text", "content", "context", "user_context", "detail", "reason", "postback", "unreadable", "callback_url")
 #: What is shown of a column. A key is a digest of the number and the salt, and the digest of a body could be guessed.
 _SHOWN = dict.fromkeys(("to", "sender"), MASKED + '.mask("{}")') | dict.fromkeys(_TEXTS, MASKED + '.mask_numbers("{}")')
@@ -25,10 +19,8 @@ _SHOWN |= {"salt": "'masked'", "digest": "''", "body": "CAST('' AS bytea)", "req
 
 def create_views(connection: Connection, metadata: MetaData) -> None:
     """Create the views, or replace them."""
-    connection.execute(text(f"DROP SCHEMA IF EXISTS {MASKED} CASCADE"))
-    connection.execute(text(f"CREATE SCHEMA {MASKED}"))
-    for function in _FUNCTIONS.format(MASKED).split(";"):
-        connection.exec_driver_sql(function)
+    for command in _SCRIPT.read_text("utf-8").strip().split(";\n"):
+        connection.exec_driver_sql(command)
     for table in metadata.tables.values():
         shown = ((_SHOWN.get(c.name, '"{}"') + ' AS "{}"').replace("{}", c.name) for c in table.columns)
         query = f"SELECT {', '.join(shown)}, rowid FROM {table}"  # noqa: S608 - constants
@@ -42,8 +34,8 @@ def grant(connection: Connection, metadata: MetaData, role: str, *, write: bool)
     tables = ", ".join(metadata.tables)
     privileges = [f"USAGE ON SCHEMA {MASKED}", f"SELECT ON ALL TABLES IN SCHEMA {MASKED}"]
     if write:
-        privileges = [f"USAGE ON SCHEMA {schema}", f"SELECT, INSERT, UPDATE ON {tables}", "DELETE ON outbox, campaigns"]
-        privileges += ["USAGE ON SEQUENCE raw_id_seq, listening_id_seq"]
+        privileges += [f"USAGE ON SCHEMA {schema}", f"SELECT, INSERT, UPDATE ON {tables}"]
+        privileges += ["DELETE ON outbox, campaigns", "USAGE ON SEQUENCE raw_id_seq, listening_id_seq"]
     for privilege in privileges:
         connection.exec_driver_sql(f"GRANT {privilege} TO {quoted}".replace("%", "%%"))
     last = ("outbox", "DELETE") if write else (f"{MASKED}.outbox", "SELECT")

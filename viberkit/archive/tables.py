@@ -17,9 +17,11 @@ from viberkit.archive.dialect import text_type
 from viberkit.archive.engine import lock
 from viberkit.archive.roles import create_views
 from viberkit.errors import ArchiveError
+from viberkit.models.phone import country
 
 metadata = sa.MetaData()
 _Id = BigInteger().with_variant(Integer, "sqlite")
+_CHUNK = 10_000  # rows that a migration reads at once
 
 
 def _columns(kind: Any, *names: str, **options: Any) -> list[Column[Any]]:
@@ -57,13 +59,13 @@ is_pending = sa.text("NOT raw.derived")
 #: The kind of a raw row, without its index: SQLite then reads a range of ids instead of all rows of the kind.
 raw_kind = raw.c.kind.concat(sa.literal_column("''"))
 
-# content: as it was sent, JSON; gone_at: when the server reported that it no longer has the message.
+# content: as it was sent, JSON; gone_at: when the server reported that it no longer has the message; country: of to.
 messages = Table(
     "messages",
     metadata,
     Column("message_id", text_type, primary_key=True),
     *_columns(text_type, "to", "rate_type", "content_type", "service_id", "channel", "campaign", "bulk_id", "context"),
-    *_columns(text_type, "text", "content", "state"),
+    *_columns(text_type, "text", "content", "state", "country"),
     *_columns(BigInteger, "sent_at", "accepted_at", "state_at", "observed_until", "gone_at"),
     Column("final", Boolean, nullable=False, default=False),
     sa.Index("not_final", "final"),
@@ -158,8 +160,18 @@ def _add_signatures_and_outbox(connection: sa.Connection) -> None:
     _create(connection, identity, campaigns, outbox)
 
 
+def _add_countries(connection: sa.Connection) -> None:
+    connection.execute(sa.text(f"ALTER TABLE messages ADD COLUMN country {text_type.compile(connection.dialect)}"))
+    rowid: sa.ColumnClause[int] = sa.literal_column("messages.rowid")
+    write = sa.update(messages).where(rowid == sa.bindparam("row")).values(country=sa.bindparam("country"))
+    query, last = sa.select(rowid, messages.c.to).order_by(rowid).limit(_CHUNK), 0
+    while rows := connection.execute(query.where(rowid > last)).all():
+        connection.execute(write, [{"row": row, "country": country(number)} for row, number in rows])
+        last = rows[-1][0]
+
+
 #: Step n brings an archive from version n to n + 1; a new archive has the newest version. Steps are only ever added.
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_add_signatures_and_outbox, listening.create)
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_add_signatures_and_outbox, listening.create, _add_countries)
 
 
 def migrate(connection: sa.Connection, steps: Sequence[Callable[[sa.Connection], None]] = MIGRATIONS) -> None:

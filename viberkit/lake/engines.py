@@ -13,17 +13,25 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import csv
 
+from viberkit.archive.roles import MASKED
 from viberkit.models.secret import Secret
 
 _BUCKET = re.compile(r"bucket=(\w+)")
 _ROWS = 6_000_000  # of a part, if a bucket has no more
 # Of PostgreSQL, by number.
-_TYPES = dict.fromkeys((20, 21, 23), pa.int64()) | dict.fromkeys((25, 1042, 1043), pa.string()) | {16: pa.bool_()}
+_TYPES = {16: pa.bool_(), **dict.fromkeys((20, 21, 23), pa.int64()), **dict.fromkeys((25, 1042, 1043), pa.string())}
+#: The CSV of PostgreSQL, in which texts with the characters of a missing value have quotes.
+_FORMAT = "format csv, header, null '\\N', encoding 'utf8'"
+_CSV = csv.ReadOptions(block_size=1 << 24), csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
+_VALUES = {"null_values": ["\\N"], "strings_can_be_null": True, "quoted_strings_can_be_null": False}
+_VALUES |= {"true_values": ["t"], "false_values": ["f"]}
 _VIEW = "viberkit_events"
 _STORED = 4  # tables of messages, of the last figures
 #: Shows the progress of queries.
 Progress = Callable[[Sequence[str]], Iterable[str]]
+_IS_ARCHIVE = f"select count(*) as found from pg_views where schemaname = '{MASKED}' and viewname = 'event_log'"
 
 
 class Engine(Protocol):
@@ -136,8 +144,9 @@ class Postgres(Engine):
     """A table of PostgreSQL, by the address of the database or a connection of psycopg."""
 
     def __init__(self, connection: Any, table: str) -> None:
-        self._connection, self._table = connection, table
-        self.name = f"the table {table!r} of PostgreSQL"
+        self._connection, self._table, self.name = connection, table, f"the table {table!r} of PostgreSQL"
+        if table == "events" and self.query(_IS_ARCHIVE)["found"][0].as_py():
+            self._table, self.name = f"{MASKED}.event_log", "an archive in PostgreSQL"
 
     def parts(self) -> list[str]:
         return [".".join(map(self.identifier, self._table.split(".")))]
@@ -151,11 +160,14 @@ class Postgres(Engine):
         return self._fetch(self._connection, sql)
 
     def _fetch(self, connection: Any, sql: str) -> pa.Table:
-        cursor = connection.execute(sql)
-        columns = list(zip(*cursor.fetchall(), strict=True)) or [()] * len(cursor.description)
-        types = [_TYPES.get(column.type_code) for column in cursor.description]  # of a column without values, too
-        arrays = [pa.array(values, kind) for values, kind in zip(columns, types, strict=True)]
-        return pa.table(arrays, [column.name for column in cursor.description])
+        described = connection.execute(f"select * from ({sql}) result limit 0").description
+        types = {column.name: _TYPES[column.type_code] for column in described if column.type_code in _TYPES}
+        with tempfile.TemporaryFile() as file:
+            with connection.cursor().copy(f"copy ({sql}) to stdout ({_FORMAT})") as copy:
+                for block in copy:
+                    file.write(block)
+            file.seek(0)
+            return csv.read_csv(file, *_CSV, csv.ConvertOptions(column_types=types, **_VALUES))
 
 
 def engine_of(source: Any, table: str, memory_limit: str) -> Engine:

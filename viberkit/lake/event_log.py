@@ -54,7 +54,8 @@ class EventLog:
         ``observed_until_us``, ``received_us``, ``observed_from_us``, ``source``, ``channel``, ``inbound``, and facts
         of the messages, which are the same in all events of a message.
     table : str, default "events"
-        The table of a PostgreSQL database.
+        The table of a PostgreSQL database, e.g. ``"schema.events"``. By default that of an archive, if the database
+        has one: the events of ``archive.events()``, also for a role that sees masked numbers only.
     memory_limit : str, default "600MB"
         The memory that DuckDB uses at most for Parquet files; beyond it uses a temporary folder.
     progress : bool, default False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ def export(
     folder : str or Path
         The folder; it is created if it is missing.
     since : instant, optional
-        Only messages whose first event is at or after this instant, which is faster. By default all.
+        Only messages whose first event is at or after this instant; of others, only the ids are read. By default all.
     unmask : bool, default False
         Whether to write full phone numbers, and the contents of the messages, which are otherwise left out.
     buckets : int, default 16
@@ -88,6 +89,9 @@ def export(
     microseconds since 1970 (``happened_us``), and the ranks of states and sources as integers. The bucket is the CRC-32
     of the message id modulo their number. Events that are not of sent messages are left out.
 
+    Some thousand messages are read at a time, and divided into temporary files, from which one file of the folder after
+    the other is written. What arrives meanwhile may be left out; the next export has it.
+
     Examples
     --------
     >>> with vk.Archive("deliveries.db", create=True) as archive:
@@ -96,28 +100,31 @@ def export(
     """
     folder = Path(folder)
     count = _number_of_buckets(folder, buckets)
-    # The messages first: they are then not newer than the events.
-    messages, events = archive.messages(unmask=unmask), archive.events()
-    others = order_events(events, "export").others
-    events = events[~events.index.isin(others.index)]
-    events = events[events["happened_at"].notna()]
-    first = events.groupby("message_id", observed=True)["happened_at"].min()
-    if since is not None:
-        limit = EVENTS["happened_at"].cast(pd.Series([since], dtype=object))[0]
-        events = events[events["message_id"].isin(first.index[first >= limit])]
-        messages = messages[messages["message_id"].isin(events["message_id"])]
-    tables = {"events": (_event_table(events), instants_of(events, "happened_at"))}
-    began = messages["accepted_at"].fillna(messages["sent_at"])
-    began = began.fillna(pd.Series(first.reindex(messages["message_id"]).array, index=began.index, dtype=INSTANT))
-    known = messages[began.notna()].drop(columns=[] if unmask else _CONTENT)
-    tables["messages"] = _table(known), instants_of(began[began.notna()].to_frame("at"), "at")
-    outcomes = [
-        changed
-        for name, (table, at) in tables.items()
-        for changed in _write_parts(folder / name, table, at, count, since)
-    ]
-    written = sum(outcomes)
-    return ExportResult(folder, tables["events"][0].num_rows, len(known), written, len(outcomes) - written)
+    limit = int(EVENTS["happened_at"].cast(pd.Series([since], dtype=object)).astype("int64")[0])
+    rows = {"events": 0, "messages": 0}
+    with tempfile.TemporaryDirectory(prefix="viberkit-") as temporary:
+        parts = Path(temporary)
+        for number, (messages, events) in enumerate(archive._parts(since and limit, unmask=unmask)):
+            others = order_events(events, "export").others
+            events = events[~events.index.isin(others.index)]
+            events = events[events["happened_at"].notna()]
+            first = events.groupby("message_id", observed=True)["happened_at"].min()
+            if since is not None:
+                events = events[events["message_id"].isin(first.index[first.astype("int64") >= limit])]
+                messages = messages[messages["message_id"].isin(events["message_id"])]
+            began = messages["accepted_at"].fillna(messages["sent_at"])
+            began = began.fillna(
+                pd.Series(first.reindex(messages["message_id"]).array, index=began.index, dtype=INSTANT)
+            )
+            known = messages[began.notna()].drop(columns=[] if unmask else _CONTENT)
+            for name, table, at in (
+                ("events", _event_table(events), instants_of(events, "happened_at")),
+                ("messages", _table(known), instants_of(began[began.notna()].to_frame("at"), "at")),
+            ):
+                _divide(table, at, count, parts / name, f"{number:08}.parquet")
+                rows[name] += table.num_rows
+        outcomes = [changed for name in rows for changed in _write_parts(folder / name, parts / name, count)]
+    return ExportResult(folder, rows["events"], rows["messages"], sum(outcomes), len(outcomes) - sum(outcomes))
 
 
 def _number_of_buckets(folder: Path, buckets: int) -> int:
@@ -153,26 +160,35 @@ def _table(frame: pd.DataFrame) -> pa.Table:
     )
 
 
-def _write_parts(root: Path, table: pa.Table, at: Any, buckets: int, since: Any) -> Iterator[bool]:
-    """Write each month and bucket with new, changed or moved rows; yields whether the file changed."""
-    ids = table["message_id"]
-    bucket = np.array([zlib.crc32(str(text).encode()) % buckets for text in ids.to_pylist()], dtype=np.int64)
+def _divide(table: pa.Table, at: Any, buckets: int, parts: Path, file: str) -> None:
+    """Write the rows of each month and bucket to a temporary file."""
     months = np.asarray(at).astype("datetime64[us]").astype("datetime64[M]").astype(str)
-    names = np.array(
-        [f"month={month}/bucket={number:03}" for month, number in zip(months, bucket, strict=True)], dtype=str
-    )
+    bucket = [zlib.crc32(text.encode()) % buckets for text in table["message_id"].to_pylist()]
+    names = [f"month={month}/bucket={number:03}" for month, number in zip(months, bucket, strict=True)]
+    codes, unique = pd.factorize(np.array(names, dtype=object))
+    for code, name in enumerate(unique):
+        (parts / name).mkdir(parents=True, exist_ok=True)
+        pq.write_table(table.filter(pa.array(codes == code)), parts / name / file)
+
+
+def _write_parts(root: Path, parts: Path, buckets: int) -> Iterator[bool]:
+    """Write each month and bucket with new, changed or moved rows; yields whether the file changed."""
     for number in range(buckets):
-        of_bucket, exported = np.flatnonzero(bucket == number), ids.filter(pa.array(bucket == number))
-        paths = {
-            path.parent.relative_to(root).as_posix() for path in root.glob(f"month=*/bucket={number:03}/*.parquet")
-        }
-        for name in sorted(paths | {*names[of_bucket]}):
+        pattern = f"month=*/bucket={number:03}/*.parquet"
+        names = {path.parent.relative_to(base).as_posix() for base in (root, parts) for path in base.glob(pattern)}
+        written = [pq.ParquetFile(path).read(["message_id"])[0].combine_chunks() for path in parts.glob(pattern)]
+        ids = pa.concat_arrays([*written, pa.array([], pa.string())])
+        for name in sorted(names):
             path = root / name / f"{root.name}.parquet"
-            part = table.take(pa.array(of_bucket[names[of_bucket] == name]))
+            tables = [pq.ParquetFile(part).read() for part in sorted((parts / name).glob("*.parquet"))]
             if path.exists():
+                is_exported = pc.is_in(pq.ParquetFile(path).read(["message_id"])["message_id"], value_set=ids)
+                if not tables and not pc.any(is_exported).as_py():
+                    yield False
+                    continue
                 stored = pq.ParquetFile(path).read()
-                others = stored.filter(pc.invert(pc.is_in(stored["message_id"], value_set=exported.combine_chunks())))
-                part = pa.concat_tables([part, others], promote_options="permissive")
+                tables.append(stored.filter(pc.invert(is_exported)))
+            part = pa.concat_tables(tables, promote_options="permissive")
             keys = [key for key in ("message_id", "happened_us", "state_rank", "state") if key in part.column_names]
             part = part.sort_by([(key, "ascending") for key in keys]).combine_chunks()
             changed = not path.exists() or not stored.combine_chunks().equals(part)
