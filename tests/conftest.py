@@ -9,7 +9,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the threads of several processes would wait for each other, busily
 
 import matplotlib as mpl
 import pytest
@@ -31,6 +34,10 @@ def pytest_configure(config: pytest.Config) -> None:
         sys.dont_write_bytecode = False
         sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(config.cache.mkdir("bytecode"))
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    is_compiled = sys.dont_write_bytecode or Path(find_spec("scipy").cached).exists()
+    if config.getoption("numprocesses", None) and not is_compiled:
+        for name in vk.__all__:
+            getattr(vk, name)
 
 
 @pytest.fixture(scope="module", autouse=True)
