@@ -132,7 +132,7 @@ def test_a_large_log_is_counted_and_estimates_dependence_from_classes(
         assert np.abs(np.log(result["design_effect"] / expected["design_effect"])).mean() < 0.05
 
 
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "5"))
 ZONES = ["UTC", "Europe/Berlin", "Australia/Lord_Howe", "America/St_Johns"]
 STATES = [
     "accepted",
