@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts a pro
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile modules once instead of in each of many processes if Python is not to write bytecode beside them."""
+    """Compile modules once instead of in each of many processes, even if Python is not to write bytecode."""
     if sys.dont_write_bytecode and config.pluginmanager.has_plugin("cacheprovider"):
         sys.dont_write_bytecode = False
         sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(config.cache.mkdir("bytecode"))
@@ -39,6 +40,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("numprocesses", None) and not is_compiled:
         for name in vk.__all__:
             getattr(vk, name)
+        for name in ("openpyxl", "scipy.stats"):
+            import_module(name)
 
 
 @pytest.hookimpl(optionalhook=True)
