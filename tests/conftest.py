@@ -9,7 +9,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the threads of several processes would wait for each other, busily
 
 import matplotlib as mpl
 import pytest
@@ -26,11 +31,23 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts a pro
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile modules once instead of in each of many processes if Python is not to write bytecode beside them."""
+    """Compile modules once instead of in each of many processes, even if Python is not to write bytecode."""
     if sys.dont_write_bytecode and config.pluginmanager.has_plugin("cacheprovider"):
         sys.dont_write_bytecode = False
         sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(config.cache.mkdir("bytecode"))
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    is_compiled = sys.dont_write_bytecode or Path(find_spec("scipy").cached).exists()
+    if config.getoption("numprocesses", None) and not is_compiled:
+        for name in vk.__all__:
+            getattr(vk, name)
+        for name in ("openpyxl", "scipy.stats"):
+            import_module(name)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_newgateway(gateway: Any) -> None:
+    """Exclude a package that takes a second to import, and that jsonschema, which nbval imports, does not need."""
+    gateway.remote_exec("import sys; sys.modules['rfc3987_syntax'] = None").waitclose()
 
 
 @pytest.fixture(scope="module", autouse=True)

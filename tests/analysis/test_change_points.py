@@ -24,7 +24,7 @@ from viberkit.errors import MissingColumn
 from viberkit.frames.columns import JOURNEYS
 from viberkit.sandbox.delivery_model import DeliveryModel, Failure
 
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "16"))
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "8"))
 LOGS = int(os.environ.get("VIBERKIT_LOGS", "10"))
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 SIZE = 10_000

@@ -9,6 +9,7 @@ import os
 import tracemalloc
 import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,7 @@ def log(law: Law, seed: Any, n: int = MESSAGES) -> pd.DataFrame:
     return laws.journeys(start, seconds, **columns)
 
 
+@cache
 def truth(law: Law) -> Floats:
     return np.sort(np.concatenate([law(np.random.default_rng([9, seed]), 20_000)[1] for seed in range(40)]))
 

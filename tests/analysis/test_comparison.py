@@ -20,7 +20,7 @@ from viberkit.analysis.incidence import difference_interval
 from viberkit.errors import MissingColumn
 from viberkit.frames.columns import EVENTS, JOURNEYS
 
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "6"))
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 START = pd.Timestamp("2026-03-02T12:00:00Z").as_unit("us")
 OPEN, DELIVERED, FAILED = range(3)
@@ -146,7 +146,7 @@ def test_the_log_rank_test_is_that_of_scipy_and_lifelines(first: Rows, second: R
             assert result == pytest.approx(reference(*times, *ended).p_value, rel=1e-9, abs=1e-12)
 
 
-@settings(many, max_examples=max(EXAMPLES // 4, 6))
+@settings(many, max_examples=max(EXAMPLES // 4, 5))
 @given(messages, messages)
 def test_exchanging_the_groups_changes_the_signs(first: Rows, second: Rows) -> None:
     log = both(first, second)

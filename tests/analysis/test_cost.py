@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 import viberkit as vk
 
@@ -79,6 +80,7 @@ def test_a_rate_type_that_no_message_has_needs_no_price() -> None:
     assert vk.cost(LOG[LOG["rate_type"] == "promotion"], prices={"promotion": 1})["charged"].sum() == 3
 
 
+@settings(max_examples=int(os.environ.get("VIBERKIT_EXAMPLES", "20")), deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["delivered", "failed", "open"]), st.none(), st.sampled_from([*PRICES])), min_size=1

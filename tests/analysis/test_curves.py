@@ -25,9 +25,9 @@ from viberkit.errors import MissingColumn
 from viberkit.frames.columns import EVENTS, JOURNEYS
 from viberkit.sandbox.delivery_model import DeliveryModel
 
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "6"))
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-some = settings(many, max_examples=max(EXAMPLES // 2, 1))
+some = settings(many, max_examples=max(EXAMPLES // 2, 5))
 START = pd.Timestamp("2026-03-02T12:00:00Z").as_unit("us")
 OPEN, DELIVERED, FAILED = range(3)
 UNIT = pd.Timedelta(microseconds=1)

@@ -20,7 +20,7 @@ from viberkit.analysis.ordering import SECOND
 from viberkit.analysis.windows import estimate_slo, estimate_windows, group_by_window
 from viberkit.frames.columns import EVENTS, JOURNEYS
 
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "16"))
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "8"))
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 START = 1_772_452_800 * SECOND
 

@@ -21,7 +21,7 @@ import viberkit as vk
 from viberkit.analysis.explain import explain
 
 LOGS = int(os.environ.get("VIBERKIT_LOGS", "6"))
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "6"))
 COLUMNS = ("country", "content_type", "rate_type", "hour")
 COUNTRIES, CONTENTS, RATES = ("US", "DE", "NG", "BR"), ("Text", "Image", "Video"), ("transaction", "promotion")
 SECOND_HOP = "dispatched → delivered"

@@ -29,7 +29,7 @@ from viberkit.errors import MissingColumn
 from viberkit.frames.columns import EVENTS
 from viberkit.sandbox.delivery_model import DeliveryModel, Failure, LogNormal
 
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "6"))
 LOGS = int(os.environ.get("VIBERKIT_LOGS", "9"))
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 START = datetime(2026, 3, 2, tzinfo=UTC)

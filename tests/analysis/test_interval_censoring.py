@@ -16,7 +16,7 @@ import viberkit as vk
 from viberkit.analysis.incidence import Incidence, incidence
 from viberkit.analysis.interval_censoring import interval_incidence
 
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "6"))
 LOGS = int(os.environ.get("VIBERKIT_LOGS", "12"))
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 SECOND = 1_000_000

@@ -17,7 +17,7 @@ from viberkit.errors import MissingColumn
 from viberkit.frames.columns import EVENTS, JOURNEYS, TRANSITIONS
 from viberkit.models.states import ORDER, rank
 
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "16"))
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "8"))
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 START = datetime(2020, 7, 13, 12, tzinfo=UTC)
 

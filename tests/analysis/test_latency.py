@@ -18,7 +18,7 @@ from viberkit.errors import MissingColumn
 from viberkit.frames.columns import EVENTS
 from viberkit.models.states import ORDER, rank
 
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "6"))
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 START = datetime(2020, 7, 13, 12, tzinfo=UTC)
 WAITING = ["n_waiting", "waiting_median_s", "waiting_max_s"]

@@ -16,7 +16,7 @@ from viberkit.errors import MissingColumn
 from viberkit.frames.columns import EVENTS, QUALITY
 from viberkit.models.states import ORDER
 
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "6"))
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 START = datetime(2020, 7, 13, 12, tzinfo=UTC)
 CHECKS = (

@@ -20,7 +20,7 @@ from viberkit.errors import MissingColumn
 from viberkit.frames.columns import JOURNEYS
 from viberkit.sandbox.delivery_model import DeliveryModel, LogNormal
 
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "16"))
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "8"))
 LOGS = max(int(os.environ.get("VIBERKIT_LOGS", "300")), 300)
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 DAY = 86_400 * SECOND
@@ -345,7 +345,7 @@ def product_limit(rows: list[tuple[int, bool, int]], limit: int) -> float:
     return share
 
 
-@settings(many, max_examples=max(EXAMPLES // 3, 10))
+@settings(many, max_examples=max(EXAMPLES // 3, 5))
 @given(
     st.lists(
         st.tuples(st.integers(1, 90), st.booleans(), st.sampled_from([-1, -1, 1, 5, 20, 59, 60, 80])),

@@ -32,6 +32,7 @@ from viberkit.frames import columns as frames
 from viberkit.frames.reader import SkippedRowsWarning
 from viberkit.models.records import Response
 
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "6"))
 NewUrl = Callable[[], AbstractContextManager[str]]
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
 REQUEST = {
@@ -158,7 +159,7 @@ def test_a_later_response_moves_only_the_time_of_observation(archive: vk.Archive
 
 
 @given(st.permutations(range(5)), st.lists(st.integers(0, 4), max_size=3))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_order_and_repetition_do_not_matter(new_archive_url: NewUrl, order: list[int], repeated: list[int]) -> None:
     reported = [
         ("events", history("m", ("accepted", 0))),
@@ -520,7 +521,7 @@ LOOKS = st.tuples(
 
 
 @given(st.lists(LOOKS, max_size=8), st.booleans(), st.randoms())
-@settings(max_examples=int(os.environ.get("VIBERKIT_EXAMPLES", "15")), deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_bounds_are_earlier_and_independent_of_the_order_of_arrival(
     new_archive_url: NewUrl, observations: list, sent: bool, random: object
 ) -> None:  # type: ignore[type-arg]

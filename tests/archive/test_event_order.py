@@ -185,7 +185,7 @@ def delete_rows(archive: vk.Archive) -> None:
 
 
 @settings(
-    max_examples=int(os.environ.get("VIBERKIT_EXAMPLES", "12")),
+    max_examples=int(os.environ.get("VIBERKIT_EXAMPLES", "6")),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -24,7 +24,7 @@ from viberkit.models.callback import Callback, sign
 HEADER = ("x-callback-token", "a-value-of-it")
 FUZZ_RUNS = int(os.environ.get("VIBERKIT_FUZZ_RUNS", "500"))
 many = settings(
-    max_examples=int(os.environ.get("VIBERKIT_EXAMPLES", "10")),
+    max_examples=int(os.environ.get("VIBERKIT_EXAMPLES", "5")),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -417,8 +417,12 @@ def text_of(ax: Axes) -> str:
 
 def check_legible(ax: Axes, *, inside: bool = True) -> None:
     """Check that no two texts overlap and none leaves the figure, in the axes and its insets."""
+    ax.get_figure(root=True).draw_without_rendering()
+    _check_legible(ax, inside)
+
+
+def _check_legible(ax: Axes, inside: bool) -> None:
     figure = ax.get_figure(root=True)
-    figure.draw_without_rendering()
     boxes = [(text.get_text(), text.get_window_extent()) for part in (ax, *ax.child_axes) for text in texts_of(part)]
     for (first, a), (second, b) in combinations(boxes, 2):
         wide, tall = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
@@ -443,4 +447,4 @@ def check_legible(ax: Axes, *, inside: bool = True) -> None:
         assert not inside or box.y1 <= figure.bbox.y1
         assert all(box.y1 <= other.y0 + 2 or other.y1 <= box.y0 + 2 for other in heights[index + 1 :])
     for child in ax.child_axes:
-        check_legible(child, inside=inside)
+        _check_legible(child, inside)

@@ -57,7 +57,8 @@ from viberkit.models.states import ORDER
 SIZES = (1, 2, 50, 10_000)
 COUNTS = (5, 30)
 MANY = [f"{number} {LONG}" for number in range(9)]
-BY_DAY = pd.concat([latency(600).assign(day=f"2026-03-{day:02}") for day in range(1, 31)])
+ONE_DAY = latency(600)
+BY_DAY = pd.concat([ONE_DAY.assign(day=f"2026-03-{day:02}") for day in range(1, 31)])
 BY_DAY.attrs = {"by": ["day"]}
 
 CASES: dict[str, Callable[[Axes | None], Axes]] = {

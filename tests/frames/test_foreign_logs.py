@@ -19,7 +19,7 @@ from viberkit.errors import MissingColumn, UnreadableRecord
 from viberkit.frames.columns import EVENTS
 from viberkit.frames.reader import UncertainTimesWarning, UnknownStatesWarning
 
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "16"))
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "8"))
 drawn = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 COLUMNS = {"message_id": "Ref", "state": "Status", "happened_at": "When"}
 

@@ -26,10 +26,10 @@ from viberkit.frames.mapping import LogFormat
 from viberkit.frames.reader import SkippedRows, SkippedRowsWarning, _to_frame, read_events
 from viberkit.models.parsing import read_record
 
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "16"))
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "8"))
 drawn = settings(deadline=None, suppress_health_check=list(HealthCheck))
 # Reading a file costs far more than reading a record, so fewer files with more records each are drawn.
-files_of_many = settings(drawn, max_examples=max(EXAMPLES // 4, 1))
+files_of_many = settings(drawn, max_examples=max(EXAMPLES // 4, 5))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -497,7 +497,7 @@ def test_damaged_bytes_are_read_as_by_the_reference_reader(records: list[Any], d
         agree(bytes(text))
 
 
-@settings(drawn, max_examples=max(EXAMPLES // 2, 1))
+@settings(drawn, max_examples=max(EXAMPLES // 2, 5))
 @given(st.binary(max_size=200), st.sampled_from(["x.jsonl", "x.csv", "x.jsonl.gz"]))
 def test_random_bytes_raise_only_documented_errors(data: bytes, name: str) -> None:
     try:

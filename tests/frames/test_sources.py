@@ -29,7 +29,7 @@ from viberkit.frames import jsonlines
 from viberkit.frames.columns import EVENTS
 from viberkit.frames.reader import SkippedRowsWarning
 
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "16"))
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "8"))
 drawn = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 AT = "2020-07-13T12:19:17.606Z"
 JSON = b"".join(json.dumps({"messageId": f"m{n}", "acceptedAt": AT}).encode() + b"\n" for n in range(3))

@@ -21,7 +21,7 @@ from viberkit.models.parsing import error_from_response
 from viberkit.models.phone import mask_numbers
 from viberkit.models.records import Accepted, Event, Inbound, ParsedRecord, Response
 
-EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("VIBERKIT_EXAMPLES", "20"))
 many = settings(max_examples=EXAMPLES, deadline=None)
 GUIDE = Path(__file__).parent.parent.parent / "data" / "guide"
 ID = "8fb360a1-f58c-4af1-932b-8f6651603cd4"

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings, strategies as st
 from viberkit.errors import Violation
 from viberkit.models.phone import country, mask, mask_numbers, normalize
 
-many = settings(max_examples=int(os.environ.get("VIBERKIT_EXAMPLES", "80")), deadline=None)
+many = settings(max_examples=int(os.environ.get("VIBERKIT_EXAMPLES", "20")), deadline=None)
 E164 = "+491701234567"
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings, strategies as st
 
 from viberkit.models.callback import SignatureError, sign, signed_at
 
-many = settings(max_examples=int(os.environ.get("VIBERKIT_EXAMPLES", "60")), deadline=None)
+many = settings(max_examples=int(os.environ.get("VIBERKIT_EXAMPLES", "20")), deadline=None)
 NOW = datetime(2020, 7, 13, 12, 20, tzinfo=UTC)
 AT = "2020-07-13T12:19:18.967Z"
 SECRET = "a-shared-secret"

@@ -13,6 +13,7 @@ import pytest
 from support.hostile import CANARY, HOSTILE, hostile_logs
 
 import viberkit as vk
+from viberkit.reporting.document import Report
 from viberkit.reporting.log import Log
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +30,12 @@ def events() -> pd.DataFrame:
     """A part of the campaign."""
     events = vk.read_events(ROOT / "data/campaign/events.parquet")
     return events[events["message_id"].isin(events["message_id"].unique()[::25])]
+
+
+@pytest.fixture(scope="module")
+def priced(events: pd.DataFrame) -> Report:
+    """The report of the part, with prices."""
+    return vk.report(events, prices=PRICES)
 
 
 class Page(HTMLParser):
@@ -84,8 +91,8 @@ def test_it_answers_first_and_has_every_section(events: pd.DataFrame, tmp_path: 
     assert figures.loc["share_within", ["value", "low", "high"]].tolist() == slo[["share", "low", "high"]].tolist()
 
 
-def test_it_shows_the_figures_of_the_functions(events: pd.DataFrame) -> None:
-    results = vk.report(events, prices=PRICES).results
+def test_it_shows_the_figures_of_the_functions(events: pd.DataFrame, priced: Report) -> None:
+    results = priced.results
     journeys = vk.journeys(events)
     pd.testing.assert_frame_equal(results.delivery_curve, vk.delivery_curve(journeys))
     pd.testing.assert_frame_equal(results.promise_by_window, vk.slo(journeys, every=results.every))
@@ -101,15 +108,14 @@ def test_it_shows_the_figures_of_the_functions(events: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(promise, vk.slo(journeys, by="rate_type", every=None))
 
 
-def test_the_page_loads_nothing(events: pd.DataFrame) -> None:
-    report = vk.report(events, prices=PRICES)
-    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in report.html
-    for _, attributes in Page(report.html).elements:
+def test_the_page_loads_nothing(priced: Report) -> None:
+    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in priced.html
+    for _, attributes in Page(priced.html).elements:
         assert not {"src", "srcset", "action", "data", "style-src"} & set(attributes)
         assert all(str(attributes[name]).startswith("#") for name in ("href", "xlink:href") if name in attributes)
-    assert not re.search(r"@import|url\((?!#)", report.html)
-    assert len(report.html) < 500_000
-    assert report._repr_html_().startswith("<iframe sandbox srcdoc=")
+    assert not re.search(r"@import|url\((?!#)", priced.html)
+    assert len(priced.html) < 500_000
+    assert priced._repr_html_().startswith("<iframe sandbox srcdoc=")
 
 
 @pytest.mark.parametrize("chosen", ["none", "one", "delivered", "failed", "accepted"])

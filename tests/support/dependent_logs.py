@@ -11,7 +11,6 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.signal import lfilter
 
 from viberkit.frames.columns import JOURNEYS
 
@@ -103,6 +102,8 @@ def queue(start: Floats, service_s: Floats) -> Floats:
 
 def autoregressive(rng: np.random.Generator, n: int, rho: float = 0.99, sd: float = 0.3) -> Floats:
     """A factor whose logarithm is autoregressive from message to message, with standard deviation ``sd``."""
+    from scipy.signal import lfilter
+
     noise = rng.normal(0.0, sd * np.sqrt(1 - rho**2), n)
     noise[0] = rng.normal(0.0, sd)
     return np.exp(lfilter([1.0], [1.0, -rho], noise))

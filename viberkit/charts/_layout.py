@@ -12,13 +12,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import product
 from typing import Any, cast
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib import colors
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from numpy.typing import ArrayLike
 from scipy.optimize import isotonic_regression
 
@@ -62,7 +66,6 @@ class Layout:
     text_colour: str
     captions: list[str] = field(default_factory=list)
     scale: float = 1.0
-    _widths: dict[tuple[str, float], float] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -75,6 +78,7 @@ class Layout:
         own = ax is None
         if ax is None and _without_pyplot.get():
             figure = Figure(figsize=(WIDTH, 3.0), facecolor="none")
+            FigureCanvasAgg(figure)  # measures texts with one renderer, others would create one for each text
             ax = figure.subplots(subplot_kw={"facecolor": "none"})
             figure.subplots_adjust(left=left / WIDTH, right=1 - right / WIDTH)
         elif ax is None:
@@ -112,13 +116,9 @@ class Layout:
 
     def width(self, text: str, size: float = SMALL) -> float:
         """Width of a text as a share of the width of the axes."""
-        if (text, size) not in self._widths:
-            part = text[:_MEASURED]
-            probe = self.ax.text(0.5, 0.5, part, fontsize=size, transform=self.ax.transAxes, parse_math=False)
-            width = probe.get_window_extent().width / self.ax.get_window_extent().width
-            self._widths[text, size] = width * len(text) / max(len(part), 1)
-            probe.remove()
-        return self._widths[text, size]
+        part, usetex = text[:_MEASURED], mpl.rcParams["text.usetex"]
+        width = _pixels(part, FontProperties(size=size), cast(Figure, self.ax.get_figure(root=True)).dpi, usetex)
+        return width / self.ax.get_window_extent().width * len(text) / max(len(part), 1)
 
     def elide(self, text: str, available: float, size: float = SMALL) -> str:
         """Return the text in one line, elided in the middle if it is wider than ``available`` (a share)."""
@@ -226,7 +226,7 @@ class Layout:
                 self.heading(y - 0.07, name, fact, left=x, right=x + across)
             bounds = (x, 1 - (y + step - head) / total, across, (step - head) / total)
             inset = self.ax.inset_axes(bounds, facecolor="none")
-            panels.append(replace(self, own=False, ax=inset, _widths={}))
+            panels.append(replace(self, own=False, ax=inset))
             inset.tick_params(labelbottom=index + columns >= len(drawn), labelleft=index % columns == 0)
         return panels
 
@@ -300,6 +300,13 @@ class Layout:
         text += f" ({note})" if note else ""
         self.text(0.5, 0.45, self.wrap(text, NAME), size=NAME, ha="center", va="center")
         return self.ax
+
+
+@lru_cache(maxsize=4096)
+def _pixels(text: str, font: FontProperties, dpi: float, usetex: bool) -> float:
+    """Width of a text, which takes longer to measure than to look up."""
+    figure = FigureCanvasAgg(Figure((1, 1), dpi=dpi)).figure
+    return figure.text(0, 0, text, fontproperties=font, usetex=usetex, parse_math=False).get_window_extent().width
 
 
 def spread(centres: ArrayLike, widths: ArrayLike, low: float, high: float) -> list[float] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -260,23 +261,28 @@ def _to_series(values: Any) -> Any:
 
 def _missing(column: Column, index: pd.Index[Any]) -> pd.Series[Any]:
     if column.dtype == "category":
-        dtype: Any = pd.CategoricalDtype(pd.Index(column.categories, dtype="str"))
+        dtype: Any = pd.CategoricalDtype(_categories(column.categories))
         return pd.Series(pd.Categorical.from_codes(np.full(len(index), -1), dtype=dtype), index=index)
     return pd.Series(False if column.dtype == "bool" else np.nan, index=index, dtype=column.dtype)
 
 
 def _to_category(values: pd.Series[Any], first: tuple[str, ...]) -> pd.Series[Any]:
     """Texts as a category: the values of the schema first, then others in order of appearance."""
+    categories = _categories(first)
     if not isinstance(values.dtype, pd.CategoricalDtype):
-        values = values.astype("str").astype("category")
-    texts, codes = values.cat.categories.astype("str"), values.cat.codes
-    categories = pd.Index(first, dtype="str")
-    if categories.identical(values.cat.categories) and not values.cat.ordered:
+        values = pd.Series(pd.Categorical.from_codes(*pd.factorize(values.astype("str"))), index=values.index)
+    elif categories.identical(values.cat.categories) and not values.cat.ordered:
         return values
-    if not texts.isin(categories).all():
+    texts, codes = values.cat.categories.astype("str"), values.cat.codes
+    if (categories.get_indexer(texts) < 0).any():
         observed = codes.unique()
         categories = categories.append(texts[observed[observed >= 0]]).unique()
     return recode(values, categories, texts)
+
+
+@cache
+def _categories(names: tuple[str, ...]) -> pd.Index[Any]:
+    return pd.Index(names, dtype="str")
 
 
 def _to_instant(values: pd.Series[Any]) -> pd.Series[Any]:
