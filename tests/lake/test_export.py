@@ -146,16 +146,17 @@ def test_an_export_in_parts_is_that_of_the_whole_archive(
     filled: vk.Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also until when messages were observed, which depends on callbacks about others while a listener ran."""
-    other = sent(MESSAGES)
-    filled.recorder.settle([(*other[:2], {**REQUEST, "from": "OTHER"}, other[3])])
-    period = 0
-    for seconds in (0, 40, 80, 120, 200, 240):  # two periods
-        period = period if seconds != 200 else 0
-        period = filled.recorder.record_callbacks([], NOW + timedelta(seconds=seconds), period)
+    _, outcome, request, response = sent(MESSAGES)
+    silent = [("", outcome, {**request, "from": "OTHER"}, response), *(sent(MESSAGES + n) for n in range(1, 21))]
+    filled.recorder.settle(silent)  # about which no callback is received
+    for times in ((0, 40, 120), (MESSAGES - 100, MESSAGES + 90)):  # two periods
+        period = 0
+        for seconds in times:
+            period = filled.recorder.record_callbacks([], NOW + timedelta(seconds=seconds), period)
     vk.export(filled, tmp_path / "whole", buckets=4)
     monkeypatch.setattr(archive_module, "_RANGE", 7)
     result = vk.export(filled, tmp_path / "parts", buckets=4)
-    assert (result.messages, result.events) == (MESSAGES + 1, len(filled.events()))
+    assert (result.messages, result.events) == (MESSAGES + len(silent), len(filled.events()))
     whole, parts = contents(tmp_path / "whole"), contents(tmp_path / "parts")
     assert whole.keys() == parts.keys()
     for name, frame in whole.items():
