@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from glob import glob
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ from viberkit.archive.roles import MASKED
 from viberkit.models.secret import Secret
 
 _BUCKET = re.compile(r"bucket=(\w+)")
-_ROWS = 6_000_000  # of a part, if a bucket has no more
+_ROWS = 2_500_000  # of a part, if a bucket has no more
 # Of PostgreSQL, by number.
 _TYPES = {16: pa.bool_(), **dict.fromkeys((20, 21, 23), pa.int64()), **dict.fromkeys((25, 1042, 1043), pa.string())}
 #: The CSV of PostgreSQL, in which texts with the characters of a missing value have quotes.
@@ -45,6 +45,10 @@ class Engine(Protocol):
 
     def query(self, sql: str) -> pa.Table:
         """The result of a query."""
+
+    def queries(self, texts: Iterable[str]) -> Iterator[pa.Table]:
+        """The results of several queries."""
+        return map(self.query, texts)
 
     def messages(self, queries: Sequence[str], progress: Progress) -> str:
         """A query for the rows of some queries, one for each part; whether they run now or with it."""
@@ -90,20 +94,27 @@ class Files(Engine):
         return [f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)" for files in lists]
 
     def query(self, sql: str) -> pa.Table:
+        (table,) = self.queries([sql])
+        return table
+
+    def queries(self, texts: Iterable[str]) -> Iterator[pa.Table]:
         import duckdb
 
         with duckdb.connect(config=self._settings | {"temp_directory": self._folder}) as connection:
-            return connection.sql(sql).to_arrow_table()
+            for text in texts:
+                yield connection.sql(text).to_arrow_table()
 
     def messages(self, queries: Sequence[str], progress: Progress) -> str:
         if (key := tuple(queries)) not in self._messages:
             while len(self._messages) >= _STORED:
                 shutil.rmtree(self._messages.pop(next(iter(self._messages))))
             folder = Path(tempfile.mkdtemp(dir=self._folder))
-            for index, query in enumerate(progress(queries)):
-                self.query(f"copy ({query}) to '{folder / str(index)}.parquet' (format parquet)")
+            files = [self.literal(folder / f"{index}.parquet") for index in range(len(queries))]
+            texts = (f"copy ({query}) to {file}" for query, file in zip(progress(queries), files, strict=True))
+            for _ in self.queries(texts):
+                pass
             self._messages[key] = folder
-        return f"select * from read_parquet('{self._messages[key]}/*.parquet')"
+        return f"select * from read_parquet({self.literal(self._messages[key] / '*.parquet')})"
 
 
 class Relation(Engine):

@@ -196,7 +196,7 @@ class EventLog:
     def _frames(self) -> Iterator[pd.DataFrame]:
         """Return the events; see :class:`viberkit.analysis.counts.EventCounts`."""
         queries = self._queries([name for name in self.columns if name in {*_OF_EVENT, "code"}])
-        return (_events_of(self._engine.query(query)) for query in self._bar(queries))
+        return map(_events_of, self._engine.queries(self._bar(queries)))
 
     def _queries(self, columns: list[str]) -> list[str]:
         """The queries for columns of the events of each part, also those that are not of sent messages."""
@@ -327,7 +327,7 @@ class EventLog:
 
     def _concatenated(self, queries: Iterable[str]) -> pa.Table:
         """The results of queries of the parts, one below the other."""
-        tables = [self._engine.query(query) for query in self._bar([*queries])]
+        tables = [*self._engine.queries(self._bar([*queries]))]
         return pa.concat_tables(tables, promote_options="permissive")
 
     @cached_property
