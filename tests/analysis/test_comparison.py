@@ -6,6 +6,7 @@ import os
 import warnings
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
@@ -409,6 +410,14 @@ def test_a_change_of_the_mix_is_named_where_the_parts_say_the_opposite() -> None
     assert result.attrs["mix_note"] in result._repr_html_().replace("&gt;", ">")
     with pytest.warns(vk.MixShiftWarning, match=readings):
         vk.compare(pd.concat([first, second]), by="week", baseline="a", within=[], quantiles=0.5)
+    events = pd.concat([first, second]).melt(
+        ["message_id", "week", "country"], ["accepted_at", "delivered_at"], "state"
+    )
+    events["happened_us"] = events.pop("value").astype("int64")
+    events["state"] = events["state"].str.removesuffix("_at")
+    counted = vk.EventLog(duckdb.from_df(events))
+    with pytest.warns(vk.MixShiftWarning, match=readings):
+        vk.compare(counted, by="week", baseline="a", within=[], quantiles=0.5)
     facts = pd.concat([first, second])[["message_id", "country"]]
     plain = [frame.drop(columns="country") for frame in (first, second)]
     with pytest.warns(vk.MixShiftWarning, match="rose in each country"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from viberkit.analysis.counts import EventCounts
 from viberkit.analysis.durations import (
     FRAME,
     OPEN,
@@ -205,11 +206,17 @@ def compare(
         baseline = names[0] if baseline is None else baseline
     elif not group_names(by):
         raise ValueError("by: there is nothing to compare; pass e.g. by='rate_type', or a second frame as other")
-    options: dict[str, Any] = {"observed_from": observed_from, "confidence": confidence, "cluster": cluster, "tz": tz}
-    data = durations(frame, "compare", by=columns, start=start, end=end, messages=messages, split=(), **options)
+    options: dict[str, Any] = {"by": columns, "start": start, "end": end, "observed_from": observed_from, "split": ()}
+    options |= {"confidence": confidence, "messages": messages, "tz": tz}
+    data = durations(frame, "compare", cluster=cluster, **options)
     result = estimate_differences(data, baseline, limits, levels, adjust=adjust, shrink=shrink)
     result.attrs["by"] = group_names(by)
-    if len(data.groups) == 2 and (note := _mix_note(data, result["baseline"].iloc[0], messages, limits, levels)):
+    sources: Iterable[Durations] = [data]
+    if isinstance(frame, EventCounts):  # which would count by all columns at once
+        mixed = [[name] for name in sorted(MIX_COLUMNS) if name in frame.columns]
+        sources = (durations(frame, "compare", cluster=None, columns=names, **options) for names in mixed)
+    notes = (_mix_note(source, result["baseline"].iloc[0], messages, limits, levels) for source in sources)
+    if len(data.groups) == 2 and (note := next(filter(None, notes), "")):
         warnings.warn(f"compare: {note} Pass both sets to vk.explain.", MixShiftWarning, stacklevel=2)
         result.attrs["mix_note"] = note
     return result
@@ -228,7 +235,7 @@ def _mix_note(
     for name in sorted({*MIX_COLUMNS} & known):
         values = group_columns(data.journeys, [name], np.zeros(len(data.journeys), dtype=np.int64), messages, "compare")
         table, code = factorize(values, [name])
-        counts = np.array([np.bincount(code[part.row], minlength=len(table)) for part in (before, after)])
+        counts = np.array([np.bincount(code[part.row], part.n, len(table)) for part in (before, after)])
         if not 2 <= len(table) <= _MAX_VALUES or not counts.all():
             continue
         weights = np.column_stack([np.ones(2), counts / counts.sum(axis=1, keepdims=True)])
