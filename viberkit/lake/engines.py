@@ -9,13 +9,15 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from glob import glob
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
+from viberkit.archive.postgres import parameters_of, reveal
 from viberkit.archive.roles import MASKED
+from viberkit.errors import ArchiveError
 from viberkit.models.secret import Secret
 
 _BUCKET = re.compile(r"bucket=(\w+)")
@@ -155,7 +157,8 @@ class Postgres(Engine):
     """A table of PostgreSQL, by the address of the database or a connection of psycopg."""
 
     def __init__(self, connection: Any, table: str) -> None:
-        self._connection, self._table, self.name = connection, table, f"the table {table!r} of PostgreSQL"
+        self._connection = parameters_of(connection) if isinstance(connection, Secret) else connection
+        self._table, self.name = table, f"the table {table!r} of PostgreSQL"
         if table == "events" and self.query(_IS_ARCHIVE)["found"][0].as_py():
             self._table, self.name = f"{MASKED}.event_log", "an archive in PostgreSQL"
 
@@ -163,12 +166,19 @@ class Postgres(Engine):
         return [".".join(map(self.identifier, self._table.split(".")))]
 
     def query(self, sql: str) -> pa.Table:
-        import psycopg
-
-        if isinstance(self._connection, str):
-            with psycopg.connect(self._connection.encode().decode()) as connection:  # the text of a secret
+        if isinstance(self._connection, dict):
+            with self._connect() as connection:
                 return self._fetch(connection, sql)
         return self._fetch(self._connection, sql)
+
+    def _connect(self) -> Any:
+        import psycopg
+
+        try:
+            return psycopg.connect("", **cast(Any, {name: reveal(value) for name, value in self._connection.items()}))
+        except psycopg.Error as raised:
+            reason = str(raised).partition("\n")[0]
+        raise ArchiveError(f"EventLog: {reason}")  # without the traceback of the driver, which has the password
 
     def _fetch(self, connection: Any, sql: str) -> pa.Table:
         described = connection.execute(f"select * from ({sql}) result limit 0").description

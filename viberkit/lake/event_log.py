@@ -107,6 +107,8 @@ class EventLog:
             raise MissingColumn("EventLog", missing, self.columns)
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_filters"):  # in a traceback of what failed before
+            return "EventLog()"
         texts = [f"{name}={values[0] if len(values) == 1 else values!r}" for name, values in self._filters.items()]
         texts += [
             f"{name}={instants(pd.Series([at]).to_numpy())[0].isoformat()}"
