@@ -197,6 +197,26 @@ def test_filters_are_those_of_a_frame(campaign: pd.DataFrame, engines: Engines, 
     assert_frame_equal(events[["message_id", "happened_at"]], expected[["message_id", "happened_at"]])
 
 
+@pytest.mark.parametrize("values", [{"AT"}, np.array(["AT"]), pd.Series(["AT"]), iter(["AT"]), {"AT": 1}.keys()])
+def test_a_filter_takes_any_list_of_values(values: Any, campaign: pd.DataFrame, engines: Engines) -> None:
+    log = vk.EventLog(engines.source("files", campaign)).where(country=values)
+    assert log.values("country")["country"].tolist() == ["AT"]
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT])
+def test_any_missing_value_is_one(missing: Any, campaign: pd.DataFrame, engines: Engines) -> None:
+    log = vk.EventLog(engines.source("files", campaign)).where(country=missing)
+    assert log.values("country")["n_events"].tolist() == [campaign["country"].isna().sum()]
+
+
+def test_filters_add_up(campaign: pd.DataFrame, engines: Engines) -> None:
+    log = vk.EventLog(engines.source("files", campaign))
+    part = log.where(since="2026-01-08", until="2026-01-10", country=["AT", "D'E"])
+    assert_frame_equal(part.where(since="2026-01-07", until="2026-01-11").to_frame(), part.to_frame())
+    assert part.where(country=["AT", None]).values("country")["country"].tolist() == ["AT"]
+    assert part.where(country=None).to_frame().empty
+
+
 @pytest.mark.filterwarnings("ignore::viberkit.analysis.comparison.UnequalFollowUpWarning")
 @pytest.mark.parametrize(
     "function", [vk.time_to, vk.delivery_curve, vk.over_time, vk.slo, vk.compare, vk.latency, vk.fallback]
@@ -359,6 +379,32 @@ def test_what_is_not_supported_is_an_error(campaign: pd.DataFrame, engines: Engi
         vk.EventLog(campaign)
     with pytest.raises(vk.errors.MissingColumn, match="happened_us"):
         vk.EventLog(duckdb.sql("select 'a' as message_id, 'accepted' as state"))
+    with pytest.raises(ValueError, match="by: 'time' is also a column of the result; rename it first"):
+        vk.time_to(vk.EventLog(engines.source("files", campaign.assign(time="day"))), by="time")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("happened_us", "now()::timestamp", r"happened_us is timestamp\[us\], and not int64"),
+        ("happened_us", "0::ubigint", "happened_us is uint64, and not int64"),
+        ("observed_until_us", "'2026-01-01'", "observed_until_us is string, and not int64"),
+        ("state", "5", "state is int32, and no text"),
+        ("state", "'accepted'::blob", "state is binary, and no text"),
+    ],
+)
+def test_columns_of_other_types_are_errors(column: str, value: str, message: str) -> None:
+    columns = {"message_id": "'a'", "state": "'accepted'", "happened_us": "0::bigint", column: value}
+    row = ", ".join(f"{text} as {name}" for name, text in columns.items())
+    with pytest.raises(ValueError, match=message):
+        vk.EventLog(duckdb.sql(f"select {row}"))
+
+
+def test_codes_are_those_of_a_log_with_any_columns(campaign: pd.DataFrame, engines: Engines) -> None:
+    prices = {"viber_price": 1, "sms_price": 2}
+    log = vk.EventLog(engines.source("files", campaign.assign(place="Vienna", last_code="x", code_of="y")))
+    result = vk.fallback(log, **prices)
+    assert_frame_equal(result, vk.fallback(vk.EventLog(engines.source("files", campaign)), **prices))
 
 
 def test_times_that_a_frame_takes_as_intervals_are_reported() -> None:
