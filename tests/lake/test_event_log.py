@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 from pandas.testing import assert_frame_equal
@@ -363,6 +367,71 @@ def test_a_log_without_events_gives_the_frames_of_no_events(campaign: pd.DataFra
         assert_frame_equal(function(log, **options), expected, check_categorical=False)
     states = [name for name in vk.journeys(none) if name.endswith("_at")]
     assert_frame_equal(vk.journeys(log)[states], vk.journeys(none)[states])
+
+
+@pytest.fixture
+def lake(campaign: pd.DataFrame, tmp_path: Path) -> Path:
+    """A file in a folder with characters of patterns and quotes."""
+    folder = tmp_path / "the [1] lake's" / "messages"
+    folder.mkdir(parents=True)
+    pq.write_table(lake_table(campaign), folder / "events.parquet")
+    return folder
+
+
+def test_folders_of_files_and_temporary_ones_have_any_name(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(lake))
+    assert_frame_equal(vk.time_to(vk.EventLog(lake)), vk.time_to(vk.EventLog(lake / "events.parquet")))
+
+
+def test_threads_share_a_log_of_files(lake: Path) -> None:
+    log = vk.EventLog(lake)
+    calls = [{"by": by, "end": end} for by in ("country", "campaign", "rate_type") for end in ("delivered", "seen")]
+    calls += [{"by": "is_test", "tz": "Europe/Berlin", "cluster": None}, {"by": ["country", "is_test"]}]
+
+    def quantiles(options: dict[str, Any]) -> pd.DataFrame:
+        return vk.time_to(log, quantiles=0.5, **options)
+
+    expected = [quantiles(options) for options in calls]
+    with ThreadPoolExecutor(4) as pool:
+        for result, values in zip(pool.map(quantiles, calls * 3), expected * 3, strict=True):
+            assert_frame_equal(result, values)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_removes_no_files_of_the_log(lake: Path) -> None:
+    log = vk.EventLog(lake)
+    expected = vk.time_to(log)
+    if (pid := os.fork()) == 0:
+        del log
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert_frame_equal(vk.time_to(log), expected)
+
+
+def test_files_that_change_after_the_log_was_opened_are_an_error(lake: Path, campaign: pd.DataFrame) -> None:
+    log, file = vk.EventLog(lake), lake / "events.parquet"
+    vk.time_to(log)
+    pq.write_table(lake_table(campaign[:500]), file)
+    for end in ("delivered", "seen"):
+        with pytest.raises(ValueError, match="changed after it was opened; open it again"):
+            vk.time_to(log, end=end)
+
+
+def test_an_interrupted_query_runs_again(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, queries = vk.EventLog(lake), files.Files.queries
+
+    def interrupted(engine: files.Files, texts: Any) -> Any:
+        for text in texts:
+            yield from queries(engine, [text])
+            if text.startswith("copy"):
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.Files, "queries", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            vk.time_to(log)
+    assert_frame_equal(vk.time_to(log), vk.time_to(vk.EventLog(lake)))
 
 
 def test_what_is_not_supported_is_an_error(campaign: pd.DataFrame, engines: Engines) -> None:

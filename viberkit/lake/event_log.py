@@ -34,8 +34,8 @@ INSTANTS |= {"not_before_us": "not_before", "observed_from_us": "observed_from"}
 _OF_EVENT = {*EVENTS.names, *INSTANTS, "state_rank", "source_rank", "inbound", "bucket", "month"} - {"code"}
 _OF_FACTS = ("string", "large_string", "dictionary", "bool")  # types in Arrow
 #: The columns of counts, which facts are next to.
-_COUNTED = frozenset("cluster started time cause earliest entry informative until n dependent".split())
-_COUNTED |= {"duration", "entered", "is_coarse", "state_code", "next_code"}
+_COUNTED = """cluster started time duration cause earliest entry entered informative until n dependent is_coarse
+state_code next_code""".split()
 _EXACT = 4_000_000  # events up to which dependence is estimated from each message
 _SLOTS, _SLOTS_OF_WINDOW = 256, 64  # stretches of time in a log, and in each of many windows
 _PARTS = 4  # classes of time in an octave
@@ -110,11 +110,11 @@ class EventLog:
         self._booleans = {field.name for field in schema if pa.types.is_boolean(field.type)}
         if missing := [name for name in _REQUIRED if name not in self.columns]:
             raise MissingColumn("EventLog", missing, self.columns)
-        for name, kind in zip(schema.names, schema.types, strict=True):
-            if name in INSTANTS and not str(kind).startswith(("int", "float", "double", "null")):
+        for name, kind in zip(schema.names, map(str, schema.types), strict=True):
+            if name in INSTANTS and not kind.startswith(("int", "float", "double", "null")):
                 remedy = f"convert it, e.g. epoch_us({name}) of a timestamp, or cast({name} as bigint)"
                 raise ValueError(f"EventLog: {name} is {kind}, and not int64, microseconds since 1970; {remedy}")
-            if name == "state" and not str(kind).startswith(("string", "large_string", "dictionary", "null")):
+            if name == "state" and kind.startswith(("int", "binary")):
                 raise ValueError(f"EventLog: state is {kind}, and no text; convert it, e.g. cast(state as varchar)")
 
     def __repr__(self) -> str:
@@ -165,12 +165,9 @@ class EventLog:
         log._filters = [*self._filters]
         log._filters += [(name, [None if pd.isna(v) else v for v in values]) for name, values in lists.items()]
         given = [EVENTS["happened_at"].cast(pd.Series([at], dtype=object)).astype("int64")[0] for at in (since, until)]
-        limits = zip((since, until), given, self._started, (max, min), strict=True)
-        first, last = (
-            before if pd.isna(at) else int(number) if before is None else stricter(int(number), before)
-            for at, number, before, stricter in limits
-        )
-        log._started = (first, last)
+        first, last = ([] if pd.isna(at) else [int(number)] for at, number in zip((since, until), given, strict=True))
+        before = [[] if at is None else [at] for at in self._started]
+        log._started = max(first + before[0], default=None), min(last + before[1], default=None)
         return log
 
     def values(self, column: str) -> pd.DataFrame:
