@@ -182,6 +182,8 @@ class Postgres(Engine):
         self._table, self.name = table, f"the table {table!r} of PostgreSQL"
         if table == "events" and self.query(_IS_ARCHIVE)["found"][0].as_py():
             self._table, self.name = f"{MASKED}.event_log", "an archive in PostgreSQL"
+            if self.query(f"select version from {MASKED}.viberkit_version")["version"][0].as_py() < 0:
+                raise ArchiveError("EventLog: the archive is an unfinished copy; run viberkit archive copy again")
 
     def parts(self) -> list[str]:
         return [".".join(map(self.identifier, self._table.split(".")))]
