@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -11,6 +12,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -29,6 +31,7 @@ from viberkit.models.records import Response, SendOutcome
 
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
 TO = "+491701234567"
+SCHEMES = ("postgresql+psycopg", "postgresql+psycopg2", "POSTGRESQL", " postgresql")
 CONTENT = {"contentType": "text", "text": "call +43 664 1234567"}
 REQUEST = {"to": TO, "from": "SHOP", "rateType": "transaction", "content": CONTENT}
 
@@ -104,9 +107,12 @@ def test_the_password_is_shown_nowhere(postgres: PostgresServer, url: str, monke
         f"postgresql://a:{wrong}@h/x?y=1",
     ]
     urls += [f"postgresql://secret:{wrong}@127.0.0.1:{postgres.port}/no%20database", nowhere]
-    for broken in urls:
+    urls += [url.replace("viberkit@", f"secret:{text}@") for text in (f"{wrong}/x", f"x@{wrong}", f"{wrong}%zz")]
+    urls += [url.replace("postgresql:", f"{scheme}:").replace("viberkit@", f"secret:{wrong}@") for scheme in SCHEMES]
+    urls += [f"host=127.0.0.1 port={postgres.port} user=secret password={wrong}"]
+    for broken, opened in itertools.product(urls, (partial(vk.Archive, create=True), vk.EventLog)):
         with pytest.raises(ArchiveError) as caught:
-            vk.Archive(broken, create=True)
+            opened(broken)
         shown += [repr(caught.value), str(caught.value)]
         error: BaseException | None = caught.value
         while error is not None:
@@ -358,8 +364,9 @@ def test_an_archive_is_copied(url: str, tmp_path: Path, monkeypatch: pytest.Monk
 
         with pytest.raises(KeyboardInterrupt):
             copy_archive(source, url, stop)
-        with pytest.raises(ArchiveError, match="is an unfinished copy; run viberkit archive copy again"):
-            vk.Archive(url)
+        for opened in (vk.Archive, vk.EventLog):
+            with pytest.raises(ArchiveError, match="is an unfinished copy; run viberkit archive copy again"):
+                opened(url)
         record_callback(source, b"{}", NOW)  # a row of a table that is copied already, and changes of another
         execute(source.path, "UPDATE messages SET channel = 'sms' WHERE rowid = 1")
         expected = frames(source)

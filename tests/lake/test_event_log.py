@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 from pandas.testing import assert_frame_equal
@@ -197,6 +201,26 @@ def test_filters_are_those_of_a_frame(campaign: pd.DataFrame, engines: Engines, 
     assert_frame_equal(events[["message_id", "happened_at"]], expected[["message_id", "happened_at"]])
 
 
+@pytest.mark.parametrize("values", [{"AT"}, np.array(["AT"]), pd.Series(["AT"]), iter(["AT"]), {"AT": 1}.keys()])
+def test_a_filter_takes_any_list_of_values(values: Any, campaign: pd.DataFrame, engines: Engines) -> None:
+    log = vk.EventLog(engines.source("files", campaign)).where(country=values)
+    assert log.values("country")["country"].tolist() == ["AT"]
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT])
+def test_any_missing_value_is_one(missing: Any, campaign: pd.DataFrame, engines: Engines) -> None:
+    log = vk.EventLog(engines.source("files", campaign)).where(country=missing)
+    assert log.values("country")["n_events"].tolist() == [campaign["country"].isna().sum()]
+
+
+def test_filters_add_up(campaign: pd.DataFrame, engines: Engines) -> None:
+    log = vk.EventLog(engines.source("files", campaign))
+    part = log.where(since="2026-01-08", until="2026-01-10", country=["AT", "D'E"])
+    assert_frame_equal(part.where(since="2026-01-07", until="2026-01-11").to_frame(), part.to_frame())
+    assert part.where(country=["AT", None]).values("country")["country"].tolist() == ["AT"]
+    assert part.where(country=None).to_frame().empty
+
+
 @pytest.mark.filterwarnings("ignore::viberkit.analysis.comparison.UnequalFollowUpWarning")
 @pytest.mark.parametrize(
     "function", [vk.time_to, vk.delivery_curve, vk.over_time, vk.slo, vk.compare, vk.latency, vk.fallback]
@@ -346,6 +370,71 @@ def test_a_log_without_events_gives_the_frames_of_no_events(campaign: pd.DataFra
     assert_frame_equal(vk.journeys(log)[states], vk.journeys(none)[states])
 
 
+@pytest.fixture
+def lake(campaign: pd.DataFrame, tmp_path: Path) -> Path:
+    """A file in a folder with characters of patterns and quotes."""
+    folder = tmp_path / "the [1] lake's" / "messages"
+    folder.mkdir(parents=True)
+    pq.write_table(lake_table(campaign), folder / "events.parquet")
+    return folder
+
+
+def test_folders_of_files_and_temporary_ones_have_any_name(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(lake))
+    assert_frame_equal(vk.time_to(vk.EventLog(lake)), vk.time_to(vk.EventLog(lake / "events.parquet")))
+
+
+def test_threads_share_a_log_of_files(lake: Path) -> None:
+    log = vk.EventLog(lake)
+    calls = [{"by": by, "end": end} for by in ("country", "campaign", "rate_type") for end in ("delivered", "seen")]
+    calls += [{"by": "is_test", "tz": "Europe/Berlin", "cluster": None}, {"by": ["country", "is_test"]}]
+
+    def quantiles(options: dict[str, Any]) -> pd.DataFrame:
+        return vk.time_to(log, quantiles=0.5, **options)
+
+    expected = [quantiles(options) for options in calls]
+    with ThreadPoolExecutor(4) as pool:
+        for result, values in zip(pool.map(quantiles, calls * 3), expected * 3, strict=True):
+            assert_frame_equal(result, values)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_removes_no_files_of_the_log(lake: Path) -> None:
+    log = vk.EventLog(lake)
+    expected = vk.time_to(log)
+    if (pid := os.fork()) == 0:
+        del log
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert_frame_equal(vk.time_to(log), expected)
+
+
+def test_files_that_change_after_the_log_was_opened_are_an_error(lake: Path, campaign: pd.DataFrame) -> None:
+    log, file = vk.EventLog(lake), lake / "events.parquet"
+    vk.time_to(log)
+    pq.write_table(lake_table(campaign[:500]), file)
+    for end in ("delivered", "seen"):
+        with pytest.raises(ValueError, match="changed after it was opened; open it again"):
+            vk.time_to(log, end=end)
+
+
+def test_an_interrupted_query_runs_again(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, queries = vk.EventLog(lake), files.Files.queries
+
+    def interrupted(engine: files.Files, texts: Any) -> Any:
+        for text in texts:
+            yield from queries(engine, [text])
+            if text.startswith("copy"):
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.Files, "queries", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            vk.time_to(log)
+    assert_frame_equal(vk.time_to(log), vk.time_to(vk.EventLog(lake)))
+
+
 def test_what_is_not_supported_is_an_error(campaign: pd.DataFrame, engines: Engines) -> None:
     log = vk.EventLog(engines.source("files", campaign))
     with pytest.raises(ValueError, match="by: 'state' is a column of events"):
@@ -360,6 +449,32 @@ def test_what_is_not_supported_is_an_error(campaign: pd.DataFrame, engines: Engi
         vk.EventLog(campaign)
     with pytest.raises(vk.errors.MissingColumn, match="happened_us"):
         vk.EventLog(duckdb.sql("select 'a' as message_id, 'accepted' as state"))
+    with pytest.raises(ValueError, match="by: 'time' is also a column of the result; rename it first"):
+        vk.time_to(vk.EventLog(engines.source("files", campaign.assign(time="day"))), by="time")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("happened_us", "now()::timestamp", r"happened_us is timestamp\[us\], and not int64"),
+        ("happened_us", "0::ubigint", "happened_us is uint64, and not int64"),
+        ("observed_until_us", "'2026-01-01'", "observed_until_us is string, and not int64"),
+        ("state", "5", "state is int32, and no text"),
+        ("state", "'accepted'::blob", "state is binary, and no text"),
+    ],
+)
+def test_columns_of_other_types_are_errors(column: str, value: str, message: str) -> None:
+    columns = {"message_id": "'a'", "state": "'accepted'", "happened_us": "0::bigint", column: value}
+    row = ", ".join(f"{text} as {name}" for name, text in columns.items())
+    with pytest.raises(ValueError, match=message):
+        vk.EventLog(duckdb.sql(f"select {row}"))
+
+
+def test_codes_are_those_of_a_log_with_any_columns(campaign: pd.DataFrame, engines: Engines) -> None:
+    prices = {"viber_price": 1, "sms_price": 2}
+    log = vk.EventLog(engines.source("files", campaign.assign(place="Vienna", last_code="x", code_of="y")))
+    result = vk.fallback(log, **prices)
+    assert_frame_equal(result, vk.fallback(vk.EventLog(engines.source("files", campaign)), **prices))
 
 
 def test_times_that_a_frame_takes_as_intervals_are_reported() -> None:

@@ -14,6 +14,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -130,6 +131,27 @@ def test_exporting_again_writes_only_what_changed(filled: vk.Archive, tmp_path: 
     assert all(bucket in path for path in changed)
     assert result.written == len(changed)
     assert_complete(filled, folder)
+
+
+@pytest.mark.parametrize("buckets", [0, -1, 1_001, 1.5, "4", None])
+def test_a_number_of_buckets_is_from_1_to_1000(buckets: Any, archive: vk.Archive, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"buckets: .* is not a number from 1 to 1,000"):
+        vk.export(archive, tmp_path / "lake", buckets=buckets)
+    assert not (tmp_path / "lake").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"buckets": 0}', '{"buckets": "16"}', '{"buckets": null}', "7"])
+def test_a_folder_with_wrong_settings_is_an_error(text: str, archive: vk.Archive, tmp_path: Path) -> None:
+    (tmp_path / "viberkit-lake.json").write_text(text)
+    with pytest.raises(ValueError, match=r"viberkit-lake.json' has no valid number of buckets"):
+        vk.export(archive, tmp_path)
+
+
+def test_threads_export_to_one_folder(filled: vk.Archive, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda _: vk.export(filled, tmp_path / "lake", buckets=4), range(6)))
+    assert_complete(filled, tmp_path / "lake")
+    assert not list((tmp_path / "lake").rglob("*.tmp"))
 
 
 def test_another_archive_adds_its_messages(filled: vk.Archive, tmp_path: Path) -> None:

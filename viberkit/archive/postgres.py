@@ -113,12 +113,10 @@ class PostgresDatabase(Database):
     """
 
     def __init__(self, url: Secret) -> None:
-        try:
-            import psycopg
-        except ImportError:
-            raise ArchiveError("archive: PostgreSQL needs psycopg; pip install 'viberkit[postgres]'") from None
+        self._parameters = parameters_of(url)
+        import psycopg
+
         self._driver, self._url, self._pid = psycopg, url, os.getpid()
-        self._parameters = self._read_url()
         host, port, user, name = (self._parameters.get(part, "") for part in ("host", "port", "user", "dbname"))
         self.name = f"postgresql://{user and f'{user}@'}{host}{port and f':{port}'}/{name}"
         options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 8, "max_overflow": 24}
@@ -132,20 +130,10 @@ class PostgresDatabase(Database):
             self._parameters["options"] = f"{self._parameters.get('options', '')} -c search_path={MASKED}"
             self.engine.dispose()
 
-    def _read_url(self) -> dict[str, str]:
-        """Return the parameters of the connection, of which those that are secret are hidden."""
-        parameters: dict[str, Any] = {}
-        with suppress(self._driver.ProgrammingError):
-            parameters = self._driver.conninfo.conninfo_to_dict(_reveal(self._url).replace("+psycopg", "", 1))
-        if not parameters:
-            raise ArchiveError("archive: the URL is not valid; pass e.g. 'postgresql://user@host/database'")
-        parameters = {"connect_timeout": "10", "application_name": "viberkit", "client_encoding": "utf8", **parameters}
-        return {name: Secret(value) if "password" in name else value for name, value in parameters.items()}
-
     def _connect(self) -> psycopg.Connection[Any]:
         # In no variable, which a traceback could show.
         connection = self._driver.connect(
-            **cast(Any, {name: _reveal(value) for name, value in self._parameters.items()})
+            **cast(Any, {name: reveal(value) for name, value in self._parameters.items()})
         )
         wrong = connection.execute(_PREPARE).fetchall()[0][-1]
         connection.commit()
@@ -171,7 +159,7 @@ class PostgresDatabase(Database):
                 break
         for secret in self._parameters.values():
             if isinstance(secret, Secret) and len(secret) > 2:
-                reason = reason.replace(_reveal(secret), "***")
+                reason = reason.replace(reveal(secret), "***")
         kind = DiskFull if state == "53100" else ArchiveError if not is_lost else ConnectionLost
         remedy = _REMEDIES.get(state, "nothing was written")
         if is_lost and committing:
@@ -200,5 +188,23 @@ class PostgresDatabase(Database):
             time.sleep(0.2)
 
 
-def _reveal(text: str) -> str:
+def parameters_of(url: Secret) -> dict[str, str]:
+    """Return the parameters of a connection, of which those that are secret are hidden."""
+    try:
+        from psycopg import ProgrammingError, conninfo
+    except ImportError:
+        raise ArchiveError("archive: PostgreSQL needs psycopg; pip install 'viberkit[postgres]'") from None
+    hidden: dict[str, Secret] = {}
+    with suppress(ProgrammingError):
+        parsed = conninfo.conninfo_to_dict(reveal(url).replace("+psycopg", "", 1))
+        hidden = {name: Secret(str(parsed.pop(name))) for name in [*parsed]}
+    host, port, database = (hidden.get(part, Secret("")) for part in ("host", "port", "dbname"))
+    if not hidden or "@" in host[1:] + database or not (port.replace(",", "") or "0").isdecimal():
+        example = "'postgresql://user@host/database', and characters such as / and @ in a password as %2F and %40"
+        raise ArchiveError(f"archive: the URL is not valid; pass e.g. {example}")
+    parameters = {name: text if "password" in name else reveal(text) for name, text in hidden.items()}
+    return {"connect_timeout": "10", "application_name": "viberkit", "client_encoding": "utf8", **parameters}
+
+
+def reveal(text: str) -> str:
     return text.encode().decode()

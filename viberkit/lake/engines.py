@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from glob import glob
+from glob import escape, glob
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
+from viberkit.archive.postgres import parameters_of, reveal
 from viberkit.archive.roles import MASKED
+from viberkit.errors import ArchiveError
 from viberkit.models.secret import Secret
 
 _BUCKET = re.compile(r"bucket=(\w+)")
@@ -68,8 +71,9 @@ class Files(Engine):
     """
 
     def __init__(self, pattern: str, memory_limit: str) -> None:
-        pattern = f"{pattern}/**/*.parquet" if Path(pattern).is_dir() else pattern
-        files = [file for file in sorted(glob(pattern, recursive=True)) if "/messages/" not in Path(file).as_posix()]  # noqa: PTH207 - of any pattern
+        pattern = f"{escape(pattern)}/**/*.parquet" if Path(pattern).is_dir() else pattern
+        matches = [pattern] if Path(pattern).is_file() else sorted(glob(pattern, recursive=True))  # noqa: PTH207 - of any pattern
+        files = [file for file in matches if "/messages/month=" not in Path(file).as_posix()]
         if not files:
             raise FileNotFoundError(f"EventLog: no Parquet file matches {pattern!r}; pass e.g. 'lake/**/*.parquet'")
         buckets: dict[str, list[str]] = {}
@@ -85,12 +89,13 @@ class Files(Engine):
             self._parts[-1] += bucket
             rows += added
         self._settings: dict[str, Any] = {"memory_limit": memory_limit, "preserve_insertion_order": "false"}
+        self._opened = self._stamps()
         self._folder = tempfile.mkdtemp(prefix="viberkit-")
-        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        self._messages: dict[tuple[str, ...], Path] = {}
+        weakref.finalize(self, _remove, self._folder, os.getpid())
+        self._messages: dict[tuple[str, ...], _Stored] = {}
 
     def parts(self) -> list[str]:
-        lists = (", ".join(map(self.literal, files)) for files in self._parts)
+        lists = (", ".join(self.literal(escape(file)) for file in files) for files in self._parts)
         return [f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)" for files in lists]
 
     def query(self, sql: str) -> pa.Table:
@@ -102,19 +107,37 @@ class Files(Engine):
 
         with duckdb.connect(config=self._settings | {"temp_directory": self._folder}) as connection:
             for text in texts:
-                yield connection.sql(text).to_arrow_table()
+                table = connection.sql(text).to_arrow_table()
+                if self._stamps() != self._opened:
+                    raise ValueError(f"EventLog: files of {self.name!r} changed after it was opened; open it again")
+                yield table
 
     def messages(self, queries: Sequence[str], progress: Progress) -> str:
-        if (key := tuple(queries)) not in self._messages:
-            while len(self._messages) >= _STORED:
-                shutil.rmtree(self._messages.pop(next(iter(self._messages))))
-            folder = Path(tempfile.mkdtemp(dir=self._folder))
-            files = [self.literal(folder / f"{index}.parquet") for index in range(len(queries))]
+        if (stored := self._messages.get(tuple(queries))) is None:
+            folder = tempfile.mkdtemp(dir=self._folder)
+            stored = _Stored(f"select * from read_parquet({self.literal(escape(folder) + '/*.parquet')})")
+            weakref.finalize(stored, _remove, folder, os.getpid())
+            files = [self.literal(f"{folder}/{index}.parquet") for index in range(len(queries))]
             texts = (f"copy ({query}) to {file}" for query, file in zip(progress(queries), files, strict=True))
             for _ in self.queries(texts):
                 pass
-            self._messages[key] = folder
-        return f"select * from read_parquet({self.literal(self._messages[key] / '*.parquet')})"
+            self._messages[tuple(queries)] = stored
+            for key in list(self._messages)[:-_STORED]:
+                self._messages.pop(key, None)
+        return stored
+
+    def _stamps(self) -> list[tuple[int, int]]:
+        stats = (Path(file).stat() for part in self._parts for file in part)
+        return [(stat.st_mtime_ns, stat.st_size) for stat in stats]
+
+
+class _Stored(str):
+    """A query for files that are removed with it, when no thread uses it any more."""
+
+
+def _remove(folder: str, pid: int) -> None:
+    if os.getpid() == pid:  # and not a forked process
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Relation(Engine):
@@ -155,20 +178,30 @@ class Postgres(Engine):
     """A table of PostgreSQL, by the address of the database or a connection of psycopg."""
 
     def __init__(self, connection: Any, table: str) -> None:
-        self._connection, self._table, self.name = connection, table, f"the table {table!r} of PostgreSQL"
+        self._connection = parameters_of(connection) if isinstance(connection, Secret) else connection
+        self._table, self.name = table, f"the table {table!r} of PostgreSQL"
         if table == "events" and self.query(_IS_ARCHIVE)["found"][0].as_py():
             self._table, self.name = f"{MASKED}.event_log", "an archive in PostgreSQL"
+            if self.query(f"select version from {MASKED}.viberkit_version")["version"][0].as_py() < 0:
+                raise ArchiveError("EventLog: the archive is an unfinished copy; run viberkit archive copy again")
 
     def parts(self) -> list[str]:
         return [".".join(map(self.identifier, self._table.split(".")))]
 
     def query(self, sql: str) -> pa.Table:
-        import psycopg
-
-        if isinstance(self._connection, str):
-            with psycopg.connect(self._connection.encode().decode()) as connection:  # the text of a secret
+        if isinstance(self._connection, dict):
+            with self._connect() as connection:
                 return self._fetch(connection, sql)
         return self._fetch(self._connection, sql)
+
+    def _connect(self) -> Any:
+        import psycopg
+
+        try:
+            return psycopg.connect("", **cast(Any, {name: reveal(value) for name, value in self._connection.items()}))
+        except psycopg.Error as raised:
+            reason = str(raised).partition("\n")[0]
+        raise ArchiveError(f"EventLog: {reason}")  # without the traceback of the driver, which has the password
 
     def _fetch(self, connection: Any, sql: str) -> pa.Table:
         described = connection.execute(f"select * from ({sql}) result limit 0").description

@@ -10,13 +10,15 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from pandas.api.types import is_list_like
 from tqdm import tqdm
 
 from viberkit.analysis.counts import Request
 from viberkit.analysis.durations import IntervalTimesWarning
+from viberkit.analysis.grouping import check_name_clash
 from viberkit.analysis.journeys import ERROR_STATES, JOURNEY_STATES, outcomes
 from viberkit.analysis.ordering import MINUTE, NEVER, SECOND, instants
-from viberkit.errors import MissingColumn, suggestion
+from viberkit.errors import MissingColumn
 from viberkit.frames.columns import EVENTS
 from viberkit.frames.schema import INSTANT
 from viberkit.lake import sql
@@ -31,6 +33,9 @@ INSTANTS |= {"not_before_us": "not_before", "observed_from_us": "observed_from"}
 #: The columns that are no facts of the message; the code is that of its last failure.
 _OF_EVENT = {*EVENTS.names, *INSTANTS, "state_rank", "source_rank", "inbound", "bucket", "month"} - {"code"}
 _OF_FACTS = ("string", "large_string", "dictionary", "bool")  # types in Arrow
+#: The columns of counts, which facts are next to.
+_COUNTED = """cluster started time duration cause earliest entry entered informative until n dependent is_coarse
+state_code next_code""".split()
 _EXACT = 4_000_000  # events up to which dependence is estimated from each message
 _SLOTS, _SLOTS_OF_WINDOW = 256, 64  # stretches of time in a log, and in each of many windows
 _PARTS = 4  # classes of time in an octave
@@ -98,16 +103,24 @@ class EventLog:
         source = hide_url(source)  # before anything can fail
         self._engine: Engine = engine_of(source, table, memory_limit)
         self._progress = progress
-        self._filters: dict[str, list[Any]] = {}
+        self._filters: list[tuple[str, list[Any]]] = []
         self._started: tuple[int | None, int | None] = (None, None)
         schema = self._engine.query(f"select * from {self._engine.parts()[0]} limit 0").schema
         self.columns: list[str] = schema.names
         self._booleans = {field.name for field in schema if pa.types.is_boolean(field.type)}
         if missing := [name for name in _REQUIRED if name not in self.columns]:
             raise MissingColumn("EventLog", missing, self.columns)
+        for name, kind in zip(schema.names, map(str, schema.types), strict=True):
+            if name in INSTANTS and not kind.startswith(("int", "float", "double", "null")):
+                remedy = f"convert it, e.g. epoch_us({name}) of a timestamp, or cast({name} as bigint)"
+                raise ValueError(f"EventLog: {name} is {kind}, and not int64, microseconds since 1970; {remedy}")
+            if name == "state" and kind.startswith(("int", "binary")):
+                raise ValueError(f"EventLog: state is {kind}, and no text; convert it, e.g. cast(state as varchar)")
 
     def __repr__(self) -> str:
-        texts = [f"{name}={values[0] if len(values) == 1 else values!r}" for name, values in self._filters.items()]
+        if not hasattr(self, "_filters"):  # in a traceback of what failed before
+            return "EventLog()"
+        texts = [f"{name}={values[0] if len(values) == 1 else values!r}" for name, values in self._filters]
         texts += [
             f"{name}={instants(pd.Series([at]).to_numpy())[0].isoformat()}"
             for name, at in zip(("since", "until"), self._started, strict=True)
@@ -148,12 +161,13 @@ class EventLog:
         log = EventLog.__new__(EventLog)
         log._engine, log._progress, log.columns = self._engine, self._progress, self.columns
         log._booleans = self._booleans
-        lists = {name: values if isinstance(values, list | tuple) else [values] for name, values in columns.items()}
-        log._filters = self._filters | {name: [*values] for name, values in lists.items()}
+        lists = {name: values if is_list_like(values) else [values] for name, values in columns.items()}
+        log._filters = [*self._filters]
+        log._filters += [(name, [None if pd.isna(v) else v for v in values]) for name, values in lists.items()]
         given = [EVENTS["happened_at"].cast(pd.Series([at], dtype=object)).astype("int64")[0] for at in (since, until)]
-        limits = zip((since, until), given, self._started, strict=True)
-        first, last = (previous if at is None else int(number) for at, number, previous in limits)
-        log._started = (first, last)
+        first, last = ([] if pd.isna(at) else [int(number)] for at, number in zip((since, until), given, strict=True))
+        before = [[] if at is None else [at] for at in self._started]
+        log._started = max(first + before[0], default=None), min(last + before[1], default=None)
         return log
 
     def values(self, column: str) -> pd.DataFrame:
@@ -276,9 +290,9 @@ class EventLog:
         """The query for events with the code of the last failure of their message."""
         states = ", ".join(map(self._engine.literal, ERROR_STATES))
         last = "row_number() over (partition by message_id order by happened_us desc, code desc)"
-        failures = f"select message_id as failed_id, code as last_code, {last} as place from ({rows}) rows"
+        failures = f"select message_id as failed_id, code as failed_code, {last} as failed_nth from ({rows}) rows"
         failures += f" where state in ({states}) and code is not null"
-        return f"select * from ({rows}) rows left join ({failures}) failures on message_id = failed_id and place = 1"
+        return f"select * from ({rows}) rows left join ({failures}) failed on message_id = failed_id and failed_nth = 1"
 
     def _named(self, codes: pd.Series[Any]) -> Any:
         """The states of codes."""
@@ -295,7 +309,7 @@ class EventLog:
         conditions = [f"{name} is not null" for name in _REQUIRED]
         if "inbound" in self.columns and is_complete is not None:
             conditions.append("coalesce(inbound, false) = false")
-        for name, values in self._filters.items():
+        for name, values in self._filters:
             known = ", ".join(literal(value) for value in values if value is not None)
             texts = [f"{quote(name)} in ({known})"] if known else []
             texts += [f"{quote(name)} is null"] if None in values else []
@@ -419,6 +433,7 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
         now: int,
     ) -> pa.Table:
         """The counts of a query, with the values of classes in the columns of exact ones."""
+        check_name_clash(request.by, _COUNTED)
         queries = [sql.messages(events, self._codes, len(request.by)) for events in self._events(request)]
         source = self._source(self._engine.messages(queries, self._bar), now)
         return self._shaped(self._engine.query(query(source, request, steps)), request, steps, classes)
@@ -443,14 +458,13 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
         names = [*request.by, *([request.cluster] if request.cluster else [])]
         self._check_columns(request.function, names)
         if wrong := [name for name in names if name in _OF_EVENT]:
-            remedy = "pass a column of facts of the messages"
-            raise ValueError(f"by: {wrong[0]!r} is a column of events; {remedy}{suggestion(wrong[0], self.columns)}")
+            raise ValueError(f"by: {wrong[0]!r} is a column of events; pass a column of facts of the messages")
         quote, literal = self._engine.identifier, self._engine.literal
         cases = " ".join(f"when {literal(state)} then {code}" for state, code in self._codes.items())
         cases = cases or "when '' then 0"  # of a log without events
         code = "state_rank" if self._has_ranks else f"case state {cases} end"
         numbers = {name: f"cast({quote(name)} as int)" for name in self._booleans}  # booleans have no least value
-        columns = ["last_code" if name == "code" else numbers.get(name, quote(name)) for name in request.by]
+        columns = ["failed_code" if name == "code" else numbers.get(name, quote(name)) for name in request.by]
         facts = "".join(f", {column} as f{index}" for index, column in enumerate(columns))
         cluster = numbers.get(request.cluster, quote(request.cluster)) if request.cluster else "0"
         since = "observed_from_us" if "observed_from_us" in self.columns else "cast(null as bigint)"

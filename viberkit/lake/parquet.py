@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from viberkit.models.states import rank
 
 _SOURCES = ("history", "callback", "status", "send")
 _CONTENT = ["text", "content", "context"]
+_BUCKETS = range(1, 1_001)
 _SETTINGS = "viberkit-lake.json"
 
 
@@ -129,10 +131,15 @@ def export(
 
 def _number_of_buckets(folder: Path, buckets: int) -> int:
     path = folder / _SETTINGS
+    if buckets not in _BUCKETS:
+        raise ValueError(f"buckets: {buckets!r} is not a number from 1 to {_BUCKETS[-1]:,}; pass e.g. 16")
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         _replace(path, lambda temporary: temporary.write_text(json.dumps({"buckets": buckets})))
-    stored = int(json.loads(path.read_text())["buckets"])
+    try:
+        stored = _BUCKETS[_BUCKETS.index(json.loads(path.read_text())["buckets"])]
+    except (ValueError, LookupError, TypeError):
+        raise ValueError(f'export: {str(path)!r} has no valid number of buckets, such as {{"buckets": 16}}') from None
     if buckets not in (16, stored):
         raise ValueError(f"buckets: {buckets} differs from the {stored} of {str(folder)!r}; leave it out")
     return stored
@@ -200,7 +207,7 @@ def _write_parts(root: Path, parts: Path, buckets: int) -> Iterator[bool]:
 
 def _replace(path: Path, write: Any) -> None:
     """Write a file so that a process that is killed leaves the old or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         write(temporary)
         with temporary.open("rb") as file:

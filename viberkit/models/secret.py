@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NoReturn
+
+_DATABASE = re.compile(r"\s*postgres[^/]*://|.*\bpassword\s*=", re.DOTALL | re.IGNORECASE)
 
 
 class Secret(str):
@@ -46,10 +49,9 @@ def hide(value: Any) -> Any:
 
 
 def hide_url(value: Any) -> Any:
-    """The URL of a PostgreSQL database as :class:`Secret`, because it may have a password; other values as they are.
+    """The address of a PostgreSQL database as :class:`Secret`, also if it is mistyped; other values as they are.
 
     >>> hide_url("postgresql://user:abc@host/database"), hide_url("a.db")
     ('***', 'a.db')
     """
-    is_url = isinstance(value, str) and value.partition("://")[0] in ("postgres", "postgresql", "postgresql+psycopg")
-    return Secret(value) if is_url else value
+    return Secret(value) if isinstance(value, str) and _DATABASE.match(value) else value
