@@ -253,20 +253,20 @@ class EventLog:
 
     def _journeys(self, function: str, columns: Iterable[str | None]) -> pd.DataFrame:
         """Return journeys; see :class:`viberkit.analysis.counts.EventCounts`."""
-        wanted = {*columns}
-        facts = [name for name in self.columns if name in wanted and name not in _OF_EVENT]
+        names = {*columns}
+        facts = [name for name in self.columns if name in names and name not in _OF_EVENT]
         request, source = Request(function, facts), self._source("", self._now)
         queries = (sql.journeys(events, source, len(facts)) for events in self._events(request))
         table = self._shaped(self._concatenated(queries), request, None, ())
         table = table.sort_by([("first_us", "ascending"), ("id", "ascending")])
-        table = table if "message_id" in wanted else table.drop_columns(["id"])
+        table = table if "message_id" in names else table.drop_columns(["id"])
         read = dict(zip(table.column_names, table.columns, strict=True))
         del table  # each column is freed once it is converted
 
         def times(name: str) -> pd.Series[Any]:
             return instants(pc.fill_null(read.pop(name).cast(pa.int64()), NEVER).to_numpy())
 
-        frame: dict[str, Any] = {"message_id": read.pop("id").to_pandas()} if "message_id" in wanted else {}
+        frame: dict[str, Any] = {"message_id": read.pop("id").to_pandas()} if "message_id" in names else {}
         frame |= {f"{state}_at": times(state) for state in JOURNEY_STATES if state in self._codes}
         frame["outcome"] = outcomes(frame, len(read["last_code"]))
         frame["last_state"] = self._named(read.pop("last_code").to_pandas())
