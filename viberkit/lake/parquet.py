@@ -188,7 +188,8 @@ def _write_parts(root: Path, parts: Path, buckets: int) -> Iterator[bool]:
         for name in sorted(names):
             path = root / name / f"{root.name}.parquet"
             tables = [pq.ParquetFile(part).read() for part in sorted((parts / name).glob("*.parquet"))]
-            if path.exists():
+            is_new = not path.exists()
+            if not is_new:
                 is_exported = pc.is_in(pq.ParquetFile(path).read(["message_id"])["message_id"], value_set=ids)
                 if not tables and not pc.any(is_exported).as_py():
                     yield False
@@ -198,7 +199,7 @@ def _write_parts(root: Path, parts: Path, buckets: int) -> Iterator[bool]:
             part = pa.concat_tables(tables, promote_options="permissive")
             keys = [key for key in ("message_id", "happened_us", "state_rank", "state") if key in part.column_names]
             part = part.sort_by([(key, "ascending") for key in keys]).combine_chunks()
-            changed = not path.exists() or not stored.combine_chunks().equals(part)
+            changed = is_new or not stored.combine_chunks().equals(part)
             if changed:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _replace(path, lambda temporary, part=part: pq.write_table(part, temporary, compression="zstd"))
