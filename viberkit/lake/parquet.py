@@ -92,7 +92,8 @@ def export(
     of the message id modulo their number. Events that are not of sent messages are left out.
 
     Some thousand messages are read at a time, and divided into temporary files, from which one file of the folder after
-    the other is written. What arrives meanwhile may be left out; the next export has it.
+    the other is written. What arrives meanwhile may be left out; the next export has it. Exports of different archives
+    to one folder have to run one after the other.
 
     Examples
     --------
