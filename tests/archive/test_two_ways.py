@@ -313,18 +313,21 @@ def test_media_is_fetched_only_from_the_api(sandbox: vk.Sandbox, client: vk.Clie
 
 
 @pytest.mark.parametrize("journal", [("DELETE", "EXTRA"), ("WAL", "FULL")])
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_an_archive_of_an_earlier_version_is_migrated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int, journal: tuple[str, str]
 ) -> None:
-    """The table of raw records of the first has no columns for signatures and lateness."""
+    """The table of raw records of the first has no columns for signatures and lateness; none has countries."""
     monkeypatch.setattr(engine, "journal_mode", lambda: journal)
     path = tmp_path / "old.db"
     with vk.Archive(path) as archive:
         record_callback(archive, callback_body("delivered", 3), NOW)
         new = _columns(path)
     with sqlite3.connect(path) as connection:
-        connection.execute("DROP TABLE listening")
+        connection.execute("UPDATE messages SET \"to\" = '+4366412345678'")
+        connection.execute("ALTER TABLE messages DROP COLUMN country")
+        if version < 3:
+            connection.execute("DROP TABLE listening")
         if version == 1:
             connection.execute("ALTER TABLE raw DROP COLUMN signed_at")
             connection.execute("ALTER TABLE raw DROP COLUMN late")
@@ -337,11 +340,12 @@ def test_an_archive_of_an_earlier_version_is_migrated(
         record_callback(archive, callback_body("seen", 5), NOW)
         assert archive.events()["state"].tolist() == ["delivered", "seen"]
         assert archive.callbacks()["late"].tolist() == [False, False]
+        assert archive.messages()["country"].tolist() == ["AT"]
         assert archive.listening().empty
         archive.recorder.record_callbacks([], NOW)
         assert archive.listening()["last_at"].tolist() == [NOW]
     assert sorted(_columns(path)) == sorted(new)
-    assert len(tables.MIGRATIONS) == 2
+    assert len(tables.MIGRATIONS) == 3
 
 
 def _columns(path: Path) -> list[tuple[Any, ...]]:

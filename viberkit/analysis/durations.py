@@ -403,26 +403,23 @@ def _counted(
     columns = [name for name in columns if name in log.columns and name not in facts]
     request = Request(function, [*facts, *columns], start, attrs["end"], split, late, since, cluster, is_dependent, tz)
     counts, dropped = log._count_durations(request)
-    n = counts["n"].to_numpy()
+    number = counts["n"].to_numpy()
     if dropped and not len(counts):
         raise ValueError(f"start: no message has a time of {start!r}; pass another start, e.g. 'dispatched'")
     if dropped:
-        _warn_of_dropped(function, start, dropped, dropped + int(n.sum()))
-    arrays: dict[str, Any] = {
-        name: counts[name].to_numpy() for name in ("started", "time", "cause", "entry", "informative")
-    }
-    earliest = arrays["time"] if (counts["earliest"] == counts["time"]).all() else counts["earliest"].to_numpy()
-    arrays["entry"] = arrays["entry"] if (arrays["entry"] >= 0).any() else None
-    arrays["informative"] = arrays["informative"] if arrays["informative"].any() else None
-    codes = None if cluster is None else _number_clusters(counts["cluster"], arrays["started"])
-    groups, group = factorize(group_columns(counts, names, arrays["started"], None, function, tz), names)
-    attrs |= interval_attrs(arrays["time"], earliest, arrays["cause"] == REACHED, function, attrs["end"], n)
-    journeys, row = counts[columns].assign(observed_until=instants(counts["until"].to_numpy())), np.arange(len(counts))
+        _warn_of_dropped(function, start, dropped, dropped + int(number.sum()))
+    started, time, cause, until = (counts[name].to_numpy() for name in ("started", "time", "cause", "until"))
+    earliest = time if (counts["earliest"] == counts["time"]).all() else counts["earliest"].to_numpy()
+    entry = counts["entry"].to_numpy() if (counts["entry"] >= 0).any() else None
+    informative = counts["informative"].to_numpy() if counts["informative"].any() else None
+    clusters = None if cluster is None else _number_clusters(counts["cluster"], started)
+    groups, group = factorize(group_columns(counts, names, started, None, function, tz), names)
+    attrs |= interval_attrs(time, earliest, cause == REACHED, function, attrs["end"], number)
+    journeys, row = counts[columns].assign(observed_until=instants(until)), np.arange(len(counts))
     dependent = counts["dependent"].to_numpy() if "dependent" in counts else None
-    is_single = dependent is None and (n == 1).all()
-    more: dict[str, Any] = {"n": None if is_single else n, "cluster": codes, "dependent": dependent}
+    n = None if dependent is None and (number == 1).all() else number
     return Durations(
-        **arrays, earliest=earliest, group=group, groups=groups, journeys=journeys, row=row, attrs=attrs, **more
+        started, time, cause, earliest, entry, group, groups, journeys, row, attrs, n, informative, clusters, dependent
     )
 
 

@@ -18,10 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from viberkit.analysis.ordering import instants_of, order_events
+from viberkit.analysis.ordering import NEVER, instants_of, order_events
 from viberkit.archive.archive import Archive
 from viberkit.frames.columns import EVENTS
-from viberkit.frames.schema import INSTANT
 from viberkit.lake.event_log import INSTANTS
 from viberkit.models.states import rank
 
@@ -109,16 +108,13 @@ def export(
         parts = Path(temporary)
         for number, (messages, events) in enumerate(archive._parts(since and limit, unmask=unmask)):
             others = order_events(events, "export").others
-            events = events[~events.index.isin(others.index)]
-            events = events[events["happened_at"].notna()]
+            events = events.drop(index=others.index).dropna(subset=["happened_at"])
             first = events.groupby("message_id", observed=True)["happened_at"].min()
             if since is not None:
                 events = events[events["message_id"].isin(first.index[first.astype("int64") >= limit])]
                 messages = messages[messages["message_id"].isin(events["message_id"])]
             began = messages["accepted_at"].fillna(messages["sent_at"])
-            began = began.fillna(
-                pd.Series(first.reindex(messages["message_id"]).array, index=began.index, dtype=INSTANT)
-            )
+            began = began.fillna(first.reindex(messages["message_id"]).set_axis(began.index))
             known = messages[began.notna()].drop(columns=[] if unmask else _CONTENT)
             for name, table, at in (
                 ("events", _event_table(events), instants_of(events, "happened_at")),
@@ -149,10 +145,9 @@ def _number_of_buckets(folder: Path, buckets: int) -> int:
 def _event_table(events: pd.DataFrame) -> pa.Table:
     """Events with instants as integers, and with ranks."""
     table = _table(events.drop(columns=[*INSTANTS.values()], errors="ignore"))
-    columns = {name: pa.array(instants_of(events, column)) for name, column in INSTANTS.items() if column in events}
+    columns = {name: instants_of(events, column) for name, column in INSTANTS.items() if column in events}
     for name, values in columns.items():
-        missing = pc.less(values, pa.scalar(-(2**62)))
-        table = table.append_column(name, pc.if_else(missing, pa.scalar(None, pa.int64()), values))
+        table = table.append_column(name, pa.array(values, mask=values == NEVER))
     states, sources = events["state"].astype("str"), events["source"].astype("str").str.split("+").str[0]
     table = table.append_column("state_rank", pa.array(states.map(rank).astype("int32"), from_pandas=True))
     ranks = sources.map({source: index for index, source in enumerate(_SOURCES)})
@@ -163,9 +158,8 @@ def _table(frame: pd.DataFrame) -> pa.Table:
     """A table with texts in place of categories."""
     texts = {name: "str" for name, dtype in frame.dtypes.items() if isinstance(dtype, pd.CategoricalDtype)}
     table = pa.Table.from_pandas(frame.astype(texts), preserve_index=False).replace_schema_metadata()
-    return table.cast(
-        pa.schema([(f.name, pa.string() if f.type == pa.large_string() else f.type) for f in table.schema])
-    )
+    fields = [(f.name, pa.string() if f.type == pa.large_string() else f.type) for f in table.schema]
+    return table.cast(pa.schema(fields))
 
 
 def _divide(table: pa.Table, at: Any, buckets: int, parts: Path, file: str) -> None:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from viberkit.analysis.counts import HOUR, WEEK, Request
 from viberkit.analysis.journeys import DELIVERED_STATES, DELIVERY_PATH, FAILED_STATES, JOURNEY_STATES
-from viberkit.analysis.ordering import NEVER, instants
+from viberkit.analysis.ordering import instants
 from viberkit.analysis.windows import window_begins
 
 _MILLISECOND, _SECOND = 1_000, 1_000_000
@@ -82,9 +82,9 @@ def durations(source: Source, request: Request, steps: Steps | None) -> str:
     >>> durations(source, Request("", [], "accepted", "delivered"), None).splitlines()[0]
     'with messages as (select 1),'
     """
-    later: tuple[str, ...]
+    later: Sequence[str] = ()
     if request.end in FAILED_STATES:
-        before, later, other, reached = "0", DELIVERY_PATH[:0], DELIVERED_STATES, source.at(FAILED_STATES)
+        before, other, reached = "0", DELIVERED_STATES, source.at(FAILED_STATES)
         is_reached = "other_at is null and reached_at is not null"
     else:
         index = DELIVERY_PATH.index(request.end)
@@ -92,11 +92,7 @@ def durations(source: Source, request: Request, steps: Steps | None) -> str:
         before, later = f"greatest(0, {before})", DELIVERY_PATH[index + 1 :]
         other, reached = FAILED_STATES, source.at([request.end])
         is_reached = "coalesce(reached_at, proven_at) is not null"
-    facts = _facts(len(request.by))
-    windows = [_window(source, request.tz, "began", *split) for split in request.split]
-    if request.late:
-        windows.append(_is_late(source, request))
-    classes = ("duration", "earliest", "entered")
+    facts, classes = _list(_facts(len(request.by))), ("duration", "earliest", "entered")
     shared, since = ["cause", "informative"], "since" if request.since is None else str(request.since)
     return f"""with messages as ({source.messages}),
 times as (
@@ -115,11 +111,11 @@ bounded as (
   select *, case when informative = 1 then least(greatest(before_at - began, 0), exact_duration) else exact_duration end
     as exact_earliest from exact),
 rounded as (
-  select {_list(facts)}began, until, cause, informative, cluster, {_rounded("exact_duration")} as duration,
+  select {facts}began, until, cause, informative, cluster, {_rounded("exact_duration")} as duration,
     {_rounded("exact_earliest")} as earliest,
     case when exact_entered < 0 then -1 else {_rounded("exact_entered")} end as entered
   from bounded),
-{_counts(facts, windows, shared, classes, "began", steps, ", max(until) as until")}"""
+{_counts(source, request, steps, "began", shared, classes, ", max(until) as until")}"""
 
 
 def journeys(events: str, source: Source, facts: int) -> str:
@@ -136,8 +132,7 @@ def transitions(source: Source, request: Request, steps: Steps | None) -> str:
     Messages wait that did not fail and, in a log in which any message was seen, were not seen. The transitions of
     messages that were in a state more than once, which have -2, are those of :func:`repeated`.
     """
-    facts, codes = _facts(len(request.by)), sorted(source.codes.values())
-    windows = [_window(source, request.tz, "us", *split) for split in request.split]
+    codes = sorted(source.codes.values())
     delivered, seen, failed = (source.at(states) for states in (["delivered"], ["seen"], FAILED_STATES))
     waits = f"{seen} is null and ({delivered} is not null or {failed} is null)"
     waits += "" if "seen" in source.codes else f" and {delivered} is null"
@@ -164,22 +159,21 @@ exact as (
   select *, case when code < 0 then code {codes_of} end as next_code, next_us - us as exact_duration
   from following where next_us is not null),
 rounded as (select *, {_rounded("exact_duration")} as duration from exact),
-{_counts(facts, windows, ["state_code", "next_code"], ["duration"], "us", steps)}"""
+{_counts(source, request, steps, "us", ["state_code", "next_code"], ["duration"])}"""
 
 
 def repeated(events: str, source: Source, request: Request, steps: Steps | None) -> str:
     """The counts of transitions of messages that were in a state more than once; ``events`` as of :func:`messages`."""
-    facts = _facts(len(request.by))
-    windows = [_window(source, request.tz, "us", *split) for split in request.split]
+    facts = _list(_facts(len(request.by)))
     return f"""with events as ({events}),
 ids as (select id from events group by id having count(*) > count(distinct state_code)),
 pairs as (
-  select {_list(facts)}cluster, us, state_code, lead(us) over w as next_us, lead(state_code) over w as next_code
+  select {facts}cluster, us, state_code, lead(us) over w as next_us, lead(state_code) over w as next_code
   from events where id in (select id from ids) window w as (partition by id order by us, state_code)),
 exact as (
   select *, next_us - us as exact_duration from pairs where next_us > us or next_code <> state_code),
 rounded as (select *, {_rounded("exact_duration")} as duration from exact),
-{_counts(facts, windows, ["state_code", "next_code"], ["duration"], "us", steps)}"""
+{_counts(source, request, steps, "us", ["state_code", "next_code"], ["duration"])}"""
 
 
 def _facts(count: int) -> list[str]:
@@ -202,17 +196,19 @@ def _list(texts: Any) -> str:
 
 
 def _counts(
-    facts: list[str],
-    windows: list[str],
-    shared: list[str],
-    classes: Sequence[str],
-    began: str,
+    source: Source,
+    request: Request,
     steps: Steps | None,
+    began: str,
+    shared: Sequence[str],
+    classes: Sequence[str],
     more: str = "",
 ) -> str:
     """The numbers of messages by exact duration, and by stretch of time, class of duration and cluster."""
+    windows = [_window(source, request.tz, began, *split) for split in request.split]
+    windows += [_is_late(source, request)] if request.late else []
     names = [f"w{index}" for index in range(len(windows))]
-    keys = [*facts, *names, *shared]
+    keys = [*_facts(len(request.by)), *names, *shared]
     derived = [f"{text} as {name}" for text, name in zip(windows, names, strict=True)]
     if steps is None:
         grouped = columns = f"{_list([*keys, *classes])}cluster"
@@ -273,11 +269,11 @@ def _offset(source: Source, tz: str, instant: str) -> str:
 def _utc(source: Source, tz: str, local: str) -> str:
     """The first instant of a local time, or the first after it if there is none."""
     offset, changes = _changes(source, tz)
-    cases, at = "", NEVER
+    cases, at = "", -_DECADE * 10
     for change, following in changes:
-        cases += f" when {local} < {change + offset} then greatest({local} - {offset}, {max(at, -_DECADE * 10)})"
+        cases += f" when {local} < {change + offset} then greatest({local} - {offset}, {at})"
         at, offset = change, following
-    last = f"greatest({local} - {offset}, {max(at, -_DECADE * 10)})"
+    last = f"greatest({local} - {offset}, {at})"
     return f"case{cases} else {last} end" if cases else last
 
 
