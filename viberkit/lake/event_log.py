@@ -161,9 +161,8 @@ class EventLog:
         log = EventLog.__new__(EventLog)
         log._engine, log._progress, log.columns = self._engine, self._progress, self.columns
         log._booleans = self._booleans
-        lists = {name: values if is_list_like(values) else [values] for name, values in columns.items()}
-        log._filters = [*self._filters]
-        log._filters += [(name, [None if pd.isna(v) else v for v in values]) for name, values in lists.items()]
+        added = [(name, [*values] if is_list_like(values) else [values]) for name, values in columns.items()]
+        log._filters = self._filters + [(name, [None if pd.isna(v) else v for v in values]) for name, values in added]
         given = [EVENTS["happened_at"].cast(pd.Series([at], dtype=object)).astype("int64")[0] for at in (since, until)]
         first, last = ([] if pd.isna(at) else [int(number)] for at, number in zip((since, until), given, strict=True))
         before = [[] if at is None else [at] for at in self._started]
