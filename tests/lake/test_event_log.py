@@ -470,6 +470,17 @@ def test_columns_of_other_types_are_errors(column: str, value: str, message: str
         vk.EventLog(duckdb.sql(f"select {row}"))
 
 
+@pytest.mark.parametrize("later", [{"channel": "sms"}, {"state": "CallStatus::ringing"}])
+def test_a_log_ends_with_the_last_event_of_a_message_on_viber(later: dict[str, str]) -> None:
+    rows = [("a", "accepted", 0), ("b", "accepted", 5_000_123), ("c", "accepted", 9_000_456)]
+    frame = pd.DataFrame(rows, columns=["message_id", "state", "happened_us"]).assign(channel="viber")
+    frame.loc[2, [*later]] = [*later.values()]
+    log = vk.EventLog(duckdb.from_df(frame))
+    ends = vk.journeys(log)["observed_until"]
+    assert ends.tolist() == vk.journeys(log.to_frame())["observed_until"].tolist()
+    assert ends.astype("int64").tolist() == [5_000_123, 5_000_123]
+
+
 def test_codes_are_those_of_a_log_with_any_columns(campaign: pd.DataFrame, engines: Engines) -> None:
     prices = {"viber_price": 1, "sms_price": 2}
     log = vk.EventLog(engines.source("files", campaign.assign(place="Vienna", last_code="x", code_of="y")))

@@ -161,9 +161,8 @@ class EventLog:
         log = EventLog.__new__(EventLog)
         log._engine, log._progress, log.columns = self._engine, self._progress, self.columns
         log._booleans = self._booleans
-        lists = {name: values if is_list_like(values) else [values] for name, values in columns.items()}
-        log._filters = [*self._filters]
-        log._filters += [(name, [None if pd.isna(v) else v for v in values]) for name, values in lists.items()]
+        added = [(name, [*values] if is_list_like(values) else [values]) for name, values in columns.items()]
+        log._filters = self._filters + [(name, [None if pd.isna(v) else v for v in values]) for name, values in added]
         given = [EVENTS["happened_at"].cast(pd.Series([at], dtype=object)).astype("int64")[0] for at in (since, until)]
         first, last = ([] if pd.isna(at) else [int(number)] for at, number in zip((since, until), given, strict=True))
         before = [[] if at is None else [at] for at in self._started]
@@ -346,6 +345,16 @@ class EventLog:
 
     @cached_property
     def _states(self) -> pd.DataFrame:
+        """The states of all events."""
+        return self._states_of(is_complete=False)
+
+    @cached_property
+    def _sent(self) -> pd.DataFrame:
+        """The states of sent messages on Viber, whose last event is the end of the log."""
+        is_all = self._states["state"].map(is_of_message).all() and not self._has_other_channels
+        return self._states if is_all else self._states_of(is_complete=True)
+
+    def _states_of(self, *, is_complete: bool) -> pd.DataFrame:
         """The number of events, their first and last instant and the last observation, by state, source and channel."""
         keys = {name: name if name in self.columns else f"'' as {name}" for name in ("source", "channel")}
         polled = "count(not_before_us)" if "not_before_us" in self.columns else "0"
@@ -355,7 +364,7 @@ class EventLog:
   max(happened_us) as last, max({self._observed}) as observed, {polled} as n_polled,
   max(happened_us % {SECOND}) as of_second, max(happened_us % {MINUTE}) as of_minute, {ranks}
 from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if name in self.columns)])}"""
-        table = self._concatenated(query.format(rows=rows) for rows in self._parts(is_complete=False))
+        table = self._concatenated(query.format(rows=rows) for rows in self._parts(is_complete=is_complete))
         how = {"n_events": "sum", "n_polled": "sum", "first": "min", "min_rank": "min"}
         grouped = table.to_pandas().groupby(["state", *keys], dropna=False, as_index=False, sort=False)
         states: pd.DataFrame = grouped.agg({name: how.get(name, "max") for name in table.column_names[3:]})
@@ -396,10 +405,10 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
     @property
     def _now(self) -> int:
         """The last observation of all."""
-        if not len(self._states):
+        if not len(self._sent):
             return 0
-        last = int(self._states["last"].max())
-        observed = self._states["observed"].fillna(last).max()
+        last = int(self._sent["last"].max())
+        observed = self._sent["observed"].fillna(last).max()
         return int(observed if observed <= last + _DECADE else last)
 
     def _warn_of_inexact_times(self) -> None:
@@ -450,7 +459,7 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
         return table.drop_columns(["slot", *(f"{name}_class" for name in classes)])
 
     def _source(self, messages: str, now: int) -> sql.Source:
-        times = (self._states["first"].min(), self._states["last"].max()) if len(self._states) else (0, 0)
+        times = (self._sent["first"].min(), self._sent["last"].max()) if len(self._sent) else (0, 0)
         return sql.Source(messages, self._codes, int(times[0]), int(times[1]), now)
 
     def _events(self, request: Request) -> list[str]:
