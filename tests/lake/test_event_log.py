@@ -488,6 +488,24 @@ def test_codes_are_those_of_a_log_with_any_columns(campaign: pd.DataFrame, engin
     assert_frame_equal(result, vk.fallback(vk.EventLog(engines.source("files", campaign)), **prices))
 
 
+@pytest.mark.filterwarnings("ignore::viberkit.analysis.durations.IntervalTimesWarning")
+def test_a_log_with_many_states_gives_the_frames_of_its_events() -> None:
+    rng, order = np.random.default_rng(1), np.arange(800)
+    names = np.where(order % 4 == 0, "accepted", np.char.add("odd ", rng.integers(0, 50, 800).astype(str)))
+    at = 1_767_225_600_000_000 + order // 4 * 1_000_003 + rng.integers(0, 40_000_000, 800)
+    frame = pd.DataFrame({"message_id": (order // 4).astype(str), "state": names, "happened_us": at})
+    log = vk.EventLog(duckdb.from_df(frame))
+    tables = []
+    for table in (expected_latency(log.to_frame(), []), vk.latency(log)):
+        states = table.astype({"from_state": "str", "to_state": "str"}).drop(columns="slowest_share")
+        tables.append(states.sort_values(["from_state", "to_state", "quantile"], ignore_index=True))
+    assert len(tables[0]) > 1000
+    assert_frame_equal(*tables, rtol=1e-9)
+    texts = duckdb.sql("select 'a' as message_id, 'state ' || range as state, range as happened_us from range(4_001)")
+    with pytest.raises(ValueError, match="state: has 4,001 different values"):
+        vk.time_to(vk.EventLog(texts))
+
+
 def test_times_that_a_frame_takes_as_intervals_are_reported() -> None:
     rows = [
         (f"m{i}", state, i * 97_000_123 + more) for i in range(20) for state, more in (("accepted", 0), ("seen", 1))

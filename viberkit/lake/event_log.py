@@ -40,6 +40,7 @@ _EXACT = 4_000_000  # events up to which dependence is estimated from each messa
 _SLOTS, _SLOTS_OF_WINDOW = 256, 64  # stretches of time in a log, and in each of many windows
 _PARTS = 4  # classes of time in an octave
 _FEW = 10  # times of a clock whose resolution is not judged
+_MOST_STATES = 4_000  # so that an instant times their number fits into 64 bits
 _DECADE = pd.Timedelta(3_653, unit="D") // pd.Timedelta("1us")
 
 
@@ -376,6 +377,9 @@ from ({{rows}}) rows group by {", ".join(["state", *(name for name in keys if na
     def _codes(self) -> dict[str, int]:
         """The states with their codes, in the order in which events of one instant happened."""
         states = sorted(filter(is_of_message, self._states["state"].unique()), key=lambda state: (rank(state), state))
+        if len(states) > _MOST_STATES:
+            remedy = "state has to be a state of a message, not a text that is different in each event"
+            raise ValueError(f"EventLog: state: has {len(states):,} different values; {remedy}")
         self._warn_of_inexact_times()
         if self._has_ranks:
             return {state: rank(state) for state in states}

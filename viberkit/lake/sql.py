@@ -23,6 +23,7 @@ from viberkit.analysis.windows import window_begins
 _MILLISECOND, _SECOND = 1_000, 1_000_000
 _DECADE = 522 * WEEK  # observed later than this after all events is not plausible
 _SHIFT = 5_000 * WEEK - WEEK * 4 // 7  # makes instants positive; weeks begin on Mondays, 1970 on a Thursday
+_MANY = 32  # states, above which a window over the events is faster than a column for each
 _OCTAVES = 22  # from a millisecond on, to about an hour in classes of a second, and beyond
 
 
@@ -65,10 +66,13 @@ class Steps:
 def messages(events: str, codes: dict[str, int], facts: int, more: str = "") -> str:
     """The messages: the first time of each state, t0, t1, …; the last event; and what all events have in common.
 
+    In a log with many states, the times are those of the states of journeys.
+
     ``events`` is a query for id, us, state_code, observed (the last observation), since, cluster and f0, f1, …, the
     facts that messages are grouped by.
     """
-    times = _list(f"min(case when state_code = {code} then us end) as t{code}" for code in codes.values())
+    timed = [code for state, code in codes.items() if len(codes) <= _MANY or state in JOURNEY_STATES]
+    times = _list(f"min(case when state_code = {code} then us end) as t{code}" for code in timed)
     named = _list(f"min({name}) as {name}" for name in _facts(facts))
     return f"""select {more}{named}{times}min(cluster) as cluster, max(since) as since, count(*) as n_events,
   max(us) as last_us, max(us * {_base(codes)} + state_code) as last_event, max(observed) as observed
@@ -130,9 +134,10 @@ def transitions(source: Source, request: Request, steps: Steps | None) -> str:
     """The counts of transitions, of messages that wait in a state (next_code -1), and of other messages (-2).
 
     Messages wait that did not fail and, in a log in which any message was seen, were not seen. The transitions of
-    messages that were in a state more than once, which have -2, are those of :func:`repeated`.
+    messages that were in a state more than once, which have -2, are those of :func:`repeated`; in a log with many
+    states these are all messages.
     """
-    codes = sorted(source.codes.values())
+    codes = sorted(source.codes.values()) if len(source.codes) <= _MANY else []
     delivered, seen, failed = (source.at(states) for states in (["delivered"], ["seen"], FAILED_STATES))
     waits = f"{seen} is null and ({delivered} is not null or {failed} is null)"
     waits += "" if "seen" in source.codes else f" and {delivered} is null"
@@ -165,8 +170,9 @@ rounded as (select *, {_rounded("exact_duration")} as duration from exact),
 def repeated(events: str, source: Source, request: Request, steps: Steps | None) -> str:
     """The counts of transitions of messages that were in a state more than once; ``events`` as of :func:`messages`."""
     facts = _list(_facts(len(request.by)))
+    repeats = "count(*) > count(distinct state_code)" if len(source.codes) <= _MANY else "count(*) > 1"
     return f"""with events as ({events}),
-ids as (select id from events group by id having count(*) > count(distinct state_code)),
+ids as (select id from events group by id having {repeats}),
 pairs as (
   select {facts}cluster, us, state_code, lead(us) over w as next_us, lead(state_code) over w as next_code
   from events where id in (select id from ids) window w as (partition by id order by us, state_code)),
