@@ -22,7 +22,7 @@ _TABLES = [name for name in metadata.tables if name not in (version.name, identi
 
 
 def copy_archive(source: Archive, url: str, report: Callable[[str], object]) -> dict[str, int]:
-    """Copy an archive to an empty database, or continue; return the number of rows by table.
+    """Copy an archive to an empty database, or continue such a copy; return the number of rows by table.
 
     Nobody can write to the source meanwhile. Until the copy is complete, the target cannot be opened.
     """
