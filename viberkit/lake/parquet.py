@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from viberkit.analysis.ordering import NEVER, Ints, instants_of, order_events
+from viberkit.analysis.ordering import NEVER, Ints, instants_of, microseconds, order_events
 from viberkit.archive.archive import Archive
 from viberkit.frames.columns import EVENTS
 from viberkit.lake.event_log import INSTANTS
@@ -116,7 +116,7 @@ def export(
             known = messages[began.notna()].drop(columns=[] if unmask else _CONTENT)
             for name, table, at in (
                 ("events", _event_table(events), instants_of(events, "happened_at")),
-                ("messages", _table(known), instants_of(began[began.notna()].to_frame("at"), "at")),
+                ("messages", _table(known), microseconds(began.dropna())),
             ):
                 _divide(table, at, count, parts / name, f"{number:08}.parquet")
                 rows[name] += table.num_rows
