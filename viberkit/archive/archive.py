@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from sqlalchemy import ColumnElement, Select, Table, and_, func, literal_column, select, true
+from sqlalchemy import ColumnElement, Select, Table, and_, func, select, true
 
 from viberkit.archive import events, outbox, roles, tables
 from viberkit.archive.derive import RawRecord, derive_rows
-from viberkit.archive.dialect import json_each
+from viberkit.archive.dialect import json_each, rowid
 from viberkit.archive.engine import Database
 from viberkit.archive.recorder import Recorder
 from viberkit.errors import ArchiveError, CampaignError
@@ -103,7 +103,7 @@ class Archive:
         path_or_url = hide_url(path_or_url)
         self.path: Path | None = None
         self.is_closed = False
-        self.name = "postgresql"
+        self.name = "postgresql"  # in repr, until the URL is read
         self._database: Database
         if isinstance(path_or_url, Secret):
             from viberkit.archive.postgres import PostgresDatabase
@@ -129,12 +129,11 @@ class Archive:
                 pass
 
     def _check_exists(self, create: bool | None, exists: bool) -> None:
-        if not create and not exists:
-            if create is False:
-                raise ArchiveError(
-                    f"archive: {self.name!r} does not exist; pass the path of an archive, or create=True"
-                )
-            warnings.warn(f"archive: {self.name!r} is a new archive; pass create=True if intended", stacklevel=3)
+        if create or exists:
+            return
+        if create is False:
+            raise ArchiveError(f"archive: {self.name!r} does not exist; pass the path of an archive, or create=True")
+        warnings.warn(f"archive: {self.name!r} is a new archive; pass create=True if intended", stacklevel=3)
 
     def __repr__(self) -> str:
         return f"Archive({self.name!r})"
@@ -254,7 +253,7 @@ class Archive:
         self._check_unmask(unmask)
         inbound = self._frame(select(tables.inbound), tables.inbound, INBOUND, "received_at", "message_id")
         messages = self._messages()
-        if self._database.reader:  # masked numbers of different people may be equal
+        if self._database.is_masked:  # masked numbers of different people may be equal
             messages["to"] = pd.Series(None, index=messages.index, dtype="str")
         frame = INBOUND.frame(events.pair_replies(inbound, messages))
         return frame if unmask else _masked(frame, "sender")
@@ -311,10 +310,11 @@ class Archive:
     def _parts(self, since: int | None, *, unmask: bool) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
         """Yield messages and their events, some thousand messages at a time.
 
-        Some of the messages that have an event before ``since``, in microseconds, are left out.
+        Messages whose first event is certainly before ``since``, in microseconds, are left out.
         """
         self._check_unmask(unmask)
         event, message, period, listening = tables.events.c, tables.messages.c, tables.listening.c, self.listening()
+        # Final states that were called back, by service id, at the beginning of the listening period of the callback.
         called = and_(event.message_id == message.message_id, event.source == "callback", event.state.in_(FINAL))
         heard = event.received_at.between(period.began_at, period.last_at)
         query = select(message.service_id, period.began_at).where(called, heard).distinct()
@@ -323,9 +323,9 @@ class Archive:
         final = pd.DataFrame({"service_id": pd.Series([row[0] for row in rows], dtype="str")})
         final["received_at"] = _instants([row[1] for row in rows])
         earlier = select(event.state).where(event.message_id == message.message_id).group_by(event.state)
-        is_earlier = earlier.having(func.max(event.happened_at) < (since or 0)).exists()
+        chosen = true() if since is None else ~earlier.having(func.max(event.happened_at) < since).exists()
         for part in self._ranges(tables.messages):
-            query = select(message.message_id).where(part, true() if since is None else ~is_earlier)
+            query = select(message.message_id).where(part, chosen)
             ids = [row.message_id for row in self._database.fetch(query)]
             frame = self._frame(select(tables.messages), tables.messages, MESSAGES, ids=ids)
             reported = self._events(ids, listening, final)
@@ -334,10 +334,8 @@ class Archive:
 
     def _ranges(self, table: Table) -> Iterator[ColumnElement[bool]]:
         """Yield conditions that each select some thousand rows, in the order of insertion."""
-        rowid: ColumnElement[int] = literal_column(f"{table.name}.rowid")
-        newest = self._database.fetch(select(func.coalesce(func.max(rowid), 0)).select_from(table))[0][0]
-        for start in range(0, newest, _RANGE):
-            yield and_(rowid > start, rowid <= start + _RANGE)
+        for start in range(0, self._database.newest(table), _RANGE):
+            yield and_(rowid(table) > start, rowid(table) <= start + _RANGE)
 
     def changes(self, since: tuple[int, int] | None = None, *, last: int = 100_000) -> Changes:
         """Return messages that are new, or have new events, and their events; for views that follow an archive.
@@ -365,17 +363,11 @@ class Archive:
         (True, True)
         """
         sources = tables.messages, tables.events
-        rowids: list[ColumnElement[int]] = [literal_column(f"{table.name}.rowid") for table in sources]
-        newest = [
-            self._database.fetch(select(func.coalesce(func.max(rowid), 0)).select_from(table))[0][0]
-            for rowid, table in zip(rowids, sources, strict=True)
-        ]
+        newest = [self._database.newest(table) for table in sources]
         position, ids = [], dict[str, None]()
-        for start, end, rowid, table in zip(
-            since or (newest[0] - last, newest[1]), newest, rowids, sources, strict=True
-        ):
+        for start, end, table in zip(since or (newest[0] - last, newest[1]), newest, sources, strict=True):
             position.append(min(max(start, 0) + _CHANGES, end))
-            query = select(table.c.message_id).where(rowid > start, rowid <= position[-1])
+            query = select(table.c.message_id).where(rowid(table) > start, rowid(table) <= position[-1])
             ids |= dict.fromkeys(row.message_id for row in self._database.fetch(query))
         columns = [column for column in tables.messages.c if column.name not in ("text", "content")]
         frame = self._frame(select(*columns), tables.messages, MESSAGES, "sent_at", ids=list(ids))
@@ -676,7 +668,7 @@ class Archive:
         self._database.run(grant, write=True)
 
     def _check_unmask(self, unmask: bool) -> None:
-        if unmask and self._database.reader:
+        if unmask and self._database.is_masked:
             raise ArchiveError(f"{self.name}: this role sees masked phone numbers only; use another role")
 
     def _polls(self, ids: Sequence[str] | None = None) -> pd.DataFrame:

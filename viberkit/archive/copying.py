@@ -7,18 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Connection,
-    column,
-    delete,
-    func,
-    insert,
-    inspect,
-    select,
-    table as new_table,
-    update,
-)
+from sqlalchemy import BigInteger, Connection, column, delete, func, insert, inspect, select, table as new_table, update
 
 from viberkit.archive import outbox
 from viberkit.archive.archive import Archive
@@ -33,7 +22,7 @@ _TABLES = [name for name in metadata.tables if name not in (version.name, identi
 
 
 def copy_archive(source: Archive, url: str, report: Callable[[str], object]) -> dict[str, int]:
-    """Copy an archive to an empty database, or continue; return the number of rows by table.
+    """Copy an archive to an empty database, or continue such a copy; return the number of rows by table.
 
     Nobody can write to the source meanwhile. Until the copy is complete, the target cannot be opened.
     """
@@ -45,8 +34,7 @@ def copy_archive(source: Archive, url: str, report: Callable[[str], object]) -> 
         target.run(partial(_begin, target.name, outbox.salt(connection)), write=True)
         counts = {}
         for name in _TABLES:
-            last = target.run(partial(_last, name, "rowid"), write=False)
-            for rows in _chunks(connection, name, last):
+            for rows in _chunks(connection, name, target.newest(metadata.tables[name])):
                 target.run(partial(Connection.execute, statement=insert(_table(name)), parameters=rows), write=True)
             counts[name], digest = found = _digest(name, connection)
             if target.run(partial(_digest, name), write=False) != found:
@@ -72,10 +60,6 @@ def _begin(name: str, salt: str, connection: Connection) -> None:
         raise ArchiveError(f"{name}: is neither empty nor an unfinished copy of this archive; pass an empty database")
 
 
-def _last(name: str, number: str, connection: Connection) -> int:
-    return int(connection.execute(select(func.coalesce(func.max(_table(name).c[number]), 0))).scalar_one())
-
-
 def _digest(name: str, connection: Connection) -> tuple[int, str]:
     """Return the number of rows, and a digest of all their values in the order of insertion."""
     count, digest = 0, hashlib.sha256()
@@ -86,9 +70,10 @@ def _digest(name: str, connection: Connection) -> tuple[int, str]:
 
 
 def _chunks(connection: Connection, name: str, last: int) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of a table after a position, in the order of insertion."""
     columns = _table(name).c
     query = select(*columns).order_by(columns.rowid).limit(_CHUNK)
-    while rows := [dict(row) for row in connection.execute(query.where(columns.rowid > last)).mappings()]:
+    while rows := connection.execute(query.where(columns.rowid > last)).mappings().all():
         # PostgreSQL stores no NUL in a text.
         yield [{k: v.replace("\0", "\ufffd") if isinstance(v, str) else v for k, v in row.items()} for row in rows]
         last = rows[-1]["rowid"]
@@ -101,9 +86,10 @@ def _table(name: str) -> Any:
 
 
 def _finish(connection: Connection) -> None:
-    """Continue the numbers where the source ends, and let the archive be opened."""
+    """Let sequences continue after the last numbers of the source, and let the archive be opened."""
     for name in _TABLES:
-        for number in {"rowid", "id"} & set(_table(name).c.keys()):
-            sequence = func.pg_get_serial_sequence(name, number)
-            connection.execute(select(func.setval(sequence, _last(name, number, connection) + 1, False)))
+        columns = _table(name).c
+        for number in {"rowid", "id"} & set(columns.keys()):
+            following = func.coalesce(func.max(columns[number]), 0) + 1
+            connection.execute(select(func.setval(func.pg_get_serial_sequence(name, number), following, False)))
     connection.execute(update(version).values(version=_NEWEST))

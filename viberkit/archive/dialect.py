@@ -1,19 +1,24 @@
 """What SQLite and PostgreSQL write differently, so that one set of statements serves both.
 
-``insert`` is that of PostgreSQL: SQLite has its ON CONFLICT from there, and SQLAlchemy compiles it for both.
+``insert`` is that of PostgreSQL: ON CONFLICT is the same in SQLite, and SQLAlchemy compiles it for both.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Text
+from sqlalchemy import ColumnClause, Table, Text, literal_column
 from sqlalchemy.dialects.postgresql import Insert as Insert, insert as insert
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction, ReturnTypeFromArgs
 
-#: Compared byte by byte in both.
+#: The type of texts, which both compare byte by byte.
 text_type = Text().with_variant(Text(collation="C"), "postgresql")
+
+
+def rowid(table: Table) -> ColumnClause[int]:
+    """The position of a row in the order of insertion: SQLite has this column, in PostgreSQL it is added."""
+    return literal_column(f"{table.name}.rowid")
 
 
 class greatest(ReturnTypeFromArgs[Any]):  # noqa: N801 - the name of the function
@@ -31,13 +36,10 @@ class json_each(GenericFunction[Any]):  # noqa: N801
 
 
 @compiles(greatest, "sqlite")
-def _max(element: Any, compiler: Any, **options: Any) -> str:
-    return f"max({compiler.process(element.clauses, **options)})"
-
-
 @compiles(least, "sqlite")
-def _min(element: Any, compiler: Any, **options: Any) -> str:
-    return f"min({compiler.process(element.clauses, **options)})"
+def _max_or_min(element: Any, compiler: Any, **options: Any) -> str:
+    name = "max" if isinstance(element, greatest) else "min"  # of several arguments, these are no aggregates
+    return f"{name}({compiler.process(element.clauses, **options)})"
 
 
 @compiles(json_each, "postgresql")

@@ -21,22 +21,11 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
-from sqlalchemy import (
-    ColumnClause,
-    Connection,
-    Engine,
-    Row,
-    Select,
-    Table,
-    create_engine,
-    event,
-    func,
-    literal_column,
-    select,
-)
+from sqlalchemy import Connection, Engine, Row, Select, Table, create_engine, event, func, select
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
+from viberkit.archive.dialect import rowid
 from viberkit.archive.owners import ProcessLock, process_lock
 from viberkit.errors import ArchiveError
 
@@ -75,16 +64,14 @@ class Database:
     read.
     """
 
-    reader = False  # whether it shows masked phone numbers only
+    is_masked = False  # whether phone numbers are masked in what is read
 
     def __init__(self, path: Path, *, allow_network: bool = False) -> None:
         self.path, self.name, self.read_only = path, str(path), path.exists() and not os.access(path, os.W_OK)
         self._pid, self._resolved, self._reserve = os.getpid(), path.resolve(), Path(f"{path}-reserve")
         if (kind := network_file_system(path)) and not self.read_only and not allow_network:
-            remedy = (
-                "use a folder of this computer, or an archive in PostgreSQL; or pass allow_network=True (in a shell "
-            )
-            remedy += "VIBERKIT_ALLOW_NETWORK=1) if only one computer ever opens it"
+            remedy = "use a folder of this computer, or an archive in PostgreSQL; or pass allow_network=True (in a "
+            remedy += "shell VIBERKIT_ALLOW_NETWORK=1) if only one computer ever opens it"
             raise ArchiveError(f"{path}: is on a network file system ({kind}), where SQLite can lose data; {remedy}")
         with _archive_errors(path):
             os.close(os.open(path, os.O_RDONLY if self.read_only else os.O_CREAT | os.O_RDWR, 0o600))
@@ -115,6 +102,10 @@ class Database:
         """Return the rows of a query, read in a transaction of its own."""
         return self.run(lambda connection: connection.execute(query).fetchall(), write=False)
 
+    def newest(self, table: Table) -> int:
+        """Return the position of the row of a table that was inserted last, 0 for an empty table."""
+        return int(self.fetch(select(func.coalesce(func.max(rowid(table)), 0)).select_from(table))[0][0])
+
     def fetch_table(self, query: Select[Any], table: Table) -> list[Row[Any]]:
         """Return the rows of a query on one table, in the order of insertion.
 
@@ -122,12 +113,11 @@ class Database:
         of which takes only milliseconds. Rows that are inserted meanwhile are left out. Conditions must not use an
         index.
         """
-        rowid: ColumnClause[int] = literal_column(f"{table.name}.rowid")
-        last = self.fetch(select(func.coalesce(func.max(rowid), 0)).select_from(table))[0][0]
+        last = self.newest(table)
         rows: list[Row[Any]] = []
         start, size = 0, 1000
         while start < last:
-            chunk = query.where(rowid > start, rowid <= min(start + size, last))
+            chunk = query.where(rowid(table) > start, rowid(table) <= min(start + size, last))
             fetched, took_s = self.run(partial(_fetch_timed, chunk), write=False)
             rows += fetched
             start += size
@@ -153,7 +143,8 @@ class Database:
 def lock(connection: Connection, *name: str, wait: bool = True) -> bool:
     """Lock a name until the end of the transaction; return whether that was possible.
 
-    A transaction that writes to SQLite is alone anyway. What needs several locks takes "derive" first.
+    In SQLite this does nothing, because only one transaction writes at a time. A transaction that needs several locks
+    takes "derive" first, so that two of them cannot wait for each other.
     """
     if connection.dialect.name == "sqlite":
         return True

@@ -104,17 +104,16 @@ def claim(connection: Connection, keys: Sequence[str], *, service_id: str | None
 
 
 def settle(connection: Connection, outcomes: Mapping[str, SendOutcome]) -> None:
-    """Store the outcomes of the caller's rows that have none; a row that a callback has settled stays accepted.
+    """Store one outcome or more of the caller's rows that have none; a row that a callback has settled stays accepted.
 
     Of a row that is queued again and claimed by another process, nothing is changed, so that this can be repeated.
     """
-    rows, settled_at, process = [], now(), current_owner(connection) if outcomes else ""
+    rows, settled_at, process = [], now(), current_owner(connection)
     for key, outcome in outcomes.items():
-        row = {"row_key": key, "new_state": outcome.state, "text": outcome.reason or None, "id": outcome.message_id}
-        row |= {"process": process}
-        rows.append({**row, "status": outcome.http_status, "at": None if outcome.state == "queued" else settled_at})
-    if rows:
-        connection.execute(_SETTLE, rows)
+        row = {"row_key": key, "process": process, "new_state": outcome.state, "text": outcome.reason or None}
+        at = None if outcome.state == "queued" else settled_at
+        rows.append({**row, "id": outcome.message_id, "status": outcome.http_status, "at": at})
+    connection.execute(_SETTLE, rows)
 
 
 def settle_by_evidence(connection: Connection, evidence: Mapping[str, AcceptanceEvidence]) -> Sequence[RowMapping]:

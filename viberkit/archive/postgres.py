@@ -14,11 +14,12 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Row, Select, Table, create_engine, literal_column, text
+from sqlalchemy import Connection, Engine, Row, Select, Table, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
+from viberkit.archive.dialect import rowid
 from viberkit.archive.engine import CommitUnknown, ConnectionLost, Database, DiskFull
 from viberkit.archive.roles import MASKED
 from viberkit.errors import ArchiveError
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
 _R = TypeVar("_R")
 _ATTEMPTS = 10  # of a transaction that the server ended because of a deadlock
 _WAIT_S = 30.0  # for a server that restarts, to store outcomes
-_SENDERS = 1_986_618_738  # "vkbr": the first number of the advisory locks of processes
+_SENDERS = 1_986_618_738  # the first number of the advisory locks of processes; chosen arbitrarily
 _HOLDERS = """
     SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
     WHERE locktype = 'advisory' AND datname = current_database() AND classid = %s AND objid = %s AND objsubid = 2
 """
-#: What makes commits not durable, after settings that a change of the server's configuration does not affect any more.
+#: Fixes settings for the session, whatever the configuration of the server becomes. The last column names the settings
+#: of the server with which commits are not durable, or texts are not UTF-8.
 _PREPARE = """
     SELECT set_config('synchronous_commit', current_setting('synchronous_commit'), false),
         set_config('lock_timeout', '30s', false), set_config('idle_in_transaction_session_timeout', '60s', false),
@@ -45,6 +47,7 @@ _PREPARE = """
             name IN ('synchronous_commit', 'fsync', 'full_page_writes') AND setting = 'off'
             OR name = 'server_encoding' AND setting <> 'UTF8')
 """
+#: Whether there is an archive, and what this role may do with it.
 _FACTS = """
     SELECT current_setting('transaction_read_only') = 'on' AS read_only,
         to_regclass('viberkit_version') IS NOT NULL AS found,
@@ -85,7 +88,7 @@ class SessionLock:
         with self._mutex:
             if self._session is not None:
                 try:
-                    return list(self._session.execute(query, parameters).fetchall())
+                    return self._session.execute(query, parameters).fetchall()
                 except self._session.OperationalError:
                     self._session.close()
             self._session = None
@@ -94,7 +97,7 @@ class SessionLock:
             session.execute("SELECT pg_advisory_lock_shared(%s, %s)", (_SENDERS, self._number))
             self._session = session
             atexit.register(_close, session, os.getpid())
-            return list(session.execute(query, parameters).fetchall())
+            return session.execute(query, parameters).fetchall()
 
 
 def _close(session: psycopg.Connection[Any], pid: int) -> None:
@@ -123,18 +126,16 @@ class PostgresDatabase(Database):
         self.engine = create_engine("postgresql+psycopg://", creator=self._connect, use_native_hstore=False, **options)
         weakref.finalize(self, self.engine.dispose)
         facts = self.run(lambda connection: connection.execute(text(_FACTS)).one(), write=False)
-        self.reader = bool(facts.masked and not facts.reads)
-        self.exists = facts.found or self.reader
+        self.is_masked = bool(facts.masked and not facts.reads)
+        self.exists = facts.found or self.is_masked
         self.read_only = facts.read_only or (self.exists and not facts.writes)
-        if self.reader:
+        if self.is_masked:
             self._parameters["options"] = f"{self._parameters.get('options', '')} -c search_path={MASKED}"
             self.engine.dispose()
 
     def _connect(self) -> psycopg.Connection[Any]:
-        # In no variable, which a traceback could show.
-        connection = self._driver.connect(
-            **cast(Any, {name: reveal(value) for name, value in self._parameters.items()})
-        )
+        # What is secret is in no variable, because a traceback can show those.
+        connection = self._driver.connect(**{name: reveal(value) for name, value in self._parameters.items()})
         wrong = connection.execute(_PREPARE).fetchall()[0][-1]
         connection.commit()
         if wrong:
@@ -171,7 +172,7 @@ class PostgresDatabase(Database):
 
     def fetch_table(self, query: Select[Any], table: Table) -> list[Row[Any]]:
         """Return the rows of a query on one table, in the order of insertion; readers delay nobody."""
-        return list(self.fetch(query.order_by(literal_column(f"{table.name}.rowid"))))
+        return list(self.fetch(query.order_by(rowid(table))))
 
     def reserve(self, sends: int) -> None:
         """Do nothing: the disk is the server's."""
@@ -206,5 +207,6 @@ def parameters_of(url: Secret) -> dict[str, str]:
     return {"connect_timeout": "10", "application_name": "viberkit", "client_encoding": "utf8", **parameters}
 
 
-def reveal(text: str) -> str:
+def reveal(text: str) -> Any:
+    """Return the plain text of a secret, which is passed to psycopg for a parameter of any type."""
     return text.encode().decode()

@@ -12,7 +12,8 @@ from viberkit.errors import ArchiveError
 MASKED = "viberkit_masked"
 _SCRIPT = Path(__file__).with_name("views.sql")
 _TEXTS = ("text", "content", "context", "user_context", "detail", "reason", "postback", "unreadable", "callback_url")
-#: What is shown of a column. A key is a digest of the number and the salt, and the digest of a body could be guessed.
+#: How a view shows a column. Neither the salt nor digests of bodies are shown, because they would allow guessing phone
+#: numbers: a key is a digest of number and salt.
 _SHOWN = dict.fromkeys(("to", "sender"), MASKED + '.mask("{}")') | dict.fromkeys(_TEXTS, MASKED + '.mask_numbers("{}")')
 _SHOWN |= {"salt": "'masked'", "digest": "''", "body": "CAST('' AS bytea)", "request": "CAST(NULL AS bytea)"}
 
@@ -39,5 +40,5 @@ def grant(connection: Connection, metadata: MetaData, role: str, *, write: bool)
     for privilege in privileges:
         connection.exec_driver_sql(f"GRANT {privilege} TO {quoted}".replace("%", "%%"))
     last = ("outbox", "DELETE") if write else (f"{MASKED}.outbox", "SELECT")
-    if not connection.execute(select(func.has_table_privilege(role, *last))).scalar():  # only a warning of the server
+    if not connection.execute(select(func.has_table_privilege(role, *last))).scalar():  # the server only warns
         raise ArchiveError(f"{role}: was granted nothing, permission denied; call grant as the owner of the archive")

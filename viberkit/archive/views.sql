@@ -1,13 +1,14 @@
 -- The schema of roles that only read, its functions, and the events as viberkit.EventLog reads them.
 DROP SCHEMA IF EXISTS viberkit_masked CASCADE;
 CREATE SCHEMA viberkit_masked;
--- As viberkit.models.phone.mask, and as its mask_numbers, but without the ends of a number.
+-- As in viberkit.models.phone, but mask_numbers hides the beginning and the end of a number, too.
 CREATE FUNCTION viberkit_masked.mask(number text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
   SELECT CASE WHEN length(bare) < 9 THEN left(bare, 2) || repeat('*', least(3, greatest(0, length(bare) - 2)))
   ELSE left(bare, 5) || '*****' || right(bare, 2) END
   FROM (SELECT regexp_replace(number, '[\s().\-/\u00a0\u2011\u2013]+', '', 'g') AS bare) AS digits $$;
 CREATE FUNCTION viberkit_masked.mask_numbers(shown text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
   SELECT regexp_replace(shown, '\+?\d[\d ().\-/]{7,}\d', '*****', 'g') $$;
+-- The position of a state in the life cycle, as viberkit.models.states.rank.
 CREATE FUNCTION viberkit_masked.rank(state text) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
   SELECT coalesce(array_position(ARRAY['accepted', 'routed', 'dispatched', 'channel_failed', 'delivered', 'seen',
     'failed', 'expired', 'deleted', 'unknown'], state), 11) $$;

@@ -7,8 +7,9 @@ import os
 import secrets
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from viberkit.analysis.ordering import NEVER, instants_of, order_events
+from viberkit.analysis.ordering import NEVER, Ints, instants_of, microseconds, order_events
 from viberkit.archive.archive import Archive
 from viberkit.frames.columns import EVENTS
 from viberkit.lake.event_log import INSTANTS
 from viberkit.models.states import rank
 
-_SOURCES = ("history", "callback", "status", "send")
 _CONTENT = ["text", "content", "context"]
 _BUCKETS = range(1, 1_001)
 _SETTINGS = "viberkit-lake.json"
@@ -113,12 +113,13 @@ def export(
             if since is not None:
                 events = events[events["message_id"].isin(first.index[first.astype("int64") >= limit])]
                 messages = messages[messages["message_id"].isin(events["message_id"])]
+            # The month of a message that has neither time is that of its first event.
             began = messages["accepted_at"].fillna(messages["sent_at"])
             began = began.fillna(first.reindex(messages["message_id"]).set_axis(began.index))
             known = messages[began.notna()].drop(columns=[] if unmask else _CONTENT)
             for name, table, at in (
                 ("events", _event_table(events), instants_of(events, "happened_at")),
-                ("messages", _table(known), instants_of(began[began.notna()].to_frame("at"), "at")),
+                ("messages", _table(known), microseconds(began.dropna())),
             ):
                 _divide(table, at, count, parts / name, f"{number:08}.parquet")
                 rows[name] += table.num_rows
@@ -137,7 +138,7 @@ def _number_of_buckets(folder: Path, buckets: int) -> int:
         stored = _BUCKETS[_BUCKETS.index(json.loads(path.read_text())["buckets"])]
     except (ValueError, LookupError, TypeError):
         raise ValueError(f'export: {str(path)!r} has no valid number of buckets, such as {{"buckets": 16}}') from None
-    if buckets not in (16, stored):
+    if buckets not in (16, stored):  # 16 is the default
         raise ValueError(f"buckets: {buckets} differs from the {stored} of {str(folder)!r}; leave it out")
     return stored
 
@@ -150,7 +151,7 @@ def _event_table(events: pd.DataFrame) -> pa.Table:
         table = table.append_column(name, pa.array(values, mask=values == NEVER))
     states, sources = events["state"].astype("str"), events["source"].astype("str").str.split("+").str[0]
     table = table.append_column("state_rank", pa.array(states.map(rank).astype("int32"), from_pandas=True))
-    ranks = sources.map({source: index for index, source in enumerate(_SOURCES)})
+    ranks = sources.map({source: index for index, source in enumerate(EVENTS["source"].categories)})
     return table.append_column("source_rank", pa.array(ranks.astype("Int32"), from_pandas=True))
 
 
@@ -162,9 +163,9 @@ def _table(frame: pd.DataFrame) -> pa.Table:
     return table.cast(pa.schema(fields))
 
 
-def _divide(table: pa.Table, at: Any, buckets: int, parts: Path, file: str) -> None:
+def _divide(table: pa.Table, at: Ints, buckets: int, parts: Path, file: str) -> None:
     """Write the rows of each month and bucket to a temporary file."""
-    months = np.asarray(at).astype("datetime64[us]").astype("datetime64[M]").astype(str)
+    months = at.astype("datetime64[us]").astype("datetime64[M]").astype(str)
     bucket = [zlib.crc32(text.encode()) % buckets for text in table["message_id"].to_pylist()]
     names = [f"month={month}/bucket={number:03}" for month, number in zip(months, bucket, strict=True)]
     codes, unique = pd.factorize(np.array(names, dtype=object))
@@ -174,7 +175,7 @@ def _divide(table: pa.Table, at: Any, buckets: int, parts: Path, file: str) -> N
 
 
 def _write_parts(root: Path, parts: Path, buckets: int) -> Iterator[bool]:
-    """Write each month and bucket with new, changed or moved rows; yields whether the file changed."""
+    """Write each month and bucket with new, changed or moved rows; yield whether each file changed."""
     for number in range(buckets):
         pattern = f"month=*/bucket={number:03}/*.parquet"
         names = {path.parent.relative_to(base).as_posix() for base in (root, parts) for path in base.glob(pattern)}
@@ -197,12 +198,12 @@ def _write_parts(root: Path, parts: Path, buckets: int) -> Iterator[bool]:
             changed = is_new or not stored.combine_chunks().equals(part)
             if changed:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                _replace(path, lambda temporary, part=part: pq.write_table(part, temporary, compression="zstd"))
+                _replace(path, partial(pq.write_table, part, compression="zstd"))
             yield changed
 
 
-def _replace(path: Path, write: Any) -> None:
-    """Write a file so that a process that is killed leaves the old or the new one."""
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Replace a file by what ``write`` writes to a path; a process that is killed leaves the old one or the new one."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         write(temporary)

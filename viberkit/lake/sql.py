@@ -69,7 +69,7 @@ def messages(events: str, codes: dict[str, int], facts: int, more: str = "") -> 
     In a log with many states, the times are those of the states of journeys.
 
     ``events`` is a query for id, us, state_code, observed (the last observation), since, cluster and f0, f1, …, the
-    facts that messages are grouped by.
+    facts that messages are grouped by; ``more`` are columns that precede these.
     """
     timed = [code for state, code in codes.items() if len(codes) <= _MANY or state in JOURNEY_STATES]
     times = _list(f"min(case when state_code = {code} then us end) as t{code}" for code in timed)
@@ -210,7 +210,11 @@ def _counts(
     classes: Sequence[str],
     more: str = "",
 ) -> str:
-    """The numbers of messages by exact duration, and by stretch of time, class of duration and cluster."""
+    """The numbers of messages by exact duration, and by stretch of time, class of duration and cluster.
+
+    ``began`` is the column of the start, ``shared`` and ``classes`` are the other columns that are counted by, of which
+    those of classes are rounded, and ``more`` are further columns of the result.
+    """
     windows = [_window(source, request.tz, began, *split) for split in request.split]
     windows += [_is_late(source, request)] if request.late else []
     names = [f"w{index}" for index in range(len(windows))]
@@ -294,6 +298,5 @@ def _in_classes(name: str, parts: int) -> str:
         f" when {name} < {2 * _MILLISECOND * parts << octave} then {_MILLISECOND << octave}"
         for octave in range(_OCTAVES)
     )
-    return (
-        f"case when {name} < 0 then {name} else {name} - {name} % (case{cases} else {_MILLISECOND << _OCTAVES} end) end"
-    )
+    width = f"case{cases} else {_MILLISECOND << _OCTAVES} end"
+    return f"case when {name} < 0 then {name} else {name} - {name} % ({width}) end"
