@@ -176,7 +176,7 @@ def test_an_export_in_parts_is_that_of_the_whole_archive(
         for seconds in times:
             period = filled.recorder.record_callbacks([], NOW + timedelta(seconds=seconds), period)
     vk.export(filled, tmp_path / "whole", buckets=4)
-    monkeypatch.setattr(archive_module, "_RANGE", 7)
+    monkeypatch.setattr(archive_module, "_RANGE", 50)
     result = vk.export(filled, tmp_path / "parts", buckets=4)
     assert (result.messages, result.events) == (MESSAGES + len(silent), len(filled.events()))
     whole, parts = contents(tmp_path / "whole"), contents(tmp_path / "parts")
