@@ -129,6 +129,7 @@ UNCHANGED: dict[str, tuple[Situation, float]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNCHANGED)
 def test_dependence_is_no_change(name: str) -> None:
     draw_log, most = UNCHANGED[name]
@@ -170,6 +171,7 @@ CHANGED: dict[str, tuple[Situation, str, float]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGED)
 def test_changes_are_found_and_their_time_is_in_the_interval(name: str) -> None:
     draw_log, metric, least = CHANGED[name]

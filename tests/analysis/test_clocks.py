@@ -252,6 +252,7 @@ def is_found(events: pd.DataFrame, planted: dict[str, Any]) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["source", "state", "half_hours", "step", "drift", "resolution"])
 def test_planted_faults_of_clocks_are_found_and_named(kind: str) -> None:
     rng = np.random.default_rng(sum(map(ord, kind)))
@@ -358,6 +359,7 @@ def wrong_clocks(found: pd.DataFrame) -> pd.DataFrame:
     return found[found[["offset_s", "step_s", "drift_s_per_day"]].abs().max(axis=1) > 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PLANTED)
 def test_clocks_have_the_planted_offset_step_drift_or_resolution(kind: str) -> None:
     rng, found = np.random.default_rng(sum(map(ord, kind))), []
@@ -411,6 +413,7 @@ def by_other_laws(rng: np.random.Generator) -> list[pd.DataFrame]:
     return logs
 
 
+@pytest.mark.slow
 def test_clocks_finds_nothing_in_correct_logs_of_other_laws() -> None:
     found = [
         wrong_clocks(vk.clocks(events)) for seed in range(LOGS) for events in by_other_laws(np.random.default_rng(seed))

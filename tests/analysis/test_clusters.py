@@ -74,6 +74,7 @@ def truth(law: Law) -> Floats:
     return np.sort(np.concatenate([law(np.random.default_rng([9, seed]), 20_000)[1] for seed in range(40)]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 def test_intervals_hold(law: Law) -> None:
     """The bounds of a few logs allow for chance; those of many are the ones that are wanted."""
@@ -101,6 +102,7 @@ def test_intervals_hold(law: Law) -> None:
         assert held.mean() > classical.mean() + 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", [independent, with_outages, in_campaigns], ids=lambda law: law.__name__)
 def test_equal_weeks_differ_by_chance_only(law: Law) -> None:
     p_values, excluded = [], np.zeros(3)
@@ -235,6 +237,7 @@ def test_latency_takes_dependence_into_account() -> None:
     assert narrow["high_s"] - narrow["low_s"] < (wide["high_s"] - wide["low_s"]) / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", [independent, with_outages], ids=lambda law: law.__name__)
 def test_simultaneous_bands_hold_everywhere(law: Law) -> None:
     population, holds = truth(law), np.zeros(2)

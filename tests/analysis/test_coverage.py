@@ -164,6 +164,7 @@ def cell(result: Tally, name: str) -> str:
     return f"({hit:.1f}{mark})" if len(covered) < 0.95 * len(result.open) else f"{hit:.1f}{mark}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("censoring", CENSORING)
 def test_intervals_cover_the_true_values(censoring: str) -> None:
     lines, failures = [], []

@@ -159,6 +159,7 @@ def draw(model: DeliveryModel, n: int, seed: int, over_s: float) -> list[Course]
 # --- the choice made on the first messages, evaluated on those after them ------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_the_choice_costs_little_more_than_the_best_in_hindsight(name: str) -> None:
     """Within 3 %, except where chance decides on which side of the target a wait falls; on average within 1 %."""
@@ -314,6 +315,7 @@ def test_weighted_messages_equal_repeated_rows(
 # --- with censoring --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_censoring_does_not_bias_the_estimates() -> None:
     """The mean over many logs whose messages are observed for an hour or less equals the truth of the model."""
     model, waits, runs, n = MODELS["sluggish"], (30, 300, 1800), 40, 400
@@ -348,6 +350,7 @@ def test_censoring_does_not_bias_the_estimates() -> None:
     assert naive[2] / runs > undelivered + 0.1  # counting open messages as lost would be wrong
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth() -> None:
     model, runs = MODELS["sluggish"], 60
     truth = np.mean([message.delivered > 300 for message in draw(model, 20_000, 98, DAY)])

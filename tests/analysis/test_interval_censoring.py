@@ -190,6 +190,7 @@ def polled(count: int, seed: int, every_s: float, exact_share: float = 0.0) -> t
 TRUTH = (0.8513, 0.8862, 3.241)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exact_share", [0.0, 0.5])
 def test_polled_times_give_the_shares_of_exact_ones(exact_share: float) -> None:
     hits, count = np.zeros(3), 1500
@@ -291,6 +292,7 @@ def seen_only(count: int, share: float, seed: int) -> pd.DataFrame:
     return frame.assign(observed_until=at + pd.Timedelta("100D"))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::viberkit.analysis.durations.IntervalTimesWarning")
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.2, 0.02])
 def test_the_time_of_seen_does_not_make_deliveries_early(share: float) -> None:

@@ -74,6 +74,8 @@ OF_EVENTS: list[tuple[Callable[..., pd.DataFrame], dict[str, Any]]] = [
 ]
 #: Compared in plain runs of the tests, too; what others read of a log is the same.
 QUICK = (vk.journeys, vk.changes, vk.cost, vk.time_to, vk.quality)
+#: Whose counts of a large log are compared in slow runs only.
+COUNTED = (vk.time_to, vk.delivery_curve, vk.over_time, vk.slo, vk.compare)
 IGNORED = (vk.DroppedMessagesWarning, vk.UnequalFollowUpWarning, vk.IntervalTimesWarning, vk.MixShiftWarning)
 
 
@@ -223,7 +225,7 @@ def test_filters_add_up(campaign: pd.DataFrame, engines: Engines) -> None:
 
 @pytest.mark.filterwarnings("ignore::viberkit.analysis.comparison.UnequalFollowUpWarning")
 @pytest.mark.parametrize(
-    "function", [vk.time_to, vk.delivery_curve, vk.over_time, vk.slo, vk.compare, vk.latency, vk.fallback]
+    "function", [vk.latency, vk.fallback, *(pytest.param(name, marks=pytest.mark.slow) for name in COUNTED)]
 )
 def test_a_large_log_is_counted_and_estimates_dependence_from_classes(
     function: Any, campaign: pd.DataFrame, engines: Engines, monkeypatch: pytest.MonkeyPatch

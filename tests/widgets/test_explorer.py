@@ -281,6 +281,7 @@ def test_callbacks_without_acceptance(explorers: list[Explorer], archive: vk.Arc
     assert table(explorer._messages)[0][1] == "2026-01-05 08:10:00"
 
 
+@pytest.mark.slow
 def test_hostile_values_are_shown_as_text(explorers: list[Explorer]) -> None:
     n = len(HOSTILE)
     texts = [*HOSTILE[: n - 1], f"call {NUMBER}"]

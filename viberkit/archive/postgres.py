@@ -88,7 +88,7 @@ class SessionLock:
         with self._mutex:
             if self._session is not None:
                 try:
-                    return self._session.execute(query, parameters).fetchall()
+                    return list(self._session.execute(query, parameters).fetchall())
                 except self._session.OperationalError:
                     self._session.close()
             self._session = None
@@ -97,7 +97,7 @@ class SessionLock:
             session.execute("SELECT pg_advisory_lock_shared(%s, %s)", (_SENDERS, self._number))
             self._session = session
             atexit.register(_close, session, os.getpid())
-            return session.execute(query, parameters).fetchall()
+            return list(session.execute(query, parameters).fetchall())
 
 
 def _close(session: psycopg.Connection[Any], pid: int) -> None:
