@@ -118,7 +118,10 @@ class Files(Engine):
             stored = _Stored(f"select * from read_parquet({self.literal(escape(folder) + '/*.parquet')})")
             weakref.finalize(stored, _remove, folder, os.getpid())
             files = [self.literal(f"{folder}/{index}.parquet") for index in range(len(queries))]
-            texts = (f"copy ({query}) to {file}" for query, file in zip(progress(queries), files, strict=True))
+            texts = (
+                f"copy ({query}) to {file} (compression uncompressed)"
+                for query, file in zip(progress(queries), files, strict=True)
+            )
             for _ in self.queries(texts):
                 pass
             self._messages[tuple(queries)] = stored
