@@ -252,7 +252,7 @@ def test_a_large_log_is_counted_and_estimates_dependence_from_classes(
 
 
 TEXTS = {"last_state": "str", "code": "str"}  # their categories are in another order
-EXAMPLES = max(int(os.environ.get("VIBERKIT_EXAMPLES", "0")) // 4, 3)  # each is compared by ten functions
+EXAMPLES = max(int(os.environ.get("VIBERKIT_EXAMPLES", "0")) // 2, 5)  # each is compared by ten functions
 ZONES = ["UTC", "Europe/Berlin", "Australia/Lord_Howe", "America/St_Johns"]
 STATES = [
     "accepted",
@@ -297,8 +297,11 @@ def compare_generated(events: pd.DataFrame, tz: str, open_log: Callable[[pd.Data
         (vk.fallback, {"viber_price": 1, "sms_price": 2}),
     ):
         expected = function(journeys, **options | more)
-        tolerance = 1e-6 if function is vk.slo else 1e-9  # how long a window still lasts is rounded in a frame only
-        assert_frame_equal(function(log, **options | more), expected, rtol=tolerance)
+        result = function(log, **options | more)
+        if function is vk.slo:  # how long a window still lasts is rounded in the frame only
+            chances = result.pop("budget_chance"), expected.pop("budget_chance")
+            np.testing.assert_allclose(*chances, rtol=1e-6)
+        assert_frame_equal(result, expected, rtol=1e-9)
     exact = sort_journeys(vk.journeys(events), events)
     assert_frame_equal(vk.journeys(log).astype(TEXTS), exact.astype(TEXTS), check_categorical=False)
     assert_frame_equal(vk.advise(log), vk.advise(exact))

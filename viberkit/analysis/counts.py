@@ -70,7 +70,7 @@ class EventCounts(Protocol):
         """
 
     def _facts(self, largest: int) -> list[str]:
-        """The columns of facts of text, categories or truth values that have at most so many values."""
+        """The columns of facts of text, categories or truth values with at most ``largest`` different values."""
 
     def _frames(self) -> Iterator[pd.DataFrame]:
         """The events without facts in parts, each with all events of its messages, sorted by message and time."""

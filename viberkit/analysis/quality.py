@@ -474,7 +474,7 @@ def quality(events: pd.DataFrame, *, journeys: pd.DataFrame | None = None) -> pd
     events : DataFrame or EventLog
         Events with ``message_id``, ``state`` and ``happened_at``. With ``archive.events(all_sources=True)``, missed
         callbacks are counted, too. An event log in several buckets of Parquet is checked some buckets at a time; four
-        checks that need all messages are not made, and there are no medians.
+        checks that need all messages are skipped, and there are no medians.
     journeys : DataFrame, optional
         Journeys of the same messages, for example with their own ``observed_until``. By default they are derived
         from the events.

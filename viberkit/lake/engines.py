@@ -31,7 +31,7 @@ _CSV = csv.ReadOptions(block_size=1 << 24), csv.ParseOptions(newlines_in_values=
 _VALUES = {"null_values": ["\\N"], "strings_can_be_null": True, "quoted_strings_can_be_null": False}
 _VALUES |= {"true_values": ["t"], "false_values": ["f"]}
 _VIEW = "viberkit_events"
-_STORED = 4  # tables of messages, of the last figures
+_STORED = 4  # results of messages()
 #: Shows the progress of queries.
 Progress = Callable[[Sequence[str]], Iterable[str]]
 _IS_ARCHIVE = f"select count(*) as found from pg_views where schemaname = '{MASKED}' and viewname = 'event_log'"
@@ -54,7 +54,7 @@ class Engine(Protocol):
         return map(self.query, texts)
 
     def messages(self, queries: Sequence[str], progress: Progress) -> str:
-        """A query for the rows of some queries, one for each part; whether they run now or with it."""
+        """A query for the rows of several queries, one for each part; an engine may store these rows first."""
         return queries[0]
 
     def identifier(self, name: str) -> str:
@@ -67,7 +67,7 @@ class Engine(Protocol):
 class Files(Engine):
     """Parquet files, read by a DuckDB of this process; the files of some buckets are a part.
 
-    The messages of the last figures are stored in a temporary folder.
+    The rows of :meth:`messages` are stored in a temporary folder, those of the last calls.
     """
 
     def __init__(self, pattern: str, memory_limit: str) -> None:
